@@ -11,7 +11,7 @@ ANY_SETTINGS := SECRET_KEY=x ALLOWED_HOSTS=x DATABASE_URL=postgres://x/x AWS_STO
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all test-faults lint format checks messages browser digest-store pooler proxies deploy-tools audit sbom bench-upload bench-zip bench-fsck pictures clean
+.PHONY: help run test test-all test-faults lint format checks commands messages browser digest-store pooler proxies deploy-tools audit sbom bench-upload bench-zip bench-fsck pictures clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ lint: $(VENV)/dev.stamp  ## ruff and mypy
 format: $(VENV)/dev.stamp  ## let ruff fix what it can
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
+
+commands: $(VENV)/dev.stamp  ## write docs/commands.md, from the parsers of the commands
+	$(ANY_SETTINGS) DJANGO_SETTINGS_MODULE=amalga.settings $(PY) -m tests.support.commands
 
 messages: $(VENV)/dev.stamp  ## bring locale/ up to date with the texts that are marked for translation
 	$(PY) -m tests.support.messages

@@ -342,7 +342,7 @@ def test_admin_has_no_pages_of_credentials(totp_secret: str, as_admin: Client) -
 
 def test_command_removes_a_lost_second_factor(admin_user: User, capsys: Any) -> None:
     set_up(enter_password("root"))
-    call_command("reset_second_factor", "root")
+    call_command("reset_two_factor", "root")
     assert is_signed_in(enter_password("root"))
     assert "no second factor any more" in capsys.readouterr().out
     assert factor_events()[-1][:3] == ("", "root", "removed")
@@ -350,7 +350,7 @@ def test_command_removes_a_lost_second_factor(admin_user: User, capsys: Any) -> 
 
 def test_command_refuses_an_unknown_name(db: None) -> None:
     with pytest.raises(CommandError, match="no user called 'mallory'") as refusal:
-        call_command("reset_second_factor", "mallory")
+        call_command("reset_two_factor", "mallory")
     assert refusal.value.returncode == 2
 
 

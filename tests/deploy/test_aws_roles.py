@@ -255,7 +255,7 @@ def test_the_sweeper_role_is_enough_to_repair(
     bucket.write(fsck_runs.key(1), b"nobody's")
     with acting_as("SweeperRole", bucket.address, settings, policies) as guard:
         fsck_runs.run()
-        fsck_runs.run("--repair", "--confirm=1")
+        fsck_runs.run("--repair", "--max-repairs=1")
     assert guard.denied == []
     assert f"quarantine/{fsck_runs.key(1)}" in bucket.objects()
 
@@ -272,7 +272,7 @@ def test_the_worker_role_is_enough_for_previews(
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("command", [["fsck", "--grace=0"], ["verify"], ["export_manifest", "--bucket"]])
+@pytest.mark.parametrize("command", [["fsck", "--min-age=0"], ["verify"], ["export_manifest", "--to-bucket"]])
 def test_the_examiner_role_is_enough_for_its_commands(
     upload_client: UploadClient, bucket: stores.Bucket, settings: Settings, policies: Policies, command: list[str]
 ) -> None:

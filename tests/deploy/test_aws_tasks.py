@@ -243,12 +243,12 @@ def test_an_image_that_is_rolled_back_ends_with_1(tmp_path: Path) -> None:
 
 
 def test_a_command_is_run_as_it_was_typed_and_ends_as_it_ended(tmp_path: Path) -> None:
-    status, calls = script(tmp_path, "run.sh", "--as", "examiner", "fsck", "--store", 'a "b"', CODE="1")
+    status, calls = script(tmp_path, "run.sh", "--as", "examiner", "fsck", "--storage", 'a "b"', CODE="1")
     assert status == 1
     (ran,) = (line for line in calls.splitlines() if "run-task" in line)
     assert "--task-definition amalga-examiner" in ran
     told = json.loads(ran.partition("--overrides ")[2].partition(" --query")[0])
-    assert told["containerOverrides"][0]["command"] == ["python", "manage.py", "fsck", "--store", 'a "b"']
+    assert told["containerOverrides"][0]["command"] == ["python", "manage.py", "fsck", "--storage", 'a "b"']
 
 
 def test_a_key_goes_where_nobody_signs_and_its_private_half_into_the_secret_alone(tmp_path: Path) -> None:

@@ -141,10 +141,10 @@ def settle(bucket: Bucket, *, acknowledged: Mapping[UUID, bytes]) -> None:
         assert services.sweep()["failed"] == 0
         time_passes()
     invariants.assert_invariants(bucket, acknowledged=acknowledged)
-    empty = [] if File.objects.exists() else ["--expect-empty-database"]
+    empty = [] if File.objects.exists() else ["--allow-empty-database"]
     output = io.StringIO()
     try:
-        call_command("fsck", "--grace", "0", *empty, stdout=output, stderr=output)
+        call_command("fsck", "--min-age", "0", *empty, stdout=output, stderr=output)
     except CommandError as error:
         raise AssertionError(f"fsck: {error} {output.getvalue()}") from error
 

@@ -268,5 +268,5 @@ def a_comparison_of_bucket_and_rows(harness: Harness) -> Iterator[None]:
     harness.send(b"small")
     harness.upload_client.start(harness.body())
     yield
-    assert harness.command("fsck", "--grace", "0").status_code == 0
+    assert harness.command("fsck", "--min-age", "0").status_code == 0
     assert not Finding.objects.exists()

@@ -47,7 +47,7 @@ def run(*args: str) -> tuple[str, int]:
 
 
 def test_nothing_stored_agrees(db: None) -> None:
-    assert run() == ("recount: 0 differences\n", 0)
+    assert run() == ("applied: no\ndifferences: 0\n", 0)
 
 
 def test_a_difference_is_told_and_nothing_is_written(alice: User) -> None:
@@ -56,7 +56,7 @@ def test_a_difference_is_told_and_nothing_is_written(alice: User) -> None:
     Statistic.objects.filter(kind=Kind.TOTAL).update(files=7, bytes=70)
     before = factories.database_rows()
     output, status = run()
-    assert "total - stored: stored 7 files, 70 bytes; counted 1 files, 10 bytes" in output
+    assert 'kind=total key="" status=stored stored_files=7 stored_bytes=70 files=1 bytes=10' in output
     assert status == 1
     assert factories.database_rows() == before
 
@@ -68,8 +68,8 @@ def test_figures_without_rows_and_rows_without_figures_are_mended(alice: User) -
     Statistic.objects.create(kind=Kind.FOLDER, key="99", status=Status.STORED, files=3, bytes=3)
     rows = factories.database_rows()["uploads.File"]
     output, status = run("--apply")
-    assert ("2 differences, repaired" in output, status) == (True, 0)
-    assert run() == ("recount: 0 differences\n", 0)
+    assert (output.splitlines()[-2:], status) == (["applied: yes", "differences: 2"], 0)
+    assert run() == ("applied: no\ndifferences: 0\n", 0)
     assert factories.database_rows()["uploads.File"] == rows
 
 
@@ -80,6 +80,7 @@ def test_machines_are_told_in_json(alice: User) -> None:
     assert status == 1
     assert json.loads(output) == {
         "applied": False,
+        "count": 1,
         "differences": [{"kind": "total", "key": "", "status": "stored", "stored_files": 0, "stored_bytes": 0,
                          "files": 1, "bytes": 10}],
     }  # fmt: skip

@@ -24,7 +24,7 @@ def test_an_argument_that_is_not_utf_8_is_refused_in_one_sentence(args: list[str
     command: list[str | bytes] = [sys.executable, "manage.py", *args, b"\xff"]
     done = subprocess.run(command, cwd=BASE_DIR, capture_output=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (2, b"")
-    assert done.stderr == b"Every argument must be UTF-8, and one is not. Nothing was done.\n"
+    assert done.stderr == b"Error: An argument is not UTF-8.\n"
 
 
 def test_a_rate_is_bytes_a_second_in_powers_of_ten() -> None:

@@ -40,7 +40,7 @@ def signed_in_as(name: str) -> Iterator[None]:
 
 
 def test_it_reads_and_writes_rows(login: str, alice: User) -> None:
-    assert "was made" in made(login)
+    assert "created: yes" in made(login)
     with signed_in_as(login):
         file = create_row(alice, State.AVAILABLE)
         File.objects.filter(pk=file.pk).update(name="other.txt")
@@ -71,7 +71,7 @@ def test_where_there_are_tokens_it_signs_in_by_them(login: str) -> None:
     with connection.cursor() as cursor:
         cursor.execute("CREATE ROLE rds_iam")
         made(login)
-        assert "was there" in made(login)
+        assert "created: no" in made(login)
         cursor.execute("SELECT pg_has_role(%s, 'rds_iam', 'member'), rolcanlogin FROM pg_roles WHERE rolname = %s",
                        [login, login])  # fmt: skip
         assert cursor.fetchone() == (True, True)

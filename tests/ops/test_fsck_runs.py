@@ -68,7 +68,7 @@ def test_a_store_that_goes_away_stops_it_and_it_goes_on_where_it_was(
     assert findings() == [("missing", files[1].key)]
     code, out = run("--resume")
     assert code == 1
-    assert f"behind {files[4].key}" in out
+    assert f"since: {files[4].key}" in out
     assert findings() == [("missing", files[1].key), ("missing", files[10].key)]
     assert Report.objects.get().outcome == RunOutcome.DIFFERENCES
     assert run("--resume")[0] == 2
@@ -119,7 +119,7 @@ def test_an_empty_database_over_a_full_bucket_is_refused(marked: Bucket) -> None
     assert run()[0] == 0
     marked.write(key(1), b"x")
     assert run()[0] == 2
-    assert run("--expect-empty-database")[0] == 1
+    assert run("--allow-empty-database")[0] == 1
     assert findings() == [("orphan", key(1))]
 
 
@@ -155,13 +155,13 @@ def test_no_thread_is_left_behind(alice: User, marked: Bucket, monkeypatch: pyte
             assert not thread.is_alive()
 
 
-def test_json_is_findings_as_lines_and_then_the_figures(alice: User, marked: Bucket) -> None:
+def test_json_is_one_document_with_the_findings_and_the_totals(alice: User, marked: Bucket) -> None:
     marked.delete(stored(alice, marked).key)
     code, out = run("--json")
-    *findings, figures = map(json.loads, out.splitlines())
+    document = json.loads(out)
     assert code == 1
-    assert [finding["kind"] for finding in findings] == ["missing"]
-    assert (figures["outcome"], figures["findings"]) == ("differences", {"missing": 1})
+    assert [finding["kind"] for finding in document["findings"]] == ["missing"]
+    assert (document["in_sync"], document["totals"]) == (False, {"missing": 1})
 
 
 def test_the_last_hundred_reports_are_kept(marked: Bucket) -> None:
@@ -197,8 +197,8 @@ def test_a_store_that_goes_away_at_the_second_look_leaves_that_stretch_for_the_n
     assert len(findings()) == 20
 
 
-@pytest.mark.parametrize("args", [["--grace=-1"], ["--grace=nan"], ["--grace=1e300"], ["--prefix=" + "f" * 1001],
-                                  ["--store=nowhere"], ["--prefix=\0"]], ids=str)  # fmt: skip
+@pytest.mark.parametrize("args", [["--min-age=-1"], ["--min-age=nan"], ["--min-age=1e300"], ["--prefix=" + "f" * 1001],
+                                  ["--storage=nowhere"], ["--prefix=\0"]], ids=str)  # fmt: skip
 def test_what_makes_no_sense_is_refused(marked: Bucket, args: list[str]) -> None:
     with pytest.raises(CommandError) as error:
         call_command("fsck", *args, stdout=io.StringIO(), stderr=io.StringIO())

@@ -41,7 +41,7 @@ def test_a_whole_one_is_read_packed_or_not(tmp_path: Path, packed: bool) -> None
 LINES = manifest().splitlines(keepends=True)
 INVALID = {
     "empty": b"",
-    "no manifest": b'{"kind":"something"}\n',
+    "not a manifest": b'{"kind":"something"}\n',
     "no object": b"[1]\n",
     "not json": b"hello\n",
     "binary": bytes(range(256)) * 10,
@@ -120,7 +120,7 @@ def test_a_line_that_cannot_be_read_is_refused_by_its_number(tmp_path: Path, odd
     path = tmp_path / "manifest"
     path.write_bytes(signed(b'{"kind":"tag","id":1}', ODD_LINES[odd]))
     assert inspect(path).counts == {"tag": 2}
-    with pytest.raises(BadManifest, match="Line 3 of the manifest cannot be read: "):
+    with pytest.raises(BadManifest, match="Line 3 of the manifest is invalid: "):
         list(rows(path, "tag"))
 
 

@@ -73,7 +73,7 @@ def test_every_file_ends_in_the_new_store_with_its_bytes_and_its_checksum(
     files = {name: upload_client.send(body, name=f"{name}.bin") for name, body in BODIES.items()}
     stores.swap()
     assert run("--apply")[0] == 0
-    call_command("fsck", "--grace", "0", stdout=io.StringIO(), stderr=io.StringIO())
+    call_command("fsck", "--min-age", "0", stdout=io.StringIO(), stderr=io.StringIO())
     stores.alone()
     for name, body in BODIES.items():
         file = File.objects.get(pk=files[name].pk)
@@ -182,7 +182,7 @@ def test_what_is_damaged_moves_as_it_is_when_told(upload_client: UploadClient, s
     File.objects.filter(pk=corrupted.pk).update(checksum_status=ChecksumStatus.CORRUPTED)
     stores.swap()
     assert run("--apply")[0] == 1
-    assert run("--apply", "--corrupted")[0] == 0
+    assert run("--apply", "--include-corrupted")[0] == 0
     for file, status in ((corrupted, ChecksumStatus.CORRUPTED), (missing, ChecksumStatus.MISSING)):
         file.refresh_from_db()
         assert (file.store, file.checksum_status) == ("new", status)
@@ -338,7 +338,9 @@ def test_without_a_second_store_there_is_nothing_to_move(stores: TwoStores, db: 
     assert run()[0] == 2
 
 
-@pytest.mark.parametrize("args", [["--parallel", "0"], ["--older-than", "0"], ["--imported"], ["--parallel", "1000"]])
+@pytest.mark.parametrize(
+    "args", [["--parallel", "0"], ["--older-than", "0"], ["--include-imported"], ["--parallel", "1000"]]
+)
 def test_what_makes_no_sense_is_refused(args: list[str], db: None) -> None:
     assert run(*args)[0] == 2
 

@@ -77,7 +77,7 @@ def test_what_has_not_moved_what_was_imported_and_what_nobody_knows_stays(
     age_rows()
     code, summary = run("--remove-originals", "--apply")
     assert (code, summary["here"], summary["orphan"], summary["removed"]) == (1, 1, 1, 0)
-    assert run("--remove-originals", "--apply", "--imported")[1]["removed"] == 1
+    assert run("--remove-originals", "--apply", "--include-imported")[1]["removed"] == 1
     assert set(stores.first.objects()) - {"amalga.json"} == {"f/" + "0" * 32, waiting.key}
     assert photo.key in stores.second.objects()
 
@@ -87,7 +87,7 @@ def test_another_object_under_an_imported_key_is_nobodys_original(alice: User, s
     stores.first.write("photos/x.txt", b"somebody else's, only copy")
     file = imported(alice, stores.second, "photos/x.txt", b"another thing", store="new")
     age_rows()
-    summary = run("--remove-originals", "--apply", "--imported")[1]
+    summary = run("--remove-originals", "--apply", "--include-imported")[1]
     assert (summary["kept"], summary["removed"]) == (1, 0)
     assert stores.first.read(file.key) == b"somebody else's, only copy"
 
@@ -98,6 +98,6 @@ def test_an_imported_original_that_was_overwritten_after_the_move_stays(alice: U
     run("--apply")
     age_rows()
     stores.first.write(photo.key, b"newer")
-    summary = run("--remove-originals", "--apply", "--imported")[1]
+    summary = run("--remove-originals", "--apply", "--include-imported")[1]
     assert (summary["kept"], summary["removed"]) == (1, 0)
     assert stores.first.read(photo.key) == b"newer"

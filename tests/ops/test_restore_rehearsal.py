@@ -37,15 +37,15 @@ def restored(dump: Path) -> Iterator[None]:
         yield
 
 
-def run(*args: str) -> tuple[int, list[dict[str, object]]]:
-    """Exit status, and the lines of JSON."""
+def run(*args: str) -> tuple[int, dict[str, Any]]:
+    """Exit status, and the JSON document."""
     out = io.StringIO()
     status = 0
     try:
         call_command(*args, "--json", stdout=out, stderr=io.StringIO())
     except CommandError as error:
         status = error.returncode
-    return status, [json.loads(line) for line in out.getvalue().splitlines()]
+    return status, json.loads(out.getvalue() or "{}")
 
 
 def sweep() -> int:
@@ -97,14 +97,13 @@ def hour(alice: User, bucket: Bucket, tmp_path: Path) -> Iterator[Hour]:
 
 def differences() -> dict[str, set[str]]:
     keys_by_kind: dict[str, set[str]] = {}
-    for finding in run("fsck", "--grace", "0")[1]:
-        if "kind" in finding:
-            keys_by_kind.setdefault(str(finding["kind"]), set()).add(str(finding["key"]))
+    for finding in run("fsck", "--min-age", "0")[1]["findings"]:
+        keys_by_kind.setdefault(finding["kind"], set()).add(finding["key"])
     return keys_by_kind
 
 
 def diagnosis() -> dict[str, str]:
-    lines: Any = run("doctor")[1][0]["checks"]
+    lines: Any = run("doctor")[1]["checks"]
     (line,) = [line for line in lines if line["subject"] == "purge"]
     return dict(line)
 
@@ -135,8 +134,10 @@ def test_what_came_later_is_given_to_somebody_to_look_through(hour: Hour, bucket
     run("after_restore", "--apply")
     assert run("after_restore", "--recover-orphans", "--owner", "alice", "--apply")[0] == 2  # fsck has to find them
     differences()
-    assert run("after_restore", "--recover-orphans", "--owner", "alice") == (0, [{"recovered": 2}])
-    assert run("after_restore", "--recover-orphans", "--owner", "alice", "--apply") == (0, [{"recovered": 2}])
+    assert run("after_restore", "--recover-orphans", "--owner", "alice")[1]["orphans"] == 2
+    assert run("after_restore", "--recover-orphans", "--owner", "alice", "--apply") == (
+        0, {"applied": True, "orphans": 2, "owner": "alice"},
+    )  # fmt: skip
     files = File.objects.filter(folder__name__startswith="Recovered").order_by("size")
     assert [(file.key, file.visibility) for file in files] == [
         (file.key, "private") for file in sorted(hour.later, key=lambda file: file.size)
@@ -144,7 +145,7 @@ def test_what_came_later_is_given_to_somebody_to_look_through(hour: Hour, bucket
     assert differences() == {}
     assert run("verify", str(files[0].pk))[0] == 0
     assert stored_usage(hour.owner()) == usage_by_rows(hour.owner())
-    assert run("after_restore", "--recover-orphans", "--owner", "alice", "--apply") == (0, [{"recovered": 0}])
+    assert run("after_restore", "--recover-orphans", "--owner", "alice", "--apply")[1]["orphans"] == 0
 
 
 @pytest.mark.parametrize("args", [["--owner", "alice"], ["--recover-orphans"], ["--recover-orphans", "--owner", "x"]])

@@ -18,7 +18,6 @@ from tests.support.stores import Bucket
 from tests.support.upload_client import UploadClient, composite, cut
 from uploads import actions, s3, services
 from uploads.errors import StorageUnavailable
-from uploads.management.commands import verify as verify_command
 from uploads.models import ChecksumStatus, File, State
 from uploads.s3 import streams
 
@@ -164,11 +163,16 @@ def run(*args: str) -> tuple[int, str]:
     return 0, out.getvalue()
 
 
+def counts(**values: int) -> str:
+    """The end of the output."""
+    return "".join(f"{name}: {value}\n" for name, value in values.items())
+
+
 def test_the_command_settles_all_claims_and_ends_with_0(upload_client: UploadClient) -> None:
     for body in (BODY, b"small", b""):
         upload_client.send(body)
     code, out = run()
-    assert (code, out) == (0, "3 verified, 0 corrupted, 0 missing, 0 failed\n")
+    assert (code, out) == (0, counts(verified=3, corrupted=0, missing=0, failed=0))
     assert set(File.objects.values_list("checksum_status", flat=True)) == {ChecksumStatus.VERIFIED}
 
 
@@ -176,7 +180,7 @@ def test_the_command_leaves_what_is_settled(upload_client: UploadClient, bucket:
     file = upload_client.send(BODY)
     run()
     bucket.write(file.key, b"changed since")
-    assert run()[1].startswith("0 verified, 0 corrupted")
+    assert run()[1].startswith("verified: 0\ncorrupted: 0\n")
     assert run("--all")[0] == 1
     assert File.objects.get().checksum_status == ChecksumStatus.CORRUPTED
 
@@ -190,7 +194,7 @@ def test_differences_are_named_and_end_with_1(upload_client: UploadClient, bucke
     assert f"corrupted: {corrupted.pk} ({corrupted.key})" in out
     assert f"missing: {missing.pk} ({missing.key})" in out
     assert str(good.pk) not in out
-    assert out.endswith("1 verified, 1 corrupted, 1 missing, 0 failed\n")
+    assert out.endswith(counts(verified=1, corrupted=1, missing=1, failed=0))
 
 
 def test_a_store_that_is_away_fails_each_and_ends_with_1(
@@ -201,7 +205,7 @@ def test_a_store_that_is_away_fails_each_and_ends_with_1(
     monkeypatch.setattr(streams, "stream", lambda key, **_: (_ for _ in ()).throw(StorageUnavailable()))
     monkeypatch.setattr(streams, "PAUSE_SECONDS", 0.0)
     code, out = run()
-    assert (code, out.splitlines()[-1]) == (1, "0 verified, 0 corrupted, 0 missing, 2 failed")
+    assert (code, out.splitlines()[-1]) == (1, "failed: 2")
     assert set(File.objects.values_list("checksum_status", flat=True)) == {ChecksumStatus.UNVERIFIED}
 
 
@@ -211,7 +215,9 @@ def test_json_is_one_object_and_nothing_else(upload_client: UploadClient, bucket
     bucket.write(file.key, BODY[::-1])
     code, out = run("--json")
     assert code == 1
-    assert json.loads(out) == {"verified": 1, "corrupted": 1, "missing": 0, "failed": 0}
+    document = json.loads(out)
+    problem = {"file": str(file.pk), "key": file.key, "outcome": "corrupted"}
+    assert document == {"problems": [problem], "verified": 1, "corrupted": 1, "missing": 0, "failed": 0}
 
 
 def test_files_can_be_named(upload_client: UploadClient) -> None:
@@ -238,9 +244,4 @@ def test_only_available_files_are_read(alice: User, bucket: Bucket) -> None:
     for state in State:
         if state != State.AVAILABLE:
             create_row(alice, state)
-    assert run() == (0, "0 verified, 0 corrupted, 0 missing, 0 failed\n")
-
-
-def test_the_help_says_what_is_not_touched() -> None:
-    assert "no object" in verify_command.Command.help
-    assert "Exit status" in verify_command.Command.help
+    assert run() == (0, counts(verified=0, corrupted=0, missing=0, failed=0))

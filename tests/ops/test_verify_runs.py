@@ -74,8 +74,8 @@ def test_level_1_reads_nothing_of_what_agrees(upload_client: UploadClient, monke
     for body in (BODY, b"small", b""):
         upload_client.send(body)
     monkeypatch.setattr(streams, "stream", lambda *_, **__: pytest.fail("it was read"))
-    assert run("--level", "1", "--json") == (
-        0, '{"verified": 0, "corrupted": 0, "missing": 0, "failed": 0, "unchanged": 3}\n',
+    assert run("--metadata-only", "--json") == (
+        0, '{"problems": [], "verified": 0, "corrupted": 0, "missing": 0, "failed": 0, "unchanged": 3}\n',
     )  # fmt: skip
     assert set(File.objects.values_list("verified_at", flat=True)) == {None}
 
@@ -86,9 +86,9 @@ def test_level_1_reads_what_differs_and_the_bytes_decide(upload_client: UploadCl
     bucket.write(cut_off.key, BODY[:9])
     bucket.delete(gone.key)
     File.objects.filter(pk=other_etag.pk).update(etag="0" * 32)
-    code, out = run("--level", "1")
+    code, out = run("--metadata-only")
     assert code == 1
-    assert out.endswith("0 verified, 2 corrupted, 1 missing, 0 failed, 1 etag_mismatch\n")
+    assert out.endswith("verified: 0\ncorrupted: 2\nmissing: 1\nfailed: 0\netag mismatch: 1\n")
     assert findings() == {
         (FindingKind.CORRUPTED, overwritten.pk), (FindingKind.SIZE_MISMATCH, cut_off.pk),
         (FindingKind.MISSING, gone.pk),
@@ -100,7 +100,7 @@ def test_level_1_reads_what_differs_and_the_bytes_decide(upload_client: UploadCl
 def test_level_1_reads_again_what_was_missing_before(upload_client: UploadClient) -> None:
     file = upload_client.send(BODY)
     File.objects.update(checksum_status=ChecksumStatus.MISSING)
-    assert run("--level", "1")[0] == 0
+    assert run("--metadata-only")[0] == 0
     file.refresh_from_db()
     assert file.checksum_status == ChecksumStatus.VERIFIED
 
@@ -111,7 +111,7 @@ def test_level_1_sees_another_checksum_in_a_store_that_keeps_digests(
     file, good = upload_client.send(b"small"), upload_client.send(b"other")
     digest_bucket.client.put_object(Bucket=digest_bucket.name, Key=file.key, Body=b"SMALL", ChecksumAlgorithm="SHA256")
     File.objects.filter(pk=file.pk).update(etag=etag_of(b"SMALL"))
-    assert run("--level", "1", "--json")[0] == 1
+    assert run("--metadata-only", "--json")[0] == 1
     assert findings() == {(FindingKind.CORRUPTED, file.pk)}
     assert File.objects.get(pk=good.pk).checksum_status == ChecksumStatus.VERIFIED_BY_STORAGE
 
@@ -130,7 +130,7 @@ def test_samples_cover_every_file_in_so_many_nights(
         assert run("--sample", f"1/{nights}")[0] == 0
         unread.append(set(File.objects.filter(verified_at__isnull=True)))
     assert unread[-1] == set()
-    assert Report.objects.filter(scope=f"level 2, 1/{nights} of all").count() == nights
+    assert Report.objects.filter(scope=f"1/{nights} of all files").count() == nights
 
 
 def test_the_least_recently_read_come_first_and_the_never_read_before_them(alice: User, bucket: Bucket) -> None:
@@ -167,7 +167,7 @@ def test_a_report_tells_what_a_run_found_and_that_it_ran(upload_client: UploadCl
     upload_client.send(b"good")
     assert run("--all")[0] == 1
     report = Report.objects.get()
-    assert (report.command, report.scope, report.outcome) == ("verify", "level 2, all", RunOutcome.DIFFERENCES)
+    assert (report.command, report.scope, report.outcome) == ("verify", "all files", RunOutcome.DIFFERENCES)
     assert report.summary == {"verified": 1, "corrupted": 1, "missing": 1, "failed": 0, "bytes": len(BODY) + 4}
     assert findings() == {(FindingKind.CORRUPTED, corrupted.pk), (FindingKind.MISSING, missing.pk)}
     assert Heartbeat.objects.last_of("verify") is not None
@@ -311,11 +311,11 @@ def test_term_ends_it_midway_and_what_is_done_stays_done(alice: User, bucket: Bu
     process.send_signal(signal.SIGTERM)
     out, errors = process.communicate(timeout=15)
     assert process.returncode == 1
-    assert "Stopped. What is done stays done" in errors
+    assert "Stopped. Results so far are saved" in errors
     assert "Traceback" not in errors
     verified = File.objects.filter(checksum_status=ChecksumStatus.VERIFIED, verified_at__isnull=False).count()
     assert 0 < verified < 30
-    assert out.startswith(f"{verified} verified")
+    assert out.startswith(f"verified: {verified}\n")
     assert Report.objects.get().outcome == RunOutcome.STOPPED
 
 
@@ -350,7 +350,7 @@ def test_a_store_that_is_away_ends_the_run_with_one_sentence(
     monkeypatch.setattr(streams, "PAUSE_SECONDS", 0.0)
     monkeypatch.setattr(streams, "stream", fail)
     monkeypatch.setattr(s3, "ping", fail)
-    with pytest.raises(CommandError, match="The store does not answer"):
+    with pytest.raises(CommandError, match="Storage is unavailable"):
         call_command("verify", "--all", stdout=io.StringIO(), stderr=io.StringIO())
     # the files that were queued before the first one failed, each with its attempts, and a ping; not all fifty
     assert len(requested) < 50
@@ -373,8 +373,8 @@ def test_whatever_ends_a_run_its_report_does_not_stay_running(
 
 @pytest.mark.parametrize(
     "args",
-    [("--all", "--sample", "1/2"), ("--every", "5", "--all"), ("--every", "5", "--level", "1"),
-     ("--level", "1", "--sample", "1/2")],
+    [("--all", "--sample", "1/2"), ("--every", "5", "--all"), ("--every", "5", "--metadata-only"),
+     ("--metadata-only", "--sample", "1/2")],
 )  # fmt: skip
 def test_options_that_make_no_sense_together_are_refused(args: tuple[str, ...]) -> None:
     assert run(*args)[0] == 2
@@ -382,7 +382,7 @@ def test_options_that_make_no_sense_together_are_refused(args: tuple[str, ...]) 
 
 @pytest.mark.parametrize(
     "args", [("--sample", "2/1"), ("--sample", "0/3"), ("--sample", "x"), ("--rate", "0"), ("--rate", "5T"),
-             ("--parallel", "0"), ("--parallel", "1000"), ("--level", "3")],
+             ("--parallel", "0"), ("--parallel", "1000"), ("--every", "-1")],
 )  # fmt: skip
 def test_nonsense_is_refused(args: tuple[str, ...]) -> None:
     with pytest.raises(CommandError):

@@ -339,7 +339,7 @@ def test_the_command_tries_again_what_failed_when_it_is_told(upload_client: Uplo
     bucket.write(file.key, body)
     call_command("previews", stdout=io.StringIO())
     assert states() == {PreviewState.FAILED: 2}
-    call_command("previews", "--failed", stdout=io.StringIO())
+    call_command("previews", "--retry-failed", stdout=io.StringIO())
     services.preview_files.call(queued_ids()[-1])
     assert states() == {PreviewState.READY: 2}
 

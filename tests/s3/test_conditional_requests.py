@@ -230,7 +230,7 @@ def test_an_orphan_that_is_overwritten_at_the_last_moment_stays(
     marked.write(key(1), b"hello")
     run()
     strict.before = lambda: setattr(strict, "before", lambda: marked.write(key(1), b"newer"))  # at the second of them
-    assert run("--repair", "--confirm=1")[0] == 1
+    assert run("--repair", "--max-repairs=1")[0] == 1
     assert strict.seen == ["put", "delete"]
     assert marked.read(key(1)) == b"newer"
     assert Finding.objects.get().repaired_by == ""
@@ -343,7 +343,7 @@ def test_doctor_says_that_the_bucket_is_another_accounts(owned: list[str], setti
 def test_doctor_tries_whether_the_owner_counts(owned: list[str]) -> None:
     line = one(owner_lines())
     assert (line.level, line.reason) == (
-        Level.OK, f"the bucket belongs to account {ACCOUNT}, and the storage refuses any other (tried)",
+        Level.OK, f"the bucket belongs to account {ACCOUNT}, and the storage rejects any other (tested)",
     )  # fmt: skip
 
 

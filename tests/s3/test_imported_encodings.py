@@ -160,7 +160,7 @@ def test_verify_reads_every_object_as_it_is_stored_and_fsck_agrees(there: Bucket
         assert file.category == Category.ARCHIVE
     assert (named("plain.txt").content_encoding, named("plain.txt").category) == ("", Category.TEXT)
     said("verify", "--all")
-    said("fsck", "--grace", "0")
+    said("fsck", "--min-age", "0")
 
 
 def test_no_preview_is_made_of_packed_bytes_and_none_is_waited_for(there: Bucket, as_alice: Client) -> None:

@@ -183,7 +183,7 @@ def read_files(alice: User, bucket: Bucket, count: int) -> list[File]:
     return files
 
 
-@pytest.mark.parametrize("options", [("--level", "1"), ("--all",)])
+@pytest.mark.parametrize("options", [("--metadata-only",), ("--all",)])
 def test_verify_calls_nothing_missing(
     alice: User, bucket: Bucket, wrong: Bucket, settings: Settings, options: tuple[str, ...]
 ) -> None:
@@ -216,7 +216,7 @@ def test_a_loop_of_verify_warns_and_goes_on(alice: User, bucket: Bucket, wrong: 
     err = io.StringIO()
     command = verify_command.Command(stderr=err)
     with named(wrong, settings):
-        command._verify_claims({"parallel": 1, "expect_missing": None}, RateLimiter())
+        command._verify_claims({"parallel": 1, "max_missing": None}, RateLimiter())
     assert "marker" in err.getvalue()
     assert set(File.objects.values_list("checksum_status", flat=True)) == {ChecksumStatus.UNVERIFIED}
 
@@ -239,21 +239,21 @@ def test_more_missing_files_than_a_few_stop_a_run(alice: User, bucket: Bucket, m
     files = read_files(alice, bucket, 13)
     for file in files[:11]:
         bucket.delete(file.key)
-    code, output = run("verify", "--level", "1")
+    code, output = run("verify", "--metadata-only")
     assert (code, "11 files or more" in output) == (2, True)
     assert not File.objects.filter(checksum_status=ChecksumStatus.MISSING).exists()
-    assert run("verify", "--level", "1", "--expect-missing", "10")[0] == 2
-    assert run("verify", "--level", "1", "--expect-missing", "11")[0] == 1
+    assert run("verify", "--metadata-only", "--max-missing", "10")[0] == 2
+    assert run("verify", "--metadata-only", "--max-missing", "11")[0] == 1
     assert File.objects.filter(checksum_status=ChecksumStatus.MISSING).count() == 11
     bucket.delete(files[11].key)  # what was known before is no news
-    assert run("verify", "--level", "1")[0] == 1
+    assert run("verify", "--metadata-only")[0] == 1
     assert File.objects.filter(checksum_status=ChecksumStatus.MISSING).count() == 12
 
 
 def test_a_run_that_stops_has_believed_a_few_at_most(alice: User, bucket: Bucket) -> None:
     for file in read_files(alice, bucket, 13):
         bucket.delete(file.key)
-    assert run("verify", "--level", "1")[0] == 2
+    assert run("verify", "--metadata-only")[0] == 2
     assert File.objects.filter(checksum_status=ChecksumStatus.MISSING).count() <= runner.MIN_ALLOWED_MISSING
 
 

@@ -22,7 +22,7 @@ def run(*args: str, grace: float = 0) -> tuple[int, str]:
     """Exit status and what was written."""
     out = io.StringIO()
     try:
-        call_command("fsck", f"--grace={grace}", *args, stdout=out, stderr=io.StringIO())
+        call_command("fsck", f"--min-age={grace}", *args, stdout=out, stderr=io.StringIO())
     except CommandError as error:
         return error.returncode, out.getvalue()
     return 0, out.getvalue()

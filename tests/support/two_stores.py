@@ -127,8 +127,14 @@ def run(*args: str) -> tuple[int, dict[str, Any]]:
     try:
         call_command("move_store", "--json", *args, stdout=out, stderr=io.StringIO())
     except CommandError as error:
-        return error.returncode, json.loads(out.getvalue() or "{}")
-    return 0, json.loads(out.getvalue())
+        return error.returncode, _summary(out.getvalue() or "{}")
+    return 0, _summary(out.getvalue())
+
+
+def _summary(document: str) -> dict[str, Any]:
+    """The document, with the outcomes beside the other values."""
+    summary: dict[str, Any] = json.loads(document)
+    return {**summary, **summary.pop("outcomes", {})}
 
 
 def downloaded(client: Client, file: File) -> bytes:

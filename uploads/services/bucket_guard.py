@@ -46,15 +46,15 @@ def require_marker(store: str | None = None) -> None:
     marker = s3.read_marker(store)
     if marker is None:
         raise MarkerMissing(
-            "This bucket has no marker that says whose it is. If it is the right one, and whole, run "
-            "`manage.py provision --apply`; else fix AWS_STORAGE_BUCKET_NAME."
+            "The bucket has no marker. If it is the right bucket, run `manage.py provision --apply`. If not, correct "
+            "AWS_STORAGE_BUCKET_NAME."
         )
     own = Installation.objects.own_id()
     if marker != own:
         raise WrongMarker(
-            f"This bucket belongs to another database: its marker says {marker}, this database is {own}. "
-            "Check AWS_STORAGE_BUCKET_NAME and DATABASE_URL. If the bucket is to belong to this database from now on, "
-            f"run `manage.py provision --adopt-marker {marker} --apply`."
+            f"The bucket belongs to another database: its marker is {marker}, this database is {own}. Check "
+            "AWS_STORAGE_BUCKET_NAME and DATABASE_URL. To transfer the bucket to this database, run "
+            f"`manage.py provision --adopt-marker {marker} --apply`."
         )
 
 
@@ -91,7 +91,7 @@ def ensure_marker(store: str | None = None) -> bool:
 def require_removal() -> None:
     """Return if objects may be removed. Raises Paused while PURGE_PAUSED is on, and as `require_history` does."""
     if settings.PURGE_PAUSED:
-        raise Paused("PURGE_PAUSED is on: nothing is expired, purged, erased or set aside. Remove it to go on.")
+        raise Paused("PURGE_PAUSED is on, so nothing is deleted. Remove it, and run this command again.")
     require_history()
 
 
@@ -120,12 +120,11 @@ def contains_event(checkpoint: s3.Checkpoint) -> bool:
 def describe_lag(checkpoint: s3.Checkpoint) -> str:
     """Return the message for operators: how far the database is behind the checkpoint, and what to do."""
     newest = Event.objects.first()
-    last = f"its newest event is of {_format_time(newest.at)}" if newest else "it has no event at all"
+    last = f"its newest event is from {_format_time(newest.at)}" if newest else "it has no events"
     return (
-        f"The database is older than the bucket: it does not know event {checkpoint.event} of "
-        f"{_format_time(checkpoint.at)}, and {last}. "
-        "It was restored to an earlier moment, or is an old copy. Nothing is expired, purged, erased or set aside "
-        "until `manage.py after_restore --apply` accepts it (docs/operate/backup-and-restore.md)."
+        f"The database is older than the bucket: event {checkpoint.event} of {_format_time(checkpoint.at)} is not in "
+        f"it, and {last}. It was restored to an earlier point in time, or is an old copy. Nothing is deleted until you "
+        "run `manage.py after_restore --apply`."
     )
 
 

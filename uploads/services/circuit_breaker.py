@@ -25,7 +25,7 @@ class CircuitBreaker:
     def require(self, store: str) -> None:
         """Raise StorageUnavailable for a store that is known to be unavailable, without calling it."""
         if store in self.unavailable:
-            raise StorageUnavailable("not tried: the store is away")
+            raise StorageUnavailable("skipped: the storage is unavailable")
 
     def record_failure(self, store: str) -> bool:
         """Ping the store after a failed call, and return whether it is unavailable. Takes ten seconds at most."""

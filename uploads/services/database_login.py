@@ -32,14 +32,14 @@ def ensure_login(name: str) -> bool:
     do this. Safe to repeat. Raises ValidationFailed for an invalid name, and for the role of this connection.
     """
     if not NAME.fullmatch(name):
-        raise ValidationFailed(f"{name[:63]!r} is no name of a login: it takes small letters, digits and _.")
+        raise ValidationFailed(f"The name must consist of lowercase letters, digits and _, not “{name[:63]}”.")
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT current_user, ARRAY(SELECT rolname FROM pg_roles WHERE rolname IN (%s, %s))",
                        [name, IAM_GROUP])  # fmt: skip
         current_user, existing = cursor.fetchone()
         if name == current_user:
             raise ValidationFailed(
-                f"{name} is whom this command signs in as: the owner of the tables keeps its own rights."
+                f"“{name}” owns the tables, so its permissions cannot be limited. Choose another name."
             )
         names = {"login": sql.Identifier(name), "events": sql.Identifier(Event._meta.db_table)}
         statements = [] if name in existing else ["CREATE ROLE {login} LOGIN"]

@@ -113,7 +113,7 @@ def _assemble_all(
 
     def attempt(file: File, digests: Sequence[str]) -> ObjectMetadata | Problem:
         if is_unavailable.is_set():
-            return StorageUnavailable("not tried: the store is away")
+            return StorageUnavailable("skipped: the storage is unavailable")
         try:
             return assemble(file, digests)
         except Problem as problem:

@@ -60,20 +60,20 @@ def _bucket_exists() -> bool:
     region = bucket_region()
     if region and region != settings.S3_REGION:
         raise ValidationFailed(
-            f"The bucket {settings.S3_BUCKET} is in the region {region}: set AWS_DEFAULT_REGION={region}."
+            f"The bucket {settings.S3_BUCKET} is in the region {region}. Set AWS_DEFAULT_REGION={region}."
         )
     return region is not None
 
 
 def _create(*, apply: bool) -> SettingDiff:
     subject, name = "bucket", settings.S3_BUCKET
-    lines = [(name, "none", f"a bucket in {settings.S3_REGION}")]
+    lines = [(name, "missing", f"a bucket in {settings.S3_REGION}")]
     if not apply:
         return SettingDiff(subject, SettingStatus.DIFFERS, lines)
     try:
         make_bucket()
     except S3ResponseError as error:
-        reason = f"{name} could not be made: {error.code}"
+        reason = f"could not create {name}: {error.code}"
         return SettingDiff(subject, SettingStatus.FAILED, lines, reason, _creation_advice(error))
     logger.info("bucket_created bucket=%s", name)
     return SettingDiff(subject, SettingStatus.APPLIED, lines)
@@ -81,21 +81,21 @@ def _create(*, apply: bool) -> SettingDiff:
 
 def _creation_advice(error: S3ResponseError) -> str:
     if error.is_denied:
-        return "allow s3:CreateBucket, or have somebody make it"
+        return "allow s3:CreateBucket, or create the bucket yourself"
     is_taken = error.code in {"BucketAlreadyExists", "BucketAlreadyOwnedByYou"} and is_own_bucket() is not True
-    return "somebody else has that name: choose another" if is_taken else "look that up at the store"
+    return "choose another name, this one is taken" if is_taken else "look up this error in the storage's documentation"
 
 
 def _require_own_marker(marker: UUID | None, own: UUID, adopt: UUID | None) -> None:
     if adopt is not None and adopt != marker:
         current = f"the marker {marker}" if marker else "no marker"
-        raise ValidationFailed(f"The bucket has {current}, not {adopt}: nothing was done.")
+        raise ValidationFailed(f"The bucket has {current}, not {adopt}. Nothing was changed.")
     if marker in {None, own, adopt}:
         return
     raise WrongMarker(
-        f"This bucket belongs to another database: its marker says {marker}, this database is {own}. Nothing was done. "
-        "Check AWS_STORAGE_BUCKET_NAME and DATABASE_URL. If that database is gone, and the bucket is to belong to this "
-        f"one from now on, say so: --adopt-marker {marker}"
+        f"The bucket belongs to another database: its marker is {marker}, this database is {own}. Nothing was changed. "
+        "Check AWS_STORAGE_BUCKET_NAME and DATABASE_URL. If that database was deleted, transfer the bucket to this "
+        f"one with --adopt-marker {marker}."
     )
 
 
@@ -103,18 +103,18 @@ def _write_marker(marker: UUID | None, own: UUID, *, apply: bool) -> SettingDiff
     subject = "marker"
     if marker == own:
         return SettingDiff(subject, SettingStatus.AS_WANTED)
-    lines = [(MARKER_KEY, str(marker) if marker else "none", str(own))]
+    lines = [(MARKER_KEY, str(marker) if marker else "missing", str(own))]
     if not apply:
         return SettingDiff(subject, SettingStatus.DIFFERS, lines)
     try:
         if s3.read_marker() != marker:
             return SettingDiff(
-                subject, SettingStatus.FAILED, lines, "somebody else marked the bucket meanwhile", "run this again"
+                subject, SettingStatus.FAILED, lines, "another process marked the bucket", "run this command again"
             )
         s3.write_marker(own)
     except StorageUnavailable as fault:
-        reason = f"could not be written: {fault.detail.partition(': ')[2]}"
-        advice = "allow s3:PutObject" if isinstance(fault, StorageDenied) else "run this again"
+        reason = f"could not write the marker: {fault.detail.partition(': ')[2]}"
+        advice = "allow s3:PutObject" if isinstance(fault, StorageDenied) else "run this command again"
         return SettingDiff(subject, SettingStatus.FAILED, lines, reason, advice)
     logger.info("bucket_marked bucket=%s installation=%s previous=%s", settings.S3_BUCKET, own, marker)
     return SettingDiff(subject, SettingStatus.APPLIED, lines)
@@ -156,9 +156,8 @@ def site_origins(named: Sequence[str] = ()) -> list[str]:
     wildcards = [text for text in [*settings.ALLOWED_HOSTS, *trusted] if "*" in text or text.startswith(".")]
     if wildcards:
         raise ValidationFailed(
-            f"{', '.join(wildcards)} in ALLOWED_HOSTS or CSRF_TRUSTED_ORIGINS leaves open where our pages are, and "
-            "the bucket must name each origin: repeat --origin https://files.example.org for every one, or name the "
-            "hosts."
+            f"{', '.join(wildcards)} in ALLOWED_HOSTS or CSRF_TRUSTED_ORIGINS is a wildcard, but the bucket must name "
+            "each origin. Give each one with --origin https://files.example.org, or set the host names."
         )
     origins = {_origin(text) for text in trusted}
     trusted_hosts = {urlsplit(origin).hostname for origin in origins}
@@ -180,7 +179,7 @@ def _origin(text: str) -> str:
         host = host if is_plain and not parts.query and not parts.fragment else None
     if not host or "*" in host or any(char in host for char in "\\ \"'<>"):
         raise ValidationFailed(
-            f"{text[:100]!r} is no origin: it takes https://files.example.org, with :PORT if need be."
+            f"An origin must be like https://files.example.org or https://files.example.org:8443, not “{text[:100]}”."
         )
     netloc = f"[{host}]" if ":" in host else host
     default_port = {"http": 80, "https": 443}[parts.scheme]

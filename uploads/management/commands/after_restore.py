@@ -8,87 +8,89 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 
-from uploads.management.base import AmalgaCommand, find_user, translate_errors, until_stopped
+from uploads.management.base import AmalgaCommand, find_user, translate_errors
+from uploads.management.shutdown import until_stopped
 from uploads.services.after_restore import Restored, after_restore
 from uploads.services.recover_orphans import adopt_orphans
 
-ADVICE = "Nothing is lost: run `manage.py doctor`, then run this again."
+ADVICE = "No file was deleted. Run `manage.py doctor`, then run this command again."
 
 
 class Command(AmalgaCommand):
-    help = (
-        "For after the database was restored to an earlier moment, when the sweep removes nothing because the "
-        "bucket remembers more than the database knows. Says what there is to do; with --apply, everything in the "
-        "trash gets its whole time again (somebody may have taken it out since), unfinished uploads get new time, "
-        "those whose bytes are all in the bucket become files, and the bucket remembers this database from now on: "
-        "the sweep goes on. Nothing is removed, and no object is written but amalga-checkpoint.json. Objects of files "
-        "that came later are not touched: fsck tells them, and after it --recover-orphans --owner NAME gives them "
-        "to somebody as private files in a folder of their own, called by their keys, for the names are lost. Files"
-        " whose time in the trash was over, and whose objects are gone, go. Safe to repeat. Exit status: 0 the "
-        "database knows all that the bucket remembers, or it is done; 1 there is something to do, or a server is "
-        "away; 2 the bucket is not this database's, or fsck has not run."
-    )
+    help = "Accept a database that was restored to an earlier point in time."
+    epilog = """
+    After such a restore the sweep deletes nothing, because the bucket's checkpoint is newer than
+    the database. Without --apply, this command only reports what it would change.
+
+    Changes:        with --apply: restarts the retention period of the trash and the expiry of
+                    unfinished uploads, completes uploads whose objects are complete, and writes
+                    amalga-checkpoint.json, so that the sweep runs again. Files in the trash
+                    whose objects were already purged are purged again.
+                    With --recover-orphans: creates private files for the orphans that fsck
+                    found, named after their keys, in a new folder of the owner.
+    Never changes:  objects, except the checkpoint.
+
+    Exit codes:
+      0  the database is as new as the checkpoint, or the restore was accepted
+      1  --apply is needed, or storage or database unavailable
+      2  refused: the bucket belongs to another database, or fsck has not run
+
+    Example:
+      manage.py after_restore --apply
+    """
+    json_keys = {
+        "applied": "whether --apply was given",
+        "checkpoint_event": "event of the bucket's checkpoint, or null",
+        "checkpoint_at": "time of that event, or null",
+        "behind": "whether the database lacks that event",
+        "trash": "files in the trash whose retention period restarts",
+        "purged": "files in the trash whose objects were purged after the point of the restore",
+        "uploads": "unfinished uploads whose expiry restarts",
+        "arrived": "uploads among them whose objects are complete",
+        "finished": "uploads that became files",
+        "failed": "uploads that could not be completed",
+        "orphans": "orphans that become files (only with --recover-orphans)",
+        "owner": "owner of these files (only with --recover-orphans)",
+    }
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--apply", action="store_true", help="do it; without it nothing is written")
-        parser.add_argument(
-            "--recover-orphans",
-            action="store_true",
-            help="only make files of what the last run of fsck found no row for",
+        changes = parser.add_argument_group("changes")
+        changes.add_argument("--apply", action="store_true", help="write the changes (default: only report them)")
+        orphans = parser.add_argument_group("orphans")
+        orphans.add_argument(
+            "--recover-orphans", action="store_true", help="only create files for the orphans of the last fsck run"
         )
-        parser.add_argument("--owner", metavar="NAME", help="whose these are to be (with --recover-orphans)")
-        parser.add_argument("--json", action="store_true", help="one JSON object")
+        orphans.add_argument("--owner", metavar="USERNAME", help="owner of these files")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["recover_orphans"] != bool(options["owner"]):
-            raise CommandError("--recover-orphans and --owner NAME go together.", returncode=2)
+            raise CommandError("--recover-orphans needs --owner USERNAME, and the reverse.", returncode=2)
         with until_stopped(), translate_errors(ADVICE):
             if options["owner"]:
-                self._recover(options)
+                self._recover(options["owner"], apply=options["apply"])
             else:
-                self._accept(options)
+                self._accept(apply=options["apply"])
 
-    def _accept(self, options: dict[str, Any]) -> None:
-        restored = after_restore(apply=options["apply"])
-        if options["json"]:
-            self.write_json(asdict(restored))
-        else:
-            self._print(restored, applied=options["apply"])
-        if restored.behind and not options["apply"]:
-            raise CommandError("The sweep removes nothing until --apply.", returncode=1)
+    def _accept(self, *, apply: bool) -> None:
+        restored = after_restore(apply=apply)
+        self.write_values(_values(restored, applied=apply))
+        if apply and settings.PURGE_PAUSED:
+            self.stderr.write("PURGE_PAUSED is still on. Remove it to let the sweep delete files again.")
+        if restored.behind and not apply:
+            raise CommandError(
+                "The database is older than the bucket, so the sweep deletes nothing. Run again with --apply.",
+                returncode=1,
+            )
 
-    def _recover(self, options: dict[str, Any]) -> None:
-        owner = find_user(options["owner"])
-        count = adopt_orphans(owner, apply=options["apply"])
-        if options["json"]:
-            self.write_json({"recovered": count})
-        else:
-            self.stdout.write(f"{count} objects {'became' if options['apply'] else 'would become'} files of {owner}.")
-
-    def _print(self, restored: Restored, *, applied: bool) -> None:
-        for line in _lines(restored, applied=applied):
-            self.stdout.write(line)
-        if applied and settings.PURGE_PAUSED:
-            self.stdout.write("PURGE_PAUSED is still on: the sweep goes on when it is removed.")
+    def _recover(self, username: str, *, apply: bool) -> None:
+        owner = find_user(username)
+        count = adopt_orphans(owner, apply=apply)
+        self.write_values({"applied": apply, "orphans": count, "owner": owner.get_username()})
 
 
-def _lines(restored: Restored, *, applied: bool) -> list[str]:
-    if restored.seen is None:
-        first = "The bucket remembers nothing yet."
-    else:
-        knowledge = "which this database does not know" if restored.behind else "and so does this database"
-        first = (
-            f"The bucket remembers event {restored.seen.event} of {restored.seen.at:%Y-%m-%d %H:%M:%S} UTC, "
-            f"{knowledge}."
-        )
-    verb = "got" if applied else "would get"
-    lines = [
-        first,
-        f"{restored.trash} files in the trash {verb} their whole time again; "
-        f"{restored.purged} were purged since, and go.",
-        f"{restored.uploads} unfinished uploads {verb} new time; the bytes of {restored.arrived} are all in the bucket"
-        + (f": {restored.finished} became files, {restored.failed} did not (see the log)." if applied else "."),
-    ]
-    if applied:
-        lines.append("From now on the bucket remembers this database.")
-    return lines
+def _values(restored: Restored, *, applied: bool) -> dict[str, Any]:
+    counts = asdict(restored)
+    del counts["seen"]
+    seen = restored.seen
+    checkpoint = {"checkpoint_event": seen.event if seen else None, "checkpoint_at": seen.at if seen else None}
+    return {"applied": applied, **checkpoint, **counts}

@@ -19,17 +19,29 @@ REFUSED = 2
 
 
 class Command(AmalgaCommand):
-    help = (
-        "Makes an administrator, who then lets everybody else in under /admin/. The password is asked for twice, or "
-        "read from standard input; there is no default. Accounts that are there are not touched."
-    )
+    help = "Create an administrator."
+    epilog = """
+    Asks for the password twice, or reads it from standard input. There is no default password.
+    The administrator adds other people on the site, under /admin/.
+
+    Changes:        adds one account, and one entry to the audit log.
+    Never changes:  existing accounts.
+
+    Exit codes:
+      0  created
+      2  refused: the username exists, or the password is too weak
+
+    Example:
+      manage.py create_admin ann --email ann@example.org
+    """
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("name", help="what the administrator types to sign in")
-        parser.add_argument("--email", default="", help="by which single sign-on finds the account")
+        account = parser.add_argument_group("account")
+        account.add_argument("username", metavar="USERNAME", help="name to sign in with")
+        account.add_argument("--email", default="", metavar="ADDRESS", help="address that single sign-on matches")
 
-    def handle(self, *, name: str, email: str, **_: Any) -> None:
-        user = User(username=User.normalize_username(name), email=email, is_staff=True, is_superuser=True)
+    def handle(self, *, username: str, email: str, **_: Any) -> None:
+        user = User(username=User.normalize_username(username), email=email, is_staff=True, is_superuser=True)
         self._check(user, password=None)
         password = self._password()
         self._check(user, password=password)
@@ -37,9 +49,9 @@ class Command(AmalgaCommand):
         try:
             user.save()
         except IntegrityError:
-            raise CommandError(f"{name} is there already.", returncode=REFUSED) from None
+            raise CommandError(f"The user “{username}” already exists.", returncode=REFUSED) from None
         Event.objects.record(Action.ACCOUNT, name=user.get_username(), change="created", administrator=True)
-        self.stdout.write(f"{name} can sign in now, and sets up a second factor then where one is required.")
+        self.stdout.write(f"Created administrator “{username}”.")
 
     def _check(self, user: User, *, password: str | None) -> None:
         try:
@@ -55,5 +67,5 @@ class Command(AmalgaCommand):
             return sys.stdin.readline().rstrip("\r\n")
         password = getpass.getpass("Password: ")
         if password != getpass.getpass("Password (again): "):
-            raise CommandError("These were two different passwords.", returncode=REFUSED)
+            raise CommandError("The two passwords differ. Run this command again.", returncode=REFUSED)
         return password

@@ -11,19 +11,32 @@ from uploads.services.database_login import ensure_login
 
 
 class Command(AmalgaCommand):
-    help = (
-        "Makes a login for the database that may read and write rows, but can change no table and nothing that the "
-        "activity log says, and gives it its rights anew when it is there. At RDS it signs in by IAM tokens "
-        "(DATABASE_IAM=on); elsewhere give it a password yourself. Run it as the owner of the tables, after `migrate`. "
-        "No row is touched, and no other login. Safe to repeat. Exit status: 0 done; 1 the database is away or "
-        "refuses; 2 refused: that name cannot be used."
-    )
+    help = "Create a database login with limited permissions."
+    epilog = """
+    The login can read and write rows. It cannot change tables, and cannot change or delete
+    entries of the audit log. On RDS it signs in with IAM tokens (DATABASE_IAM=on); elsewhere
+    set its password yourself: ALTER ROLE amalga_app PASSWORD '…'.
+    Run this as the owner of the tables, after `migrate`. Safe to repeat.
+
+    Changes:        the login and its permissions.
+    Never changes:  rows, and other logins.
+
+    Exit codes:
+      0  the login exists and has its permissions
+      1  the database is unavailable, or denied access
+      2  refused: the name is invalid
+
+    Example:
+      manage.py database_login amalga_app
+    """
+    json_keys = {"login": "name of the login", "created": "whether it is new"}
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("name", help="of the login")
+        login = parser.add_argument_group("login")
+        login.add_argument("name", metavar="NAME", help="name of the login")
 
     def handle(self, *args: Any, **options: Any) -> None:
         name = options["name"]
-        with translate_errors("Nothing was changed. Run this again later."):
+        with translate_errors("Nothing was changed. Run this command again later."):
             was_created = ensure_login(name)
-        self.stdout.write(f"{name} {'was made' if was_created else 'was there'}, and has its rights.")
+        self.write_values({"login": name, "created": was_created})

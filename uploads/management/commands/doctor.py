@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
+import amalga
 from uploads.errors import ValidationFailed
-from uploads.management.base import AmalgaCommand, until_stopped
+from uploads.management.base import AmalgaCommand
+from uploads.management.shutdown import until_stopped
 from uploads.services.doctor import CheckResult, Level, examine, send_test_mail
 
 STYLES = {Level.OK: "SUCCESS", Level.WARN: "WARNING", Level.FAIL: "ERROR"}
@@ -19,55 +20,77 @@ STYLES = {Level.OK: "SUCCESS", Level.WARN: "WARNING", Level.FAIL: "ERROR"}
 
 class Command(AmalgaCommand):
     requires_system_checks = []  # `examine` reports them like the other checks
-    help = (
-        "Looks at the settings, the database, the store, the bucket and what runs in the background, and says one "
-        "line for each: ok, warn or fail, why, and what to do. Sends a few bytes to the bucket under "
-        "quarantine/doctor-… to find out what it refuses, and a file and a table of a moment to find out whether "
-        "there is room, and removes them again. Nothing else is written, and no secret is ever shown. Takes less "
-        "than a minute, also with everything hanging. Exit status: 0 nothing fails, there may be warnings; 1 "
-        "something fails; 2 an origin or an address is none."
-    )
+    help = "Check the installation, and say how to fix what is wrong."
+    epilog = """
+    Checks settings, disk, database, background jobs, storage, bucket and mail, in less than a
+    minute. Each line begins with OK, WARN or FAIL. No secrets are printed.
+
+    Changes:        writes a few test objects under quarantine/ in the bucket, a temporary file
+                    and a temporary table, and deletes them again.
+    Never changes:  anything else.
+
+    Exit codes:
+      0  no failures; there may be warnings
+      1  at least one failure
+      2  an origin or address is invalid
+
+    Example:
+      manage.py doctor --origin https://files.example.org
+    """
+    json_keys = {
+        "version": "version of Amalga",
+        "checks": "list of results: level (ok, warn, fail), area, subject, reason, advice",
+        "ok": "number of successful checks",
+        "warn": "number of warnings",
+        "fail": "number of failures",
+    }
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument(
+        configuration = parser.add_argument_group("configuration")
+        configuration.add_argument(
             "--origin", action="append", default=[], metavar="URL",
-            help="an origin of our pages, for CORS; to be repeated (default: as the settings say)",
+            help="origin of the site, for CORS; can be repeated (default: from the settings)",
         )  # fmt: skip
-        parser.add_argument(
-            "--send-test-mail", metavar="ADDRESS", help="also send a test message to this address, and wait for it"
-        )
-        parser.add_argument("--json", action="store_true", help="one JSON object at the end")
+        mail = parser.add_argument_group("mail")
+        mail.add_argument("--send-test-mail", metavar="ADDRESS", help="also send a test message to this address")
 
     def handle(self, *args: Any, **options: Any) -> None:
         results: list[CheckResult] = []
-        with until_stopped():
+        with until_stopped("Some checks did not run."):
             try:
                 for result in self._results(options):
+                    if not self.as_json:
+                        self._print(result, is_first_of_area=not results or results[-1].area != result.area)
                     results.append(result)
-                    if not options["json"]:
-                        self._print(result)
             except ValidationFailed as problem:
                 raise CommandError(problem.message, returncode=2) from None
         counts = Counter(result.level for result in results)
-        if options["json"]:
-            self.stdout.write(
-                json.dumps({"checks": [asdict(result) for result in results], **_counts_by_level(counts)})
-            )
+        if self.as_json:
+            totals = {str(level): counts[level] for level in Level}
+            checks = [asdict(result) for result in results]
+            self.write_json({"version": amalga.__version__, "checks": checks, **totals})
         else:
-            self.stdout.write(", ".join(f"{count} {level}" for level, count in _counts_by_level(counts).items()))
-        if counts[Level.FAIL]:
-            raise CommandError("Something is wrong; the lines that begin with fail say what to do.", returncode=1)
+            self.stdout.write(_summary(counts))
+        if failures := counts[Level.FAIL]:
+            raise CommandError(f"{failures} {'check' if failures == 1 else 'checks'} failed.", returncode=1)
 
     def _results(self, options: dict[str, Any]) -> Iterator[CheckResult]:
         yield from examine(options["origin"])
         if address := options["send_test_mail"]:
-            yield send_test_mail(address)
+            yield replace(send_test_mail(address), area="mail")
 
-    def _print(self, result: CheckResult) -> None:
+    def _print(self, result: CheckResult, *, is_first_of_area: bool) -> None:
+        """Print each result at once, as some take seconds. On a terminal, areas have a blank line between them."""
+        if is_first_of_area and self.stdout.isatty():
+            self.stdout.write()
         paint = getattr(self.style, STYLES[result.level])
         self.stdout.write(str(result), style_func=lambda text: f"{paint(text[:4])}{text[4:]}")
         self.stdout.flush()
 
 
-def _counts_by_level(counts: Counter[Level]) -> dict[str, int]:
-    return {str(level): counts[level] for level in Level}
+def _summary(counts: Counter[Level]) -> str:
+    warnings, failures = counts[Level.WARN], counts[Level.FAIL]
+    return (
+        f"{counts[Level.OK]} OK, {warnings} {'warning' if warnings == 1 else 'warnings'}, "
+        f"{failures} {'failure' if failures == 1 else 'failures'}"
+    )

@@ -12,40 +12,58 @@ from typing import IO, Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from uploads.management.base import AmalgaCommand, Progress, translate_errors, until_stopped
+from uploads.management.base import AmalgaCommand, translate_errors
+from uploads.management.progress import Progress
+from uploads.management.shutdown import until_stopped
 from uploads.models import Report, RunOutcome
 from uploads.services.manifest import Exported, export_lines, save_in_bucket
 
-ADVICE = "Nothing was written: run `manage.py doctor`, then run this again."
+ADVICE = "Nothing was written. Run `manage.py doctor`, then run this command again."
+STDOUT = "stdout"
 
 
 class Command(AmalgaCommand):
-    help = (
-        "Writes people, groups, folders and their rules, tags, and files with their versions as JSON lines: to stdout, "
-        "to a file, or packed into the bucket under manifests/. All of it is as of one moment, and people go on "
-        "working. From this and the bucket, `rebuild_rows` makes the library again. Passwords are not in it, not even "
-        "their hashes, nor uploads under way, sessions and previews; but every name is: keep it as private as the "
-        "files. Nothing in the library and no older manifest is touched. Exit status: 0 written, 1 it could not be "
-        "written, 2 unusable options."
-    )
+    help = "Export all rows of the library as a manifest."
+    epilog = """
+    The manifest has people, groups, folders, access rules, tags, and files with their versions,
+    as JSON lines, all from one point in time. With it and the bucket, `rebuild_rows` restores
+    the library. It has no passwords, sessions, previews or unfinished uploads. It does have all
+    names: keep it as private as the files. People can keep working.
+
+    Changes:        writes one manifest: to standard output, a file, or the bucket.
+    Never changes:  the library, and older manifests.
+
+    Exit codes:
+      0  written
+      1  not written: storage, database or disk failed
+      2  invalid options
+
+    Example:
+      manage.py export_manifest --to-bucket
+    """
+    json_keys = {
+        "destination": "file or key of the manifest",
+        "rows": "number of rows of each kind",
+        "skipped": "rows that were left out, because they changed during the export",
+        "sha256": "SHA-256 of the manifest before compression",
+    }
 
     def add_arguments(self, parser: CommandParser) -> None:
-        destination = parser.add_mutually_exclusive_group()
-        destination.add_argument(
-            "--output", type=Path, metavar="FILE", help="instead of stdout; packed if it ends in .gz"
+        destination = parser.add_argument_group("destination (default: standard output)")
+        either = destination.add_mutually_exclusive_group()
+        either.add_argument(
+            "--output", type=Path, metavar="FILE", help="write to a file, compressed if its name ends in .gz"
         )
-        destination.add_argument("--bucket", action="store_true", help="into the bucket, under manifests/")
-        parser.add_argument("--events", action="store_true", help="the activity log as well")
-        parser.add_argument(
-            "--json", action="store_true", help="one JSON object at the end (with --output or --bucket)"
-        )
+        either.add_argument("--to-bucket", action="store_true", help="write to manifests/ in the bucket, compressed")
+        content = parser.add_argument_group("content")
+        content.add_argument("--include-audit-log", action="store_true", help="also export the audit log")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if options["json"] and not (options["output"] or options["bucket"]):
-            raise CommandError("--json goes with --output or --bucket: stdout is the manifest.", returncode=2)
+        if self.as_json and not (options["output"] or options["to_bucket"]):
+            raise CommandError("--json needs --output or --to-bucket.", returncode=2)
         exported = Exported()
         with until_stopped(), translate_errors(ADVICE), _translate_os_errors():
-            if options["bucket"]:
+            if options["to_bucket"]:
                 location = self._to_bucket(exported, options)
             elif options["output"]:
                 location = self._to_file(options["output"], exported, options)
@@ -54,21 +72,27 @@ class Command(AmalgaCommand):
         Report.objects.create(command="export_manifest", scope=location[:1024]).end(
             RunOutcome.SUCCEEDED, **exported.counts, skipped=exported.skipped, sha256=exported.sha256
         )
-        if options["json"]:
-            summary = {"where": location, **exported.counts, "skipped": exported.skipped, "sha256": exported.sha256}
-            self.write_json(summary)
-        else:
-            rows = ", ".join(f"{count} {kind}" for kind, count in exported.counts.items())
-            self.stderr.write(f"export_manifest: {rows}; written to {location}")
+        if location == STDOUT:
+            rows = ", ".join(f"{count:,} {kind}" for kind, count in exported.counts.items())
+            self.stderr.write(f"Exported {rows}.")
+            return
+        self.write_values(
+            {
+                "destination": location,
+                "rows": dict(exported.counts),
+                "skipped": exported.skipped,
+                "sha256": exported.sha256,
+            }
+        )
 
     def _to_stdout(self, exported: Exported, options: dict[str, Any]) -> str:
         for line in self._lines(exported, options):
             self.stdout.write_raw(line.decode())
-        return "stdout"
+        return STDOUT
 
     def _to_file(self, path: Path, exported: Exported, options: dict[str, Any]) -> str:
         if path.exists() and not path.is_file():
-            raise CommandError(f"{path} is no file: name one, or leave --output out for stdout.", returncode=2)
+            raise CommandError(f"{path} is not a file. Choose another path for --output.", returncode=2)
         self._to_new_file(path, exported, options)
         return str(path)
 
@@ -84,7 +108,7 @@ class Command(AmalgaCommand):
                 os.fsync(file.fileno())
             temporary.replace(path)
         except OSError as error:
-            raise CommandError(f"{path} could not be written: {error.strerror}.", returncode=1) from None
+            raise CommandError(f"Could not write {path}: {error.strerror}.", returncode=1) from None
         finally:
             if temporary != path:
                 temporary.unlink(missing_ok=True)
@@ -98,8 +122,8 @@ class Command(AmalgaCommand):
             return save_in_bucket(path)
 
     def _lines(self, exported: Exported, options: dict[str, Any]) -> Iterator[bytes]:
-        with Progress(self.stderr, "export_manifest", quiet=options["json"]) as progress:
-            for line in export_lines(exported, events=options["events"]):
+        with Progress(self.stderr, "export_manifest", quiet=self.as_json) as progress:
+            for line in export_lines(exported, events=options["include_audit_log"]):
                 yield line
                 progress.step(bytes=len(line))
 
@@ -120,4 +144,4 @@ def _translate_os_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise CommandError(f"The manifest could not be written: {error.strerror}.", returncode=1) from None
+        raise CommandError(f"Could not write the manifest: {error.strerror}.", returncode=1) from None

@@ -2,142 +2,183 @@
 
 from __future__ import annotations
 
+import argparse
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
 from uploads import s3
-from uploads.management.base import AmalgaCommand, Progress, translate_errors, until_stopped
+from uploads.management.base import AmalgaCommand, integer, translate_errors
+from uploads.management.output import JSONDocument
+from uploads.management.progress import Progress
+from uploads.management.shutdown import until_stopped
 from uploads.models import Finding, FindingKind, Report, RunOutcome
-from uploads.services.fsck import GRACE_SECONDS, RunObserver, Scope, describe_unrepaired, fsck, repair
+from uploads.services.fsck import GRACE_SECONDS, RunObserver, Scope, fsck, repair
 
-MAX_REPORTED = 1000
-FINDINGS_KEPT = "What was found is kept; --resume goes on from there."
-REPAIRS_KEPT = "What is repaired stays repaired; run it again to go on."
+MAX_PRINTED = 1000
+FINDINGS_KEPT = "The findings so far are saved. Run again with --resume to continue."
+REPAIRS_KEPT = "Repairs so far are saved. Run this command again to continue."
 MAX_PREFIX_CHARACTERS = 1000
-MAX_GRACE_SECONDS = 10 * 365 * 24 * 3600
+MAX_AGE_SECONDS = 10 * 365 * 24 * 3600
+MAX_REPAIRS = 10**12
 
 
 class Command(AmalgaCommand):
-    help = (
-        "Lists the bucket and reads the rows in the order of their keys, compares them, and tells every difference: "
-        "missing objects, objects without a file, wrong sizes and ETags, files that should have moved on, uploads in "
-        "parts without a file, keys under f/ and p/ that are not ours. Each is looked at twice before it is told; what "
-        "is younger than --grace is left alone. Ends with count, bytes and one SHA-256 of each side: equal ones prove "
-        "that both agree. Nothing is changed but the report, which the admin shows. People may go on working. Several "
-        "may run at once, also each with a --prefix of its own (f/0 to f/f and p/): so a hundred million objects are "
-        "compared. With --repair, and only after such a run of the same scope in the last 24 hours, what it found is "
-        "looked at again and repaired where that is provable: finished uploads are published, files without an object "
-        "marked as missing, and unmarked when it is back, lost previews made again, and objects without a file moved "
-        "to quarantine/, copied before they go. No other object is removed, none is overwritten; sizes, ETags, foreign "
-        "keys and multipart uploads are reported, not repaired. Exit status: 0 both agree, or all is repaired; 1 "
-        "differences, or it was stopped; 2 refused."
-    )
+    help = "Find and repair differences between bucket and database."
+    epilog = """
+    Compares all keys in order, and checks each difference twice. Equal SHA-256 digests of both
+    sides prove that they are in sync. People can keep working, and several runs with their own
+    --prefix can share a large bucket. --repair works on the findings of a complete run with the
+    same options in the last 24 hours, and checks each of them again.
+
+    Changes:        its report. With --repair: completes finished uploads, marks files as missing
+                    or present, enqueues lost previews, and moves orphans to quarantine/.
+    Never changes:  other objects. Wrong sizes and ETags, unknown keys, and orphaned multipart
+                    uploads are only reported.
+
+    Exit codes:
+      0  in sync, or everything was repaired
+      1  differences, or stopped, or storage or database unavailable
+      2  refused
+
+    Example:
+      manage.py fsck && manage.py fsck --repair --max-repairs 20
+    """
+    json_keys = {
+        "findings": "list of differences: kind, key, file, and details; with --repair: kind, key, outcome",
+        "report": "number of the report, which the admin shows",
+        "in_sync": "whether bucket and database are in sync",
+        "since": "key after which this run resumed: the totals are those of the keys after it",
+        "rows": "totals of the database: count, bytes, sha256",
+        "objects": "totals of the bucket: count, bytes, sha256",
+        "skipped": (
+            "objects and rows that were not compared, by reason: young (younger than --min-age), moving (being "
+            "uploaded or deleted), changed (during the check), elsewhere (being moved to or from another storage), "
+            "marked (already marked as missing), others (outside of f/ and p/)"
+        ),
+        "totals": "number of findings of each kind",
+        "seconds": "duration of the run",
+        "repaired": "findings that this run repaired (only with --repair)",
+        "remaining": "findings that are not repaired (only with --repair)",
+        "error": "why the run ended early",
+    }
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument(
-            "--prefix", default="", help="only keys that begin so, like f/0 (default: all that is ours)"
+        selection = parser.add_argument_group("selection")
+        selection.add_argument("--prefix", default="", help="only keys that begin with this, such as f/0")
+        selection.add_argument(
+            "--storage",
+            default=s3.main_store().name,
+            metavar="NAME",
+            help="compare this storage (default: the one for new files)",
         )
-        parser.add_argument("--store", default=s3.main_store().name, help="another store than the one new files go to")
-        parser.add_argument(
-            "--grace",
-            type=_seconds,
-            default=GRACE_SECONDS,
-            metavar="SECONDS",
-            help="what is younger is left alone (3600)",
+        selection.add_argument(
+            "--min-age", type=_seconds, default=GRACE_SECONDS, metavar="SECONDS",
+            help=f"ignore what is younger (default: {GRACE_SECONDS})",
+        )  # fmt: skip
+        selection.add_argument("--resume", action="store_true", help="continue the last run, if it was stopped")
+        selection.add_argument(
+            "--allow-empty-database", action="store_true", help="compare even if the database has no files"
         )
-        parser.add_argument("--resume", action="store_true", help="go on where the last run of this scope was stopped")
-        parser.add_argument(
-            "--expect-empty-database", action="store_true", help="compare even though the database has no files"
-        )
-        parser.add_argument("--repair", action="store_true", help="repair what the last complete run found")
-        parser.add_argument(
-            "--confirm", type=int, metavar="N", help="with --repair: yes, so many, though it is over 1 %% of the rows"
-        )
-        parser.add_argument("--json", action="store_true", help="findings as JSON lines, then one object with figures")
+        repairs = parser.add_argument_group("repair")
+        repairs.add_argument("--repair", action="store_true", help="repair the findings of the last complete run")
+        repairs.add_argument(
+            "--max-repairs", type=integer(0, MAX_REPAIRS), metavar="N",
+            help="refuse if there are more findings to repair (default: 1 %% of the rows)",
+        )  # fmt: skip
 
     def handle(self, *args: Any, **options: Any) -> None:
-        self._json = options["json"]
         self._finding_count = 0
-        advice = REPAIRS_KEPT if options["repair"] else FINDINGS_KEPT
+        self._document: JSONDocument | None = None
         scope = _scope(options)
+        if not self.as_json:
+            self._run(scope, options)
+            return
+        with self.json_document("findings") as self._document:
+            self._run(scope, options)
+
+    def _run(self, scope: Scope, options: dict[str, Any]) -> None:
+        advice = REPAIRS_KEPT if options["repair"] else FINDINGS_KEPT
         with until_stopped(advice), translate_errors(advice):
             if options["repair"]:
-                self._repair(scope, options["confirm"])
+                self._repair(scope, options["max_repairs"])
             else:
                 self._compare(scope, options)
 
     def _compare(self, scope: Scope, options: dict[str, Any]) -> None:
-        with Progress(self.stderr, "fsck", quiet=self._json) as progress:
+        with Progress(self.stderr, "fsck", quiet=self.as_json) as progress:
             observer = RunObserver(self._print, progress.step)
             report = fsck(
-                scope, observer, resume=options["resume"], allow_empty_database=options["expect_empty_database"]
+                scope, observer, resume=options["resume"], allow_empty_database=options["allow_empty_database"]
             )
-        self._conclude(report)
+        if not self.as_json and self._finding_count > MAX_PRINTED:
+            self.stdout.write(f"… and {self._finding_count - MAX_PRINTED:,} more in report {report.pk}")
+        self._end(_values(report))
+        if report.outcome != RunOutcome.SUCCEEDED:
+            count = report.findings.count()
+            raise CommandError(
+                f"Found {count:,} {'difference' if count == 1 else 'differences'} (report {report.pk}).", returncode=1
+            )
 
-    def _repair(self, scope: Scope, confirmed: int | None) -> None:
-        result = repair(scope, confirmed=confirmed, on_result=self._print_repairs)
-        if self._json:
-            self.write_json({"report": result.report.pk, "repaired": result.repaired, "remaining": result.remaining})
-        else:
-            self.stdout.write(f"fsck: {result.repaired:,} repaired, {result.remaining:,} left as they are")
+    def _repair(self, scope: Scope, max_repairs: int | None) -> None:
+        result = repair(scope, max_repairs=max_repairs, on_result=self._print_repair)
+        self._end({"report": result.report.pk, "repaired": result.repaired, "remaining": result.remaining})
         if result.remaining:
             raise CommandError(
                 f"{result.remaining:,} findings of report {result.report.pk} are not repaired.", returncode=1
             )
 
-    def _print_repairs(self, finding: Finding, outcome: str) -> None:
-        if self._json:
-            self.write_json({"kind": finding.kind, "key": finding.key, "outcome": outcome})
+    def _print_repair(self, finding: Finding, outcome: str) -> None:
+        if self._document:
+            self._document.add({"kind": finding.kind, "key": finding.key, "outcome": outcome})
         else:
             self.stdout.write(f"{finding.kind}: {finding.key}: {outcome}")
 
     def _print(self, finding: Finding) -> None:
         self._finding_count += 1
-        if self._json:
-            item = {"kind": finding.kind, "key": finding.key, "file": finding.file_id, **finding.detail}
-            self.write_json(item)
-        elif self._finding_count <= MAX_REPORTED:
+        if self._document:
+            self._document.add({"kind": finding.kind, "key": finding.key, "file": finding.file_id, **finding.detail})
+        elif self._finding_count <= MAX_PRINTED:
             file = f" (file {finding.file_id})" if finding.file_id else ""
             self.stdout.write(f"{finding.kind}: {finding.key}{file}: {FindingKind(finding.kind).label}")
 
-    def _conclude(self, report: Report) -> None:
-        is_in_sync = report.outcome == RunOutcome.SUCCEEDED
-        if self._json:
-            self.write_json({"report": report.pk, "outcome": report.outcome, **report.summary})
+    def _end(self, values: dict[str, Any]) -> None:
+        if self._document:
+            self._document.end(values)
         else:
-            self._print_stats(report)
-        if not is_in_sync:
-            raise CommandError(f"{report.findings.count():,} differences; report {report.pk} keeps them.", returncode=1)
+            self.write_values(values)
 
-    def _print_stats(self, report: Report) -> None:
-        if self._finding_count > MAX_REPORTED:
-            self.stdout.write(f"… and {self._finding_count - MAX_REPORTED:,} more in report {report.pk}.")
-        if since := report.summary.get("since"):
-            self.stdout.write(f"The figures are of what comes behind {since}, where the run before was stopped.")
-        for side in ("rows", "objects"):
-            totals = report.summary[side]
-            self.stdout.write(
-                f"{side:8} {totals['count']:>13,} {totals['bytes']:>20,} bytes  sha256 {totals['sha256']}"
-            )
-        for why in describe_unrepaired(report.summary["skipped"]):
-            self.stdout.write(why)
-        if report.outcome == RunOutcome.SUCCEEDED:
-            self.stdout.write("Bucket and database agree.")
+
+def _values(report: Report) -> dict[str, Any]:
+    values = dict(report.summary)
+    totals = values.pop("findings")
+    since = values.pop("since", None)
+    return {
+        "report": report.pk,
+        "in_sync": report.outcome == RunOutcome.SUCCEEDED,
+        **({"since": since} if since else {}),
+        **values,
+        "totals": totals,
+    }
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 <= seconds < MAX_GRACE_SECONDS:
-        raise ValueError(text)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1
+    if not 0 <= seconds < MAX_AGE_SECONDS:
+        raise argparse.ArgumentTypeError(f"must be a number of seconds between 0 and {MAX_AGE_SECONDS:,}, not “{text}”")
     return seconds
 
 
 def _scope(options: dict[str, Any]) -> Scope:
-    prefix, store = options["prefix"], options["store"]
+    prefix, store = options["prefix"], options["storage"]
     if len(prefix) > MAX_PREFIX_CHARACTERS or "\0" in prefix:
-        raise CommandError("--prefix is no beginning of a key.", returncode=2)
+        raise CommandError("--prefix must be the beginning of a key.", returncode=2)
     secondary = s3.secondary_store()
     if store not in {s3.main_store().name, secondary.name if secondary else None}:
-        raise CommandError(f"The settings know no store {store!r}: see SECONDARY_S3_STORE_NAME.", returncode=2)
-    return Scope(store, prefix, grace=options["grace"])
+        raise CommandError(
+            f"No storage named “{store}”. Set SECONDARY_S3_STORE_NAME, or leave --storage out.", returncode=2
+        )
+    return Scope(store, prefix, grace=options["min_age"])

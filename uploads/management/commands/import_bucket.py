@@ -9,128 +9,153 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from uploads.humanize import humanize_bytes
-from uploads.management.base import AmalgaCommand, Progress, find_user, integer, translate_errors, until_stopped
+from uploads.management.base import AmalgaCommand, find_user, integer, translate_errors
+from uploads.management.output import JSONDocument
+from uploads.management.progress import Progress
+from uploads.management.shutdown import until_stopped
 from uploads.models import Origin, Usage, Visibility
 from uploads.names import clean_folder
 from uploads.services.imports import BATCH_KEYS, WRITERS, ImportStats, Plan, Step, import_objects, plan_import
 
 MAX_REPORTED = 100
 MAX_WRITERS = 16
-ADVICE = "What was imported stays. Run this again to continue."
-PREFIX_HELP = (
-    "what the keys begin with, like photos/2024/; it is not repeated in the folders. An empty one, '', means all that "
-    "is not Amalga's own"
-)
+ADVICE = "Imported files are kept. Run this command again to continue."
 
 
 class Command(AmalgaCommand):
-    help = (
-        "Makes files of the objects whose keys begin with PREFIX: nothing is copied, no object is read, changed or "
-        "moved. Without --apply it only says what it would do. Folders come from the parts of the keys, names are "
-        "cleaned as those of uploads. A key that has a file already is left alone, so it may be run again, and two at "
-        "once; a run that was stopped goes on where it was. What was purged since, and whose object is there, "
-        "comes back as a new file, seen by whom --visibility says. The objects of such files are never removed, unless "
-        "--adopt says that they are Amalga's from now on: then they go when their file is purged from the trash. "
-        "The owner's quota does not stop an import; how much of it is used is told. Checksums are not known until "
-        "`manage.py verify` has read the files. Exit status: 0 done, 1 some objects cannot be files (they are listed), "
-        "or it was stopped; 2 refused, or nothing begins with PREFIX."
-    )
+    help = "Register existing objects as files, without copying them."
+    epilog = """
+    Folders come from the keys, after PREFIX. Safe to repeat: keys that already have a file are
+    skipped, and a stopped import continues. A file whose row was purged comes back as a new
+    file. The owner's quota does not stop an import. Checksums are unknown until `verify` has read
+    the files; `previews` enqueues their previews.
+
+    Changes:        with --apply: creates files and folders.
+    Never changes:  objects. They are never deleted, unless --adopt was given: then they are
+                    deleted when their files are purged from the trash.
+
+    Exit codes:
+      0  done
+      1  some objects cannot become files, or the command was stopped
+      2  refused, or no key begins with PREFIX
+
+    Example:
+      manage.py import_bucket photos/2024/ --owner ann --folder Archive --apply
+    """
+    json_keys = {
+        "rejected": "list of objects that cannot become files: key, reason",
+        "applied": "whether --apply was given",
+        "after": "key after which a stopped import continued, or empty",
+        "prefix": "PREFIX",
+        "owner": "owner of the files",
+        "folder": "folder of the files",
+        "objects": "number of objects",
+        "files": "objects that became files",
+        "bytes": "size of these files",
+        "known": "objects that already have a file",
+        "empty_folders": "objects that stand for an empty folder",
+        "own": "objects of Amalga, which are skipped",
+        "refused": "number of rejected objects",
+        "archived": "files whose objects are archived: the storage must restore them before they can be opened",
+        "quota_used_bytes": "storage that the owner uses after the import",
+        "quota_bytes": "the owner's quota",
+        "error": "why the command ended early",
+    }
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("prefix", metavar="PREFIX", help=PREFIX_HELP)
-        parser.add_argument("--owner", required=True, metavar="USERNAME", help="whose files they become")
-        parser.add_argument("--folder", default="", metavar="PATH", help="where they go (default: the top)")
-        parser.add_argument(
+        selection = parser.add_argument_group("selection")
+        selection.add_argument(
+            "prefix", metavar="PREFIX", help="beginning of the keys, such as photos/2024/; '' means all keys"
+        )
+        files = parser.add_argument_group("files")
+        files.add_argument("--owner", required=True, metavar="USERNAME", help="owner of the files")
+        files.add_argument("--folder", default="", metavar="PATH", help="folder of the files (default: top level)")
+        files.add_argument(
             "--visibility", choices=Visibility.values, default=Visibility.TEAM, help="who sees them (default: team)"
         )
-        parser.add_argument("--adopt", action="store_true", help="the objects become Amalga's to remove one day")
-        parser.add_argument("--apply", action="store_true", help="do it; without it nothing is written")
-        parser.add_argument(
-            "--parallel",
-            type=integer(1, MAX_WRITERS),
-            default=WRITERS,
-            metavar="N",
-            help=f"connections that write (default: {WRITERS})",
-        )
-        parser.add_argument(
-            "--json", action="store_true", help="a JSON line for each object that cannot be a file, and one at the end"
-        )
+        files.add_argument("--adopt", action="store_true", help="let Amalga delete the objects with their files")
+        changes = parser.add_argument_group("changes")
+        changes.add_argument("--apply", action="store_true", help="create the files (default: only report)")
+        changes.add_argument(
+            "--parallel", type=integer(1, MAX_WRITERS), default=WRITERS, metavar="N",
+            help=f"database connections that write (default: {WRITERS})",
+        )  # fmt: skip
 
     def handle(self, *args: Any, **options: Any) -> None:
+        self._document: JSONDocument | None = None
         with translate_errors(ADVICE):
             plan = _plan(options)
-            steps = import_objects(plan, writers=options["parallel"]) if options["apply"] else plan_import(plan)
-            with until_stopped(), closing(steps):
-                step = self._consume(steps, plan, options)
-            self._conclude(step, plan, options)
+        if not self.as_json:
+            self._run(plan, options)
+            return
+        with self.json_document("rejected") as self._document:
+            self._run(plan, options)
 
-    def _consume(self, steps: Generator[Step], plan: Plan, options: dict[str, Any]) -> Step:
+    def _run(self, plan: Plan, options: dict[str, Any]) -> None:
+        steps = import_objects(plan, writers=options["parallel"]) if options["apply"] else plan_import(plan)
+        with translate_errors(ADVICE):
+            with until_stopped(), closing(steps):
+                step = self._consume(steps, plan)
+            self._conclude(step, plan, applied=options["apply"])
+
+    def _consume(self, steps: Generator[Step], plan: Plan) -> Step:
         step = Step(ImportStats(), [], [])
-        with Progress(self.stderr, "import_bucket", quiet=options["json"]) as progress:
+        with Progress(self.stderr, "import_bucket", quiet=self.as_json) as progress:
             for step in steps:
-                self._print(step, plan, as_json=options["json"])
+                self._print(step, plan)
                 progress.step(step.stats.objects - progress.done)
         return step
 
-    def _print(self, step: Step, plan: Plan, *, as_json: bool) -> None:
-        if as_json:
+    def _print(self, step: Step, plan: Plan) -> None:
+        if self._document:
             for key, reason in step.refused:
-                self.write_json({"rejected": key, "reason": reason})
+                self._document.add({"key": key, "reason": reason})
             return
         if not step.stats.objects and step.after:
-            self.stdout.write(f"Going on after {step.after}, where the last run was stopped.")
+            self.stdout.write(f"Continuing after {step.after}, where the last run was stopped.")
         if step.stats.objects <= BATCH_KEYS:
             for candidate in step.examples:
-                self.stdout.write(
-                    f"{candidate.key} → {'/'.join(filter(None, [plan.folder, candidate.folder, candidate.name]))}"
-                )
+                path = "/".join(filter(None, [plan.folder, candidate.folder, candidate.name]))
+                self.stdout.write(f"{candidate.key} → {path}")
         printed = step.stats.refused - len(step.refused)
         for key, reason in step.refused[: max(0, MAX_REPORTED - printed)]:
-            self.stdout.write(f"{key!r} cannot be a file: {reason}")
+            self.stdout.write(f"rejected: {key}: {reason}")
 
-    def _conclude(self, step: Step, plan: Plan, options: dict[str, Any]) -> None:
+    def _conclude(self, step: Step, plan: Plan, *, applied: bool) -> None:
         stats = step.stats
-        if options["json"]:
-            scope = {"prefix": plan.prefix, "owner": plan.owner.get_username(), "folder": plan.folder}
-            self.write_json({"applied": options["apply"], "after": step.after, **scope, **asdict(stats)})
+        if not self._document and stats.refused > MAX_REPORTED:
+            self.stdout.write(f"… and {stats.refused - MAX_REPORTED:,} more (use --json to see all)")
+        values = {**_scope(step, plan, applied=applied), **asdict(stats), **_quota(stats, plan, applied=applied)}
+        if self._document:
+            self._document.end(values)
         else:
-            self._print_stats(stats, plan, applied=options["apply"])
+            self.write_values(values)
         if not stats.objects and not step.after:
-            raise CommandError(f"No object has a key that begins with {plan.prefix!r}.", returncode=2)
+            raise CommandError(f"No key begins with “{plan.prefix}”.", returncode=2)
         if stats.refused:
-            raise CommandError(f"{stats.refused:,} objects cannot be files.", returncode=1)
+            raise CommandError(f"{stats.refused:,} objects cannot become files.", returncode=1)
+        if not applied and not self._document:
+            self.stderr.write("Nothing was written. Run again with --apply.")
 
-    def _print_stats(self, stats: ImportStats, plan: Plan, *, applied: bool) -> None:
-        if stats.refused > MAX_REPORTED:
-            self.stdout.write(f"… and {stats.refused - MAX_REPORTED:,} more; --json tells all of them.")
-        self.stdout.write(
-            f"import_bucket: {stats.objects:,} objects; {stats.files:,} "
-            f"{'became files' if applied else 'would become files'} ({humanize_bytes(stats.bytes)}), "
-            f"{stats.known:,} are files already, {stats.empty_folders:,} stand for empty folders, "
-            f"{stats.own:,} are Amalga's own, {stats.refused:,} cannot be files"
-        )
-        if stats.archived:
-            self.stdout.write(
-                f"{stats.archived:,} of them are archived: they cannot be opened until the storage has restored them "
-                "(`aws s3api restore-object`, docs/operate/operations.md)."
-            )
-        usage = Usage.objects.filter(owner=plan.owner).first() or Usage()
-        would_be = usage.bytes + (0 if applied else stats.bytes)
-        self.stdout.write(
-            f"{plan.owner.get_username()} {'uses' if applied else 'would use'} {humanize_bytes(would_be)} of "
-            f"{humanize_bytes(usage.max_bytes)}; over that, this person cannot upload, but may have more."
-        )
-        if not applied:
-            self.stdout.write("Nothing was written; --apply does it.")
-        elif stats.files:
-            self.stdout.write("`manage.py previews` has their previews made, `manage.py verify` reads and checks them.")
+
+def _scope(step: Step, plan: Plan, *, applied: bool) -> dict[str, Any]:
+    owner = plan.owner.get_username()
+    return {"applied": applied, "after": step.after, "prefix": plan.prefix, "owner": owner, "folder": plan.folder}
+
+
+def _quota(stats: ImportStats, plan: Plan, *, applied: bool) -> dict[str, int]:
+    usage = Usage.objects.filter(owner=plan.owner).first() or Usage()
+    used = usage.bytes + (0 if applied else stats.bytes)
+    return {"quota_used_bytes": used, "quota_bytes": usage.max_bytes}
 
 
 def _plan(options: dict[str, Any]) -> Plan:
     owner = find_user(options["owner"])
     if not owner.has_perm("uploads.add_file"):
-        raise CommandError(f"{owner} may not upload: choose another owner, or give this one a role.", returncode=2)
+        raise CommandError(
+            f"“{owner}” does not have permission to upload. Choose another owner, or give this one a role.",
+            returncode=2,
+        )
     return Plan(
         prefix=options["prefix"],
         owner=owner,

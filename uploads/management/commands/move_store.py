@@ -10,7 +10,9 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from uploads.errors import Problem, StorageUnavailable
-from uploads.management.base import AmalgaCommand, Progress, bytes_per_second, integer, translate_errors, until_stopped
+from uploads.management.base import AmalgaCommand, bytes_per_second, integer, translate_errors
+from uploads.management.progress import Progress
+from uploads.management.shutdown import until_stopped
 from uploads.models import File, Refusal, Report, RunOutcome
 from uploads.services import move_store as service
 from uploads.services.bucket_guard import ensure_marker, require_marker, require_removal
@@ -20,56 +22,75 @@ MAX_HOURS = 10**5
 # Outcomes of files that are not moved, which are printed.
 PRINTED_OUTCOMES = {"corrupted", "missing", "changed", "taken", "failed", *Refusal.values}
 EXPLANATIONS = {
-    "corrupted": "its bytes are not the announced ones (--corrupted moves it as it is)",
-    "missing": "its bytes are not there (--corrupted moves the row alone)",
-    "changed": "it was overwritten since it was brought in: import it again",
-    "taken": "the main store has another object at this key: see whose it is",
-    "archived": "its storage has to restore it first (aws s3api restore-object)",
-    "encrypted": "its storage keeps it under a key that Amalga cannot use",
-    "denied": "its storage denies access to it: see its policy",
-    "failed": "could not be copied and verified now: run again",
+    "corrupted": "checksum mismatch (--include-corrupted moves it anyway)",
+    "missing": "object not found (--include-corrupted moves its row)",
+    "changed": "object changed since it was imported. Import it again.",
+    "taken": "the main storage has another object with this key. Find out who wrote it.",
+    "archived": "archived. Restore it first (aws s3api restore-object).",
+    "encrypted": "encrypted with a key that Amalga cannot use",
+    "denied": "access denied. Check the bucket policy.",
+    "failed": "could not be copied and verified. Run this command again.",
 }
 
 
 class Command(AmalgaCommand):
-    help = (
-        "Moves files and previews from the store of SECONDARY_S3_* to that of AWS_*, one by one: the object is copied, "
-        "the copy verified against the row's checksum, and only then the row switched; people read and upload "
-        "meanwhile. Without --apply it only says what there is to do. Uploads under way end where they began and are "
-        "moved by the next run; corrupted and missing files stay unless requested. Nothing is removed from the other "
-        "store but with --remove-originals, which removes objects whose rows have moved long enough ago; imported "
-        "objects and what has no row stay there; with --imported, imported ones go whose copy bears our mark, and "
-        "which are still what was copied. Several may run at once. Exit status: 0 nothing is left to do, 1 something "
-        "is left or failed, 2 refused: there is no second store, or a bucket belongs to another database."
-    )
+    help = "Move files from the secondary storage to the main storage."
+    epilog = """
+    From the bucket of SECONDARY_S3_* to that of AWS_*. Each file is copied and verified before
+    its row is switched; people can keep working. Several runs can share the work. Uploads in
+    progress end where they began: run it again for these.
+
+    Changes:        with --apply: copies files and previews, and switches their rows. With
+                    --remove-originals: deletes moved originals from the secondary storage.
+    Never changes:  originals, without --remove-originals; imported ones, without
+                    --include-imported; and objects without a row.
+
+    Exit codes:
+      0  everything has moved
+      1  something is left or failed
+      2  refused: no secondary storage, or a bucket belongs to another database
+
+    Example:
+      manage.py move_store --apply --rate 50M
+    """
+    json_keys = {
+        "route": "names of both storages",
+        "applied": "whether --apply was given",
+        "files": "files to move (without --apply)",
+        "previews": "previews to move (without --apply)",
+        "unfit": "corrupted or missing files, which stay without --include-corrupted",
+        "in_progress": "uploads in progress, and files that are being deleted",
+        "elsewhere": "files in a storage that no setting names",
+        "bytes": "size of the files to move; with --apply, of what was moved or deleted",
+        "outcomes": (
+            "number of files and previews, or of originals, by outcome: moved, unchanged, corrupted, missing, changed, "
+            "taken, archived, encrypted, denied, failed; removed, kept, young, here, orphan, gone"
+        ),
+        "remaining": "not moved yet: files, bytes, previews, unfit, in_progress, elsewhere",
+    }
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--apply", action="store_true", help="do it; without it nothing is written")
-        parser.add_argument(
+        changes = parser.add_argument_group("changes")
+        changes.add_argument("--apply", action="store_true", help="move or delete (default: only report)")
+        changes.add_argument("--include-corrupted", action="store_true", help="also move corrupted and missing files")
+        originals = parser.add_argument_group("originals")
+        originals.add_argument("--remove-originals", action="store_true", help="delete moved originals, move nothing")
+        originals.add_argument(
+            "--older-than", type=integer(1, MAX_HOURS), default=24, metavar="HOURS",
+            help="only if the file was not changed for this long (default: 24)",
+        )  # fmt: skip
+        originals.add_argument("--include-imported", action="store_true", help="also delete imported originals")
+        speed = parser.add_argument_group("speed")
+        speed.add_argument(
             "--parallel", type=integer(1, MAX_PARALLEL), default=4, metavar="N", help="copies at once (default: 4)"
         )
-        parser.add_argument(
-            "--rate",
-            type=bytes_per_second,
-            metavar="50M",
-            help="at most so many bytes a second through here: 500k, 50M",
+        speed.add_argument(
+            "--rate", type=bytes_per_second, metavar="BYTES", help="bytes per second at most: 500k, 50M, 1G"
         )
-        parser.add_argument(
-            "--corrupted", action="store_true", help="also files that are corrupted or missing, as they are"
-        )
-        parser.add_argument("--remove-originals", action="store_true", help="clear the other store of what has moved")
-        parser.add_argument(
-            "--older-than", type=integer(1, MAX_HOURS), default=24, metavar="HOURS",
-            help="originals of rows untouched for so long (24), so that links that were given out have ended",
-        )  # fmt: skip
-        parser.add_argument(
-            "--imported", action="store_true", help="also originals that were imported (with --remove-originals)"
-        )
-        parser.add_argument("--json", action="store_true", help="one JSON object at the end")
 
     def handle(self, *args: Any, **options: Any) -> None:
         _validate_options(options)
-        with until_stopped(), translate_errors("Run this again later."):
+        with until_stopped(), translate_errors("Run this command again later."):
             source, target = service.both_stores()
             _require_markers(source.name, apply=options["apply"])
             if options["apply"]:
@@ -83,11 +104,11 @@ class Command(AmalgaCommand):
                 self._move(route, options)
 
     def _move(self, route: str, options: dict[str, Any]) -> None:
-        plan = service.plan_move(unfit=options["corrupted"])
+        plan = service.plan_move(unfit=options["include_corrupted"])
         if not options["apply"]:
-            self._end(f"move_store {route}: {_plan_text(plan)}", {"applied": False, **asdict(plan)}, options)
+            self.write_values({"route": route, "applied": False, **asdict(plan)})
             if plan.remaining or plan.elsewhere:
-                raise CommandError("There is something to move; --apply does it.", returncode=1)
+                raise CommandError("Nothing was moved. Run again with --apply.", returncode=1)
             return
         report = Report.objects.create(command="move_store", scope=route)
         counts: Counter[str] = Counter()
@@ -96,24 +117,23 @@ class Command(AmalgaCommand):
         except BaseException:
             report.end(RunOutcome.STOPPED, **counts)
             raise
-        remaining = service.plan_move(unfit=options["corrupted"])
+        remaining = service.plan_move(unfit=options["include_corrupted"])
         is_done = not (remaining.remaining or remaining.elsewhere)
         report.end(RunOutcome.SUCCEEDED if is_done else RunOutcome.DIFFERENCES, **counts, remaining=asdict(remaining))
-        line = f"move_store {route}: {_counts_text(counts)}; left there: {_plan_text(remaining)}"
-        self._end(line, {"applied": True, **counts, "remaining": asdict(remaining)}, options)
+        self.write_values({"route": route, "applied": True, **_outcomes(counts), "remaining": asdict(remaining)})
         if not is_done:
-            raise CommandError("Not everything has moved; run it again.", returncode=1)
+            raise CommandError("Some files have not moved. Run this command again.", returncode=1)
 
     def _move_each(self, plan: service.MovePlan, counts: Counter[str], options: dict[str, Any]) -> None:
         mover = service.Mover(
-            parallel=options["parallel"], bytes_per_second=options["rate"], unfit=options["corrupted"]
+            parallel=options["parallel"], bytes_per_second=options["rate"], unfit=options["include_corrupted"]
         )
         total = plan.files + plan.previews
         results = mover.run()
         with (
             contextlib.closing(results),
             Progress(
-                self.stderr, "move_store", total=total, total_bytes=plan.bytes or None, quiet=options["json"]
+                self.stderr, "move_store", total=total, total_bytes=plan.bytes or None, quiet=self.as_json
             ) as progress,
         ):
             for moved in results:
@@ -138,38 +158,34 @@ class Command(AmalgaCommand):
         if not options["apply"]:
             is_done = is_done and not counts["removed"]
         report.end(RunOutcome.SUCCEEDED if is_done else RunOutcome.DIFFERENCES, applied=options["apply"], **counts)
-        suffix = "" if options["apply"] else " (nothing was removed)"
-        line = f"move_store {route}, originals{suffix}: {_counts_text(counts)}"
-        self._end(line, {"applied": options["apply"], **counts}, options)
+        self.write_values({"route": route, "applied": options["apply"], **_outcomes(counts)})
         if not is_done:
             raise CommandError(
-                "There are originals left." if options["apply"] else "--apply removes what is counted as removed.",
+                "Some originals are left. Run this command again later."
+                if options["apply"]
+                else "Nothing was deleted. Run again with --apply.",
                 returncode=1,
             )
 
     def _clear_each(self, counts: Counter[str], options: dict[str, Any]) -> None:
         results = service.remove_originals(
-            apply=options["apply"], hours=options["older_than"], imported=options["imported"],
+            apply=options["apply"], hours=options["older_than"], imported=options["include_imported"],
             parallel=options["parallel"],
         )  # fmt: skip
-        with contextlib.closing(results), Progress(self.stderr, "originals", quiet=options["json"]) as progress:
+        with contextlib.closing(results), Progress(self.stderr, "originals", quiet=self.as_json) as progress:
             for removal in results:
                 counts[removal.outcome] += 1
                 counts["bytes"] += removal.size if removal.outcome == "removed" else 0
                 progress.step()
-                if removal.outcome in {"orphan", "failed"} or (removal.outcome == "kept" and options["imported"]):
+                if removal.outcome in {"orphan", "failed"} or (
+                    removal.outcome == "kept" and options["include_imported"]
+                ):
                     self.stderr.write(f"{removal.outcome}: {removal.key}")
-
-    def _end(self, line: str, result: dict[str, Any], options: dict[str, Any]) -> None:
-        if options["json"]:
-            self.write_json(result)
-        else:
-            self.stdout.write(line)
 
 
 def _validate_options(options: dict[str, Any]) -> None:
-    if options["imported"] and not options["remove_originals"]:
-        raise CommandError("--imported goes with --remove-originals.", returncode=2)
+    if options["include_imported"] and not options["remove_originals"]:
+        raise CommandError("--include-imported needs --remove-originals.", returncode=2)
 
 
 def _require_markers(source: str, *, apply: bool) -> None:
@@ -180,8 +196,8 @@ def _require_markers(source: str, *, apply: bool) -> None:
         if isinstance(problem, StorageUnavailable):
             raise
         raise CommandError(
-            f"The store of SECONDARY_S3_BUCKET: {problem.message} (Mark it while it is the main store, with AWS_* and "
-            "SECONDARY_S3_* the other way round.)",
+            f"The bucket of SECONDARY_S3_BUCKET: {problem.message} To mark it, swap AWS_* and SECONDARY_S3_*, and run "
+            "`manage.py provision --apply`.",
             returncode=2,
         ) from None
     (ensure_marker if apply else require_marker)()
@@ -191,12 +207,8 @@ def _quoted(name: str) -> str:
     return f"“{name}”"
 
 
-def _plan_text(plan: service.MovePlan) -> str:
-    return (
-        f"{plan.files} files ({plan.bytes} bytes), {plan.previews} previews; {plan.unfit} corrupted or missing, "
-        f"{plan.in_progress} uploads under way or being erased, {plan.elsewhere} in a store that no variable names"
-    )
-
-
-def _counts_text(counts: Counter[str]) -> str:
-    return ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items())) or "nothing"
+def _outcomes(counts: Counter[str]) -> dict[str, Any]:
+    return {
+        "bytes": counts["bytes"],
+        "outcomes": {outcome: count for outcome, count in sorted(counts.items()) if outcome != "bytes"},
+    }

@@ -7,7 +7,8 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from uploads import services
-from uploads.management.base import AmalgaCommand, translate_errors, until_stopped
+from uploads.management.base import AmalgaCommand, translate_errors
+from uploads.management.shutdown import until_stopped
 from uploads.models import File
 from uploads.models.querysets import in_batches
 from uploads.services.previews import CAN_HAVE_PREVIEW, delete_failed
@@ -16,23 +17,34 @@ FILES_PER_TASK = 500
 
 
 class Command(AmalgaCommand):
-    help = (
-        "Puts every available file that could be shown and has no preview into the worker's queue: files from before "
-        "there were previews, or whose requests were lost for longer than the sweep looks back. No object and no file "
-        "is touched; what is in the queue already is asked for again, and made once. Exit status: 0; 1 the "
-        "database is away, or it was stopped."
-    )
+    help = "Enqueue previews for files that have none."
+    epilog = """
+    For imported files, and for files whose tasks were lost. The worker makes the previews.
+    Safe to repeat: a preview that is enqueued twice is made once.
+
+    Changes:        adds tasks to the queue; with --retry-failed, deletes failed previews.
+    Never changes:  files, objects and finished previews.
+
+    Exit codes:
+      0  enqueued
+      1  the database is unavailable, or the command was stopped
+
+    Example:
+      manage.py previews --retry-failed
+    """
+    json_keys = {"files": "number of files whose previews were enqueued"}
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--failed", action="store_true", help="also try files again that could not be shown")
+        selection = parser.add_argument_group("selection")
+        selection.add_argument("--retry-failed", action="store_true", help="include files whose previews failed")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        with until_stopped(), translate_errors("What is queued stays queued. Run this again later."):
-            count = self._enqueue(failed=options["failed"])
-        self.stdout.write(f"previews: asked for those of {count} files")
+        with until_stopped(), translate_errors("Enqueued previews stay enqueued. Run this command again later."):
+            count = self._enqueue(retry_failed=options["retry_failed"])
+        self.write_values({"files": count})
 
-    def _enqueue(self, *, failed: bool) -> int:
-        if failed:
+    def _enqueue(self, *, retry_failed: bool) -> int:
+        if retry_failed:
             delete_failed()
         count = 0
         rows = File.objects.available().filter(CAN_HAVE_PREVIEW, size__gt=0, previews__isnull=True)

@@ -7,48 +7,69 @@ from uuid import UUID
 
 from django.core.management.base import CommandError, CommandParser
 
-from uploads.management.base import AmalgaCommand, integer, translate_errors, until_stopped
+from uploads.management.base import AmalgaCommand, integer, translate_errors
+from uploads.management.shutdown import until_stopped
 from uploads.s3.bucket_config import SettingDiff, SettingStatus
 from uploads.services.provision import desired_bucket, provision, site_origins
 
 MAX_DAYS = 3650
-ORIGIN_HELP = "an origin of our pages, for CORS; to be repeated (default: as the settings say)"
-KEEP_HELP = (
-    "how long what was overwritten or removed can be brought back, at least as long as the database's backups "
-    "(default: 35, or what the bucket does if that is longer)"
-)
-ADVICE = "Run `manage.py doctor`, then run this again."
-ADOPT_HELP = "the marker of a database that is gone, to be replaced by that of this one"
+ADVICE = "Run `manage.py doctor`, then run this command again."
 
 
 class Command(AmalgaCommand):
-    help = (
-        "Compares the bucket with what keeps files safe in it, and says what differs; with --apply it repairs that: "
-        "the bucket itself, public access blocks, ownership, a policy against plain http and old signatures, "
-        "encryption, versioning, lifecycle rules, CORS for the site's own origins alone (rules for others go), and the "
-        "marker that says which database the bucket belongs to. No file, no object but the marker, no statement of a "
-        "policy and no lifecycle rule of anybody else's is touched; a KMS key stays. Safe to repeat. Exit status: 0 "
-        "all is as wanted, or was repaired, or the store has no such setting; 1 there are differences, or something "
-        "could not be read or repaired; 2 refused: the bucket belongs to another database, or it is not clear where "
-        "our pages are."
-    )
+    help = "Create and configure the bucket."
+    epilog = """
+    Without --apply, this command only reports how the bucket differs from what Amalga needs.
+    Safe to repeat.
+
+    Changes:        with --apply: the bucket itself, its public access block, object ownership,
+                    policy (TLS and current signatures only), encryption, versioning, lifecycle
+                    rules, CORS (for the origins of this site only), and its marker, which names
+                    the database that it belongs to.
+    Never changes:  files, other objects, KMS keys, and other statements and lifecycle rules.
+
+    Exit codes:
+      0  configured, or the storage does not support the setting
+      1  differences, or something could not be read or written
+      2  refused: the bucket belongs to another database, or the origins are unknown
+
+    Example:
+      manage.py provision --apply --retention-days 35
+    """
+    json_keys = {
+        "applied": "whether --apply was given",
+        "settings": (
+            "list of settings: subject, status (ok, differs, lacking, unknown, failed, applied), differences "
+            "(list of name, current, desired), reason, advice"
+        ),
+    }
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--apply", action="store_true", help="repair what differs; without it nothing is written")
-        parser.add_argument("--origin", action="append", default=[], metavar="URL", help=ORIGIN_HELP)
-        parser.add_argument("--retention-days", type=integer(1, MAX_DAYS), metavar="DAYS", help=KEEP_HELP)
-        parser.add_argument("--adopt-marker", type=UUID, metavar="ID", help=ADOPT_HELP)
-        parser.add_argument("--json", action="store_true", help="one JSON object at the end")
+        changes = parser.add_argument_group("changes")
+        changes.add_argument("--apply", action="store_true", help="write the settings (default: only report)")
+        changes.add_argument(
+            "--adopt-marker", type=UUID, metavar="ID", help="replace the marker of another database, which was deleted"
+        )
+        configuration = parser.add_argument_group("configuration")
+        configuration.add_argument(
+            "--origin", action="append", default=[], metavar="URL",
+            help="origin of the site, for CORS; can be repeated (default: from the settings)",
+        )  # fmt: skip
+        configuration.add_argument(
+            "--retention-days", type=integer(1, MAX_DAYS), metavar="DAYS",
+            help="keep deleted and overwritten objects, at least as long as the backups of the database (default: 35, "
+            "or what the bucket has, if that is longer)",
+        )  # fmt: skip
 
     def handle(self, *args: Any, **options: Any) -> None:
         with until_stopped(), translate_errors(ADVICE):
             diffs = self._compare(options)
-        if options["json"]:
+        if self.as_json:
             self.write_json({"applied": options["apply"], "settings": [_describe(diff) for diff in diffs]})
         if any(diff.status in {SettingStatus.UNKNOWN, SettingStatus.FAILED} for diff in diffs):
-            raise CommandError("Not everything could be looked at and repaired; see above.", returncode=1)
+            raise CommandError("Some settings could not be read or written.", returncode=1)
         if any(diff.status is SettingStatus.DIFFERS for diff in diffs):
-            raise CommandError("The bucket differs; --apply repairs it, as far as the store can.", returncode=1)
+            raise CommandError("The bucket differs. Run again with --apply.", returncode=1)
 
     def _compare(self, options: dict[str, Any]) -> list[SettingDiff]:
         """Print each setting at once, so that what was done is visible if the storage stops responding."""
@@ -56,18 +77,18 @@ class Command(AmalgaCommand):
         spec = desired_bucket(site_origins(options["origin"]), keep_days=options["retention_days"])
         for diff in provision(spec, apply=options["apply"], adopt=options["adopt_marker"]):
             diffs.append(diff)
-            if not options["json"]:
+            if not self.as_json:
                 self._print(diff)
         return diffs
 
     def _print(self, diff: SettingDiff) -> None:
         if diff.reason:
-            self.stdout.write(f"{diff.subject}: {diff.reason} — {diff.advice}")
+            self.stdout.write(f"{diff.subject}: {diff.reason}. Fix: {diff.advice}.")
         for name, current, desired in diff.lines:
-            template = "was {} → now {}" if diff.status is SettingStatus.APPLIED else "now {} → wanted {}"
+            template = "changed from {} to {}" if diff.status is SettingStatus.APPLIED else "{}, should be {}"
             self.stdout.write(f"{diff.subject}: {name}: {template.format(current, desired)}")
         if not diff.reason and not diff.lines:
-            self.stdout.write(f"{diff.subject}: as wanted")
+            self.stdout.write(f"{diff.subject}: ok")
 
 
 def _describe(diff: SettingDiff) -> dict[str, Any]:

@@ -8,63 +8,78 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 
 from uploads import s3
-from uploads.management.base import AmalgaCommand, Progress, translate_errors, until_stopped
+from uploads.management.base import AmalgaCommand, translate_errors
+from uploads.management.progress import Progress
+from uploads.management.shutdown import until_stopped
 from uploads.models import Report, RunOutcome
 from uploads.services.manifest import MAX_REPORTED, Rebuilt, latest_in_bucket, rebuild
 
 CHUNK_BYTES = 1024**2
-LABELS = {
-    "present": "files as the manifest says",
-    "changed": "files with another ETag than it says, as after a bucket was restored: `verify` reads them",
-    "size": "files with an object of another size, marked as corrupted",
-    "missing": "files without an object, marked as missing",
-    "unknown": "objects that no line names (--recover-orphans)",
-    "previews": "previews without rows: new ones are made, and fsck tells of the old ones",
-}
+OUTCOMES = ("present", "changed", "size", "missing", "unknown", "previews")
 
 
 class Command(AmalgaCommand):
-    help = (
-        "Makes people, folders, tags and files again from a manifest (see `export_manifest`), each file held against "
-        "the bucket. Only in an empty library: nothing is mixed or written over. Without --apply it only says what "
-        "would come. What is in the trash is purged TRASH_RETENTION_DAYS from now at the earliest: somebody may have "
-        "taken it out since the manifest was written. All rows are written in one transaction, or none. No object in "
-        "the bucket is touched. Everybody needs a new password afterwards. Exit status: 0 every file is there, 1 there "
-        "are differences or a part is away, 2 refused: the library is not empty, the manifest not whole, or the bucket "
-        "another database's."
-    )
+    help = "Restore the rows of a library from a manifest."
+    epilog = """
+    For a lost database: run it with a new, empty one. It compares each file of the manifest (see
+    `export_manifest`) with the bucket. Afterwards all people need new passwords.
+
+    Changes:        with --apply: writes people, groups, folders, tags and files, all in one
+                    transaction. Files in the trash stay there for at least
+                    TRASH_RETENTION_DAYS more.
+    Never changes:  objects, and libraries that are not empty.
+
+    Exit codes:
+      0  every file was found in the bucket
+      1  differences, or storage or database unavailable
+      2  refused: the library is not empty, the manifest is incomplete, or the bucket belongs
+         to another database
+
+    Example:
+      manage.py rebuild_rows --latest --apply
+    """
+    json_keys = {
+        "applied": "whether --apply was given",
+        "manifest": "time of the manifest",
+        "rows": "number of rows of each kind in the manifest",
+        "present": "files with the object that the manifest names",
+        "changed": "files with another ETag, as after the bucket was restored: `verify` reads them",
+        "size": "files with an object of another size, marked as corrupted",
+        "missing": "files without an object, marked as missing",
+        "unknown": "objects that the manifest does not name (see --recover-orphans)",
+        "previews": "previews without rows, which are made again",
+        "differences": f"list of up to {MAX_REPORTED:,} differences: outcome, key",
+    }
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("manifest", nargs="?", type=Path, metavar="MANIFEST", help="a file, packed or not")
-        parser.add_argument("--latest", action="store_true", help="the newest under manifests/ in the bucket")
-        parser.add_argument("--apply", action="store_true", help="write the rows; without it nothing is written")
-        parser.add_argument(
-            "--recover-orphans",
-            action="store_true",
-            help="files also for objects that no line names, in a folder of theirs",
+        source = parser.add_argument_group("manifest")
+        source.add_argument("manifest", nargs="?", type=Path, metavar="FILE", help="a manifest, compressed or not")
+        source.add_argument("--latest", action="store_true", help="use the newest manifest in the bucket")
+        changes = parser.add_argument_group("changes")
+        changes.add_argument("--apply", action="store_true", help="write the rows (default: only report)")
+        changes.add_argument(
+            "--recover-orphans", action="store_true", help="also create files for objects that are not in the manifest"
         )
-        parser.add_argument("--owner", metavar="NAME", help="whose these are to be (with --recover-orphans)")
-        parser.add_argument("--json", action="store_true", help="one JSON object at the end")
+        changes.add_argument("--owner", metavar="USERNAME", help="owner of these files")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if bool(options["manifest"]) == options["latest"]:
-            raise CommandError("Name a manifest, or say --latest.", returncode=2)
+            raise CommandError("Give either a FILE or --latest.", returncode=2)
         if options["recover_orphans"] != bool(options["owner"]):
-            raise CommandError("--recover-orphans and --owner NAME go together.", returncode=2)
+            raise CommandError("--recover-orphans needs --owner USERNAME, and the reverse.", returncode=2)
         with (
             until_stopped(),
             translate_errors("Nothing was written."),
             _translate_file_and_row_errors(),
             _manifest(options["manifest"]) as path,
-            Progress(self.stderr, "rebuild_rows", quiet=options["json"]) as progress,
+            Progress(self.stderr, "rebuild_rows", quiet=self.as_json) as progress,
         ):
             rebuilt = rebuild(path, apply=options["apply"], recover_for=options["owner"], on_row=progress.step)
-        self._print(rebuilt, options)
+        self._print(rebuilt, applied=options["apply"])
         counts = rebuilt.comparison.counts
         is_whole = not any(counts[outcome] for outcome in ("changed", "size", "missing", "unknown"))
         if options["apply"]:
@@ -72,31 +87,24 @@ class Command(AmalgaCommand):
                 RunOutcome.SUCCEEDED if is_whole else RunOutcome.DIFFERENCES, **counts
             )
         if not is_whole:
-            raise CommandError("Bucket and manifest differ; see above.", returncode=1)
+            raise CommandError("The bucket differs from the manifest.", returncode=1)
 
-    def _print(self, rebuilt: Rebuilt, options: dict[str, Any]) -> None:
-        counts = rebuilt.comparison.counts
-        for outcome, key in rebuilt.comparison.differing:
-            self.stderr.write(f"{outcome}: {key}")
-        if len(rebuilt.comparison.differing) == MAX_REPORTED:
-            self.stderr.write("… and perhaps more; the figures count all")
-        if options["json"]:
-            summary = {"applied": options["apply"], "manifest": rebuilt.head.at, "rows": rebuilt.head.counts, **counts}
-            self.write_json(summary)
+    def _print(self, rebuilt: Rebuilt, *, applied: bool) -> None:
+        counts = {outcome: rebuilt.comparison.counts[outcome] for outcome in OUTCOMES}
+        values = {"applied": applied, "manifest": rebuilt.head.at, "rows": dict(rebuilt.head.counts), **counts}
+        differing = rebuilt.comparison.differing
+        if self.as_json:
+            self.write_json({**values, "differences": [{"outcome": outcome, "key": key} for outcome, key in differing]})
             return
-        rows = ", ".join(f"{count} {kind}" for kind, count in rebuilt.head.counts.items())
-        self.stdout.write(f"The manifest of {rebuilt.head.at}: {rows}")
-        for outcome, text in LABELS.items():
-            self.stdout.write(f"{counts[outcome]:>12,} {text}")
-        self.stdout.write(
-            f"What is in the trash stays there for {settings.TRASH_RETENTION_DAYS} days more before it is purged."
-        )
-        if options["apply"]:
-            self.stdout.write(
-                "The library is back. Nobody has a password: `manage.py changepassword NAME`, or the admin."
-            )
+        for outcome, key in differing:
+            self.stderr.write(f"{outcome}: {key}")
+        if len(differing) == MAX_REPORTED:
+            self.stderr.write(f"Only the first {MAX_REPORTED:,} differences are shown.")
+        self.write_values(values)
+        if applied:
+            self.stderr.write("Restored the library. Set new passwords with `manage.py changepassword USERNAME`.")
         else:
-            self.stdout.write("Nothing was written; --apply does.")
+            self.stderr.write("Nothing was written. Run again with --apply.")
 
 
 @contextlib.contextmanager
@@ -107,7 +115,9 @@ def _manifest(path: Path | None) -> Iterator[Path]:
         return
     key = latest_in_bucket()
     if key is None or (stream := s3.stream(key)) is None:
-        raise CommandError("The bucket has no manifest under manifests/: name a file.", returncode=2)
+        raise CommandError(
+            "The bucket has no manifest under manifests/. Give a FILE instead of --latest.", returncode=2
+        )
     with tempfile.TemporaryDirectory(prefix="amalga-manifest-") as folder, stream:
         copy = Path(folder) / "manifest"
         with copy.open("wb") as file:
@@ -120,6 +130,6 @@ def _translate_file_and_row_errors() -> Iterator[None]:
     try:
         yield
     except DatabaseError as error:
-        raise CommandError(f"The database refuses the rows: {error}. Nothing was written.", returncode=1) from None
+        raise CommandError(f"The database rejected the rows: {error}. Nothing was written.", returncode=1) from None
     except OSError as error:
-        raise CommandError(f"The manifest cannot be read: {error.strerror}.", returncode=2) from None
+        raise CommandError(f"Could not read the manifest: {error.strerror}.", returncode=2) from None

@@ -10,7 +10,8 @@ from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 
 from uploads import services
-from uploads.management.base import AmalgaCommand, Stop, graceful_shutdown, integer, stopped, translate_errors
+from uploads.management.base import AmalgaCommand, integer, translate_errors
+from uploads.management.shutdown import Stop, graceful_shutdown, stopped
 
 # The time limit of one sweep in a loop, with or without work left: the next one starts with what is due by then.
 MAX_SECONDS = 300.0
@@ -18,54 +19,72 @@ MAX_PAUSE_SECONDS = 86_400
 
 
 class Command(AmalgaCommand):
-    help = (
-        "Expires uploads whose time is over, ends assemblies that a crash left behind, purges the trash when it is "
-        "due, erases the objects and rows of what must go, and removes half-made previews of files in the trash, "
-        "until nothing is due any more. Once an hour it aborts uploads in parts that are open under f/ for more "
-        "than a day and belong to no file; only in a bucket with our marker. Not touched: available files, trash "
-        "that is not due, uploads that have time, the objects of imported files, objects without a file, and keys "
-        "that do not begin with f/ or p/. In a bucket without our marker nothing at all is removed, and no row is "
-        "given up (provision makes the marker); nor with PURGE_PAUSED=on, nor when the bucket remembers what the "
-        "database does not know, because that was restored to an earlier moment (see after_restore). Once a minute "
-        "at most it notes in the bucket, as amalga-checkpoint.json, how far the database has come. Several may run at "
-        "once and share the work. A row that fails is tried again later and stops no other. Exit status: 0 done, or"
-        " stopped in a loop; 1 some rows failed, or it was stopped, or the database is away; 2 refused: something "
-        "is due in a bucket that is not ours, or the database is older than its bucket."
-    )
+    help = "Expire uploads, purge the trash, and clean up after crashes."
+    epilog = """
+    Deletes nothing in a bucket without this database's marker (run `provision`), with
+    PURGE_PAUSED=on, or after a restore (run `after_restore`). Several can run at once and share
+    the work. A file that fails is retried by a later sweep.
+
+    Changes:        expires unfinished uploads, completes or reopens interrupted ones, purges the
+                    trash when its retention period has ended, deletes the rows and objects of
+                    purged files, and hourly aborts orphaned multipart uploads under f/ that are
+                    older than a day. Writes amalga-checkpoint.json at most once a minute.
+    Never changes:  available files, objects of imported files, orphans, and keys outside of
+                    f/ and p/.
+
+    Exit codes:
+      0  done, or stopped with --every
+      1  some files failed, storage or database unavailable, or the command was stopped
+      2  refused: the bucket belongs to another database, or is newer than the database
+
+    Example:
+      manage.py sweep --every 60
+    """
+    json_keys = {
+        "expired": "uploads that expired",
+        "resolved": "interrupted uploads that were completed, reopened or given up",
+        "purged": "files that were purged from the trash",
+        "erased": "files whose rows and objects were deleted",
+        "aborted": "orphaned multipart uploads that were aborted",
+        "previews": "unfinished previews of trashed files that were deleted",
+        "failed": "files that are left for the next sweep",
+    }
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument(
+        schedule = parser.add_argument_group("schedule")
+        schedule.add_argument(
             "--every",
             type=integer(1, MAX_PAUSE_SECONDS),
             metavar="SECONDS",
-            help="go on until stopped, with this pause between sweeps",
+            help="sweep again after this pause, until stopped (default: sweep once)",
         )
-        parser.add_argument("--json", action="store_true", help="one JSON object for each sweep")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if settings.PURGE_PAUSED:
-            self.stderr.write("sweep: PURGE_PAUSED is on: nothing is expired, purged or erased until it is removed")
+            self.stderr.write("sweep: PURGE_PAUSED is on. Nothing is expired or deleted until you remove it.")
         with graceful_shutdown() as stop:
             if options["every"] is None:
-                self._once(stop, as_json=options["json"])
+                self._once(stop)
                 return
             while not stop.requested:
-                self._sweep_in_loop(stop, as_json=options["json"])
+                self._sweep_in_loop(stop)
                 stop.pause(options["every"])
 
-    def _once(self, stop: Stop, *, as_json: bool) -> None:
+    def _once(self, stop: Stop) -> None:
         refusals: list[str] = []
-        with translate_errors("Nothing is lost."):
+        with translate_errors("Run this command again later."):
             counts = services.sweep(should_continue=lambda: not stop.requested, on_refusal=refusals.append)
-        self._print(counts, as_json=as_json)
+        self.write_values(self._all_counts(counts))
         if stop.requested:
             raise stopped()
         if refusals:
             raise CommandError(" ".join(refusals), returncode=2)
         if counts["failed"]:
-            raise CommandError("Some rows are left for the next sweep; the log says why (sweep_failed).", returncode=1)
+            raise CommandError(
+                "Some files are left for the next sweep. See sweep_failed in the log for the reason.", returncode=1
+            )
 
-    def _sweep_in_loop(self, stop: Stop, *, as_json: bool) -> None:
+    def _sweep_in_loop(self, stop: Stop) -> None:
         """Sweep once in a loop. An unavailable database is reported, and the next sweep tries again."""
         end = time.monotonic() + MAX_SECONDS
         with self.tolerate_database_errors("sweep"):
@@ -74,11 +93,13 @@ class Command(AmalgaCommand):
                 on_refusal=lambda why: self.stderr.write(f"sweep: {why}"),
             )
             if counts.total():
-                self._print(counts, as_json=as_json)
+                self._print_line(counts)
 
-    def _print(self, counts: Counter[str], *, as_json: bool) -> None:
-        if as_json:
-            self.write_json(counts)
-            return
-        text = ", ".join(f"{count} {action}" for action, count in sorted(counts.items()))
-        self.stdout.write(f"sweep: {text or 'nothing to do'}")
+    def _print_line(self, counts: Counter[str]) -> None:
+        if self.as_json:
+            self.write_json(self._all_counts(counts))
+        else:
+            self.stdout.write(f"sweep: {', '.join(f'{name} {count}' for name, count in sorted(counts.items()))}")
+
+    def _all_counts(self, counts: Counter[str]) -> dict[str, int]:
+        return {name: counts[name] for name in self.json_keys}

@@ -15,16 +15,10 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 
 from uploads import s3
-from uploads.management.base import (
-    AmalgaCommand,
-    Progress,
-    Stop,
-    bytes_per_second,
-    graceful_shutdown,
-    integer,
-    stopped,
-    translate_errors,
-)
+from uploads.management.base import AmalgaCommand, bytes_per_second, integer, translate_errors
+from uploads.management.output import JSONDocument
+from uploads.management.progress import Progress
+from uploads.management.shutdown import Stop, graceful_shutdown, stopped
 from uploads.models import File, Report, RunOutcome
 from uploads.services.verify import (
     Run,
@@ -38,55 +32,80 @@ from uploads.services.verify import (
 
 MAX_THREADS = 32
 MAX_FILES = 10**12
+MAX_PAUSE_SECONDS = 86_400
 FRACTION = re.compile(r"(\d{1,6})/(\d{1,6})")
 
 
 class Command(AmalgaCommand):
-    help = (
-        "Holds stored objects against their rows. Level 2, the default, reads the bytes and computes the checksum "
-        "anew: of files that were never checked (uploads whose checksum is only announced, and imported files), of "
-        "those that are named, of all, or of a sample. Level 1 only asks the store for size, ETag and checksum of each "
-        "file, and reads what differs. Each file is then noted as verified, corrupted or missing, with the date; one "
-        "that is good again as verified. Corrupted files are kept. A file that the store refuses to give out is noted "
-        "with the reason, and left out until --all, --level 1 or its id asks for it; archived ones are counted, which "
-        "is no failure. Sets checksum_status, refusal, verified_at, and of imported files that were never read the "
-        "checksum and the detected type; no object, no name and no other row is touched. Several may run at once; they "
-        "may read the same file. In a bucket with the marker of another database nothing is read, and without ours no "
-        "file is called missing or corrupted; nor when more than ten files and more than one in a hundred are missing, "
-        "unless --expect-missing says that many are. Exit status: 0 all agree, or stopped in a loop; 1 differences or "
-        "failures, or it was stopped; 2 refused, or a named file is not there, or the options make no sense."
-    )
+    help = "Verify the checksums of stored files."
+    epilog = """
+    Reads files and computes their checksums: those never verified, or the selected ones. Several
+    runs can work at once. Archived files are skipped. If more than ten files and more than 1 %
+    of all are missing, it stops without recording them: the bucket may be the wrong one.
+
+    Changes:        the checksum status, and of imported files the checksum and detected type.
+    Never changes:  objects, names and folders.
+
+    Exit codes:
+      0  all files are intact, or stopped with --every
+      1  corrupted, missing or failed files, or stopped
+      2  refused, or invalid options
+
+    Example:
+      manage.py verify --sample 1/30 --rate 50M
+    """
+    json_keys = {
+        "verified": "files whose checksum is right",
+        "unchanged": "files whose size, ETag and checksum are unchanged (with --metadata-only)",
+        "corrupted": "files whose checksum or size is wrong",
+        "missing": "files without an object",
+        "etag_mismatch": "files whose checksum is right, but whose ETag changed",
+        "archived": "archived files, which were skipped",
+        "refused": "files that the storage denies access to",
+        "failed": "files that could not be verified",
+        "problems": "list of files that are not intact: file, key, outcome",
+        "error": "why the command ended early",
+    }
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("ids", nargs="*", type=UUID, help="these files only, checked before or not")
-        parser.add_argument("--all", action="store_true", help="all files, those first that were not read for longest")
-        parser.add_argument(
-            "--sample", type=_fraction, metavar="1/30",
-            help="this part of all files, the least recently read first: 1/30 a night reads all in a month",
+        selection = parser.add_argument_group("selection (default: files that were never verified)")
+        selection.add_argument("ids", nargs="*", type=UUID, metavar="ID", help="only these files")
+        selection.add_argument("--all", action="store_true", help="all files, the least recently verified first")
+        selection.add_argument(
+            "--sample",
+            type=_fraction,
+            metavar="1/30",
+            help="this fraction of all files: 1/30 a night is all in a month",
+        )
+        method = parser.add_argument_group("method")
+        method.add_argument(
+            "--metadata-only", action="store_true", help="compare size, ETag and checksum, and read only what differs"
+        )
+        method.add_argument(
+            "--max-missing", type=integer(0, MAX_FILES), metavar="N", help="record up to N files as missing"
+        )
+        speed = parser.add_argument_group("speed and schedule")
+        speed.add_argument(
+            "--rate", type=bytes_per_second, metavar="BYTES", help="bytes per second at most: 500k, 50M, 1G"
+        )
+        speed.add_argument(
+            "--parallel", type=integer(1, MAX_THREADS), default=4, metavar="N", help="files at once (default: 4)"
+        )
+        speed.add_argument(
+            "--every", type=integer(0, MAX_PAUSE_SECONDS), metavar="SECONDS",
+            help="verify new files again after this pause, until stopped",
         )  # fmt: skip
-        parser.add_argument("--level", type=int, choices=(1, 2), default=2, help="1: ask the store, 2: read the bytes")
-        parser.add_argument(
-            "--rate", type=bytes_per_second, metavar="50M", help="read at most so many bytes a second: 500k, 50M, 1G"
-        )
-        parser.add_argument(
-            "--parallel", type=integer(1, MAX_THREADS), default=4, metavar="N", help="files at once, 4 by default"
-        )
-        parser.add_argument(
-            "--expect-missing",
-            type=integer(0, MAX_FILES),
-            metavar="N",
-            help="so many files are lost indeed: call them missing",
-        )
-        parser.add_argument("--every", type=int, metavar="SECONDS", help="settle claims until stopped, with this pause")
-        parser.add_argument("--json", action="store_true", help="one JSON object at the end")
 
     def handle(self, *args: Any, **options: Any) -> None:
         _validate_options(options)
+        self._document: JSONDocument | None = None
         with graceful_shutdown() as stop:
             if options["every"] is not None:
                 self._loop(stop, options)
-                return
-            with translate_errors("What is done stays done. Run this again later."):
+            elif self.as_json:
+                with self.json_document("problems") as self._document:
+                    self._once(stop, options)
+            else:
                 self._once(stop, options)
 
     def _loop(self, stop: Stop, options: dict[str, Any]) -> None:
@@ -102,55 +121,55 @@ class Command(AmalgaCommand):
             unverified_checksums(),
             parallel=options["parallel"],
             limiter=limiter,
-            expect_missing=options["expect_missing"],
+            max_missing=options["max_missing"],
         )
         run.run()
         if run.refusal is not None:
             self.stderr.write(f"verify: {run.refusal.message}")
 
     def _once(self, stop: Stop, options: dict[str, Any]) -> None:
-        candidates, scope = _candidates(options)
-        with _report(scope) as report:
-            self._check_heads(stop, options, candidates, report)
+        with translate_errors("Results so far are saved. Run this command again later."):
+            candidates, scope = _candidates(options)
+            with _report(scope) as report:
+                self._verify(stop, options, candidates, report)
 
-    def _check_heads(self, stop: Stop, options: dict[str, Any], candidates: Selection, report: Report | None) -> None:
+    def _verify(self, stop: Stop, options: dict[str, Any], candidates: Selection, report: Report | None) -> None:
         limiter = s3.RateLimiter(options["rate"], stop=lambda: stop.requested)
-        total_bytes = candidates.total_bytes if options["level"] == 2 else None
+        total_bytes = None if options["metadata_only"] else candidates.total_bytes
         with Progress(
-            self.stderr, "verify", total=candidates.total, total_bytes=total_bytes, quiet=options["json"]
+            self.stderr, "verify", total=candidates.total, total_bytes=total_bytes, quiet=self.as_json
         ) as progress:
             run = Run(
-                candidates, level=options["level"], parallel=options["parallel"], limiter=limiter, report=report,
-                expect_missing=options["expect_missing"],
-                on_problem=self._silent if options["json"] else self._print,
+                candidates, level=1 if options["metadata_only"] else 2, parallel=options["parallel"], limiter=limiter,
+                report=report, max_missing=options["max_missing"], on_problem=self._print,
                 on_tick=lambda done: progress.step(done - progress.done, bytes=limiter.bytes - progress.bytes),
             )  # fmt: skip
             counts = run.run()
         if report is not None:
             reason = {"reason": run.refusal.message} if run.refusal else {}
             report.end(_outcome(run), **counts, bytes=limiter.bytes, **reason)
-        self._end(run, counts, as_json=options["json"])
+        self._end(run, counts)
 
-    def _end(self, run: Run, counts: Counter[str], *, as_json: bool) -> None:
-        if as_json:
-            self.write_json(counts)
+    def _end(self, run: Run, counts: Counter[str]) -> None:
+        if self._document:
+            self._document.end(counts)
         else:
-            self.stdout.write(", ".join(f"{n} {what}" for what, n in counts.items()))
+            self.write_values(counts)
         if run.refusal is not None:
             raise CommandError(run.refusal.message, returncode=2)
         if run.stopped:
             raise stopped()
         if run.storage_unavailable:
-            message = "The store does not answer. What is done stays done; run it again later to go on."
+            message = "Storage is unavailable. Results so far are saved. Run this command again later to continue."
             raise CommandError(message, returncode=1)
-        if differences(counts):
-            raise CommandError("Not every file agrees with its row.", returncode=1)
+        if count := differences(counts):
+            raise CommandError(f"{count:,} {'file is' if count == 1 else 'files are'} not intact.", returncode=1)
 
     def _print(self, outcome: str, file: File) -> None:
-        self.stdout.write(f"{outcome}: {file.pk} ({file.key})")
-
-    def _silent(self, outcome: str, file: File) -> None:
-        return
+        if self._document:
+            self._document.add({"file": file.pk, "key": file.key, "outcome": outcome})
+        else:
+            self.stdout.write(f"{outcome}: {file.pk} ({file.key})")
 
 
 @contextmanager
@@ -169,27 +188,28 @@ def _report(scope: str) -> Iterator[Report | None]:
 def _validate_options(options: dict[str, Any]) -> None:
     chosen = [name for name in ("ids", "all", "sample") if options[name]]
     if len(chosen) > 1:
-        raise CommandError("Choose one: ids, --all or --sample.", returncode=2)
-    if options["every"] is not None and (chosen or options["level"] == 1):
-        message = "--every settles claims; it goes with neither ids, --all, --sample nor --level 1."
+        raise CommandError("Give only one of: IDs, --all or --sample.", returncode=2)
+    if options["every"] is not None and (chosen or options["metadata_only"]):
+        message = "--every cannot be combined with IDs, --all, --sample or --metadata-only."
         raise CommandError(message, returncode=2)
-    if options["level"] == 1 and options["sample"]:
-        message = "--level 1 only asks the store, which is quick: it looks at all files, not at a sample."
-        raise CommandError(message, returncode=2)
+    if options["metadata_only"] and options["sample"]:
+        raise CommandError("--metadata-only always checks all files, so --sample is not allowed.", returncode=2)
 
 
 def _candidates(options: dict[str, Any]) -> tuple[Selection, str]:
-    """Return the files and the scope for the report. Single files and claimed checksums have no report: ""."""
-    level, ids = options["level"], options["ids"]
+    """Return the files and the scope for the report. Single files and unverified uploads have no report: ""."""
+    ids = options["ids"]
     if ids:
         available = set(File.objects.available().filter(pk__in=ids).values_list("pk", flat=True))
         if unknown := set(ids) - available:
-            raise CommandError(f"No available file: {', '.join(sorted(map(str, unknown)))}", returncode=2)
+            raise CommandError(f"No available file with ID {', '.join(sorted(map(str, unknown)))}.", returncode=2)
         return by_ids(ids), ""
     if options["sample"]:
-        return least_recent(options["sample"]), f"level 2, {options['sample']} of all"
-    if options["all"] or level == 1:
-        return least_recent(), f"level {level}, all"
+        return least_recent(options["sample"]), f"{options['sample']} of all files"
+    if options["metadata_only"]:
+        return least_recent(), "metadata of all files"
+    if options["all"]:
+        return least_recent(), "all files"
     return unverified(), ""
 
 
@@ -204,5 +224,5 @@ def _outcome(run: Run) -> RunOutcome:
 def _fraction(text: str) -> Fraction:
     match = FRACTION.fullmatch(text)
     if not match or not 0 < int(match[1]) <= int(match[2]):
-        raise argparse.ArgumentTypeError(f"{text!r} is no part of a whole, such as 1/30")
+        raise argparse.ArgumentTypeError(f"must be a fraction between 0 and 1, such as 1/30, not “{text}”")
     return Fraction(int(match[1]), int(match[2]))

@@ -28,16 +28,25 @@ HEARTBEATS_PER_LOG_LINE = 2
 
 
 class Command(AmalgaCommand):
-    help = (
-        "Makes previews, and reads what was uploaded to a store that checks no digests, as they are asked for, until "
-        "stopped; any number may run. A database or a store that is away is waited for. TERM lets it end what it works "
-        "at, a few seconds at most; killed, it leaves nothing that another worker does not do again. No file, no name "
-        "and no row but those of previews and tasks is touched, and of files that were read what their checksum rests "
-        "on."
-    )
+    help = "Make previews and verify checksums from the task queue."
+    epilog = """
+    Runs until stopped. Any number of workers can run at once. While the database or storage is
+    unavailable, it waits. SIGTERM stops it after the current task, in a few seconds; tasks of a
+    killed worker are repeated by another one.
+
+    Changes:        previews, tasks, and the checksum status of files that it verifies.
+    Never changes:  files, folders and people.
+
+    Exit codes:
+      0  stopped, or with --once the queue is empty
+
+    Example:
+      manage.py worker
+    """
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--once", action="store_true", help="end when there is nothing left to do")
+        schedule = parser.add_argument_group("schedule")
+        schedule.add_argument("--once", action="store_true", help="stop when the queue is empty")
 
     def handle(self, *args: Any, **options: Any) -> None:
         worker = self._worker(once=options["once"])

@@ -52,7 +52,7 @@ PROVABLE = (
     | Q(kind=FindingKind.STUCK, detail__row__state=State.COMPLETING)
     | Q(kind=FindingKind.STUCK, detail__reason=BACK)
 )
-NO_LONGER = "no longer so"
+NO_LONGER = "no longer differs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +64,12 @@ class Repaired:
     remaining: int
 
 
-def repair(scope: Scope, *, confirmed: int | None, on_result: Callable[[Finding, str], None]) -> Repaired:
+def repair(scope: Scope, *, max_repairs: int | None, on_result: Callable[[Finding, str], None]) -> Repaired:
     """Repair the provable findings of the last complete run of this scope, each after a recheck.
 
     `on_result` is called with each finding and its outcome. Safe to repeat and to interrupt: the next call continues
     with the remaining findings. Raises Refused if there is no such run, or if there are more findings than is
-    plausible and `confirmed` is not their number; StorageUnavailable, DatabaseError.
+    plausible, or than `max_repairs`; StorageUnavailable, DatabaseError.
     """
     try:
         require_marker(scope.store)
@@ -78,7 +78,7 @@ def repair(scope: Scope, *, confirmed: int | None, on_result: Callable[[Finding,
         raise Refused(problem.message) from problem
     report = complete_run(scope)
     open_findings = Finding.objects.filter(PROVABLE, report=report, repaired_by="")
-    _require_plausible(scope, open_findings.count(), confirmed)
+    _require_plausible(scope, open_findings.count(), max_repairs)
     repaired = 0
     for batch in in_batches(open_findings, BATCH_SIZE):
         verdicts = recheck([finding.key for finding in batch], store=scope.store, grace=scope.grace)
@@ -97,21 +97,22 @@ def complete_run(scope: Scope) -> Report:
         outcome__in=[RunOutcome.SUCCEEDED, RunOutcome.DIFFERENCES], ended_at__gt=Now() - VALID_FOR
     ).first()
     if report is None:
-        raise Refused("This needs a complete run of the last 24 hours: run fsck with the same scope first.")
+        raise Refused("No complete fsck run with the same options in the last 24 hours. Run `manage.py fsck` first.")
     return report
 
 
-def _require_plausible(scope: Scope, count: int, confirmed: int | None) -> None:
-    """Raise Refused for many findings without confirmation: a bug or a wrong bucket would show as many differences."""
+def _require_plausible(scope: Scope, count: int, max_repairs: int | None) -> None:
+    """Raise Refused for many findings: a bug or a wrong bucket would show as many differences."""
     in_scope = Q(store=scope.store, key__gte=scope.prefix, key__lte=scope.prefix + END_OF_TIME)
     with statement_timeout(BLOCK_SECONDS):
         rows = File.objects.filter(in_scope).count() + Preview.objects.filter(in_scope).count()
-    if confirmed is not None and confirmed != count:
-        raise Refused(f"--confirm says {confirmed:,}, but there are {count:,} findings to repair. Nothing was changed.")
-    if confirmed is None and count * 100 > rows * MAX_PERCENT:
+    if max_repairs is not None:
+        if count > max_repairs:
+            raise Refused(f"There are {count:,} findings to repair, but --max-repairs is {max_repairs:,}.")
+    elif count * 100 > rows * MAX_PERCENT:
         raise Refused(
-            f"{count:,} findings to repair are more than {MAX_PERCENT} % of {rows:,} rows. Look at report and "
-            f"settings: is it the right bucket, and the right database? If so, run it again with --confirm {count}."
+            f"There are {count:,} findings to repair, more than {MAX_PERCENT} % of {rows:,} rows. If this is the right "
+            f"bucket and the right database, run again with --max-repairs {count}."
         )
 
 
@@ -121,7 +122,7 @@ def _settle_finding(
     """Return whether the finding is settled now. `on_result` gets the reason for one that cannot be."""
     if verdict is None or verdict.kind != finding.kind:
         if verdict is not None and verdict.skip_reason == "young":
-            on_result(finding, "changed a short time ago: left alone")
+            on_result(finding, "skipped: changed recently")
             return False
         return _record(finding, NO_LONGER, on_result)
     try:
@@ -148,7 +149,7 @@ def _record(finding: Finding, outcome: str, on_result: Callable[[Finding, str], 
         Finding.objects.filter(pk=finding.pk).update(repaired_by=outcome)
         quoted = field_value(finding.key)
         logger.info("fsck_repaired kind=%s key=%s file=%s by=%s", finding.kind, quoted, finding.file_id, outcome)
-    on_result(finding, outcome or "changed meanwhile: left alone")
+    on_result(finding, outcome or "skipped: changed during the repair")
     return bool(outcome)
 
 
@@ -162,8 +163,8 @@ def _resolve(pk: UUID) -> str:
         return ""
     resume_completion(file)
     current = File.objects.filter(pk=pk).first()
-    outcomes = {State.AVAILABLE: "published", State.UPLOADING: "opened again", State.DELETING: "given up"}
-    outcome = outcomes.get(State(current.state), "") if current else "given up"
+    outcomes = {State.AVAILABLE: "published", State.UPLOADING: "reopened", State.DELETING: "discarded"}
+    outcome = outcomes.get(State(current.state), "") if current else "discarded"
     if outcome:
         Event.objects.record(Action.REPAIR, file=current or file, outcome=outcome)
     return outcome
@@ -176,7 +177,7 @@ def _mark_missing(snapshot: Snapshot) -> str:
 
 def _mark_present(snapshot: Snapshot) -> str:
     """Clear the mark of a file whose object exists again. Its checksum is unverified until the bytes are read."""
-    return _set_checksum_status(snapshot, ChecksumStatus.UNVERIFIED, "there again")
+    return _set_checksum_status(snapshot, ChecksumStatus.UNVERIFIED, "marked as present")
 
 
 def _set_checksum_status(snapshot: Snapshot, status: ChecksumStatus, outcome: str) -> str:
@@ -202,7 +203,7 @@ def _remake_preview(snapshot: Snapshot) -> str:
     if snapshot.row is None or not previews.update(state=PreviewState.PENDING, lease_until=seconds_from_now(0)):
         return ""
     request_previews([snapshot.row.file_id])
-    return "to be made again"
+    return "preview enqueued"
 
 
 def _quarantine(snapshot: Snapshot, scope: Scope) -> str:

@@ -114,8 +114,7 @@ def _resume_report(scope: Scope) -> Report:
         outcome=RunOutcome.RUNNING, ended_at=Now()
     ):
         raise Refused(
-            "There is no stopped run of this scope to go on with. Run it without --resume. "
-            "(One that was killed counts as stopped after a minute.)"
+            "No stopped run with these options. Run without --resume. (A killed run counts as stopped after a minute.)"
         )
     report.outcome = RunOutcome.RUNNING
     report.summary = {"since": report.cursor} if report.cursor else {}
@@ -134,7 +133,7 @@ def _require_same_library(scope: Scope, *, allow_empty_database: bool) -> None:
     if any(next(s3.list_objects(prefix, store=scope.store), None) for prefix in ROW_PREFIXES):
         raise Refused(
             "The database has no files, but the bucket has objects of files. Restore the database, or run "
-            "`manage.py rebuild_rows`. If the files are really gone, run it again with --expect-empty-database."
+            "`manage.py rebuild_rows`. If the files were deleted, run again with --allow-empty-database."
         )
 
 
@@ -148,9 +147,8 @@ def _require_configured_stores(scope: Scope) -> None:
         name = rows.values_list("store", flat=True).order_by().first()
     if name is not None:
         raise Refused(
-            f"There are files in a store called “{name}”, which no variable names: nobody can read them. Call the main "
-            "store so by S3_STORE_NAME, or name a second one by SECONDARY_S3_STORE_NAME and the other variables "
-            "SECONDARY_S3_*."
+            f"Some files are in a storage named “{name}”, which is not configured. Set S3_STORE_NAME to that name, or "
+            "configure it with SECONDARY_S3_STORE_NAME and the other SECONDARY_S3_* variables."
         )
 
 

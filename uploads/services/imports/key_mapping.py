@@ -57,7 +57,7 @@ def require_foreign(prefix: str) -> None:
     """Raise ValidationFailed for a prefix of Amalga's own objects."""
     if is_own(prefix):
         raise ValidationFailed(
-            f"{prefix} is Amalga's own part of the bucket. Name a prefix that something else wrote to."
+            f"The prefix {prefix} is reserved for Amalga. Give a prefix that another program writes to."
         )
     _require_storable(prefix)
 
@@ -72,18 +72,16 @@ def read_key(
     try:
         _require_storable(key)
         if not {".", ".."}.isdisjoint(key.split("/")):
-            return RejectedKey(
-                key, "A part of its key is dots alone: browsers leave it out, and would ask for another."
-            )
+            return RejectedKey(key, "A folder or name in the key is “.” or “..”, which browsers remove from links.")
         folder_path, slash, file_name = key[prefix.rfind("/") + 1 :].rpartition("/")
         folder = _clean_folder(folder_path) if slash else ""
         require_depth(depth + (folder.count("/") + 1 if folder else 0))
         if not file_name:
-            return (
-                EmptyFolder(key, folder) if not size else RejectedKey(key, "Its key ends in a slash, and it has bytes.")
-            )
+            if size:
+                return RejectedKey(key, "The key ends in a slash, but the object is not empty.")
+            return EmptyFolder(key, folder)
         if not 0 < len(etag) <= MAX_ETAG_CHARACTERS:
-            return RejectedKey(key, "The store tells no usable ETag of it.")
+            return RejectedKey(key, "The storage reports no valid ETag.")
         name = clean_name(file_name)
         declared_type, category = _type_and_category(posixpath.splitext(name)[1].lower())
         validate_type(
@@ -115,6 +113,6 @@ def _require_storable(key: str) -> None:
     except UnicodeEncodeError:
         length = -1
     if length < 0 or "\0" in key or "\ufffd" in key:
-        raise ValidationFailed("Its key is not text in UTF-8, or holds a NUL.")
+        raise ValidationFailed("The key is not UTF-8, or has a NUL character.")
     if length > MAX_KEY_BYTES:
-        raise ValidationFailed(f"Its key is longer than the {MAX_KEY_BYTES:,} bytes that S3 allows.")
+        raise ValidationFailed(f"The key is longer than {MAX_KEY_BYTES:,} bytes, the limit of S3.")

@@ -306,7 +306,7 @@ def _add_or_split(
     except (DataError, IntegrityError) as error:
         if len(candidates) == 1:
             logger.warning("import_row_rejected code=%s", type(error).__name__)
-            return ImportedTotals(0, 0), [RejectedKey(candidates[0].key, "The database refuses it.")]
+            return ImportedTotals(0, 0), [RejectedKey(candidates[0].key, "The database rejected it.")]
     half = len(candidates) // 2
     (first, first_rejected), (second, second_rejected) = (
         _add_or_split(part, folders, plan) for part in (candidates[:half], candidates[half:])

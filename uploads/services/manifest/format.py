@@ -66,11 +66,11 @@ def inspect(path: Path) -> Head:
             previous = line
     end = _parse(previous) if previous else {}
     if head is None or end.get("kind") != "end":
-        raise BadManifest("The manifest is cut off: its last line is missing. Nothing was done; take another one.")
-    if (end.get("lines"), end.get("sha256")) != (lines, digest.hexdigest()):
         raise BadManifest(
-            "The manifest is not as it was written: its SHA-256 differs. Nothing was done; take another one."
+            "The manifest is incomplete: its last line is missing. Nothing was written. Use another manifest."
         )
+    if (end.get("lines"), end.get("sha256")) != (lines, digest.hexdigest()):
+        raise BadManifest("The manifest was changed: its SHA-256 differs. Nothing was written. Use another manifest.")
     return head
 
 
@@ -103,14 +103,12 @@ def _raw_lines(file: IO[bytes]) -> Iterator[bytes]:
             number += 1
             if len(line) > MAX_LINE_BYTES:
                 raise BadManifest(
-                    f"Line {number} of the manifest is longer than {MAX_LINE_BYTES // 1024**2} MiB: `export_manifest` "
-                    "did not write it. Nothing was done; take another one."
+                    f"Line {number} of the manifest is longer than {MAX_LINE_BYTES // 1024**2} MiB. Nothing was "
+                    "written. Use another manifest."
                 )
             yield line
     except (EOFError, OSError, zlib.error) as fault:
-        raise BadManifest(
-            f"The manifest cannot be read to its end ({type(fault).__name__}): take another one."
-        ) from None
+        raise BadManifest(f"The manifest is corrupted ({type(fault).__name__}). Use another manifest.") from None
 
 
 def _row(line: bytes, number: int) -> dict[str, Any]:
@@ -119,7 +117,7 @@ def _row(line: bytes, number: int) -> dict[str, Any]:
     except (ValueError, RecursionError) as fault:
         why = "it is nested too deeply" if isinstance(fault, RecursionError) else str(fault)
         raise BadManifest(
-            f"Line {number} of the manifest cannot be read: {why}. Nothing was done; take another one."
+            f"Line {number} of the manifest is invalid: {why}. Nothing was written. Use another manifest."
         ) from None
     return row
 
@@ -127,15 +125,19 @@ def _row(line: bytes, number: int) -> dict[str, Any]:
 def _head(line: bytes) -> Head:
     members = _parse(line)
     if members.get("kind") != "manifest":
-        raise BadManifest("This file is no manifest of Amalga's.")
+        raise BadManifest("This file is not a manifest.")
     if members.get("format") != FORMAT:
-        raise BadManifest(f"The manifest has format {members.get('format')}, and this Amalga reads format {FORMAT}.")
+        raise BadManifest(
+            f"The manifest has format {members.get('format')}, but this version of Amalga needs format {FORMAT}."
+        )
     try:
         installation = str(uuid.UUID(members["installation"]))
         at = datetime.fromisoformat(members["at"]).isoformat()
         counts = {str(kind): int(count) for kind, count in members["counts"].items()}
     except (KeyError, ValueError, TypeError, AttributeError, OverflowError):
-        raise BadManifest("The manifest's first line does not say whose it is, and when it was written.") from None
+        raise BadManifest(
+            "The first line of the manifest lacks its installation or its time. Use another manifest."
+        ) from None
     return Head(installation, at, counts)
 
 
@@ -174,9 +176,8 @@ def compare(path: Path, *, files: IO[str], unknown: IO[str], on_row: Callable[[]
     for store, store_rows in groupby(rows(path, "file"), key=lambda row: str(row["store"])):
         if store not in store_names:
             raise BadManifest(
-                f"The manifest has files in a store called “{store}”, which no variable names: call the main store so "
-                "by S3_STORE_NAME, or name a second one by SECONDARY_S3_STORE_NAME and the other variables "
-                "SECONDARY_S3_*."
+                f"The manifest has files in a storage named “{store}”, which is not configured. Set S3_STORE_NAME to "
+                "that name, or configure it with SECONDARY_S3_STORE_NAME and the other SECONDARY_S3_* variables."
             )
         seen.add(store)
         _compare_store(store, store_rows, comparison, files, unknown)

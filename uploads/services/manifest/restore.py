@@ -87,11 +87,11 @@ def _require_marker(head: Head) -> bool:
         return False
     if marker == Installation.objects.own_id():
         return True
-    owner = "has no marker that says whose it is" if marker is None else f"belongs to another database ({marker})"
+    owner = "has no marker" if marker is None else f"belongs to another database ({marker})"
+    adopt = f" --adopt-marker {marker}" if marker else ""
     raise WrongMarker(
-        f"The bucket {owner}; the manifest is that of {head.installation}. Check AWS_STORAGE_BUCKET_NAME. If the "
-        "bucket is to belong to this database, run `manage.py provision --apply`, with --adopt-marker where it has "
-        "another."
+        f"The bucket {owner}, but the manifest is from {head.installation}. Check AWS_STORAGE_BUCKET_NAME. To "
+        f"transfer the bucket to this database, run `manage.py provision{adopt} --apply`."
     )
 
 
@@ -102,7 +102,7 @@ def _person(path: Path, username: str) -> int:
             return int(row["id"])
     user = User.objects.filter(username=username).first()
     if user is None:
-        raise ValidationFailed(f"There is nobody called {username}, neither in the manifest nor in this database.")
+        raise ValidationFailed(f"No user named “{username}” in the manifest or in this database.")
     return -user.pk
 
 
@@ -123,8 +123,8 @@ def _reject_bad_lines() -> Iterator[None]:
     except BAD_LINE_ERRORS as fault:
         why = str(fault).splitlines()[0] if str(fault) else ""
         raise BadManifest(
-            f"A line of the manifest is not as this Amalga writes it ({type(fault).__name__}: {why}). Nothing was "
-            "written; take another one."
+            f"A line of the manifest is invalid ({type(fault).__name__}: {why}). Nothing was written. Use another "
+            "manifest."
         ) from fault
 
 
@@ -157,8 +157,8 @@ def require_empty() -> None:
     for model in (File, Folder, Tag):
         if model._default_manager.exists():
             raise ValidationFailed(
-                f"This library is not empty: it has {model._meta.verbose_name_plural}. A library is only rebuilt in an "
-                "empty database: make a new one, run `manage.py migrate`, and name it by DATABASE_URL."
+                f"The library is not empty: it has {model._meta.verbose_name_plural}. Create a new database, set "
+                "DATABASE_URL, and run `manage.py migrate`."
             )
 
 

@@ -58,8 +58,8 @@ def both_stores() -> tuple[s3.Store, s3.Store]:
     other = s3.secondary_store()
     if other is None:
         raise ValidationFailed(
-            "There is only one store. Files are moved from the one of SECONDARY_S3_BUCKET, SECONDARY_S3_STORE_NAME and "
-            "so on to the one of AWS_STORAGE_BUCKET_NAME: set these first, for every process."
+            "There is no secondary storage. Set SECONDARY_S3_BUCKET and the other SECONDARY_S3_* variables for all "
+            "processes. Files move from there to AWS_STORAGE_BUCKET_NAME."
         )
     return other, s3.main_store()
 
@@ -72,8 +72,7 @@ def require_two_buckets() -> None:
     try:
         if s3.head(key, store=source.name) is not None:
             raise ValidationFailed(
-                "SECONDARY_S3_BUCKET and AWS_STORAGE_BUCKET_NAME are one and the same bucket. Nothing was done: name "
-                "two."
+                "SECONDARY_S3_BUCKET and AWS_STORAGE_BUCKET_NAME are the same bucket. Set them to two buckets."
             )
     finally:
         s3.delete(key, store=target.name)

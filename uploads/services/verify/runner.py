@@ -38,9 +38,9 @@ class TooManyMissing(Problem):
 
     def __init__(self, missing: int, limit: int) -> None:
         super().__init__(
-            f"{missing} files or more are not in the bucket; one run believes that of {limit}. Is it the right bucket, "
-            "and whole? No more is written down. `manage.py fsck` tells how many are missing; when they are lost "
-            "indeed, run this again with --expect-missing and that number."
+            f"At least {missing:,} files are missing from the bucket, more than the limit of {limit:,}. Check that it "
+            "is the right bucket, and complete. If the files are lost, count them with `manage.py fsck`, and run again "
+            "with --max-missing and that number."
         )
 
 
@@ -52,7 +52,7 @@ class Run:
     `failed`: not verified.
 
     The run ends early, with the reason in `refusal`, for a bucket that is not ours, and if more files are missing than
-    is plausible (or than `expect_missing`): these results are not saved.
+    is plausible (or than `max_missing`): these results are not saved.
 
     With a `report`, each problem becomes a finding. `on_problem` is called for each problem, `on_tick` a few times a
     second with the number of files so far. Whatever stops the run, saved results stay.
@@ -66,7 +66,7 @@ class Run:
         parallel: int = 1,
         limiter: s3.RateLimiter | None = None,
         report: Report | None = None,
-        expect_missing: int | None = None,
+        max_missing: int | None = None,
         on_problem: Callable[[str, File], None] = lambda _outcome, _file: None,
         on_tick: Callable[[int], None] = lambda _done: None,
     ) -> None:
@@ -81,7 +81,7 @@ class Run:
         self._on_problem = on_problem
         self._on_tick = on_tick
         self._level = level
-        self._expect_missing = expect_missing
+        self._max_missing = max_missing
         self._missing_count = 0
         self._circuit_breaker = CircuitBreaker()
         self._checked_stores: set[str] = set()
@@ -211,8 +211,8 @@ class Run:
         files = self._selection.total if self._selection.total is not None else self.counts.total() + len(verdicts)
         limit = (
             max(MIN_ALLOWED_MISSING, files // ALLOWED_MISSING_DIVISOR)
-            if self._expect_missing is None
-            else self._expect_missing
+            if self._max_missing is None
+            else self._max_missing
         )
         if self._missing_count > limit:
             raise TooManyMissing(self._missing_count, limit)
