@@ -26,7 +26,7 @@ test: $(TOOLS)  ## lint, types, migrations, deployment checks, and the tests tha
 	@exec $(LOCAL) --with-parent --ephemeral $(MAKE) --no-print-directory checks MARKS="not faults and not slow"
 
 test-all: $(TOOLS)  ## everything that decides: make test with the slow tests as well
-	@exec $(LOCAL) --with-parent --ephemeral $(MAKE) --no-print-directory checks MARKS="not faults"
+	@exec $(LOCAL) --with-parent --ephemeral $(MAKE) --no-print-directory checks MARKS="not faults" AGAIN=yes
 
 # SEED=7 repeats a run: the order of the tests, and what they draw.
 test-faults: $(VENV)/dev.stamp digest-store pooler  ## the long form of the tests of faults (SEED=7 for the same order again)
@@ -35,14 +35,17 @@ test-faults: $(VENV)/dev.stamp digest-store pooler  ## the long form of the test
 		tests/faults tests/ops/test_move_store.py tests/ops/test_move_store_processes.py tests/ops/test_state_machine.py tests/amalga/test_timeouts.py tests/api/test_injected_responses.py tests/ops/test_outages.py tests/ops/test_worker.py \
 		tests/browser/test_uploading.py tests/deploy/test_image_build.py tests/amalga/test_replica.py tests/amalga/test_failover.py
 
-# Needs the servers: run it through `make test`.
+# Needs the servers: run it through `make test`. AGAIN: tests that fail run once more, alone, and decide: beside others
+# a machine can be too busy for a test of a server that dies. What failed at first is in the output, and is to be fixed.
 MARKS ?= not faults
+AGAIN ?=
 checks:
 	$(PY) -W error manage.py makemigrations --check --dry-run
 	env -u AWS_ENDPOINT_URL_S3 HTTPS=on S3_CHECKSUMS=sha256 ALLOWED_HOSTS=files.example.org \
 		CSRF_TRUSTED_ORIGINS=https://files.example.org \
 		$(PY) -W error manage.py check --deploy --fail-level WARNING
-	$(PY) -m pytest --numprocesses 2 --dist loadfile -m "$(MARKS)"
+	$(PY) -m pytest --numprocesses 2 --dist loadfile -m "$(MARKS)" $(if $(AGAIN),|| { \
+		[ $$? -eq 1 ] && $(PY) -m pytest --last-failed --last-failed-no-failures none -m "$(MARKS)"; })
 
 lint: $(VENV)/dev.stamp  ## ruff and mypy
 	$(PY) -m ruff check .
