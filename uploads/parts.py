@@ -53,6 +53,14 @@ def checksum_of(digests: Sequence[str]) -> str:
     return f"{encode_digest(hashlib.sha256(joined).digest())}-{len(digests)}"
 
 
+def hex_checksum(checksum: str) -> str:
+    """Return the hexadecimal form of a checksum of S3, without the number of its parts. What is no base64 stays."""
+    try:
+        return base64.b64decode(checksum.partition("-")[0], validate=True).hex()
+    except ValueError:
+        return checksum
+
+
 def encode_digest(raw: bytes) -> str:
     return base64.b64encode(raw).decode()
 

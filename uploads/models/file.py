@@ -231,6 +231,11 @@ class File(models.Model):
         return stored_name(self.name, self.content_encoding)
 
     @property
+    def checksum_hex(self) -> str:
+        """Return the SHA-256 as `sha256sum` prints it, of several parts that of their digests; else the checksum."""
+        return parts.hex_checksum(self.checksum) if self.checksum_algorithm == "sha256" else self.checksum
+
+    @property
     def is_missing(self) -> bool:
         """Whether the last verification found no object."""
         return self.checksum_status == ChecksumStatus.MISSING
