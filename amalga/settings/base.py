@@ -73,6 +73,7 @@ MIDDLEWARE = [
     "django.middleware.locale.LocaleMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "uploads.accounts.sessions.SessionLimitMiddleware",
+    "uploads.accounts.time_zones.TimeZoneMiddleware",
     "uploads.middleware.APILoginRequiredMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",

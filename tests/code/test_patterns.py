@@ -34,6 +34,7 @@ NOT_CONSTANT = {"amalga.settings.env"}  # matching(): of settings
 JAVASCRIPT = {
     "drop-target.js": [r"/^image\.\w+$/"],
     "i18n.js": [r"/\{(\w+)\}/g"],
+    "tray.js": [r"/^\(\d+ %\) /"],
     "upload-part.js": [r"/<Code>(\w+)<\/Code>/"],
 }
 # A literal after what cannot end a value, where a slash would divide.

@@ -28,6 +28,7 @@ ACCOUNTS: dict[str, dict[str, str]] = {
     "account_change_password": dict.fromkeys(VERBS, "login 403 403 403 403 403 403"),
     "mfa_index": dict.fromkeys(("GET", "OPTIONS"), "login 200 200 200 200 200 200"),
     "end_other_sessions": {"POST": "login 302 302 302 302 302 302"},
+    "time_zone": {"POST": "login 302 302 302 302 302 302"},
     "mfa_activate_totp": dict.fromkeys(("GET", "POST", "PUT", "OPTIONS"), "login 200 200 200 200 200 200"),
     "mfa_deactivate_totp": dict.fromkeys(VERBS, "login 404 404 404 404 404 404"),
     "mfa_view_recovery_codes": {

@@ -11,7 +11,7 @@ from allauth.usersessions.models import UserSession
 from django.contrib.auth.models import User
 from django.http import HttpRequest
 
-from uploads.accounts import sessions
+from uploads.accounts import sessions, time_zones
 from uploads.services import sign_in_events
 
 METHODS = {"password": "password", "mfa": "two_factor", "socialaccount": "single_sign_on"}
@@ -24,6 +24,7 @@ def on_login(*, request: HttpRequest, user: User, **_: Any) -> None:
     request.user = user  # which Django leaves out on requests without its middleware
     UserSession.objects.create_from_request(request)
     sessions.start(request.session)
+    time_zones.load(request.session, user)
     request.session.clear_expired()
 
 

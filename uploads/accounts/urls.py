@@ -15,6 +15,7 @@ urlpatterns = [
     path("confirm/code/", views.reauthenticate_code, name="mfa_reauthenticate"),
     path("security/", views.security, name="mfa_index"),
     path("security/sessions/", views.end_other_sessions, name="end_other_sessions"),
+    path("security/time-zone/", views.time_zone, name="time_zone"),
     path("password/", views.change_password, name="account_change_password"),
     path("factor/add/", views.add_factor, name="mfa_activate_totp"),
     path("factor/remove/", views.remove_factor, name="mfa_deactivate_totp"),

@@ -22,9 +22,9 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
-from uploads.accounts import oidc
+from uploads.accounts import oidc, time_zones
 from uploads.accounts.forms import is_mfa_verified
-from uploads.errors import Forbidden
+from uploads.errors import Forbidden, ValidationFailed
 from uploads.services import sign_in_events
 from uploads.views.responses import html_errors, request_user
 
@@ -62,13 +62,24 @@ class PasswordChangeView(account_views.PasswordChangeView):  # type: ignore[misc
         return reverse("mfa_index")
 
 
+class SecurityView(base.IndexView):  # type: ignore[misc]
+    """The person's own page: password, second factor, time zone, sessions."""
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        zones = {
+            "time_zones": sorted(time_zones.names()),
+            "chosen_time_zone": self.request.session.get(time_zones.SESSION_KEY, ""),
+        }
+        return {**super().get_context_data(**kwargs), **zones}
+
+
 sign_in = html_errors(LoginView.as_view())
 sign_out = login_not_required(LogoutView.as_view())
 change_password = html_errors(PasswordChangeView.as_view())
 reauthenticate = html_errors(account_views.ReauthenticateView.as_view())
 code = html_errors(login_not_required(MFAView.as_view()))
 reauthenticate_code = html_errors(base.reauthenticate)
-security = base.index
+security = SecurityView.as_view()
 add_factor = totp.activate_totp
 remove_factor = totp.deactivate_totp
 recovery_codes = codes.view_recovery_codes
@@ -82,6 +93,18 @@ def end_other_sessions(request: HttpRequest) -> HttpResponseBase:
     user = request_user(request)
     sign_in_events.end_sessions(user, by=user, but=request.session.session_key, reason="requested")
     messages.success(request, _("Signed out of all other sessions."))
+    return HttpResponseRedirect(reverse("mfa_index"))
+
+
+@require_POST
+@html_errors
+def time_zone(request: HttpRequest) -> HttpResponseBase:
+    """Save the person's time zone; empty for that of their browser."""
+    name = request.POST.get("time_zone", "")
+    if name and name not in time_zones.names():
+        raise ValidationFailed(_("Choose a time zone from the list."))
+    time_zones.choose(request.session, request_user(request), name)
+    messages.success(request, _("Time zone saved."))
     return HttpResponseRedirect(reverse("mfa_index"))
 
 

@@ -6,6 +6,7 @@ from uploads.models.folder import AccessLevel, Folder, Grant
 from uploads.models.links import LinkState, PublicLink, create_link, display_name
 from uploads.models.mail import MailState, OutgoingMail
 from uploads.models.maintenance import Finding, FindingKind, Heartbeat, Installation, Report, RunOutcome
+from uploads.models.preference import Preference
 from uploads.models.preview import Preview, PreviewKind, PreviewState, new_preview_key
 from uploads.models.publish import ObjectMetadata, publish
 from uploads.models.states import ALLOWED_TRANSITIONS, Category, ChecksumStatus, Origin, Refusal, State, Visibility
@@ -37,6 +38,7 @@ __all__ = [
     "Origin",
     "OutgoingMail",
     "PartDigest",
+    "Preference",
     "Preview",
     "PreviewKind",
     "PreviewState",

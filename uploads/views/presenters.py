@@ -74,13 +74,14 @@ def folder_rows(folders: list[Folder], *, paths: Mapping[int, list[tuple[int, st
 
 
 def rows_digest(*rows: object) -> str:
-    """Return a digest of everything that the HTML of these rows depends on, including today's date for "today".
+    """Return a digest of everything that the HTML of these rows depends on, with the time zone and its date today.
 
     It is the key of the rows in the fragment cache: half of a list's CPU time is their rendering, and most people of
     a team see the same first pages. Equal rows have equal HTML, so a cached part is never stale, and
     users only get rows that they may see.
     """
-    return hashlib.sha256(repr((timezone.localdate(), rows)).encode()).hexdigest()
+    local = (timezone.get_current_timezone_name(), timezone.localdate())
+    return hashlib.sha256(repr((local, rows)).encode()).hexdigest()
 
 
 def folder_path(path: list[tuple[int, str]]) -> str:
