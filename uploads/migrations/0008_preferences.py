@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
     dependencies = [
         ("auth", "0012_alter_user_first_name_max_length"),
-        ("uploads", "0006_mail"),
+        ("uploads", "0007_labels"),
     ]
 
     operations = [
