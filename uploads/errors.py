@@ -226,7 +226,7 @@ class ObjectRefused(StorageDenied):
     reason = "denied"
 
     def __init__(self, detail: str = "") -> None:
-        text = _("Storage refused to return this file. Ask an administrator.")
+        text = _("This file can't be read from storage. Ask an administrator.")
         Problem.__init__(self, text)
         self.detail = detail
 
@@ -253,5 +253,5 @@ class ListingOutOfOrder(Problem):
 
     def __init__(self) -> None:
         super().__init__(
-            _("Storage doesn't list keys in order, as with S3 directory buckets. The comparison can't run.")
+            _("Storage doesn't list keys in order, so it can't be compared. S3 directory buckets aren't supported.")
         )

@@ -114,7 +114,7 @@ def test_more_tags_than_a_file_can_have_are_refused_whole(alice: User, as_clerk:
     response = confirm_action(
         as_clerk, "tag", factories.create_file(alice), add=",".join(f"t{number}" for number in range(51))
     )
-    assert "Enter at most 50 tags" in response.content.decode()
+    assert "up to 50 tags" in response.content.decode()
     assert not Tagging.objects.exists()
 
 

@@ -205,7 +205,7 @@ def test_creator_cannot_move_files_of_others_out_of_a_closed_folder(
 
 def test_removed_closed_folder_is_not_restored_by_an_outsider(secret: Folder, alice: User, manager: User) -> None:
     folders.remove(secret, by=manager)
-    with pytest.raises(Conflict, match="have access to"):
+    with pytest.raises(Conflict, match="can't access"):
         folders.create("Secret", parent=None, by=alice)
     assert Folder.objects.get(pk=secret.pk).removed_at is not None
 

@@ -50,7 +50,7 @@ class MakePrivateAction(VisibilityAction):
 class ShowToTeamAction(VisibilityAction):
     name, order, visibility = "team", 50, Visibility.TEAM
     label = gettext_lazy("Share with team")
-    description = gettext_lazy("Everyone with access to the folders will see these files.")
+    description = gettext_lazy("Everyone with access to their folders will see these files.")
     log_event = "file_shown"
 
     def success_message(self, count: int, data: Mapping[str, Any]) -> str:

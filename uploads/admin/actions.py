@@ -32,7 +32,7 @@ def _admin_action(action: BulkAction) -> Callable[..., Any]:
     def run(modeladmin: ModelAdmin[File], request: HttpRequest, queryset: QuerySet[File]) -> HttpResponse | None:
         files = list(queryset.order_by("normalized_name", "id")[: MAX_SELECTED + 1])
         if len(files) > MAX_SELECTED:
-            messages.error(request, _("Select at most %(most)s files at a time.") % {"most": MAX_SELECTED})
+            messages.error(request, _("You can select up to %(most)s files at a time.") % {"most": MAX_SELECTED})
             return None
         is_confirmed = "confirmed" in request.POST
         form = action.form_class(request.POST if is_confirmed else None, user=request_user(request))

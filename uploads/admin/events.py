@@ -44,7 +44,7 @@ class EventAdmin(LargeTableAdmin):
     list_display_links = None
     list_filter = (ActionFilter, EventTimeFilter, ActorFilter)
     search_fields = ("name",)
-    search_help_text = gettext_lazy("Words from a file's name, its full name at that time, or a file ID")
+    search_help_text = gettext_lazy("Search by words in the file's current name, its full name at the time, or its ID")
     sortable_by = ()
     ordering = ("-id",)
     actions = None

@@ -93,7 +93,7 @@ class FileAdmin(LargeTableAdmin):
     )  # fmt: skip
     list_select_related = ("owner",)
     search_fields = ("name",)
-    search_help_text = gettext_lazy("Words from the name, or a full storage key or file ID")
+    search_help_text = gettext_lazy("Search by words in the name, full storage key, or file ID")
     sortable_by = ("called", "readable_size", "added")
     view_on_site = False  # the field `link` has the link
 

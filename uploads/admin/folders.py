@@ -129,7 +129,7 @@ class FolderAdmin(LargeTableAdmin):
     list_select_related = ("created_by", "access_root")
     ordering = ("normalized_name", "id")
     search_fields = ("normalized_name",)
-    search_help_text = gettext_lazy("Words from a folder's name")
+    search_help_text = gettext_lazy("Search by words in the folder name")
     sortable_by = ()
     fields = ("name", "parent", "restricted", "created_by", "created_at")
     readonly_fields = ("created_by", "created_at")
@@ -236,7 +236,7 @@ def _remove(modeladmin: FolderAdmin, request: HttpRequest, queryset: QuerySet[Fo
     """Remove the selected folders that have no files, with their empty subfolders."""
     selected = list(queryset.order_by("normalized_name", "id")[: MAX_SELECTED + 1])
     if len(selected) > MAX_SELECTED:
-        messages.error(request, _("Select at most %(most)s folders at a time.") % {"most": MAX_SELECTED})
+        messages.error(request, _("You can select up to %(most)s folders at a time.") % {"most": MAX_SELECTED})
         return None
     if "confirmed" not in request.POST:
         modeladmin.annotate_page(request, selected)

@@ -65,14 +65,14 @@ class UserAdmin(LargeTableAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
         for person in self._manageable(request, people):
             sign_in_events.forget_factors(person, by=request_user(request))
         messages.success(
-            request, _("Reset two-factor authentication. People who must use it turn it on at their next sign-in.")
+            request, _("Reset two-factor authentication. Users who need it will set it up when they next sign in.")
         )
 
     def _manageable(self, request: HttpRequest, people: QuerySet[User]) -> list[User]:
         selected = list(people)
         manageable = [person for person in selected if _may_manage(request, person)]
         if len(manageable) < len(selected):
-            messages.error(request, _("Skipped administrators: only a superuser can change them."))
+            messages.error(request, _("Administrators were skipped. Only superusers can change them."))
         return manageable
 
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:

@@ -71,11 +71,11 @@ def parse_tags(text: str) -> list[str]:
     """Return the cleaned tags of a comma-separated line, without duplicates."""
     if len(text) > MAX_TYPED_TAG_CHARACTERS:
         raise ValidationFailed(
-            _("Too much text for tags. Enter at most %(most)s tags at a time.") % {"most": MAX_TAGS_PER_REQUEST}
+            _("Too long. You can enter up to %(most)s tags at a time.") % {"most": MAX_TAGS_PER_REQUEST}
         )
     tags = {names.normalize_for_search(name): name for name in map(_clean_tag, text.split(",")) if name}
     if len(tags) > MAX_TAGS_PER_REQUEST:
-        raise ValidationFailed(_("Enter at most %(most)s tags at a time.") % {"most": MAX_TAGS_PER_REQUEST})
+        raise ValidationFailed(_("You can enter up to %(most)s tags at a time.") % {"most": MAX_TAGS_PER_REQUEST})
     return list(tags.values())
 
 
@@ -106,7 +106,7 @@ def _clean_tag(text: str) -> str:
     if len(name) <= names.MAX_TYPED_CHARACTERS:  # normalizing takes quadratic time for a run of combining marks
         name = names.clean_name(name)
     if len(name) > MAX_TAG_CHARACTERS:
-        raise ValidationFailed(_("A tag may have at most %(most)s characters.") % {"most": MAX_TAG_CHARACTERS})
+        raise ValidationFailed(_("A tag can have at most %(most)s characters.") % {"most": MAX_TAG_CHARACTERS})
     return name
 
 

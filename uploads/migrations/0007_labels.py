@@ -40,7 +40,7 @@ class Migration(migrations.Migration):
                 choices=[
                     ("unverified", "not verified yet"),
                     ("verified_by_storage", "verified by storage on upload"),
-                    ("verified", "verified by a full read"),
+                    ("verified", "verified against the stored file"),
                     ("corrupted", "corrupted"),
                     ("missing", "missing from storage"),
                 ],

@@ -46,7 +46,7 @@ class ChecksumStatus(models.TextChoices):
 
     UNVERIFIED = "unverified", _("not verified yet")  # imported files have no checksum until the first verification
     VERIFIED_BY_STORAGE = "verified_by_storage", _("verified by storage on upload")
-    VERIFIED = "verified", _("verified by a full read")
+    VERIFIED = "verified", _("verified against the stored file")
     CORRUPTED = "corrupted", _("corrupted")
     MISSING = "missing", _("missing from storage")
 

@@ -172,7 +172,7 @@ class StreamingUpload:
     ) -> File | Problem:
         file = target.file
         if file is None:
-            return ValidationFailed(_("The file didn't arrive completely. Upload it again."))
+            return ValidationFailed(_("The upload was incomplete. Upload the file again."))
         identity = f"{index}/{target.name}/{target.size}/{' '.join(target.digests)}"
         token = uuid.uuid5(submission, identity)
         try:

@@ -43,7 +43,7 @@ def sign_parts(file: File, parts: Sequence[PartRequest]) -> list[s3.PresignedReq
     Forbidden when its sender may no longer add it to its folder.
     """
     if s3.needs_digests(file.store) and any(part.sha256 is None for part in parts):
-        raise BadDigest(_("Send the SHA-256 of each part: this storage verifies uploads."))
+        raise BadDigest(_("Send the SHA-256 of each part. Storage uses it to verify the upload."))
     if file.state == State.UPLOADING:
         require_permission(file)
     if file.part_count == 1 and s3.signs_payloads(file.store):

@@ -219,8 +219,8 @@ class _Rights:
                 if step.folder.pk in self.closed:
                     raise Conflict(
                         _(
-                            "You can't use the name “%(name)s” here. It belongs to a deleted folder that you don't "
-                            "have access to."
+                            "You can't use the name “%(name)s” here. A deleted folder that you can't access has that "
+                            "name."
                         )
                         % {"name": step.name}
                     )

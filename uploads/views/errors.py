@@ -50,7 +50,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
     if isinstance(error, StorageUnavailable):
         return error_response(request, error)
     if isinstance(error, UnreadablePostError):
-        return error_response(request, ValidationFailed(_("The request didn't arrive completely. Send it again.")))
+        return error_response(request, ValidationFailed(_("The request was incomplete. Send it again.")))
     if isinstance(error, OperationalError | InterfaceError) or is_read_only_error(error):
         logger.warning("database_error error=%s", type(error).__name__)
         return error_response(request, Unavailable())

@@ -81,13 +81,13 @@ def _heading(problem: Problem) -> str:
         410: _("Link no longer works"),
         413: _("Too large"),
         429: _("Too many attempts"),
-    }.get(problem.status_code, _("That didn’t work"))
+    }.get(problem.status_code, _("Something went wrong"))
 
 
 def _reason(state: LinkState) -> str:
     return {
         LinkState.EXPIRED: _("This link has expired."),
-        LinkState.USED_UP: _("This link has been used as often as it can be."),
+        LinkState.USED_UP: _("This link has reached its usage limit."),
     }.get(state, _("This link was revoked."))
 
 
