@@ -1,7 +1,7 @@
 """Lists of files and folders: queries, matching rows, and pagination."""
 
 from uploads.listing.cursor import Cursor, InvalidCursor
-from uploads.listing.pagination import PAGE_SIZE, ListRow, Page, SearchTooBroad, paginate
+from uploads.listing.pagination import PAGE_SIZE, ListRow, Page, SearchTooBroad, neighbors, paginate
 from uploads.listing.query import AGE_FILTERS, SIZE_FILTERS, SORTS, ListQuery, time_ago
 from uploads.listing.redaction import redact_detail, referenced_folders, visible_folder_ids
 from uploads.listing.selectors import (
@@ -39,6 +39,7 @@ __all__ = [
     "files_for",
     "folders_for",
     "load_sidebar",
+    "neighbors",
     "paginate",
     "paths_for",
     "public_ids",

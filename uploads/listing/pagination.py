@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
@@ -93,20 +94,41 @@ def paginate(
 ) -> Page:
     """Return one page, in at most three queries. Raises SearchTooBroad when one exceeds STATEMENT_TIMEOUT_SECONDS."""
     page = Page()
+    with _search_timeout():
+        if folders is not None and query.q:
+            if after is None:
+                _match_folders(page, folders)
+        elif folders is not None and (after is None or after.among_folders):
+            _list_folders(page, folders, query, after)
+        if page.next is None:
+            _list_files(page, files, query, columns[query.column], after)
+    return page
+
+
+def neighbors(
+    query: ListQuery, file: File, *, files: FileQuerySet, columns: Mapping[str, str]
+) -> tuple[UUID | None, UUID | None]:
+    """Return the permanent ids of the files before and after `file` in the list. Raises SearchTooBroad."""
+    column = columns[query.column]
+    cursor = Cursor(getattr(file, column), file.pk)
+    with _search_timeout():
+        before, after = (
+            after_cursor(files, column, descending=descending, after=cursor).values_list("series", "pk").first()
+            for descending in (not query.descending, query.descending)
+        )
+    return (before[0] or before[1]) if before else None, (after[0] or after[1]) if after else None
+
+
+@contextmanager
+def _search_timeout() -> Iterator[None]:
+    """Raise SearchTooBroad when a query exceeds STATEMENT_TIMEOUT_SECONDS."""
     try:
         with statement_timeout(STATEMENT_TIMEOUT_SECONDS, using=router.db_for_read(File)):
-            if folders is not None and query.q:
-                if after is None:
-                    _match_folders(page, folders)
-            elif folders is not None and (after is None or after.among_folders):
-                _list_folders(page, folders, query, after)
-            if page.next is None:
-                _list_files(page, files, query, columns[query.column], after)
+            yield
     except OperationalError as error:
         if is_statement_timeout(error):
             raise SearchTooBroad from error
         raise
-    return page
 
 
 def _match_folders(page: Page, folders: FolderQuerySet) -> None:

@@ -36,6 +36,7 @@ from uploads.models import (
 from uploads.services.previews import REASONS
 from uploads.views.folder_picker import choose_folder, picker_form
 from uploads.views.library import breadcrumbs
+from uploads.views.neighbors import neighbor_context
 from uploads.views.responses import FieldError, flash_result, html_errors, render_page, request_user
 
 MAX_VERSIONS = 100
@@ -63,6 +64,7 @@ def _file_page(request: HttpRequest, file: File, field_error: FieldError | None 
         "versions": list(versions.order_by("-available_at", "-id")[:MAX_VERSIONS]),
         "events": _describe_events(list(Event.objects.about(pk)[:MAX_EVENTS]), user),
         "is_owner": file.owner_id == user.pk,
+        **neighbor_context(request, file),
         **_rights(user, file),
         **_preview_context(file),
     }

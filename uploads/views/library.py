@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -64,7 +64,13 @@ def library_page(request: HttpRequest, folder: Folder | None, field_error: Field
     else:
         context = browse(request, ListScope(folder.get_absolute_url(), folder))
         context |= {"folder": folder, "title": folder.name, "crumbs": breadcrumbs(user, folder), **rights(user, folder)}
-    return render_page(request, "uploads/library.html", context, field_error)
+    response = render_page(request, "uploads/library.html", context, field_error)
+    if request.GET.get("view") in {"grid", "table"}:
+        seconds = 365 * 24 * 3600
+        response.set_cookie(
+            VIEW_COOKIE, request.GET["view"], seconds, secure=request.is_secure(), httponly=True, samesite="Lax"
+        )
+    return response
 
 
 @require_safe
@@ -92,6 +98,7 @@ def rights(user: User, folder: Folder) -> dict[str, Any]:
 
 
 MAX_CHOICES = 100
+VIEW_COOKIE = "view"  # the view that was chosen last: "table" or "grid"
 SORTABLE = ("name", "size", "added")
 
 
@@ -117,6 +124,8 @@ def browse(request: HttpRequest, scope: ListScope) -> dict[str, Any]:
     """Return the context of a page with a list. An invalid cursor is a 404; other invalid parameters show a note."""
     user = request_user(request)
     query, notes = read_list_query(request.GET, user)
+    if "view" not in request.GET and request.COOKIES.get(VIEW_COOKIE) == "grid":
+        query = replace(query, grid=True)
     try:
         after = Cursor.decode(request.GET.get("after", ""), scope.columns[query.column])
     except InvalidCursor as error:
@@ -195,7 +204,7 @@ def _filter_context(query: ListQuery, scope: ListScope, sidebar: Sidebar) -> dic
         "people": people if len(people) <= MAX_CHOICES else None,
         "tags": tags if len(tags) <= MAX_CHOICES else None,
         "sort_urls": {name: scope.url + query.to_querystring(sort=_toggle_sort(query, name)) for name in SORTABLE},
-        "other_view_url": scope.url + query.to_querystring(view="" if query.grid else "grid"),
+        "other_view_url": scope.url + query.to_querystring(view="table" if query.grid else "grid"),
         "clear_url": scope.url + ListQuery(sort=query.sort, grid=query.grid).to_querystring(),
         "deeper_url": scope.url + query.to_querystring(subfolders="0" if query.recursive else "1"),
     }

@@ -104,6 +104,8 @@ function onKeydown(event) {
     // In a checkbox, Enter would press the first button of the form.
     Enter: () => row && linkOf(row)?.click(),
     Delete: () => moveToTrash(row),
+    ArrowLeft: () => follow("prev"),
+    ArrowRight: () => follow("next"),
     Escape: () => selected().length > 0 && clear(),
   };
   const action = actions[event.key];
@@ -117,8 +119,17 @@ function onKeydown(event) {
  * @param {string} key @param {HTMLElement} target @param {HTMLElement|null} row
  */
 function isNativeKey(key, target, row) {
+  if (key === "ArrowLeft" || key === "ArrowRight") {
+    return target.matches("video, audio") || !document.querySelector(".neighbors");
+  }
   if (key === " ") return !row || target.matches(".row-checkbox, button, summary");
   return key === "Enter" && !target.matches(".row-checkbox");
+}
+
+/** Open the file before or after this one. @param {"prev"|"next"} rel */
+function follow(rel) {
+  const link = document.querySelector(`.neighbors [rel=${rel}]`);
+  if (link instanceof HTMLElement) link.click();
 }
 
 /** Empty a field that filters the list, and leave one that is empty. @param {Event} event @param {HTMLElement} field */
