@@ -25,7 +25,7 @@ class AmalgaAdminSite(admin.AdminSite):
 
     def has_permission(self, request: HttpRequest) -> bool:
         """Return whether the user can see the admin, which can require two-factor authentication for the session."""
-        from uploads.accounts.forms import is_mfa_verified
+        from uploads.accounts.factors import is_mfa_verified
 
         return super().has_permission(request) and (not settings.STAFF_SECOND_FACTOR or is_mfa_verified(request))
 

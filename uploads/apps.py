@@ -9,6 +9,7 @@ class UploadsConfig(AppConfig):
     def ready(self) -> None:
         from allauth.account import signals as account_signals
         from allauth.mfa import signals as mfa_signals
+        from allauth.socialaccount import signals as social_signals
         from django.contrib.auth import signals as auth_signals
 
         from uploads import checks  # noqa: F401  (registers the system checks)
@@ -20,6 +21,7 @@ class UploadsConfig(AppConfig):
         auth_signals.user_logged_out.connect(sign_in_events.on_logout)
         auth_signals.user_login_failed.connect(sign_in_events.on_login_failed)
         account_signals.password_changed.connect(receivers.password_changed)
+        social_signals.social_account_added.connect(receivers.on_identity_linked)
         mfa_signals.authenticator_added.connect(receivers.on_authenticator_added)
         mfa_signals.authenticator_removed.connect(receivers.on_authenticator_removed)
         mfa_signals.authenticator_reset.connect(receivers.on_recovery_codes_renewed)

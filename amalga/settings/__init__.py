@@ -12,6 +12,7 @@ from amalga.settings.limits import *
 from amalga.settings.logging import *
 from amalga.settings.mail import *
 from amalga.settings.security import *
+from amalga.settings.single_sign_on import *
 from amalga.settings.storage import *
 
 reject_misspelled()

@@ -1,13 +1,12 @@
-"""Accounts: sign-in, two-factor authentication, single sign-on, sessions and passwords."""
+"""Accounts: sign-in, two-factor authentication, sessions and passwords."""
 
-from hashlib import sha256
 from typing import Any
 from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
 from amalga.settings.base import HTTPS
-from amalga.settings.env import boolean, env, integer, url
+from amalga.settings.env import boolean, env, integer
 
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "library"
@@ -114,44 +113,13 @@ MFA_FORMS = {
     "activate_totp": "uploads.accounts.forms.ActivateTOTPForm",
     "authenticate": "uploads.accounts.forms.TOTPForm",
     "reauthenticate": "uploads.accounts.forms.ReauthenticateTOTPForm",
+    "add_webauthn": "uploads.accounts.passkey_forms.AddPasskeyForm",
+    "authenticate_webauthn": "uploads.accounts.passkey_forms.SecondFactorForm",
+    "login_webauthn": "uploads.accounts.passkey_forms.SignInForm",
+    "reauthenticate_webauthn": "uploads.accounts.passkey_forms.ConfirmForm",
 }
-MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
+MFA_SUPPORTED_TYPES = ["totp", "recovery_codes", "webauthn"]
+MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_RATE_LIMITS = False  # as ACCOUNT_RATE_LIMITS
 MFA_TOTP_ISSUER = "Amalga"
 MFA_TOTP_TOLERANCE = 1  # a phone's clock can be off by half a minute
-
-# --- single sign-on -------------------------------------------------------------------------
-OIDC_ISSUER = str(env.str("OIDC_ISSUER", default="")).strip().rstrip("/")
-OIDC_CLIENT_ID = str(env.str("OIDC_CLIENT_ID", default="")).strip()
-OIDC_CLIENT_SECRET = str(env.str("OIDC_CLIENT_SECRET", default="")).strip()
-OIDC_NAME = str(env.str("OIDC_NAME", default="")).strip()
-
-
-def single_sign_on() -> list[dict[str, Any]]:
-    variables = {"OIDC_ISSUER": OIDC_ISSUER, "OIDC_CLIENT_ID": OIDC_CLIENT_ID, "OIDC_CLIENT_SECRET": OIDC_CLIENT_SECRET}
-    given = [name for name, text in variables.items() if text]
-    missing = [name for name, text in variables.items() if not text]
-    if missing and (given or OIDC_NAME):
-        raise ImproperlyConfigured(
-            f"{missing[0]} is not set, but {(given or ['OIDC_NAME'])[0]} is. Set all OIDC_* variables."
-        )
-    if not given:
-        return []
-    if url("OIDC_ISSUER", OIDC_ISSUER).scheme != "https" and HTTPS:
-        raise ImproperlyConfigured("OIDC_ISSUER must be an https:// URL.")
-    return [
-        {
-            # specific to the issuer: the same user ID at another issuer is another person
-            "provider_id": f"sso-{sha256(OIDC_ISSUER.encode()).hexdigest()[:12]}",
-            "name": OIDC_NAME or "single sign-on",
-            "client_id": OIDC_CLIENT_ID,
-            "secret": OIDC_CLIENT_SECRET,
-            "settings": {"server_url": OIDC_ISSUER, "oauth_pkce_enabled": True},
-        }
-    ]
-
-
-SOCIALACCOUNT_ADAPTER = "uploads.accounts.oidc.SocialAccountAdapter"
-SOCIALACCOUNT_PROVIDERS = {"openid_connect": {"APPS": single_sign_on()}}
-SOCIALACCOUNT_EMAIL_VERIFICATION = "none"
-SOCIALACCOUNT_STORE_TOKENS = False
-SOCIALACCOUNT_REQUESTS_TIMEOUT = 2

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.test import Client
 from pytest_django import Settings
 
+from tests.support import oidc_provider
+from tests.support.oidc_provider import Identity
+
 PASSWORD = "correct horse battery staple"  # of everyone in tests/conftest.py
+ADDRESS = "alice@example.org"
 NEW_PASSWORD = "a much better one than that"
 
 
@@ -23,6 +30,19 @@ class FastHasher(PBKDF2PasswordHasher):
 @pytest.fixture(autouse=True)
 def fast_hasher(settings: Settings) -> None:
     settings.PASSWORD_HASHERS = [f"{__name__}.FastHasher"]
+
+
+@pytest.fixture
+def provider(settings: Settings) -> Iterator[Identity]:
+    """The one provider of the site, where Alice is signed in."""
+    with oidc_provider.providing() as provider:
+        configure(settings, oidc_provider.app(provider))
+        provider.person = {"sub": "1001", "email": ADDRESS, "email_verified": True}
+        yield provider
+
+
+def configure(settings: Settings, *apps: dict[str, Any]) -> None:
+    settings.SOCIALACCOUNT_PROVIDERS = {"openid_connect": {"APPS": list(apps)}}
 
 
 def is_signed_in(client: Client) -> bool:

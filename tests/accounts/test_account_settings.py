@@ -9,11 +9,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from tests.amalga import test_settings
 
-VARIABLES = [
-    "SESSION_IDLE_HOURS", "SESSION_ABSOLUTE_DAYS", "CACHE_URL", "STAFF_SECOND_FACTOR", "OIDC_ISSUER", "OIDC_CLIENT_ID",
-    "OIDC_CLIENT_SECRET", "OIDC_NAME",
-]  # fmt: skip
-SSO = {"OIDC_ISSUER": "https://id.example.org", "OIDC_CLIENT_ID": "amalga", "OIDC_CLIENT_SECRET": "s3cret"}
+VARIABLES = ["SESSION_IDLE_HOURS", "SESSION_ABSOLUTE_DAYS", "CACHE_URL", "STAFF_SECOND_FACTOR"]
 
 
 def read(monkeypatch: pytest.MonkeyPatch, **variables: str) -> dict[str, Any]:
@@ -64,26 +60,3 @@ def test_invalid_cache_url_is_refused_without_its_password(url: str, monkeypatch
     with pytest.raises(ImproperlyConfigured, match="CACHE_URL") as error:
         read(monkeypatch, CACHE_URL=url)
     assert "topsecret" not in str(error.value)
-
-
-def test_oidc_variables_configure_one_provider(monkeypatch: pytest.MonkeyPatch) -> None:
-    (app,) = read(monkeypatch, **SSO, OIDC_NAME="Example")["SOCIALACCOUNT_PROVIDERS"]["openid_connect"]["APPS"]
-    assert (app["name"], app["client_id"], app["settings"]["server_url"]) == ("Example", "amalga", SSO["OIDC_ISSUER"])
-
-
-@pytest.mark.parametrize("missing", SSO)
-def test_incomplete_oidc_variables_are_refused(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ImproperlyConfigured, match=f"{missing} is not set") as error:
-        read(monkeypatch, **{name: value for name, value in SSO.items() if name != missing})
-    assert "s3cret" not in str(error.value)
-
-
-def test_oidc_name_alone_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ImproperlyConfigured, match="OIDC_ISSUER is not set, but OIDC_NAME is"):
-        read(monkeypatch, OIDC_NAME="Example")
-
-
-@pytest.mark.parametrize("issuer", ["id.example.org", "ftp://id.example.org", "https://", "http://id.example.org"])
-def test_issuer_that_is_no_https_url_is_refused(issuer: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ImproperlyConfigured, match="OIDC_ISSUER"):
-        read(monkeypatch, **{**SSO, "OIDC_ISSUER": issuer})

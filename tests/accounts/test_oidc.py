@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -13,36 +12,16 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
-from pytest_django import Settings
 
-from tests.accounts.conftest import PASSWORD, is_signed_in
+from tests.accounts.conftest import ADDRESS, PASSWORD, is_signed_in
 from tests.conftest import signed_in
 from tests.support import oidc_provider
 from tests.support.authenticator import code, set_up
-from tests.support.oidc_provider import CLIENT, SECRET, Identity
+from tests.support.oidc_provider import Identity, begin, sign_in
 from uploads.accounts import throttling
 from uploads.models import Action, Event, Limit, TokenBucket
 
 pytestmark = pytest.mark.django_db
-
-ADDRESS = "alice@example.org"
-
-
-@pytest.fixture
-def provider(settings: Settings) -> Iterator[Identity]:
-    with oidc_provider.providing() as provider:
-        app_settings = {"server_url": provider.issuer, "oauth_pkce_enabled": True}
-        app = {
-            "provider_id": "sso-1",
-            "name": "Example",
-            "client_id": CLIENT,
-            "secret": SECRET,
-            "settings": app_settings,
-        }
-        settings.OIDC_ISSUER = provider.issuer
-        settings.SOCIALACCOUNT_PROVIDERS = {"openid_connect": {"APPS": [app]}}
-        provider.person = {"sub": "1001", "email": ADDRESS, "email_verified": True}
-        yield provider
 
 
 @pytest.fixture
@@ -50,17 +29,6 @@ def alice(alice: User) -> User:
     alice.email = ADDRESS.upper()
     alice.save()
     return alice
-
-
-def begin(client: Client, **more: str) -> str:
-    response: Any = client.get("/accounts/sso/", more)
-    assert response.status_code == 302, response.content.decode()
-    return str(response.headers["Location"])
-
-
-def sign_in(client: Client, **more: str) -> Any:
-    callback = urlsplit(oidc_provider.agree(begin(client, **more)))
-    return client.get(f"{callback.path}?{callback.query}")
 
 
 def is_refused(client: Client) -> bool:

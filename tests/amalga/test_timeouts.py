@@ -88,6 +88,7 @@ def signing_in(plain: dict[str, Any], caches: dict[str, Any]) -> dict[str, float
         "sign-in throttling: account": throttling.ACCOUNT_LIMIT.refill_seconds,
         "sign-in throttling: address": throttling.ADDRESS_LIMIT.refill_seconds,
         "single sign-on throttling: address": throttling.SSO_LIMIT.refill_seconds,
+        "passkey throttling: address": throttling.PASSKEY_LIMIT.refill_seconds,
         "known device": plain["DEVICE_COOKIE_DAYS"] * UNITS["days"],
         "single sign-on: one request": plain["SOCIALACCOUNT_REQUESTS_TIMEOUT"],
         "Redis: one request": caches["default"]["OPTIONS"]["socket_timeout"],

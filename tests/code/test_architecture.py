@@ -55,6 +55,7 @@ PRIVATE_MEMBERS = {
     ("amalga.db.connection", "_pool"): "psycopg tells a connection its pool by this name alone",
     ("amalga.metrics", "_connection_pools"): "Django lists its pools nowhere else",
     ("uploads.accounts.forms", "allauth.account.internal"): "allauth offers no other way to record an authentication",
+    ("uploads.accounts.passkeys", "allauth.mfa.webauthn.internal"): "allauth begins a sign-in in its own pages alone",
     ("uploads.accounts.receivers", "allauth.account.internal"): "as uploads.accounts.forms",
     ("uploads.admin.folders", "_get_validation_exclusions"): "Django has no other hook for the fields to validate",
     ("uploads.management.output", "_out"): "the stream in Django's OutputWrapper has no other name",

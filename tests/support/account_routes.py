@@ -22,6 +22,22 @@ ACCOUNTS: dict[str, dict[str, str]] = {
         **dict.fromkeys(VERBS, "405 405 405 405 405 405 405"),
         **dict.fromkeys(SAFE, "404 404 404 404 404 404 404"),
     },
+    "sso_connect": {"POST": "login 404 404 404 404 404 404"},
+    "passkey_options": {
+        **dict.fromkeys(VERBS, "405 405 405 405 405 405 405"),
+        "POST": "404 404 404 404 404 404 404",
+    },
+    "mfa_login_webauthn": {
+        **dict.fromkeys(VERBS, "405 302 302 302 302 302 302"),
+        **dict.fromkeys((*SAFE, "POST", "PUT"), "login 302 302 302 302 302 302"),
+        "OPTIONS": "200 302 302 302 302 302 302",
+    },
+    "mfa_reauthenticate_webauthn": dict.fromkeys(VERBS, "login 403 403 403 403 403 403"),
+    "mfa_add_webauthn": dict.fromkeys(VERBS, "login 404 404 404 404 404 404"),
+    "mfa_remove_webauthn": {
+        **dict.fromkeys(("GET", "POST", "DELETE"), "login 404 404 404 404 404 404"),
+        "OPTIONS": "login 200 200 200 200 200 200",
+    },
     "mfa_authenticate": dict.fromkeys(VERBS, "login 302 302 302 302 302 302"),
     "account_reauthenticate": dict.fromkeys(VERBS, "login 403 403 403 403 403 403"),
     "mfa_reauthenticate": dict.fromkeys(VERBS, "login 403 403 403 403 403 403"),

@@ -18,6 +18,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import rsa
+from django.test import Client
 
 from tests.support.http_servers import serve_in_thread
 
@@ -38,6 +39,7 @@ class Identity:
     published_key: rsa.RSAPrivateKey | None = None
     no_id_token: bool = False
     away: set[str] = field(default_factory=set)  # paths that answer 500
+    extra_response: dict[str, str] = field(default_factory=dict)  # parameters of the callback
     codes: dict[str, dict[str, str]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
 
@@ -56,7 +58,7 @@ class Identity:
         assert asked["code_challenge_method"] == "S256"
         code = secrets.token_hex(8)
         self.codes[code] = asked
-        return f"{asked['redirect_uri']}?{urlencode({'code': code, 'state': asked['state']})}"
+        return f"{asked['redirect_uri']}?{urlencode({'code': code, 'state': asked['state'], **self.extra_response})}"
 
     def token(self, sent: dict[str, str]) -> dict[str, Any]:
         asked = self.codes.pop(sent["code"])  # once
@@ -118,6 +120,31 @@ def providing() -> Iterator[Identity]:
     identity.issuer = f"http://127.0.0.1:{server.server_port}"
     with serve_in_thread(server):
         yield identity
+
+
+def app(provider: Identity, slug: str = "", name: str = "Example", **policy: Any) -> dict[str, Any]:
+    """The settings of one provider, as amalga/settings/single_sign_on.py makes them."""
+    settings = {"server_url": provider.issuer, "oauth_pkce_enabled": True, "slug": slug, "policy": policy}
+    return {
+        "provider_id": f"sso-{slug or 1}",
+        "name": name,
+        "client_id": CLIENT,
+        "secret": SECRET,
+        "settings": settings,
+    }
+
+
+def begin(client: Client, path: str = "/accounts/sso/", **more: str) -> str:
+    """Where the site sends a person to sign in."""
+    response: Any = client.get(path, more)
+    assert response.status_code == 302, response.content.decode()
+    return str(response.headers["Location"])
+
+
+def sign_in(client: Client, path: str = "/accounts/sso/", **more: str) -> Any:
+    """The whole way there and back, and what the site answers to that."""
+    callback = urlsplit(agree(begin(client, path, **more)))
+    return client.get(f"{callback.path}?{callback.query}")
 
 
 class _Stay(urllib.request.HTTPRedirectHandler):

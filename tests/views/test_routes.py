@@ -216,6 +216,8 @@ def arguments(route: str, file: File, folder: Folder) -> list[Any]:
         return [folder.pk]
     if route in ABOUT_VERSIONS:
         return [file.pk, file.pk]
+    if route == "mfa_remove_webauthn":
+        return [1]
     return [file.pk] if route in ABOUT_FILES | ABOUT_UPLOADS else []
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from allauth.account import forms as account_forms
-from allauth.account.authentication import get_authentication_records
 from allauth.account.internal.flows.login import record_authentication
 from allauth.account.utils import perform_login
 from allauth.core import context
-from allauth.mfa import app_settings as factors
+from allauth.mfa import app_settings as mfa_settings
 from allauth.mfa.adapter import get_adapter
 from allauth.mfa.base import forms as mfa_forms
 from allauth.mfa.totp import forms as totp_forms
@@ -22,7 +21,7 @@ from django.forms import Form
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy as _
 
-from uploads.accounts import throttling
+from uploads.accounts import factors, throttling
 from uploads.services import sign_in_events
 
 
@@ -41,7 +40,12 @@ class LoginForm(AuthenticationForm):
             return self.cleaned_data
         device = throttling.device_id(self.request, name) if self.request else None
         with throttling.password_throttle(name, device=device):
-            return super().clean()
+            cleaned_data: dict[str, Any] = super().clean()
+            user = self.get_user()
+            if user and not factors.may_sign_in_here(user):
+                sign_in_events.on_login_failed(credentials={"username": name})
+                raise self.get_invalid_login_error()
+        return cleaned_data
 
     def login(self, request: HttpRequest, redirect_url: str | None = None) -> HttpResponse:
         """Redirect to `redirect_url`, or to the second factor first."""
@@ -148,14 +152,8 @@ def _mark_code_used(user: User, code: str) -> bool:
 
     allauth remembers it only for the one period in which it is displayed.
     """
-    periods = 2 * factors.TOTP_TOLERANCE + 1
+    periods = 2 * mfa_settings.TOTP_TOLERANCE + 1
     spare = 1  # for clock skew between machines
     digits = "".join(filter(str.isalnum, code))  # however it was typed
     key = f"uploads.code?user={user.pk}&code={digits}"
-    return bool(cache.add(key, 1, timeout=factors.TOTP_PERIOD * (periods + spare)))
-
-
-def is_mfa_verified(request: HttpRequest) -> bool:
-    """Return whether this session was opened or confirmed with a second factor."""
-    user: Any = request.user
-    return any(record.get("method") == "mfa" for record in get_authentication_records(request, user))
+    return bool(cache.add(key, 1, timeout=mfa_settings.TOTP_PERIOD * (periods + spare)))

@@ -1,16 +1,19 @@
-"""Single sign-on by OpenID Connect. It signs in to existing accounts and never creates one."""
+"""Single sign-on by OpenID Connect: the protocol. uploads/accounts/identities.py decides who gets in."""
 
 from __future__ import annotations
 
+import json
 import logging
 import secrets
-from string import ascii_lowercase, ascii_uppercase
+import time
 from typing import Any
 
 import jwt
+from allauth.account.decorators import reauthentication_required
 from allauth.account.utils import get_next_redirect_url
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter, get_adapter
 from allauth.socialaccount.models import SocialAccount, SocialLogin
+from allauth.socialaccount.providers.base import AuthProcess
 from allauth.socialaccount.providers.oauth2.client import OAuth2Error
 from allauth.socialaccount.providers.oauth2.views import OAuth2CallbackView
 from allauth.socialaccount.providers.openid_connect.views import OpenIDConnectOAuth2Adapter
@@ -20,22 +23,26 @@ from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponseBase, HttpResponseRedirect
+from django.shortcuts import render
 from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_safe
+from django.views.decorators.http import require_POST, require_safe
 
-from uploads.accounts import throttling
+from uploads.accounts import identities, throttling
+from uploads.accounts.claims import Claims, Policy
 from uploads.errors import Forbidden, Problem
 from uploads.services import sign_in_events
-from uploads.views.responses import html_errors
+from uploads.views.responses import html_errors, request_user
 
 logger = logging.getLogger(__name__)
 
-NONCE = "sso_nonce"
+STARTED = "sso_started"  # in the session: [provider, nonce] of the sign-in that this browser started
+CONNECTING = "sso_connecting"  # in the session: until when a signed-in user may link an identity
 SIGNATURES = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
 CLAIMS = ["iss", "sub", "aud", "exp", "iat"]  # of every ID token; OpenID Connect Core, 2
-ASCII_LOWERCASE = str.maketrans(ascii_uppercase, ascii_lowercase)
+MAX_RESPONSE_BYTES = 1024 * 1024  # of discovery, keys and user info
+CHUNK_BYTES = 64 * 1024
 
 
 class OIDCLoginError(Forbidden):
@@ -59,21 +66,23 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
         return False
 
     def pre_social_login(self, request: HttpRequest, sociallogin: SocialLogin) -> None:
-        """Link the identity to an account at its first sign-in; later ones match by the provider's id of the person.
+        """Link the identity at its first sign-in, and apply the groups that the provider sent at each.
 
-        The account is the one with the e-mail address that the provider has verified. Raises OIDCLoginError without
-        such an account.
+        Later sign-ins match by the provider's ID of the person. Raises OIDCLoginError without an account.
         """
-        if sociallogin.is_existing:
-            return
-        with transaction.atomic():
-            user = _account_to_link(_verified_address(sociallogin), provider=sociallogin.account.provider)
-            if user is not None:
-                sociallogin.connect(request, user)
-                sign_in_events.two_factor_changed(user, by=user, change="added", kind="single_sign_on")
-        if user is None:
+        try:
+            with transaction.atomic():
+                if sociallogin.state.get("process") == AuthProcess.CONNECT:
+                    _check_connection(request, sociallogin)
+                    return
+                if not sociallogin.is_existing:
+                    identities.link_or_create(request, sociallogin, sociallogin.claims)
+                if sociallogin.user.is_active:
+                    identities.apply_groups(sociallogin.user, sociallogin.account, sociallogin.claims)
+        except identities.Refused as error:
+            logger.warning("single_sign_on_refused reason=%s", error.reason)
             sign_in_events.on_login_failed(credentials={"username": "single sign-on"})
-            raise OIDCLoginError
+            raise OIDCLoginError from error
 
     def on_authentication_error(self, *args: Any, exception: Exception | None = None, **kwargs: Any) -> None:
         logger.warning("single_sign_on_failed error=%s", type(exception).__name__)
@@ -81,6 +90,16 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
         if isinstance(exception, OSError):
             raise ProviderUnavailable from exception
         raise OIDCLoginError
+
+    def get_connect_redirect_url(self, request: HttpRequest, socialaccount: SocialAccount) -> str:
+        return reverse("mfa_index")
+
+
+def _check_connection(request: HttpRequest, login: SocialLogin) -> None:
+    """Raise Refused if the signed-in user has another identity of this provider."""
+    others = SocialAccount.objects.filter(user=request_user(request), provider=login.account.provider)
+    if others.exclude(uid=login.account.uid).exists():
+        raise identities.Refused("linked_already")
 
 
 class Provider(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]
@@ -93,21 +112,35 @@ class Provider(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]
     nonce = ""  # sent with the authorization request; valid for one callback
 
     @property
+    def issuer(self) -> str:
+        return str(self.get_provider().app.settings["server_url"])
+
+    @property
     def openid_config(self) -> dict[str, Any]:
-        config: dict[str, Any] = super().openid_config
-        if str(config.get("issuer", "")).rstrip("/") != settings.OIDC_ISSUER:
+        if not hasattr(self, "_openid_config"):
+            self._openid_config = self._fetch_json(self.get_provider().server_url)
+        config: dict[str, Any] = self._openid_config
+        if str(config.get("issuer", "")).rstrip("/") != self.issuer:
             raise PermissionDenied
         return config
 
     def get_callback_url(self, request: HttpRequest, app: Any) -> str:
-        return request.build_absolute_uri(reverse("sso_callback"))
+        """Return an address for each provider: one provider cannot answer in the name of another (RFC 9700, 4.4)."""
+        slug = app.settings.get("slug")
+        return request.build_absolute_uri(reverse("sso_callback", args=[slug] if slug else []))
 
     def complete_login(self, request: HttpRequest, app: Any, token: Any, **kwargs: Any) -> SocialLogin:
         identity = self._verify_id_token(kwargs["response"].get("id_token") or "", audience=app.client_id)
         user_info = self._fetch_json(self.profile_url, Authorization=f"Bearer {token.token}")
         if not self.nonce or identity.get("nonce") != self.nonce or user_info.get("sub") != identity["sub"]:
             raise PermissionDenied
-        return self.get_provider().sociallogin_from_response(request, {"userinfo": user_info, "id_token": identity})
+        claims = Claims(identity, user_info, Policy.of(app))
+        login = self.get_provider().sociallogin_from_response(request, {"userinfo": {"sub": claims.subject}})
+        login.claims = claims
+        known = SocialAccount.objects.filter(provider=login.account.provider, uid=login.account.uid).first()
+        granted = known.extra_data.get("granted", {}) if known else {}
+        login.account.extra_data = {"email": claims.address, "name": claims.text("name"), "granted": granted}
+        return login
 
     def _verify_id_token(self, id_token: str, *, audience: str) -> dict[str, Any]:
         keys = self._fetch_json(self.openid_config["jwks_uri"])
@@ -116,51 +149,72 @@ class Provider(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]
             issuer = self.openid_config["issuer"]
             options: Any = {"require": CLAIMS}
             return jwt.decode(id_token, key, SIGNATURES, options, audience=audience, issuer=issuer)
-        except (jwt.PyJWTError, KeyError, TypeError) as error:
+        except (jwt.PyJWTError, KeyError, TypeError, AttributeError) as error:
             raise OAuth2Error("The ID token is not valid.") from error
 
     def _fetch_json(self, url: str, **headers: str) -> dict[str, Any]:
-        with get_adapter().get_requests_session() as session:
-            response = session.get(url, headers=headers)
+        with (
+            get_adapter().get_requests_session() as session,
+            session.get(url, headers=headers, stream=True) as response,
+        ):
             response.raise_for_status()
-            data = response.json()
+            body = bytearray()
+            for chunk in response.iter_content(CHUNK_BYTES):
+                body += chunk
+                if len(body) > MAX_RESPONSE_BYTES:
+                    raise OAuth2Error("The provider sent too much.")
+        data = json.loads(body)
         if not isinstance(data, dict):
             raise OAuth2Error("The provider did not send an object.")
         return data
 
 
-def name() -> str:
-    """Return the provider's display name, or "" without single sign-on."""
-    apps = settings.SOCIALACCOUNT_PROVIDERS["openid_connect"]["APPS"]
-    return str(apps[0]["name"]) if apps else ""
+def _apps() -> list[dict[str, Any]]:
+    apps: list[dict[str, Any]] = settings.SOCIALACCOUNT_PROVIDERS["openid_connect"]["APPS"]
+    return apps
 
 
-def _provider(request: HttpRequest) -> Provider:
-    apps = settings.SOCIALACCOUNT_PROVIDERS["openid_connect"]["APPS"]
-    if not apps:
-        raise Http404
-    return Provider(request, apps[0]["provider_id"])
+def buttons() -> list[dict[str, str]]:
+    """Return the name and the address of each provider."""
+    slugs = [(app["name"], app["settings"].get("slug")) for app in _apps()]
+    return [{"name": name, "url": reverse("sso", args=[slug] if slug else [])} for name, slug in slugs]
+
+
+def connections(user: User) -> list[dict[str, Any]]:
+    """Return each provider, and the identity there that is linked to the user's account, if there is one."""
+    linked = {identity.provider: identity for identity in SocialAccount.objects.filter(user=user)}
+    return [{"name": app["name"], "identity": linked.get(app["provider_id"])} for app in _apps()]
+
+
+def _provider(request: HttpRequest, slug: str) -> Provider:
+    for app in _apps():
+        if app["settings"].get("slug", "") == slug:
+            return Provider(request, app["provider_id"])
+    raise Http404
 
 
 @login_not_required
 @never_cache
 @require_safe
 @html_errors
-def begin(request: HttpRequest) -> HttpResponseBase:
+def begin(request: HttpRequest, slug: str = "") -> HttpResponseBase:
     """Redirect to the provider. Reached by a link: the CSP's form-action allows forms to this site only."""
-    provider = _provider(request)
+    provider = _provider(request, slug)
+    process, next_url = AuthProcess.LOGIN, get_next_redirect_url(request)
     if request.user.is_authenticated:
-        return HttpResponseRedirect(reverse("library"))
+        if request.session.pop(CONNECTING, 0) < time.time():
+            return HttpResponseRedirect(reverse("library"))
+        process, next_url = AuthProcess.CONNECT, reverse("mfa_index")
     throttling.sso_throttle().begin()
-    request.session[NONCE] = nonce = secrets.token_urlsafe(16)
+    nonce = secrets.token_urlsafe(16)
+    request.session[STARTED] = [provider.provider_id, nonce]
     allauth_provider = get_adapter(request).get_provider(request, provider.provider_id)
     allauth_provider.oauth2_adapter_class = Provider
     try:
-        next_url = get_next_redirect_url(request)
         response: HttpResponseBase = allauth_provider.redirect(
-            request, "login", next_url=next_url, auth_params={"nonce": nonce}
+            request, process, next_url=next_url, auth_params={"nonce": nonce}
         )
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError, OAuth2Error) as error:
         logger.warning("single_sign_on_unavailable error=%s", type(error).__name__)
         raise ProviderUnavailable from error
     return response
@@ -170,54 +224,35 @@ def begin(request: HttpRequest) -> HttpResponseBase:
 @never_cache
 @require_safe
 @html_errors
-def end(request: HttpRequest) -> HttpResponseBase:
+def end(request: HttpRequest, slug: str = "") -> HttpResponseBase:
     """Handle the provider's callback.
 
-    Raises OIDCLoginError, without a request or an audit event, unless this session started the sign-in.
+    Raises OIDCLoginError, without a request or an audit event, unless this session started the sign-in with this
+    provider.
     """
-    provider = _provider(request)
-    provider.nonce = request.session.pop(NONCE, "")
-    if not provider.nonce:
+    provider = _provider(request, slug)
+    started_with, provider.nonce = request.session.pop(STARTED, ("", ""))
+    if started_with != provider.provider_id or request.GET.get("iss", provider.issuer).rstrip("/") != provider.issuer:
         raise OIDCLoginError
     request.session.save()  # now: SessionMiddleware saves none with a 5xx response
     try:
         response: HttpResponseBase = OAuth2CallbackView.adapter_view(provider)(request)
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, TypeError) as error:
         logger.warning("single_sign_on_invalid error=%s", type(error).__name__)
         raise OIDCLoginError from error
     throttling.sso_throttle().succeeded()
     return response
 
 
-def _verified_address(sociallogin: SocialLogin) -> str:
-    """Return the address that the provider says it verified, as the provider wrote it, or "".
+@require_POST
+@html_errors
+@reauthentication_required(app="allauth.mfa")  # type: ignore[untyped-decorator]
+def connect(request: HttpRequest) -> HttpResponseBase:
+    """Let the signed-in user link an identity to their account, within the next minutes.
 
-    Not `sociallogin.email_addresses`: allauth lower-cases those by Unicode's rules, which makes k of U+212A.
+    The page has links: the CSP's form-action does not let a form redirect to the provider.
     """
-    userinfo = sociallogin.account.extra_data["userinfo"]
-    address = userinfo.get("email")
-    return address if isinstance(address, str) and userinfo.get("email_verified") is True else ""
-
-
-def _account_to_link(address: str, *, provider: str) -> User | None:
-    """Return the one active account with this address, locked, if it has no identity of this provider yet.
-
-    An account that is linked already stays with the identity it has: an address may pass to another person at the
-    provider, an id does not. The lock lets only one of two concurrent first sign-ins link.
-    """
-    if not address:
-        return None
-    candidates = User.objects.filter(email__iexact=address, is_active=True).select_for_update().order_by("pk")
-    users = [user for user in candidates if is_same_address(user.email, address)]
-    if len(users) != 1 or SocialAccount.objects.filter(user=users[0], provider=provider).exists():
-        return None
-    return users[0]
-
-
-def is_same_address(first: str, second: str) -> bool:
-    """Return whether two e-mail addresses are equal but for the case of ASCII letters.
-
-    Postgres' UPPER and Python's lower() also equate letters that are not the same: U+0131 and i, U+017F and s, U+212A
-    and k. A look-alike domain can be registered and its address verified (as in CVE-2019-19844).
-    """
-    return first.translate(ASCII_LOWERCASE) == second.translate(ASCII_LOWERCASE)
+    if not _apps():
+        raise Http404
+    request.session[CONNECTING] = time.time() + settings.ACCOUNT_REAUTHENTICATION_TIMEOUT
+    return render(request, "account/connect.html", {"sso_buttons": buttons()})

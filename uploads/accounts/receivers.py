@@ -7,11 +7,12 @@ from typing import Any
 from allauth.account.authentication import AUTHENTICATION_METHODS_SESSION_KEY, get_authentication_records
 from allauth.account.internal.flows.login import record_authentication
 from allauth.mfa.models import Authenticator
+from allauth.socialaccount.models import SocialLogin
 from allauth.usersessions.models import UserSession
 from django.contrib.auth.models import User
 from django.http import HttpRequest
 
-from uploads.accounts import sessions, time_zones
+from uploads.accounts import factors, sessions, time_zones
 from uploads.services import sign_in_events
 
 METHODS = {"password": "password", "mfa": "two_factor", "socialaccount": "single_sign_on"}
@@ -28,17 +29,21 @@ def on_login(*, request: HttpRequest, user: User, **_: Any) -> None:
     request.session.clear_expired()
 
 
+def on_identity_linked(*, sociallogin: SocialLogin, **_: Any) -> None:
+    sign_in_events.two_factor_changed(sociallogin.user, by=sociallogin.user, change="added", kind="single_sign_on")
+
+
 def on_authenticator_added(*, request: HttpRequest, user: User, authenticator: Authenticator, **_: Any) -> None:
-    """Record that this session is confirmed by the code just typed, and end the person's other sessions."""
+    """Record that this session is confirmed by the code or passkey just used, and end the person's other sessions."""
     sign_in_events.two_factor_changed(user, by=user, change="added", kind=authenticator.type)
-    if authenticator.type == Authenticator.Type.TOTP:
+    if authenticator.type in factors.SECOND_FACTORS:
         record_authentication(request, user, "mfa", id=authenticator.pk, type=authenticator.type)
         sign_in_events.end_sessions(user, by=user, but=request.session.session_key, reason="two_factor")
 
 
 def on_authenticator_removed(*, request: HttpRequest, user: User, authenticator: Authenticator, **_: Any) -> None:
     sign_in_events.two_factor_changed(user, by=user, change="removed", kind=authenticator.type)
-    if authenticator.type == Authenticator.Type.TOTP:
+    if authenticator.type in factors.SECOND_FACTORS:
         request.session.pop(AUTHENTICATION_METHODS_SESSION_KEY, None)
         sign_in_events.end_sessions(user, by=user, but=request.session.session_key, reason="two_factor")
 

@@ -33,6 +33,8 @@ ACCOUNT_LIMIT = Limit(capacity=10, refill_seconds=240)
 ADDRESS_LIMIT = Limit(capacity=30, refill_seconds=120, shared=True)
 # Single sign-ons started from one address and not completed; a whole office may share it.
 SSO_LIMIT = Limit(capacity=60, refill_seconds=20, shared=True)
+# Sign-ins with a passkey started from one address and not completed.
+PASSKEY_LIMIT = Limit(capacity=60, refill_seconds=20, shared=True)
 
 SALT = "amalga.known"
 MAX_ACCOUNTS = 5  # per device
@@ -104,6 +106,11 @@ def reauthentication_throttle(name: str) -> Throttle:
 def sso_throttle() -> Throttle:
     """Return the throttle for started single sign-ons, each of which costs a session and a request to the provider."""
     return Throttle("single sign-on", {f"sso:{_network()}": SSO_LIMIT})
+
+
+def passkey_throttle() -> Throttle:
+    """Return the throttle for started sign-ins with a passkey, each of which costs a session."""
+    return Throttle("passkey", {f"passkey:{_network()}": PASSKEY_LIMIT})
 
 
 def device_id(request: HttpRequest, name: str) -> str | None:

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from uploads.accounts import oidc, views
+from uploads.accounts import oidc, passkeys, views
 
 urlpatterns = [
     path("login/", views.sign_in, name="login"),
@@ -11,6 +11,9 @@ urlpatterns = [
     path("code/", views.code, name="mfa_authenticate"),
     path("sso/", oidc.begin, name="sso"),
     path("sso/back/", oidc.end, name="sso_callback"),
+    path("sso/connect/", oidc.connect, name="sso_connect"),
+    path("sso/<slug:slug>/", oidc.begin, name="sso"),
+    path("sso/<slug:slug>/back/", oidc.end, name="sso_callback"),
     path("confirm/", views.reauthenticate, name="account_reauthenticate"),
     path("confirm/code/", views.reauthenticate_code, name="mfa_reauthenticate"),
     path("security/", views.security, name="mfa_index"),
@@ -19,6 +22,11 @@ urlpatterns = [
     path("password/", views.change_password, name="account_change_password"),
     path("factor/add/", views.add_factor, name="mfa_activate_totp"),
     path("factor/remove/", views.remove_factor, name="mfa_deactivate_totp"),
+    path("passkeys/options/", passkeys.options, name="passkey_options"),
+    path("passkeys/sign-in/", passkeys.sign_in, name="mfa_login_webauthn"),
+    path("passkeys/confirm/", passkeys.confirm, name="mfa_reauthenticate_webauthn"),
+    path("passkeys/add/", passkeys.add, name="mfa_add_webauthn"),
+    path("passkeys/<int:pk>/remove/", passkeys.remove, name="mfa_remove_webauthn"),
     path("recovery-codes/", views.recovery_codes, name="mfa_view_recovery_codes"),
     path("recovery-codes/new/", views.new_recovery_codes, name="mfa_generate_recovery_codes"),
     path("recovery-codes/download/", views.download_recovery_codes, name="mfa_download_recovery_codes"),

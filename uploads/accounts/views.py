@@ -22,29 +22,55 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
-from uploads.accounts import oidc, time_zones
-from uploads.accounts.forms import is_mfa_verified
+from uploads.accounts import factors, oidc, passkeys, time_zones
 from uploads.errors import Forbidden, ValidationFailed
 from uploads.services import sign_in_events
 from uploads.views.responses import html_errors, request_user
 
 
 class LoginView(account_views.LoginView):  # type: ignore[misc]
-    """Ask for name and password; the second factor, if the account has one, follows on the next page."""
+    """Ask for name and password; the second factor, if the account has one, follows on the next page.
+
+    With SSO_ONLY the form is at /accounts/login/?password, for emergencies.
+    """
+
+    @property
+    def has_form(self) -> bool:
+        return not settings.SSO_ONLY or "password" in self.request.GET
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        if not self.has_form:
+            raise Forbidden(_("Passwords are turned off. Use single sign-on."))
+        response: HttpResponseBase = super().post(request, *args, **kwargs)
+        return response
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         context = super().get_context_data(**kwargs)
-        return {**context, "next": self.get_next_url() or "", "sso_name": oidc.name()}
+        own = {
+            "has_form": self.has_form,
+            "has_passkeys": self.has_form and factors.passkeys_are_available(self.request),
+            "is_emergency": settings.SSO_ONLY,
+            "sso_buttons": oidc.buttons(),
+        }
+        return {**context, **own, "next": self.get_next_url() or ""}
 
 
 class MFAView(base.AuthenticateView):  # type: ignore[misc]
-    """Ask for the code of the second factor, between the password and the session."""
+    """Ask for the second factor, a code or a passkey, between the password and the session."""
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        kinds = set(Authenticator.objects.filter(user=self.stage.login.user).values_list("type", flat=True))
+        own = {
+            "has_app": Authenticator.Type.TOTP in kinds,
+            "has_passkeys": Authenticator.Type.WEBAUTHN in kinds and factors.passkeys_are_available(self.request),
+        }
+        return {**super().get_context_data(**kwargs), **own}
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         """Restart the sign-in if the second factor was removed in the meantime: allauth would redirect in a loop."""
         stage = LoginStageController.enter(request, AuthenticateStage.key)
         response: HttpResponseBase
-        if stage and not Authenticator.objects.filter(user=stage.login.user, type=Authenticator.Type.TOTP).exists():
+        if stage and not factors.has_second_factor(stage.login.user):
             response = stage.abort()
         else:
             response = super().dispatch(request, *args, **kwargs)
@@ -53,7 +79,8 @@ class MFAView(base.AuthenticateView):  # type: ignore[misc]
 
 class PasswordChangeView(account_views.PasswordChangeView):  # type: ignore[misc]
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        if not request_user(request).has_usable_password():
+        user = request_user(request)
+        if not user.has_usable_password() or not factors.may_sign_in_here(user):
             raise Forbidden(_("You sign in with single sign-on, so your account has no password."))
         response: HttpResponseBase = super().dispatch(request, *args, **kwargs)
         return response
@@ -63,14 +90,21 @@ class PasswordChangeView(account_views.PasswordChangeView):  # type: ignore[misc
 
 
 class SecurityView(base.IndexView):  # type: ignore[misc]
-    """The person's own page: password, second factor, time zone, sessions."""
+    """The person's own page: password, second factors, single sign-on, time zone, sessions."""
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        zones = {
+        user = request_user(self.request)
+        identities = oidc.connections(user)
+        own = {
+            "has_password": user.has_usable_password() and factors.may_sign_in_here(user),
+            "identities": identities,
+            "can_connect": not all(connection["identity"] for connection in identities),
+            "passkeys": passkeys.passkeys_of(user),
+            "can_add_passkeys": factors.passkeys_are_available(self.request),
             "time_zones": sorted(time_zones.names()),
             "chosen_time_zone": self.request.session.get(time_zones.SESSION_KEY, ""),
         }
-        return {**super().get_context_data(**kwargs), **zones}
+        return {**super().get_context_data(**kwargs), **own}
 
 
 sign_in = html_errors(LoginView.as_view())
@@ -115,9 +149,17 @@ def admin_login(request: HttpRequest) -> HttpResponseBase:
     if not request.user.is_staff:
         raise PermissionDenied
     next_url = get_next_redirect_url(request) or reverse("admin:index")
-    if not settings.STAFF_SECOND_FACTOR or is_mfa_verified(request):
+    if not settings.STAFF_SECOND_FACTOR or factors.is_mfa_verified(request):
         return HttpResponseRedirect(next_url)
-    if Authenticator.objects.filter(user=request_user(request), type=Authenticator.Type.TOTP).exists():
-        return HttpResponseRedirect(reverse("mfa_reauthenticate", query={"next": next_url}))
+    if factors.has_second_factor(request_user(request)):
+        return HttpResponseRedirect(reverse(_confirmation(request), query={"next": next_url}))
     messages.info(request, _("Administrators must use two-factor authentication. Turn it on now; it takes a minute."))
     return HttpResponseRedirect(reverse("mfa_activate_totp"))
+
+
+def _confirmation(request: HttpRequest) -> str:
+    """Return the route where the user shows their second factor: by a passkey if they have no authenticator app."""
+    has_app = Authenticator.objects.filter(user=request_user(request), type=Authenticator.Type.TOTP).exists()
+    if has_app or not factors.passkeys_are_available(request):
+        return "mfa_reauthenticate"
+    return "mfa_reauthenticate_webauthn"

@@ -1,0 +1,127 @@
+"""SSO_ONLY: no way in but single sign-on, and one for emergencies."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from pytest_django import Settings
+
+from tests.accounts.conftest import ADDRESS, PASSWORD, is_signed_in
+from tests.conftest import signed_in
+from tests.support.authenticator import code, set_up
+from tests.support.oidc_provider import Identity, sign_in
+from uploads.models import Action, Event
+
+pytestmark = pytest.mark.django_db
+
+EMERGENCY = "/accounts/login/?password"
+
+
+@pytest.fixture
+def alice(alice: User) -> User:
+    alice.email = ADDRESS
+    alice.save()
+    return alice
+
+
+@pytest.fixture(autouse=True)
+def sso_only(provider: Identity, settings: Settings) -> None:
+    settings.SSO_ONLY = True
+
+
+@pytest.fixture
+def key(alice: User, settings: Settings) -> str:
+    """That of Alice's authenticator app, who is a superuser now."""
+    settings.SSO_ONLY = False
+    User.objects.update(is_superuser=True)
+    client = signed_in(alice)
+    client.post("/accounts/confirm/", {"password": PASSWORD})
+    key = set_up(client)
+    settings.SSO_ONLY = True
+    return key
+
+
+def enter_password(client: Client, path: str = EMERGENCY, password: str = PASSWORD) -> Any:
+    return client.post(path, {"username": "alice", "password": password})
+
+
+@pytest.mark.parametrize("path", ["/accounts/login/", "/admin/login/"])
+def test_sign_in_page_has_no_password_form(path: str) -> None:
+    page = Client().get(path).content.decode()
+    assert 'name="password"' not in page
+    assert "Sign in with Example" in page
+
+
+@pytest.mark.parametrize("path", ["/accounts/login/", "/admin/login/"])
+def test_password_is_refused_at_the_sign_in_page(path: str, key: str) -> None:
+    client = Client()
+    assert enter_password(client, path).status_code == 403
+    assert not is_signed_in(client)
+
+
+@pytest.mark.parametrize("is_superuser", [False, True])
+def test_password_without_two_factor_authentication_is_incorrect(is_superuser: bool, alice: User) -> None:
+    """The same answer as to a wrong one: it says nothing about the account."""
+    User.objects.update(is_superuser=is_superuser)
+    client = Client()
+    right, wrong = enter_password(client), enter_password(client, password="wrong")
+    assert right.status_code == wrong.status_code == 200
+    assert right.context["form"].errors == wrong.context["form"].errors != {}
+    assert Event.objects.filter(action=Action.LOGIN_FAILED, name="alice").count() == 2
+    assert not is_signed_in(client)
+
+
+def test_two_factor_authentication_alone_does_not_make_an_emergency(key: str) -> None:
+    User.objects.update(is_superuser=False)
+    client = Client()
+    enter_password(client)
+    assert client.get("/accounts/code/").status_code == 302
+    assert not is_signed_in(client)
+
+
+def test_superuser_signs_in_with_password_and_code_in_an_emergency(key: str) -> None:
+    client = Client()
+    page = client.get(EMERGENCY).content.decode()
+    assert f'action="{EMERGENCY}"' in page
+    assert enter_password(client).headers["Location"] == "/accounts/code/"
+    client.post("/accounts/code/", {"code": code(key)})
+    assert is_signed_in(client)
+
+
+def test_guesses_are_limited_there_as_well(key: str) -> None:
+    client = Client()
+    statuses = [enter_password(client, password="wrong").status_code for _ in range(6)]
+    assert statuses == [200] * 5 + [429]
+
+
+def test_single_sign_on_works(alice: User) -> None:
+    client = Client()
+    sign_in(client)
+    assert is_signed_in(client)
+
+
+def test_password_cannot_be_changed(alice: User) -> None:
+    client = Client()
+    sign_in(client)
+    assert client.get("/accounts/password/").status_code == 403
+    assert b"/accounts/password/" not in client.get("/accounts/security/").content
+
+
+def test_superuser_changes_the_password_for_emergencies(alice: User, key: str) -> None:
+    assert signed_in(alice).get("/accounts/password/").status_code == 200
+
+
+def test_password_is_not_needed_to_set_up_two_factor_authentication(alice: User) -> None:
+    """It may be long forgotten."""
+    client = Client()
+    sign_in(client)
+    set_up(client)
+
+
+def test_password_does_not_confirm_a_session(alice: User) -> None:
+    client = Client()
+    sign_in(client)
+    assert client.post("/accounts/confirm/", {"password": PASSWORD}).status_code == 403
