@@ -33,5 +33,5 @@ def uploader(request: HttpRequest) -> dict[str, Any]:
         if may_upload
         else None,
         "amalga_version": __version__ if user.is_staff else "",
-        "unfinished_count": SimpleLazyObject(lambda: File.objects.owned_by(user).unfinished().count()),
+        "unfinished_count": SimpleLazyObject(lambda: File.objects.uploads_of(user).unfinished().count()),
     }

@@ -72,6 +72,11 @@ def clean_name(text: str) -> str:
     return name if name.strip(". ") else DEFAULT_NAME
 
 
+def clean_text(text: str) -> str:
+    """Return a line of text, such as a person's name, without control, bidi and zero-width characters."""
+    return " ".join(_visible(text).split())
+
+
 def clean_folder(text: str) -> str:
     """Return a relative folder path like `Brand/Logos` of clean names, without empty, `.` and `..` segments."""
     segments = (segment.strip() for segment in _with_slashes(_visible(text)).split("/"))

@@ -8,6 +8,7 @@ from amalga.settings.auth import *
 from amalga.settings.base import *
 from amalga.settings.database import *
 from amalga.settings.env import reject_misspelled, unknown_variables
+from amalga.settings.guests import *
 from amalga.settings.limits import *
 from amalga.settings.logging import *
 from amalga.settings.mail import *
@@ -18,6 +19,6 @@ from amalga.settings.storage import *
 reject_misspelled()
 # Unknown variables with our prefixes, which `check --deploy` reports (uploads/checks.py).
 UNKNOWN_VARIABLES = unknown_variables(
-    "CLOUDFRONT_", "CSRF_", "EMAIL_", "METRICS_", "OIDC_", "SECONDARY_S3_", "READ_DATABASE_", "SECRET_KEY", "SENTRY_",
-    "SESSION_", "TRASH_", "UPLOAD_",
+    "CLOUDFRONT_", "CSRF_", "EMAIL_", "FILE_REQUEST_", "METRICS_", "OIDC_", "SECONDARY_S3_", "READ_DATABASE_",
+    "SECRET_KEY", "SENTRY_", "SESSION_", "TRASH_", "UPLOAD_",
 )  # fmt: skip

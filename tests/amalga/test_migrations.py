@@ -21,6 +21,8 @@ TRIGGERS = {
     "uploads_file_count_delete": "uploads_file",
     "uploads_file_count_insert": "uploads_file",
     "uploads_file_count_update": "uploads_file",
+    "uploads_file_request_count_insert": "uploads_file",
+    "uploads_file_request_count_update": "uploads_file",
     "uploads_folder_set_path": "uploads_folder",
     "uploads_tagging_count_delete": "uploads_tagging",
     "uploads_tagging_count_insert": "uploads_tagging",

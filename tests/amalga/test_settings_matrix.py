@@ -80,6 +80,8 @@ ODD: dict[str, list[str]] = {
     "UPLOAD_PART_BYTES": [*NUMBERS, str(5 * 1024**2 - 1), str(5 * 1024**3 + 1)],
     "UPLOAD_EXPIRY_HOURS": [*NUMBERS, "0", "2161"],
     "UPLOAD_REFUSED_TYPES": ["exe", ".tar.gz", "image/", "*"],
+    "FILE_REQUEST_DAYS": [*NUMBERS, "0", "366"],
+    "FILE_REQUEST_MAX_DAYS": [*NUMBERS, "0", "3651"],
     "PURGE_PAUSED": SWITCHES,
     "TRASH_RETENTION_DAYS": [*NUMBERS, "3651"],
     "SESSION_IDLE_HOURS": [*NUMBERS, "0", "2161"],

@@ -208,9 +208,9 @@ def test_a_form_into_a_folder_that_is_closed_while_it_is_read_is_refused(
     receiving = importlib.import_module("uploads.services.form_upload")
     finish = receiving.finish
 
-    def late(*args: Any) -> Any:
+    def late(*args: Any, **options: Any) -> Any:
         withdraw(alice, folder, admin_user)
-        return finish(*args)
+        return finish(*args, **options)
 
     monkeypatch.setattr(receiving, "finish", late)
     sent = {"submission": uuid4(), "folder": folder.pk, "files": SimpleUploadedFile("a.txt", b"hello")}

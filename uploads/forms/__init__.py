@@ -16,12 +16,15 @@ from uploads.forms.fields import (
     parse_id,
     parse_tags,
 )
+from uploads.forms.file_requests import FileRequestForm, GuestForm, guest_details
 from uploads.forms.listing import read_list_query
 from uploads.forms.selection import Selection
 
 __all__ = [
+    "FileRequestForm",
     "FolderField",
     "FolderPickerForm",
+    "GuestForm",
     "Selection",
     "TagsField",
     "UploadForm",
@@ -31,6 +34,7 @@ __all__ = [
     "find_folder",
     "folder_by_path",
     "folder_name",
+    "guest_details",
     "parse_field",
     "parse_file_name",
     "parse_id",

@@ -92,4 +92,4 @@ def load_sidebar(user: User, limit: int, statistic: tuple[str, str] | None) -> S
         kind, key = statistic
         counts = Statistic.objects.filter(kind=kind, key=key, status=Status.STORED)
         files = counts.values_list("files", flat=True).first()
-    return Sidebar(list(people), list(tags), files, File.objects.owned_by(user).unfinished().count())
+    return Sidebar(list(people), list(tags), files, File.objects.uploads_of(user).unfinished().count())

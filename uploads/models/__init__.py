@@ -2,6 +2,7 @@
 
 from uploads.models.audit import Action, Event, client_ip_context
 from uploads.models.file import LISTED, File, PartDigest, new_key
+from uploads.models.file_request import Ask, FileRequest, GuestSession
 from uploads.models.folder import AccessLevel, Folder, Grant
 from uploads.models.links import LinkState, PublicLink, create_link, display_name
 from uploads.models.mail import MailState, OutgoingMail
@@ -20,14 +21,17 @@ __all__ = [
     "LISTED",
     "AccessLevel",
     "Action",
+    "Ask",
     "Category",
     "ChecksumStatus",
     "Event",
     "File",
+    "FileRequest",
     "Finding",
     "FindingKind",
     "Folder",
     "Grant",
+    "GuestSession",
     "Heartbeat",
     "Installation",
     "Kind",

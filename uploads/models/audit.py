@@ -49,6 +49,8 @@ class Action(models.TextChoices):
     TEAM = "team", _("changed a team")
     LIMIT = "limit", _("changed storage limits")
     HANDOVER = "handover", _("handed over files")
+    FILE_REQUEST = "file_request", _("changed a file request")
+    GUEST_UPLOAD = "guest_upload", _("received from a guest")
     INVITATION = "invitation", _("changed an invitation")
     ADMIN = "admin", _("made a change in the admin")
     EXPORT = "export", _("exported")

@@ -57,6 +57,11 @@ class File(models.Model):
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, editable=False, related_name="+", db_index=False,
         verbose_name=_("uploaded by"),  # null if the owner uploaded it
     )  # fmt: skip
+    # the guest who sent it through a file request of the owner, or of an earlier owner
+    guest_session = models.ForeignKey(
+        "uploads.GuestSession", models.SET_NULL, null=True, editable=False, related_name="files", db_index=False,
+        verbose_name=_("sent by a guest"),
+    )  # fmt: skip
     token = models.UUIDField(default=uuid.uuid4, editable=False)
 
     name = models.CharField(_("name"), max_length=names.MAX_CHARACTERS)
@@ -114,7 +119,14 @@ class File(models.Model):
         verbose_name_plural = _("files")
         ordering = ["-created_at", "-id"]
         constraints = [
-            models.UniqueConstraint(fields=["owner", "token"], name="file_token_unique"),
+            # tokens are the senders': a guest cannot name an upload of the owner, or of another guest
+            models.UniqueConstraint(
+                fields=["owner", "token"], condition=Q(guest_session__isnull=True), name="file_token_unique"
+            ),
+            models.UniqueConstraint(
+                fields=["guest_session", "token"], condition=Q(guest_session__isnull=False),
+                name="file_guest_token_unique",
+            ),
             models.UniqueConstraint(
                 fields=["series"], condition=Q(current=True, series__isnull=False), name="file_current_version_unique"
             ),

@@ -118,7 +118,7 @@ class PublicLink(models.Model):
 def create_link(model: type[Link], **fields: Any) -> tuple[Link, str]:
     """Create a link and return it with its token, which cannot be read again."""
     token = new_token()
-    link = model._default_manager.create(token_digest=token_digest(token), **fields)
+    link: Link = model._default_manager.create(token_digest=token_digest(token), **fields)  # type: ignore[assignment]
     return link, token
 
 

@@ -20,8 +20,9 @@ from uploads.models.tag import Tagging
 from uploads.models.usage import Usage
 
 # Raw SQL: the ORM has no UPDATE … FROM, and one UPDATE per row costs more than the rest of a completion.
-# The owner is the actor. The event is written in the same statement, so that neither exists without the other. A
-# folder that was removed during the upload is restored.
+# The owner is the actor, except of what a guest has sent: then the detail has the name that the guest gave. The event
+# is written in the same statement, so that neither exists without the other. A folder that was removed during the
+# upload is restored.
 PUBLISH = """
 WITH published AS (
     UPDATE uploads_file AS file
@@ -32,12 +33,17 @@ WITH published AS (
     FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[])
         AS object (id, checksum, etag, checksum_status, detected_type, category)
     WHERE file.id = object.id AND file.checksum = object.checksum AND file.state = 'completing'
-    RETURNING file.id, file.series, file.current, file.owner_id, file.name, file.size, file.folder_id
+    RETURNING file.id, file.series, file.current, file.owner_id, file.name, file.size, file.folder_id,
+        file.guest_session_id
 ), recorded AS (
     INSERT INTO uploads_event (action, actor_id, actor, file_id, name, address, detail)
-    SELECT CASE WHEN current THEN 'upload' ELSE 'version' END, owner_id, person.username,
-        coalesce(series, published.id), name, %s::inet, jsonb_build_object('size', size)
+    SELECT CASE WHEN guest.id IS NOT NULL THEN 'guest_upload' WHEN current THEN 'upload' ELSE 'version' END,
+        CASE WHEN guest.id IS NULL THEN owner_id END, CASE WHEN guest.id IS NULL THEN person.username ELSE '' END,
+        coalesce(series, published.id), published.name, %s::inet,
+        jsonb_build_object('size', size) || CASE WHEN guest.id IS NULL THEN '{}' ELSE jsonb_build_object(
+            'guest', guest.name, 'guest_address', guest.address, 'request', guest.request_id) END
     FROM published JOIN auth_user AS person ON person.id = owner_id
+    LEFT JOIN uploads_guestsession AS guest ON guest.id = published.guest_session_id
 ), restored AS (
     UPDATE uploads_folder SET removed_at = NULL
     WHERE removed_at IS NOT NULL AND id IN (

@@ -22,6 +22,7 @@ from uploads.models.usage import Usage
 
 if TYPE_CHECKING:
     from uploads.models.file import File
+    from uploads.models.file_request import GuestSession
 
 LEASE_SECONDS = 60
 MAX_IDS_IN_QUERY = 1_000  # folders
@@ -30,6 +31,8 @@ DOWNLOAD_FIELDS = (
     "checksum_status", "refusal",
 )  # fmt: skip
 TRIGRAM = re.compile(r"[^\W_]{3}")
+# What a guest sends is for the guest alone until it is finished.
+FINISHED_OR_OWN = Q(guest_session__isnull=True) | Q(state__in=[State.AVAILABLE, State.TRASHED])
 Model = TypeVar("Model", bound=models.Model)
 
 
@@ -130,13 +133,13 @@ class FileQuerySet(models.QuerySet["File"]):
     def visible_to(self, user: User | AnonymousUser) -> FileQuerySet:
         """Return every row this user may see, in any state. All access to files goes through this filter.
 
-        Users see their own files. Users with `view_file` also see the team's available files, except in folders
-        that are closed to them, and the trash of the folders that they manage. Private files are visible to their
-        owner only, and files that are being deleted to no one.
+        Users see their own files, but uploads of guests only once they are finished. Users with `view_file` also see
+        the team's available files, except in folders that are closed to them, and the trash of the folders that they
+        manage. Private files are visible to their owner only, and files that are being deleted to no one.
         """
         if not isinstance(user, User) or not user.is_active:
             return self.none()
-        visible = Q(owner=user)
+        visible = Q(owner=user) & FINISHED_OR_OWN
         if user.has_perm("uploads.view_file"):
             visible |= Q(state=State.AVAILABLE) & _team_files(user)
             visible |= Q(state=State.TRASHED) & _managed_files(user, "uploads.change_file")
@@ -225,8 +228,14 @@ class FileQuerySet(models.QuerySet["File"]):
         return self.filter(owner_id=user.pk)
 
     def sent_by(self, user: User | AnonymousUser) -> FileQuerySet:
-        """Return the user's own files, and the versions of other users' files that they uploaded."""
-        return self.filter(Q(owner_id=user.pk) | Q(uploaded_by_id=user.pk))
+        """Return the user's own uploads, and the versions of other users' files that they uploaded."""
+        return self.filter(Q(owner_id=user.pk, guest_session__isnull=True) | Q(uploaded_by_id=user.pk))
+
+    def uploads_of(self, user: User | AnonymousUser, guest: GuestSession | None = None) -> FileQuerySet:
+        """Return the files that this user has sent into their own space, or that this guest has sent into it."""
+        if guest is not None:
+            return self.filter(guest_session=guest)
+        return self.filter(owner_id=user.pk, guest_session__isnull=True)
 
     def available(self) -> FileQuerySet:
         return self.filter(state=State.AVAILABLE)

@@ -18,6 +18,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 from uploads.errors import Problem
+from uploads.models import FileRequest
 
 MAX_PER_PERSON = 2
 
@@ -36,20 +37,20 @@ class TooSlow(Problem):
 
 
 class Slots:
-    """At most `MAX_PER_PERSON` requests of one kind at once for each person, in this process."""
+    """At most `MAX_PER_PERSON` requests of one kind at once for each person or file request, in this process."""
 
     def __init__(self, refusal: Promise) -> None:
         self._refusal = refusal  # a message with the limit as %(most)s
         self._in_use: Counter[int] = Counter()
         self._lock = threading.Lock()
 
-    def acquire(self, user: User) -> Slot:
-        """Return a slot, to be released in any case. Raises TooManyAtOnce when all slots of the person are in use."""
+    def acquire(self, holder: User | FileRequest) -> Slot:
+        """Return a slot, to be released in any case. Raises TooManyAtOnce when all slots of the holder are in use."""
         with self._lock:
-            if self._in_use[user.pk] >= MAX_PER_PERSON:
+            if self._in_use[holder.pk] >= MAX_PER_PERSON:
                 raise TooManyAtOnce(str(self._refusal) % {"most": MAX_PER_PERSON})
-            self._in_use[user.pk] += 1
-        return Slot(self, user.pk)
+            self._in_use[holder.pk] += 1
+        return Slot(self, holder.pk)
 
     def free(self, user_id: int) -> None:
         """Give back one slot of the person."""
@@ -81,6 +82,7 @@ class Slot:
 
 ZIPS = Slots(_("You already have %(most)s ZIP downloads running. Wait for one to finish, then try again."))
 FORMS = Slots(_("You already have %(most)s form uploads running. Wait for one to finish, then try again."))
+GUEST_FORMS = Slots(_("This link already has %(most)s uploads in progress. Try again when one has ended."))
 
 
 class LowestRate:

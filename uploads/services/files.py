@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 
 from uploads.errors import Forbidden, InvalidTransition, StorageUnavailable
 from uploads.failpoints import failpoint
-from uploads.models import Action, Event, File, State
+from uploads.models import Action, Event, File, GuestSession, State
 from uploads.models.querysets import FileQuerySet
 from uploads.names import normalize_for_search
 from uploads.services.erase import erase
@@ -49,7 +49,7 @@ def rename(file: File, name: str, *, by: User) -> None:
     logger.info("file_renamed file=%s by=%s", file.pk, by.pk)
 
 
-def cancel(file: File, *, by: User) -> None:
+def cancel(file: File, *, by: User | GuestSession) -> None:
     """Cancel an unfinished upload: release its reservation, and delete its bytes. Safe to repeat.
 
     Raises InvalidTransition for an upload that is finished or is being completed.

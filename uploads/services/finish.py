@@ -20,6 +20,7 @@ from uploads.errors import (
     CompletionInProgress,
     Forbidden,
     Gone,
+    LinkEnded,
     NotFound,
     OverQuota,
     PartsMissing,
@@ -30,9 +31,10 @@ from uploads.errors import (
 )
 from uploads.failpoints import failpoint
 from uploads.media_types import category_of
-from uploads.models import Category, ChecksumStatus, File, ObjectMetadata, State, publish
+from uploads.models import Category, ChecksumStatus, File, GuestSession, ObjectMetadata, State, publish
 from uploads.parts import checksum_of
 from uploads.services.bucket_guard import require_own_bucket
+from uploads.services.file_requests import require_accepted_from_guest
 from uploads.services.mime import detect_type
 from uploads.services.previews import kinds_for
 from uploads.services.sign import permission_problems, require_permission, why_closed
@@ -60,18 +62,27 @@ class Finished:
     visible: bool = True
 
 
-def finish(owner: User, requests: Sequence[FinishRequest]) -> list[Finished | Problem]:
+def finish(
+    owner: User, requests: Sequence[FinishRequest], *, guest: GuestSession | None = None
+) -> list[Finished | Problem]:
     """Assemble and publish these uploads, and return for each, in order, the available file or the problem.
+
+    They are those that `owner` has sent or, with `guest`, those that this guest has sent to `owner`.
 
     Safe to repeat and to race: an upload that is already available gives the same result again, one that another
     request is completing gives CompletionInProgress.
     """
-    files = File.objects.sent_by(owner).in_bulk([request.id for request in requests])
+    files = _rows(owner, guest, requests)
     outcomes = {request.id: _validate(files.get(request.id), request.digests) for request in requests}
     leased = _acquire_lease(files, {request.id: request for request in requests if outcomes[request.id] is None})
     work = [(files[request.id], request.digests) for request in requests if request.id in leased]
     outcomes |= _publish(owner, _assemble_all(work))
-    return _results(owner, requests, outcomes)
+    return _results(owner, guest, requests, outcomes)
+
+
+def _rows(owner: User, guest: GuestSession | None, requests: Sequence[FinishRequest]) -> dict[UUID, File]:
+    rows = File.objects.uploads_of(owner, guest) if guest else File.objects.sent_by(owner)
+    return rows.in_bulk([request.id for request in requests])
 
 
 def _validate(file: File | None, digests: Sequence[str]) -> Problem | None:
@@ -183,11 +194,11 @@ def _request_verification(
 
 
 def _results(
-    owner: User, requests: Sequence[FinishRequest], outcomes: dict[UUID, Problem | None]
+    owner: User, guest: GuestSession | None, requests: Sequence[FinishRequest], outcomes: dict[UUID, Problem | None]
 ) -> list[Finished | Problem]:
     """Return the results from the rows as they are committed now, so that only available files count as finished."""
-    rows = File.objects.sent_by(owner).in_bulk([request.id for request in requests])
-    foreign = [pk for pk, row in rows.items() if row.owner_id != owner.pk]
+    rows = _rows(owner, guest, requests)
+    foreign = [pk for pk, row in rows.items() if row.owner_id != owner.pk and guest is None]
     visible = File.objects.visible_to(owner).filter(pk__in=foreign) if foreign else File.objects.none()
     hidden = set(foreign) - set(visible.values_list("pk", flat=True))
     return [_result(rows.get(request.id), outcomes[request.id], hidden) for request in requests]
@@ -227,6 +238,8 @@ def assemble(file: File, digests: Sequence[str] | None = None) -> ObjectMetadata
         raise RefusedEncoding(stored.content_encoding)
     detected = detect_type(stored.first_bytes, declared=file.declared_type, name=file.name)
     validate_type(detected, name=file.name)
+    if file.guest_session_id:
+        require_accepted_from_guest(file, detected)
     failpoint("finish.5-looked")
     checksum_status = ChecksumStatus.VERIFIED_BY_STORAGE if stored.checksum else ChecksumStatus.UNVERIFIED
     category = Category(category_of(detected or file.declared_type))
@@ -243,7 +256,7 @@ def release_lease(file: File, problem: Problem) -> None:
     rows = File.objects.filter(pk=file.pk, state=State.COMPLETING)
     if isinstance(problem, PartsMissing):
         rows.move_to(State.UPLOADING, lease_until=None)
-    elif isinstance(problem, Gone | RefusedType | RefusedEncoding | Forbidden | OverQuota):
+    elif isinstance(problem, Gone | RefusedType | RefusedEncoding | Forbidden | LinkEnded | OverQuota):
         rows.discard(owner_id=file.owner_id)
         logger.info("upload_refused file=%s code=%s", file.pk, problem.code)
     elif isinstance(problem, StorageUnavailable):

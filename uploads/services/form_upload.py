@@ -22,7 +22,7 @@ from uploads import s3
 from uploads.errors import Problem, TooLarge, ValidationFailed
 from uploads.failpoints import failpoint
 from uploads.humanize import humanize_bytes
-from uploads.models import File, Folder, State, Usage, Visibility
+from uploads.models import File, Folder, GuestSession, State, Usage, Visibility
 from uploads.parts import digest_of
 from uploads.services.files import cancel_expired
 from uploads.services.finish import Finished, FinishRequest, finish
@@ -49,11 +49,14 @@ class UploadTarget:
 class StreamingUpload:
     """Receive the files of one request, one after another: begin, write, end; then publish.
 
-    A file that fails keeps its Problem and does not stop the others.
+    A file that fails keeps its Problem and does not stop the others. With `guest`, a guest sends them to a file request
+    of `owner`.
     """
 
-    def __init__(self, owner: User) -> None:
+    def __init__(self, owner: User, *, guest: GuestSession | None = None) -> None:
         self.owner = owner
+        self.guest = guest
+        self.request = guest.request if guest else None
         self.files: list[UploadTarget] = []
 
     def __enter__(self) -> Self:
@@ -72,7 +75,11 @@ class StreamingUpload:
 
     def begin(self, *, name: str, declared_type: str, max_bytes: int) -> None:
         """Begin a file of at most `max_bytes` bytes. `name` is clean."""
-        self.files.append(UploadTarget(name, declared_type, min(max_bytes, settings.UPLOAD_MAX_BYTES)))
+        max_bytes = min(max_bytes, settings.UPLOAD_MAX_BYTES)
+        if self.request:
+            remaining = self.request.remaining_bytes - sum(target.size for target in self.files)
+            max_bytes = min(max_bytes, self.request.max_file_bytes, max(0, remaining))
+        self.files.append(UploadTarget(name, declared_type, max_bytes))
 
     def write(self, chunk: bytes) -> None:
         """Add bytes to the current file, and send each full part to the storage. Raises Problem."""
@@ -134,7 +141,8 @@ class StreamingUpload:
 
     def _reserve(self, target: UploadTarget, *, size: int) -> File:
         new = NewUpload(token=uuid.uuid4(), name=target.name, size=size, declared_type=target.declared_type)
-        (outcome,) = start(self.owner, [new])
+        folder = self.request.folder if self.request else None
+        (outcome,) = start(self.owner, [new], into=folder, guest=self.guest)
         if isinstance(outcome, Problem):
             raise outcome
         target.file = outcome.file
@@ -189,10 +197,10 @@ class StreamingUpload:
         The first of the two requests finishes it, since the bytes are the same.
         """
         living = Q(state__in=[State.UPLOADING, State.COMPLETING, State.AVAILABLE])
-        return File.objects.filter(living, owner=self.owner, token=token).first()
+        return File.objects.uploads_of(self.owner, self.guest).filter(living, token=token).first()
 
     def _finish(self, file: File, digests: Sequence[str]) -> File | Problem:
-        (outcome,) = finish(self.owner, [FinishRequest(file.pk, list(digests))])
+        (outcome,) = finish(self.owner, [FinishRequest(file.pk, list(digests))], guest=self.guest)
         return outcome.file if isinstance(outcome, Finished) else outcome
 
     def _cancel(self, target: UploadTarget) -> None:

@@ -17,6 +17,7 @@ from uploads.models import File, Folder, PartDigest, State
 from uploads.models.querysets import seconds_from_now
 from uploads.services.bucket_guard import require_own_bucket
 from uploads.services.erase import urls_expired
+from uploads.services.file_requests import guest_problems
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +168,10 @@ def permission_problems(sender_id: int, files: Sequence[File]) -> dict[UUID, Pro
     Permissions are read again, since the user of a request may have been loaded minutes ago. At most five queries,
     however many files.
     """
+    guests = [file for file in files if file.guest_session_id]
+    files = [file for file in files if not file.guest_session_id]
+    if guests:
+        return guest_problems(guests) | permission_problems(sender_id, files)
     if not files:
         return {}
     sender = User.objects.filter(pk=sender_id, is_active=True).first()

@@ -21,10 +21,11 @@ from uploads.errors import Forbidden, Gone, OverQuota, OwnerOverQuota, Problem, 
 from uploads.failpoints import failpoint
 from uploads.humanize import humanize_bytes
 from uploads.media_types import canonical, containers_of
-from uploads.models import File, Folder, State, Usage, Visibility
+from uploads.models import File, FileRequest, Folder, GuestSession, State, Usage, Visibility
 from uploads.models.querysets import seconds_from_now
 from uploads.names import extensions_of
 from uploads.parts import part_size_for
+from uploads.services import file_requests
 from uploads.services.sign import PartRequest, sign_parts
 from uploads.services.tree import ensure
 from uploads.services.versions import count_versions, require_version_room
@@ -60,6 +61,19 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
+class _Guest:
+    """The guest who sends the files of one call, and their request, whose row is locked."""
+
+    session: GuestSession
+    request: FileRequest
+
+    def require_room(self, new: NewUpload, fresh: Sequence[File]) -> None:
+        sizes = [file.size for file in fresh]
+        file_requests.require_room(self.request, new.size, files=len(sizes), bytes=sum(sizes))
+        file_requests.require_accepted(self.request, name=new.name, media_type=new.declared_type)
+
+
+@dataclass(frozen=True, slots=True)
 class _Places:
     """Where the files of one call go: the folder of each path, and the files that get a new version."""
 
@@ -80,24 +94,32 @@ class _Places:
 
 
 @deadline(CALL_SECONDS)
-def start(owner: User, uploads: Sequence[NewUpload], *, into: Folder | None = None) -> list[Started | Problem]:
+def start(
+    owner: User, uploads: Sequence[NewUpload], *, into: Folder | None = None, guest: GuestSession | None = None
+) -> list[Started | Problem]:
     """Create a row for each file, and return for each, in order, the upload or the problem. Safe to repeat: a token
     gives its row again.
+
+    The files belong to `owner`, who sends them or, with `guest`, has requested them: then all of them become new files
+    in `into`, within the limits of the request.
 
     `into` is the folder that the files' paths start in. Folders are created first, each by itself. The rest happens in
     one short transaction with the owner's usage row locked, so that concurrent calls never exceed a quota. The storage
     is not called, so nothing can be left there.
     """
+    if guest is not None:
+        uploads = [replace(new, folder="", replaces=None, visibility=Visibility.TEAM) for new in uploads]
     places = _places(owner, uploads, into)
     failpoint("start.1-folders-made")
     with transaction.atomic():
         usage = Usage.objects.locked(owner.pk)
         _release_overdue(owner, usage)
-        by_token = File.objects.owned_by(owner).by_token(new.token for new in uploads)
+        sender = _lock_request(guest) if guest else None
+        by_token = File.objects.uploads_of(owner, guest).by_token(new.token for new in uploads)
         outcomes: list[Started | Problem] = []
         fresh: list[File] = []
         for new in uploads:
-            outcome = _create(new, owner, usage, fresh, by_token, places)
+            outcome = _create(new, owner, usage, fresh, by_token, places, sender)
             outcomes.append(outcome)
             if isinstance(outcome, Started):
                 by_token[new.token] = outcome.file
@@ -137,19 +159,26 @@ def _places(owner: User, uploads: Sequence[NewUpload], into: Folder | None) -> _
 
 
 def _create(
-    new: NewUpload, owner: User, usage: Usage, fresh: list[File], by_token: dict[UUID, File], places: _Places
+    new: NewUpload,
+    owner: User,
+    usage: Usage,
+    fresh: list[File],
+    by_token: dict[UUID, File],
+    places: _Places,
+    guest: _Guest | None,
 ) -> Started | Problem:
     if new.token in by_token:
         file = by_token[new.token]
         return Gone() if file.state in {State.TRASHED, State.DELETING} else Started(file, new=False)
     try:
-        _require_quota(new, usage, fresh)
+        _require_room(new, usage, fresh, guest)
         validate_type(new.declared_type, name=new.name)
         place = _resolve_folder(new, owner, fresh, places)
     except Problem as problem:
         return problem
     file = File(
         owner=owner,
+        guest_session=guest.session if guest else None,
         token=new.token,
         name=new.name,
         **place,
@@ -182,6 +211,27 @@ def _resolve_folder(new: NewUpload, owner: User, fresh: Sequence[File], places: 
     if isinstance(folder, Problem):
         raise folder
     return {"folder": folder, "visibility": new.visibility}
+
+
+def _lock_request(session: GuestSession) -> _Guest:
+    """Lock the guest's request, whose limits concurrent calls must not exceed together. Raises LinkEnded."""
+    rows = FileRequest.objects.select_related("created_by").filter(sessions=session)
+    request = rows.select_for_update(no_key=True, of=("self",)).first()
+    if request is None:
+        raise file_requests.deleted()
+    file_requests.require_open(request)
+    return _Guest(session, request)
+
+
+def _require_room(new: NewUpload, usage: Usage, fresh: list[File], guest: _Guest | None) -> None:
+    if guest is None:
+        _require_quota(new, usage, fresh)
+        return
+    guest.require_room(new, fresh)
+    try:
+        _require_quota(new, usage, fresh)
+    except OverQuota as problem:
+        raise file_requests.owner_is_full(guest.request) from problem
 
 
 def _require_quota(new: NewUpload, usage: Usage, fresh: list[File]) -> None:

@@ -28,7 +28,7 @@ def find_link(model: type[Link], token: str, request: HttpRequest) -> Link:
     """
     network = client_network(client_ip(request))
     LINK_GUESSES.require(network)
-    link: Link | None = model._default_manager.get_queryset().by_token(token)  # type: ignore[attr-defined]
+    link: Link | None = model.objects.by_token(token)  # type: ignore[assignment]
     if link is None:
         LINK_GUESSES.count(network)
         raise LinkUnknown

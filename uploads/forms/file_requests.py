@@ -1,0 +1,159 @@
+"""The form of a file request, and what its guests say of themselves."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from django import forms
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from uploads import names
+from uploads.errors import ValidationFailed
+from uploads.models import Ask, FileRequest
+from uploads.models.file_request import (
+    MAX_ACCEPTED_TYPES,
+    MAX_GUEST_NAME_CHARACTERS,
+    MAX_TEXT_CHARACTERS,
+    MAX_TITLE_CHARACTERS,
+)
+
+SIZE = re.compile(r"([0-9]{1,9})(?:[.,]([0-9]{1,3}))?\s?([kmgt]?b)", re.IGNORECASE)
+UNITS = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
+ACCEPTED_TYPE = re.compile(r"\.[a-z0-9_+-]{1,20}|[\w.+-]{1,50}/([\w.+-]{1,80}|\*)", re.ASCII)
+TYPE_SEPARATOR = re.compile(r"[\s,;]+")
+DEFAULT_MAX_FILES = 100
+MAX_FILES = 100_000
+DEFAULT_SIZE = "2 GB"
+DEFAULT_TOTAL = "20 GB"
+
+
+def parse_size(text: str) -> int:
+    """Return the bytes of a size like "500 MB" or "1.5 GB". Raises ValidationFailed."""
+    match = SIZE.fullmatch(text.strip())
+    if match is None:
+        raise ValidationFailed(_("Enter a size such as 500 MB or 2 GB."))
+    whole, decimals, unit = match[1], match[2] or "", match[3].lower()
+    size = int(whole + decimals) * UNITS[unit] // int("1" + "0" * len(decimals))
+    if not 1 <= size <= settings.UPLOAD_QUOTA_BYTES:
+        raise ValidationFailed(_("Enter a size between 1 byte and the storage limit of one person."))
+    return size
+
+
+def parse_accepted_types(text: str) -> list[str]:
+    """Return the types of a list like ".pdf, image/*". Raises ValidationFailed."""
+    types = list(dict.fromkeys(word for word in TYPE_SEPARATOR.split(text.lower()) if word))
+    if len(types) > MAX_ACCEPTED_TYPES:
+        raise ValidationFailed(_("Enter at most %(count)s types.") % {"count": MAX_ACCEPTED_TYPES})
+    for kind in types:
+        if not ACCEPTED_TYPE.fullmatch(kind):
+            raise ValidationFailed(
+                _("“%(type)s” must be an extension such as .pdf, or a media type such as image/*.")
+                % {"type": kind[:50]}
+            )
+    return types
+
+
+class ParsedField(forms.CharField):
+    """A text field whose value is what `parser` makes of the text."""
+
+    def __init__(self, *, parser: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.parser = parser
+
+    def clean(self, value: Any) -> Any:
+        text = super().clean(value)
+        try:
+            return self.parser(text)
+        except ValidationFailed as problem:
+            raise ValidationError(problem.message) from problem
+
+
+class FileRequestForm(forms.Form):
+    """A file request for one folder. Its `cleaned_data` are the arguments of `services.file_requests.create`."""
+
+    title = forms.CharField(label=gettext_lazy("Title"), max_length=MAX_TITLE_CHARACTERS)
+    text = forms.CharField(
+        label=gettext_lazy("Text"), max_length=MAX_TEXT_CHARACTERS, required=False, widget=forms.Textarea({"rows": 3})
+    )  # fmt: skip
+    days = forms.IntegerField(label=gettext_lazy("Open for (days)"), min_value=1)
+    max_files = forms.IntegerField(
+        label=gettext_lazy("Number of files"), min_value=1, max_value=MAX_FILES, initial=DEFAULT_MAX_FILES
+    )  # fmt: skip
+    max_file_bytes = ParsedField(
+        label=gettext_lazy("Largest file"), parser=parse_size, max_length=20, initial=DEFAULT_SIZE
+    )  # fmt: skip
+    max_bytes = ParsedField(
+        label=gettext_lazy("Total size"), parser=parse_size, max_length=20, initial=DEFAULT_TOTAL
+    )  # fmt: skip
+    accepted_types = ParsedField(
+        label=gettext_lazy("Accepted types"), parser=parse_accepted_types, max_length=2_000, required=False,
+        help_text=gettext_lazy("For example .pdf, image/*. Leave empty to accept all types."),
+    )  # fmt: skip
+    ask_name = forms.ChoiceField(label=gettext_lazy("Name"), choices=Ask.choices, initial=Ask.OPTIONAL)
+    ask_address = forms.ChoiceField(label=gettext_lazy("Email address"), choices=Ask.choices, initial=Ask.OPTIONAL)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.label_suffix = ""
+        days = self.fields["days"]
+        if isinstance(days, forms.IntegerField):
+            days.initial = settings.FILE_REQUEST_DAYS
+            days.max_value = settings.FILE_REQUEST_MAX_DAYS
+            days.widget.attrs["max"] = settings.FILE_REQUEST_MAX_DAYS
+
+    def clean_days(self) -> int:
+        days: int = self.cleaned_data["days"]
+        if days > settings.FILE_REQUEST_MAX_DAYS:
+            raise ValidationError(
+                _("A file request can be open for at most %(count)s days.") % {"count": settings.FILE_REQUEST_MAX_DAYS}
+            )
+        return days
+
+    def clean_title(self) -> str:
+        title = names.clean_text(self.cleaned_data["title"])
+        if not title:
+            raise ValidationError(self.fields["title"].error_messages["required"])
+        return title
+
+
+class GuestForm(forms.Form):
+    """The name and the email address of a guest, as far as the file request asks for them."""
+
+    name = forms.CharField(label=gettext_lazy("Your name"), max_length=MAX_GUEST_NAME_CHARACTERS, required=False)
+    address = forms.EmailField(label=gettext_lazy("Your email address"), required=False)
+
+    def __init__(self, *args: Any, request: FileRequest, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.label_suffix = ""
+        for field, ask in (("name", request.ask_name), ("address", request.ask_address)):
+            if ask == Ask.NO:
+                del self.fields[field]
+            else:
+                self.fields[field].required = ask == Ask.REQUIRED
+                self.fields[field].widget.attrs["data-guest-field"] = True
+                self.fields[field].widget.is_required = ask == Ask.REQUIRED
+
+    def clean_name(self) -> str:
+        """Clean the name like that of a file, so that it cannot look like another."""
+        name = names.clean_text(self.cleaned_data["name"])
+        if not name and self.fields["name"].required:
+            raise ValidationError(self.fields["name"].error_messages["required"])
+        return name
+
+    def details(self) -> dict[str, str]:
+        return {name: self.cleaned_data.get(name, "") for name in ("name", "address")}
+
+
+def guest_details(data: object, request: FileRequest) -> dict[str, str]:
+    """Return the clean `name` and `address` of a call's member `guest`. Raises ValidationFailed."""
+    given = data if isinstance(data, Mapping) else {}
+    form = GuestForm({name: value for name, value in given.items() if isinstance(value, str)}, request=request)
+    if not form.is_valid():
+        field, errors = next(iter(form.errors.items()))
+        raise ValidationFailed(f"{form.fields[field].label}: {errors[0]}")
+    return form.details()
