@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Any
@@ -22,6 +23,7 @@ from uploads.views.health import probe
 from uploads.views.responses import MethodNotAllowed, error_response, is_api_request
 
 MAX_ANONYMOUS_BODY_BYTES = 256 * 1024  # the sign-in form needs a few hundred bytes
+GUEST_FORM = re.compile(r"/r/[^/]++/")
 MAX_DIGITS = 18  # of a Content-Length: an exabyte, and far below Python's limit for int()
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
@@ -74,7 +76,7 @@ class RequestValidationMiddleware:
     """Refuse requests that no view can handle, before the body is read.
 
     Postgres has no NUL character, so a NUL in a path, a query or a cookie would cause an error later. Only the upload
-    form accepts a large body, and every body needs a Content-Length.
+    forms accept a large body, and every body needs a Content-Length.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -106,10 +108,13 @@ class APILoginRequiredMiddleware(LoginRequiredMiddleware):
     def process_view(
         self, request: HttpRequest, view_func: Callable[..., HttpResponseBase], *rest: Any
     ) -> HttpResponseBase | None:
-        """Refuse large bodies of anonymous clients, which would keep a thread busy with reading."""
+        """Refuse large bodies of anonymous clients, which would keep a thread busy with reading.
+
+        Views with `guests_send_bodies` check that themselves, before they read.
+        """
         response = super().process_view(request, view_func, *rest)
-        length = int(request.META.get("CONTENT_LENGTH") or 0)
-        if response is None and length > MAX_ANONYMOUS_BODY_BYTES and not request.user.is_authenticated:
+        is_limited = not request.user.is_authenticated and not getattr(view_func, "guests_send_bodies", False)
+        if response is None and is_limited and int(request.META.get("CONTENT_LENGTH") or 0) > MAX_ANONYMOUS_BODY_BYTES:
             return error_response(request, TooLarge(_("The request is too large.")))
         return response
 
@@ -190,9 +195,13 @@ def _refuse_body(request: HttpRequest) -> None:
     if not length.isascii() or not length.isdigit():
         raise ValidationFailed(_("The Content-Length header is invalid."))
     if len(length) > MAX_DIGITS or (
-        int(length) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE and request.path != reverse("upload")
+        int(length) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE and not _is_upload_form(request.path)
     ):
         raise TooLarge(_("The request is too large."))
+
+
+def _is_upload_form(path: str) -> bool:
+    return path == reverse("upload") or GUEST_FORM.fullmatch(path) is not None
 
 
 class SecurityHeadersMiddleware:

@@ -1,7 +1,8 @@
 from django.urls import path
 
+from uploads.api import guests as guest_api
 from uploads.api import views
-from uploads.views import bulk, downloads, file, folders, form_upload, library, trash
+from uploads.views import bulk, downloads, file, file_requests, folders, form_upload, guests, library, trash
 
 urlpatterns = [
     path("", library.library, name="library"),
@@ -11,6 +12,15 @@ urlpatterns = [
     path("folders/<int:pk>/move", folders.move_folder, name="move_folder"),
     path("folders/<int:pk>/access", folders.access_folder, name="access_folder"),
     path("folders/<int:pk>/remove", folders.remove_folder, name="remove_folder"),
+    path("folders/<int:pk>/request", file_requests.request_files, name="request_files"),
+    path("file-requests/", file_requests.file_request_list, name="file_requests"),
+    path("file-requests/<int:pk>/close", file_requests.close_file_request, name="close_file_request"),
+    path("r/<str:token>/", guests.guest_upload, name="guest_upload"),
+    path("r/<str:token>/uploads/", guest_api.uploads, name="guest_uploads"),
+    path("r/<str:token>/uploads/finish/", guest_api.finish, name="guest_finish"),
+    path("r/<str:token>/uploads/<uuid:pk>/", guest_api.upload_detail, name="guest_upload_detail"),
+    path("r/<str:token>/uploads/<uuid:pk>/parts/", guest_api.sign_parts, name="guest_sign_parts"),
+    path("r/<str:token>/cancel/<uuid:pk>", guests.cancel_guest_upload, name="cancel_guest_upload"),
     path("tags/", library.tags, name="tags"),
     path("upload/", form_upload.upload, name="upload"),
     path("unfinished/", downloads.unfinished, name="unfinished"),

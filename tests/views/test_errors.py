@@ -156,7 +156,7 @@ def test_a_fault_of_ours_leaks_nothing(
 ) -> None:
     as_alice.raise_request_exception = False
     monkeypatch.setattr("uploads.views.library.read_list_query", error)
-    monkeypatch.setattr("uploads.api.views._unfinished", error)
+    monkeypatch.setattr("uploads.api.protocol.unfinished", error)
     page, data = as_alice.get("/"), as_alice.get("/uploads/")
     assert (page.status_code, is_page(page)) == (code, True)
     assert (data.status_code, error_code(data)) == (code, "server_error" if code == 500 else "unavailable")

@@ -19,6 +19,8 @@ from tests.conftest import signed_in
 from tests.support import factories, form_client
 from tests.support.account_routes import ACCOUNTS, VERBS
 from tests.support.form_client import Chosen, Form
+from tests.support.guest_routes import GUEST_ROUTES
+from tests.support.guests import create_request
 from tests.support.stores import Bucket
 from tests.support.upload_client import sha256
 from uploads.models import Event, File, Folder, Report, State, Tag, apply_deltas
@@ -39,6 +41,9 @@ PAGES: dict[str, dict[str, str]] = {
     "move_folder": dict.fromkeys(("GET", "POST"), "login 404 403 403 200 200 200"),
     "access_folder": {"GET": "login 404 403 403 403 200 200", "POST": "login 404 403 403 403 302 302"},
     "remove_folder": {"GET": "login 404 403 403 200 200 200", "POST": "login 404 403 403 302 302 302"},
+    "request_files": dict.fromkeys(("GET", "POST"), "login 404 403 200 200 200 200"),
+    "file_requests": {"GET": "login 200 200 200 200 200 200"},
+    "close_file_request": {"POST": "login 404 404 404 302 302 302"},
     "tags": {"GET": "login 200 200 200 200 200 200"},
     "upload": {
         "GET": "login 403 403 200 200 200 200",
@@ -82,10 +87,13 @@ ABOUT_UPLOADS = {"cancel_upload", "upload_detail", "sign_parts"}
 ABOUT_VERSIONS = {"restore_version", "download_version"}
 ABOUT_FILES = {"file", "download", "preview", "thumbnail", "trash_file", "restore_file", "replace_file", "rename_file",
                "move_file", "tag_file", "visibility_file"}  # fmt: skip
-ABOUT_FOLDERS = {"folder", "rename_folder", "move_folder", "access_folder", "remove_folder"}
+ABOUT_FOLDERS = {"folder", "rename_folder", "move_folder", "access_folder", "remove_folder", "request_files"}
+ABOUT_REQUESTS = {"close_file_request"}
 # What a form must hold to be taken.
 FORMS = {"rename_file": "name=b.txt", "tag_file": "add=a", "visibility_file": "visibility=private",
-         "access_folder": "access=everyone"}  # fmt: skip
+         "access_folder": "access=everyone",
+         "request_files": "title=a&days=1&max_files=1&max_file_bytes=1+GB&max_bytes=1+GB&ask_name=no&ask_address=no",
+         }  # fmt: skip
 # The admin, by GET: alice has files but is no staff; clerk is staff without a role; root is everything.
 # What only takes POST is 405; what nobody may do is 403 even for root.
 ADMIN_USERS = ("anonymous", "alice", "clerk", "root")
@@ -218,6 +226,8 @@ def arguments(route: str, file: File, folder: Folder) -> list[Any]:
         return [file.pk, file.pk]
     if route == "mfa_remove_webauthn":
         return [1]
+    if route in ABOUT_REQUESTS:
+        return [create_request(folder, folder.created_by or file.owner)[0].pk]
     return [file.pk] if route in ABOUT_FILES | ABOUT_UPLOADS else []
 
 
@@ -240,7 +250,7 @@ def expected_status(route: str, verb: str, name: str) -> str:
 
 
 def test_every_route_is_written_down() -> None:
-    assert set(routes()) == {*TABLE, *ADMIN}
+    assert set(routes()) == {*TABLE, *ADMIN, *GUEST_ROUTES}
 
 
 @pytest.mark.parametrize("route", TABLE)

@@ -27,10 +27,12 @@ MAX_INTEGER = 2**62
 @dataclass(frozen=True, slots=True)
 class StartUploadsSerializer:
     """`{"files": [{"token", "name", "size", "type"?, "modified"?, "folder"?, "visibility"?, "replaces"?, "sha256"?}],
-    "folder_id"?}`: `folder_id` is the id of the folder that the files' paths are relative to."""
+    "folder_id"?, "guest"?}`: `folder_id` is the id of the folder that the files' paths are relative to, and `guest` has
+    what a guest says of themselves."""
 
     files: list[tuple[UUID, NewUpload | Problem]]
     folder_id: int | None
+    guest: object = None
 
     @classmethod
     def read(cls, body: bytes) -> Self:
@@ -41,6 +43,7 @@ class StartUploadsSerializer:
         return cls(
             [(token, _new_file(token, i)) for token, i in zip(tokens, items, strict=True)],
             None if folder_id is None else _integer(folder_id, "folder_id", minimum=1, maximum=MAX_INTEGER),
+            data.get("guest"),
         )
 
 

@@ -37,7 +37,7 @@ def download(request: HttpRequest, pk: UUID) -> HttpResponse:
 def unfinished(request: HttpRequest) -> HttpResponse:
     """List the user's unfinished uploads, newest first."""
     user = request_user(request)
-    files = list(File.objects.owned_by(user).unfinished().order_by("-created_at")[:MAX_UNFINISHED])
+    files = list(File.objects.uploads_of(user).unfinished().order_by("-created_at")[:MAX_UNFINISHED])
     paths = breadcrumbs_for(user, (file.folder_id for file in files if file.folder_id))
     rows = [(file, folder_path(paths.get(file.folder_id or 0, []))) for file in files]
     return render(request, "uploads/unfinished.html", {"files": rows})
@@ -46,7 +46,7 @@ def unfinished(request: HttpRequest) -> HttpResponse:
 @require_POST
 @html_errors
 def cancel_upload(request: HttpRequest, pk: UUID) -> HttpResponse:
-    file = get_object_or_404(File.objects.owned_by(request.user).unfinished(), pk=pk)
+    file = get_object_or_404(File.objects.uploads_of(request.user).unfinished(), pk=pk)
     services.cancel(file, by=request_user(request))
     messages.success(request, _("Canceled the upload of “%(name)s”.") % {"name": file.name})
     return redirect("unfinished")

@@ -27,6 +27,7 @@ from uploads.models import (
     ChecksumStatus,
     Event,
     File,
+    GuestSession,
     Preview,
     PreviewKind,
     PreviewState,
@@ -48,14 +49,14 @@ PLAYABLE = {Category.VIDEO.value, Category.AUDIO.value}
 def file(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Show a file: preview, permanent link, facts, versions and activity."""
     files = File.objects.visible_to(request.user).listed().by_link(pk)
-    return _file_page(request, get_object_or_404(files.select_related("owner", "folder")))
+    return _file_page(request, get_object_or_404(files.select_related("owner", "folder", "guest_session")))
 
 
 def _file_page(request: HttpRequest, file: File, field_error: FieldError | None = None) -> HttpResponse:
     user, pk = request_user(request), file.link
     with suppress(StorageUnavailable):  # the page works without it
         services.learn_encoding(file)
-    versions = File.objects.versions_of(file).available().select_related("owner", "uploaded_by")
+    versions = File.objects.versions_of(file).available().select_related("owner", "uploaded_by", "guest_session")
     context = {
         "file": file,
         "crumbs": breadcrumbs(user, file.folder),
@@ -215,4 +216,7 @@ def _describe_events(events: Sequence[Event], user: User) -> list[tuple[Event, s
 def _describe_event(event: Event, detail: dict[str, Any]) -> str:
     if event.action == Action.RENAME and detail.get("new_name"):
         return _("renamed it to “%(name)s”") % {"name": detail["new_name"]}
+    if event.action == Action.GUEST_UPLOAD:
+        guest = GuestSession(name=str(detail.get("guest") or ""), address=str(detail.get("guest_address") or ""))
+        return _("received it from %(guest)s through a file request") % {"guest": guest.label}
     return actions.describe(event.action, detail)

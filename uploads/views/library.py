@@ -90,8 +90,10 @@ def tags(request: HttpRequest) -> HttpResponse:
 def rights(user: User, folder: Folder) -> dict[str, Any]:
     """Return what this user may do with a folder."""
     manages = Folder.objects.managed_by(user).filter(pk=folder.pk).exists()
+    may_add = Folder.objects.writable_by(user).filter(pk=folder.pk).exists()
     return {
-        "may_add": Folder.objects.writable_by(user).filter(pk=folder.pk).exists(),
+        "may_add": may_add,
+        "may_request": may_add and user.has_perm("uploads.request_files"),
         "can_edit": manages or folders.can_edit(folder, user),
         "may_manage": manages,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,7 @@ from uploads.models import Action, Event
 
 PAGES = {400, 403, 404, 405, 409, 410, 413, 429, 500, 503}
 PROTOCOL_PREFIX = "/uploads/"
+GUEST_PROTOCOL = re.compile(r"/r/[^/]++/uploads/")
 RETRY_SECONDS = 5
 MAX_NAMES = 10
 MAX_URL_CHARACTERS = 2_000
@@ -45,7 +47,7 @@ class UnsupportedMediaType(Problem):
 
 
 def is_api_request(request: HttpRequest) -> bool:
-    return request.path.startswith(PROTOCOL_PREFIX)
+    return request.path.startswith(PROTOCOL_PREFIX) or GUEST_PROTOCOL.match(request.path) is not None
 
 
 def error_response(request: HttpRequest, problem: Problem) -> HttpResponse:

@@ -18,19 +18,22 @@ export class Api {
   /**
    * @param {{uploadsUrl: string, finishUrl: string}} urls
    * @param {{session: Session, lastSuccess: import("./retry.js").LastSuccess,
-   *   onProblem: (problem: string) => void}} options  onProblem: gets "offline" or "unavailable"; "" after a success
+   *   onProblem: (problem: string) => void, guestDetails?: () => object}} options  onProblem: gets "offline" or
+   *   "unavailable"; "" after a success
    */
-  constructor({ uploadsUrl, finishUrl }, { session, lastSuccess, onProblem }) {
+  constructor({ uploadsUrl, finishUrl }, { session, lastSuccess, onProblem, guestDetails = () => ({}) }) {
     this.uploadsUrl = uploadsUrl;
     this.finishUrl = finishUrl;
     this.session = session;
     this.lastSuccess = lastSuccess;
     this.onProblem = onProblem;
+    this.guestDetails = guestDetails;
   }
 
   /** @param {object[]} files @param {number|null} folderId @param {AbortSignal} signal */
   create(files, folderId, signal) {
-    return this.call("POST", this.uploadsUrl, folderId === null ? { files } : { files, folder_id: folderId }, signal);
+    const body = { files, ...(folderId === null ? {} : { folder_id: folderId }), ...this.guestDetails() };
+    return this.call("POST", this.uploadsUrl, body, signal);
   }
 
   /** @param {string} id @param {object[]} parts @param {AbortSignal} signal */
@@ -143,7 +146,8 @@ function responseError({ status, body, code }) {
  * @returns {UploadError}
  */
 export function uploadError({ code, message }, status = 0) {
-  if (code === "gone" || code === "expired" || code === "not_found" || status === 410) {
+  const gone = code === "gone" || code === "expired" || code === "not_found" || status === 410;
+  if (gone && code !== "link_ended") {
     return new UploadGone("gone", { message, status });
   }
   return new UploadError(code || "refused", { message, status });

@@ -33,6 +33,13 @@ function onPage(callback) {
   document.body.addEventListener("htmx:afterSettle", callback);
 }
 
+/** Return what a guest says of themselves, as a member of the call that creates uploads. */
+function guestDetails() {
+  /** @type {NodeListOf<HTMLInputElement>} */
+  const fields = document.querySelectorAll("[data-guest-field]");
+  return fields.length ? { guest: Object.fromEntries([...fields].map(({ name, value }) => [name, value])) } : {};
+}
+
 /** @param {DOMStringMap} dataset */
 function numbersOf({ maxBytes, partBytes, batchSize }) {
   return { maxBytes: Number(maxBytes), partBytes: Number(partBytes), batchSize: Number(batchSize) };
@@ -40,13 +47,16 @@ function numbersOf({ maxBytes, partBytes, batchSize }) {
 
 /** @param {HTMLElement} box */
 function startUploader(box) {
-  const { uploadsUrl = "", finishUrl = "", pageUrl = "" } = box.dataset;
-  const { maxBytes, partBytes, batchSize } = numbersOf(box.dataset);
+  // The form of a file request has the addresses and limits for its guests.
+  const guestForm = /** @type {HTMLElement|null} */ (document.querySelector("[data-guest]"));
+  const dataset = { ...box.dataset, ...guestForm?.dataset };
+  const { uploadsUrl = "", finishUrl = "", pageUrl = "" } = dataset;
+  const { maxBytes, partBytes, batchSize } = numbersOf(dataset);
   const gate = new Gate();
   const lastSuccess = new LastSuccess();
   const session = new Session({ pageUrl, gate, onChange: () => tray.redraw() });
   const onProblem = (/** @type {string} */ problem) => tray.setProblem(problem);
-  const api = new Api({ uploadsUrl, finishUrl }, { session, lastSuccess, onProblem });
+  const api = new Api({ uploadsUrl, finishUrl }, { session, lastSuccess, onProblem, guestDetails });
   const context = new UploadContext({ api, gate, lastSuccess, partBytes, batchSize });
   const notify = (/** @type {string} */ type) => document.body.dispatchEvent(new CustomEvent(type));
   const uploader = new Uploader(context, {
@@ -67,7 +77,9 @@ function startUploader(box) {
   });
   const { translate } = messages;
   listenForFiles((batches, destination) => {
-    addFiles(batches, destination, { api, uploader, tray, translate });
+    const form = document.querySelector("[data-upload-form]");
+    if (form instanceof HTMLFormElement && !form.reportValidity()) return;
+    addFiles(batches, destination, { api, uploader, tray, translate, flat: guestForm !== null });
   }, translate);
   addEventListener("beforeunload", (event) => uploader.inProgress && event.preventDefault());
 }
@@ -76,9 +88,10 @@ function startUploader(box) {
  * Add files to the uploader in the order they are read, and resume those that have an unfinished upload.
  * @param {AsyncIterable<FileBatch>|Iterable<FileBatch>} batches
  * @param {Destination} destination
- * @param {{api: Api, uploader: Uploader, tray: Tray, translate: import("./i18n.js").Translate}} options
+ * @param {{api: Api, uploader: Uploader, tray: Tray, translate: import("./i18n.js").Translate, flat: boolean}} options
+ *   flat: leave out the folders of the files
  */
-async function addFiles(batches, { folderId, path, replaces }, { api, uploader, tray, translate }) {
+async function addFiles(batches, { folderId, path, replaces }, { api, uploader, tray, translate, flat }) {
   const field = document.querySelector("[data-upload-form] input[name=private]");
   const visibility = field instanceof HTMLInputElement && field.checked ? "private" : "team";
   uploader.beginAdding();
@@ -87,6 +100,7 @@ async function addFiles(batches, { folderId, path, replaces }, { api, uploader, 
   for await (const { picked, failed, skipped } of batches) {
     // A file can be replaced by one file only: the first.
     const accepted = replaces ? picked.splice(0, count ? 0 : 1) : picked.splice(0);
+    if (flat) for (const item of accepted) item.folder = "";
     uploader.add(accepted.map((item) => ({ ...item, folderId, replaces, token: tokenFor(item) })), visibility);
     for (const { file } of picked) uploader.addFailed(file.name, new UploadError("several_versions"));
     for (const name of failed) uploader.addFailed(name, new UploadError("unreadable_entry"));
@@ -104,7 +118,7 @@ async function addFiles(batches, { folderId, path, replaces }, { api, uploader, 
  * @returns {Promise<UnfinishedUpload[]>}
  */
 async function unfinishedUploads(api, uploader) {
-  if (!document.querySelector("#site-nav .count") && uploader.uploads.length === 0) return [];
+  if (!document.querySelector("#site-nav .count, [data-unfinished]") && uploader.uploads.length === 0) return [];
   try {
     const { uploads } = await api.listUnfinished(AbortSignal.timeout(UNFINISHED_TIMEOUT_MS));
     const active = uploader.activeTokens;

@@ -185,7 +185,7 @@ class Receipt {
   draw(uploads, summary) {
     const failed = summary.finished ? uploads.filter((upload) => upload.phase === "failed") : [];
     setVisible(ref(this.tray, "receipt"), summary.finished && (summary.done > 0 || failed.length > 0));
-    setVisible(button(this.tray, "copy-links"), summary.done > 0);
+    setVisible(button(this.tray, "copy-links"), uploads.some(({ url }) => url));
     setVisible(button(this.tray, "retry-failed"), failed.filter((upload) => upload.retriable).length > 1);
     const shown = failed.slice(0, MAX_FAILURES_SHOWN);
     const tokens = failed.map((upload) => upload.token).join();

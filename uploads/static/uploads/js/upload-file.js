@@ -155,7 +155,7 @@ async function complete(upload, context, signal) {
 
 /** @param {Upload} upload @param {{url: string, checksum_status: string}} result */
 function markDone(upload, result) {
-  upload.url = result.url;
+  upload.url = result.url ?? "";
   upload.checksumStatus = result.checksum_status;
   upload.setPhase("done");
 }

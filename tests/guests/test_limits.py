@@ -1,0 +1,181 @@
+"""The limits of a file request hold exactly, also for a crowd, and with the quota of its creator."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection
+from django.test import Client
+from pytest_django import Settings
+
+from tests.support.file_rows import create_row, stored_usage, usage_by_rows
+from tests.support.guests import GuestClient, create_request
+from tests.support.stores import Bucket
+from uploads.models import File, FileRequest, Folder, GuestSession, Limit, State, TokenBucket
+from uploads.services import file_requests
+
+pytestmark = pytest.mark.django_db
+
+
+def error_of(guest: GuestClient, body: bytes, **more: str) -> tuple[int, str, str]:
+    answer = guest.announce(guest.item(body, **more))
+    error = answer.json()["error"]
+    return answer.status_code, error["code"], error["message"]
+
+
+def test_a_file_over_the_limit_is_refused(folder: Folder, alice: User) -> None:
+    guest = GuestClient(create_request(folder, alice, max_file_bytes=5)[1])
+    assert error_of(guest, b"123456") == (413, "too_large", "The file is too large. Files can have at most 5 B.")
+    guest.start(b"12345")
+
+
+def test_the_number_of_files_is_counted_over_all_guests(folder: Folder, alice: User) -> None:
+    token = create_request(folder, alice, max_files=2)[1]
+    for _guest in range(2):
+        GuestClient(token).start(b"x")
+    status, code, message = error_of(GuestClient(token), b"x")
+    assert (status, code) == (413, "over_quota")
+    assert message == "This file request has received all of its 2 files."
+
+
+def test_the_files_of_one_call_share_the_total(folder: Folder, alice: User) -> None:
+    guest = GuestClient(create_request(folder, alice, max_bytes=10)[1])
+    answer = guest.announce(guest.item(b"123456"), guest.item(b"12345"), guest.item(b"1234"))
+    codes = [file.get("error", {}).get("code") for file in answer.json()["files"]]
+    assert codes == [None, "over_quota", None]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_crowd_never_exceeds_the_limits(folder: Folder, alice: User, bucket: Bucket) -> None:
+    request, token = create_request(folder, alice, max_files=7)
+    statuses: list[int] = []
+
+    def send() -> None:
+        guest = GuestClient(token)
+        statuses.append(guest.announce(guest.item(b"x")).status_code)
+        connection.close()
+
+    threads = [threading.Thread(target=send) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert Counter(statuses) == {200: 7, 413: 13}
+    request.refresh_from_db()
+    assert request.file_count == File.objects.filter(guest_session__request=request).count() == 7
+    assert stored_usage(alice) == usage_by_rows(alice) == (7, 7)
+
+
+def test_the_recipients_full_storage_is_told_without_its_numbers(
+    folder: Folder, alice: User, settings: Settings
+) -> None:
+    settings.UPLOAD_QUOTA_BYTES = 10
+    create_row(alice, State.AVAILABLE, size=8)
+    guest = GuestClient(create_request(folder, alice)[1])
+    status, code, message = error_of(guest, b"123")
+    assert (status, code) == (413, "over_quota")
+    assert message == "The recipient has no storage left for this file. Tell alice."
+
+
+@pytest.mark.parametrize(("accepted", "name", "media_type", "is_accepted"), [
+    ([".pdf"], "a.pdf", "", True), ([".pdf"], "A.PDF", "", True), ([".pdf"], "a.txt", "application/pdf", False),
+    ([".pdf"], "a.pdf.exe", "", False), ([".pdf"], "a.exe:b.pdf", "", False), ([".pdf"], "pdf", "", False),
+    (["image/*"], "a", "image/png", True), (["image/*"], "a.png", "", False), (["image/png"], "a", "image/jpeg", False),
+    (["image/jpeg"], "a", "image/jpg", True), ([], "a", "", True), ([".pdf", "image/*"], "a.pdf", "", True),
+])  # fmt: skip
+def test_accepted_types(accepted: list[str], name: str, media_type: str, is_accepted: bool) -> None:
+    types = file_requests.is_accepted(accepted, name=name, media_type=media_type) if accepted else True
+    assert types is is_accepted
+
+
+def test_a_type_that_is_not_accepted_is_refused_at_the_start(folder: Folder, alice: User) -> None:
+    guest = GuestClient(create_request(folder, alice, accepted_types=[".pdf"])[1])
+    status, code, message = error_of(guest, b"x", name="a.exe")
+    assert (status, code, message) == (415, "refused_type", "Only these types are accepted here: .pdf.")
+    assert not File.objects.exists()
+
+
+def test_a_file_that_turns_out_to_be_another_type_is_refused_at_the_end(
+    folder: Folder, alice: User, bucket: Bucket
+) -> None:
+    guest = GuestClient(create_request(folder, alice, accepted_types=["image/*"])[1])
+    upload = guest.start(b"<!doctype html><html><script>1</script></html>", name="a.png", type="image/png")
+    guest.put(upload)
+    assert guest.finish(upload).status_code == 415
+    assert upload.row().state == State.DELETING
+
+
+# --- who the guest is -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("details", "message"), [
+    ({}, "Your name: This field is required."), ({"name": " \u200b\n "}, "Your name: This field is required."),
+    ({"name": "x" * 101}, "at most 100 characters"), ({"name": "Gina", "address": "nonsense"}, "valid email address"),
+])  # fmt: skip
+def test_missing_and_invalid_details_are_refused(
+    folder: Folder, alice: User, details: dict[str, str], message: str
+) -> None:
+    guest = GuestClient(create_request(folder, alice, ask_name="required")[1], None, **details)
+    status, code, told = error_of(guest, b"x")
+    assert (status, code) == (400, "bad_request")
+    assert message in told
+    assert not GuestSession.objects.exists()
+
+
+@pytest.mark.parametrize("details", [["Gina"], "Gina", {"name": 7}, None])
+def test_details_of_the_wrong_kind_are_none(folder: Folder, alice: User, details: object) -> None:
+    guest = GuestClient(create_request(folder, alice)[1])
+    answer = guest.post(f"{guest.page_url}uploads/", {"files": [guest.item(b"x")], "guest": details})
+    assert answer.status_code == 200
+    assert GuestSession.objects.get().label == "a guest"
+
+
+def test_details_that_are_not_asked_for_are_not_kept(folder: Folder, alice: User) -> None:
+    guest = GuestClient(create_request(folder, alice, ask_name="no", ask_address="no")[1], name="G", address="g@x.org")
+    guest.start(b"x")
+    assert GuestSession.objects.get().is_anonymous
+
+
+def test_a_guest_can_introduce_themselves_once(token: str) -> None:
+    guest = GuestClient(token)
+    guest.start(b"x")
+    guest.details = {"name": "Gina"}
+    guest.start(b"y")
+    guest.details = {"name": "Somebody else"}
+    guest.start(b"z")
+    assert GuestSession.objects.get().label == "Gina"
+
+
+def test_a_name_cannot_hide_characters(token: str) -> None:
+    GuestClient(token, name="ali\u200bce\u202e\n").start(b"x")
+    assert GuestSession.objects.get().name == "alice"
+
+
+# --- throttling -------------------------------------------------------------------------------------
+
+
+def test_new_guests_of_one_network_are_throttled(
+    token: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_requests, "NETWORK_LIMIT", Limit(capacity=3, refill_seconds=3600, shared=True))
+    settings.PROXY_COUNT = 1
+    answers = []
+    for _guest in range(4):
+        guest = GuestClient(token, Client(headers={"X-Forwarded-For": "192.0.2.1"}))
+        answers.append(guest.announce(guest.item(b"x")))
+    assert [answer.status_code for answer in answers[-2:]] == [200, 429]
+    assert int(answers[-1]["Retry-After"]) > 0
+    other = GuestClient(token, Client(headers={"X-Forwarded-For": "192.0.2.2"}))
+    assert other.announce(other.item(b"x")).status_code == 200
+
+
+def test_guests_who_have_begun_are_not_throttled(token: str, file_request: FileRequest, guest: GuestClient) -> None:
+    guest.start(b"x")
+    key = f"guest:{file_request.pk}"
+    TokenBucket.objects.update_or_create(pk=key, defaults={"full_at": "2100-01-01T00:00Z"})
+    other = GuestClient(token)
+    assert other.announce(other.item(b"x")).status_code == 429
+    guest.start(b"y")

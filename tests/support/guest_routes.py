@@ -1,0 +1,12 @@
+"""What guests get from the pages and calls below a file request's link; read by tests/views/test_routes.py as well."""
+
+# Per route and verb: what a guest gets who has sent a file, and everyone else who knows the link, members included.
+# Any other verb is 405.
+GUEST_ROUTES: dict[str, dict[str, str]] = {
+    "guest_upload": {"GET": "200 200", "HEAD": "200 200", "POST": "200 200"},
+    "guest_uploads": {"GET": "200 200", "POST": "200 200"},
+    "guest_upload_detail": {"GET": "200 404", "DELETE": "204 404"},
+    "guest_sign_parts": {"POST": "200 404"},
+    "guest_finish": {"POST": "409 404"},  # the parts are missing
+    "cancel_guest_upload": {"POST": "302 404"},
+}

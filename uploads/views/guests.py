@@ -1,0 +1,151 @@
+"""The page of a file request, for people without an account: the uploader, or a form without JavaScript."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.views.decorators.csrf import csrf_exempt, csrf_protect
+from django.views.decorators.http import require_http_methods, require_POST
+
+from uploads import services
+from uploads.api.serializers import MAX_FILES
+from uploads.errors import NotFound, Problem, TooLarge, ValidationFailed
+from uploads.forms import GuestForm, UploadForm
+from uploads.humanize import humanize_bytes
+from uploads.middleware import client_ip
+from uploads.models import File, FileRequest, GuestSession, Visibility, display_name
+from uploads.services import StreamingUpload, file_requests
+from uploads.services.fair_use import GUEST_FORMS, SenderWatch
+from uploads.views.form_upload import OVERHEAD_BYTES, S3UploadHandler
+from uploads.views.guest_sessions import find_request, find_session, session_id, set_session_cookie
+from uploads.views.links import public_view
+from uploads.views.responses import with_problem_headers
+
+MAX_SENT = 200
+
+Outcomes = Sequence[tuple[str, File | Problem]]
+
+
+@csrf_exempt  # the middleware's check would read the body before the upload handler is set
+@require_http_methods(["GET", "HEAD", "POST"])
+@public_view
+def guest_upload(request: HttpRequest, token: str) -> HttpResponse:
+    """Show the page of a file request, and receive the files of its form.
+
+    The link, the request's origin and its length are checked before a byte is read. The CSRF token is inside the body;
+    no file becomes available before it is checked.
+    """
+    file_request = find_request(request, token)
+    session = find_session(request, file_request)
+    if request.method != "POST":
+        return _page(request, token, file_request, session)
+    _require_room(request, file_request)
+    if session is None:  # before the body is read, which has the guest's name
+        pk = session_id(request, file_request) or uuid.uuid4()
+        session = file_requests.open_session(file_request, pk, client_address=client_ip(request))
+    watch = SenderWatch(request.META.get("gunicorn.socket"))
+    sender = StreamingUpload(file_request.created_by, guest=session)
+    with GUEST_FORMS.acquire(file_request), sender as receiver, watch:
+        request.upload_handlers = [S3UploadHandler(request, receiver, watch)]
+        return _receive(request, token, receiver, session)
+
+
+guest_upload.guests_send_bodies = True  # type: ignore[attr-defined]
+
+
+@require_POST
+@public_view
+def cancel_guest_upload(request: HttpRequest, token: str, pk: UUID) -> HttpResponse:
+    """Cancel an unfinished upload of this guest."""
+    file_request = find_request(request, token)
+    session = find_session(request, file_request)
+    rows = File.objects.uploads_of(file_request.created_by, session) if session else File.objects.none()
+    file = rows.unfinished().filter(pk=pk).first()
+    if session is None or file is None:
+        raise NotFound()
+    services.cancel(file, by=session)
+    return redirect("guest_upload", token=token)
+
+
+@csrf_protect
+def _receive(request: HttpRequest, token: str, receiver: StreamingUpload, session: GuestSession) -> HttpResponse:
+    file_request: FileRequest = receiver.request  # type: ignore[assignment]
+    form = UploadForm(request.POST)
+    guest_form = GuestForm(request.POST, request=file_request) if session.is_anonymous else None
+    if guest_form is not None and guest_form.is_valid():
+        file_requests.introduce(session, **guest_form.details())
+    if not form.is_valid():
+        form.add_error("files", _("This page is outdated. Load it again, and choose the files again."))
+    elif not receiver.files:
+        form.add_error("files", _("Choose at least one file."))
+    if not form.is_valid() or (guest_form is not None and not guest_form.is_valid()):
+        form.data = {**form.data, "submission": str(uuid.uuid4())}
+        return _page(request, token, file_request, session, form, guest_form, status=400)
+    place = receiver.in_folder(file_request.folder, Visibility.TEAM)
+    outcomes = receiver.publish(submission=form.cleaned_data["submission"], place=place)
+    problems = [outcome for _name, outcome in outcomes if isinstance(outcome, Problem)]
+    failed_all = len(problems) == len(outcomes)
+    response = _page(
+        request, token, file_request, session, outcomes=outcomes, status=problems[0].status_code if failed_all else 200
+    )
+    set_session_cookie(response, file_request, token, session.pk)
+    return with_problem_headers(response, problems[0]) if failed_all else response
+
+
+def _page(
+    request: HttpRequest,
+    token: str,
+    file_request: FileRequest,
+    session: GuestSession | None,
+    form: UploadForm | None = None,
+    guest_form: GuestForm | None = None,
+    *,
+    outcomes: Outcomes = (),
+    status: int = 200,
+) -> HttpResponse:
+    failed = [(name, outcome.message) for name, outcome in outcomes if isinstance(outcome, Problem)]
+    context: dict[str, Any] = {
+        "file_request": file_request,
+        "recipient": display_name(file_request.created_by),
+        "session": session,
+        "form": form or UploadForm(),
+        "guest_form": guest_form or GuestForm(request=file_request)
+        if session is None or session.is_anonymous
+        else None,
+        "sent": file_requests.sent_files(session, limit=MAX_SENT) if session else [],
+        "failed": failed,
+        "stored": len(outcomes) - len(failed),
+        "token": token,
+        "uploads_url": reverse("guest_uploads", args=[token]),
+        "finish_url": reverse("guest_finish", args=[token]),
+        "max_file_bytes": min(file_request.max_file_bytes, settings.UPLOAD_MAX_BYTES),
+        "uploader": {
+            "max_bytes": settings.UPLOAD_MAX_BYTES,
+            "part_bytes": settings.UPLOAD_PART_BYTES,
+            "max_files_per_call": MAX_FILES,
+        },
+    }
+    response = render(request, "public/file_request.html", context, status=status)
+    if session_id(request, file_request) is None:
+        set_session_cookie(response, file_request, token, session.pk if session else uuid.uuid4())
+    return response
+
+
+def _require_room(request: HttpRequest, file_request: FileRequest) -> None:
+    """Check the request's content type and length before its body is read."""
+    if not (request.content_type or "").startswith("multipart/form-data"):
+        raise ValidationFailed(_("The form must be sent as multipart/form-data."))
+    declared = int(request.META.get("CONTENT_LENGTH") or 0) - OVERHEAD_BYTES
+    max_bytes = min(settings.UPLOAD_MAX_BYTES, file_request.remaining_bytes)
+    if declared > max_bytes:
+        raise TooLarge(
+            _("The files are too large. There is room for %(size)s.") % {"size": humanize_bytes(max(0, max_bytes))}
+        )
