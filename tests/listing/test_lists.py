@@ -259,15 +259,20 @@ def test_a_list_that_takes_too_long_says_how_to_narrow_it(
 # --- totals -----------------------------------------------------------------------------------
 
 
-def test_a_whole_list_is_counted_and_a_long_one_told_roughly(alice: User, as_alice: Client) -> None:
+def test_label_counts_a_whole_list_and_numbers_the_pages_of_a_long_one(alice: User, as_alice: Client) -> None:
     tree(alice, "Brand")
     fill(alice, 3)
     assert as_alice.get("/").context["count_label"] == "1 folder, 3 files"
     fill(alice, PER_PAGE)
-    assert as_alice.get("/").context["count_label"] == ""
+    shown = PER_PAGE - 1  # below the folder
+    assert as_alice.get("/").context["count_label"] == f"1–{shown}"
+    following = as_alice.get(as_alice.get("/").context["next_url"])
+    assert following.context["count_label"] == f"{shown + 1}–{PER_PAGE + 3} of {PER_PAGE + 3} files"
     Statistic.objects.create(kind=Kind.FOLDER, key="0", status=Status.STORED, files=1_234_567)
-    assert as_alice.get("/").context["count_label"] == "about 1.2 million files"
-    assert as_alice.get("/?type=text").context["count_label"] == ""
+    assert as_alice.get("/").context["count_label"] == f"1–{shown} of about 1.2 million files"
+    for start in ("", "0", "-1", "x", "1" * 40, "²"):
+        page = as_alice.get("/", {"after": following.wsgi_request.GET["after"], "start": start})
+        assert page.context["count_label"] == ""
 
 
 # --- what a page is ---------------------------------------------------------------------------

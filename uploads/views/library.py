@@ -100,6 +100,7 @@ def rights(user: User, folder: Folder) -> dict[str, Any]:
 
 
 MAX_CHOICES = 100
+MAX_START_DIGITS = 9
 VIEW_COOKIE = "view"  # the view that was chosen last: "table" or "grid"
 SORTABLE = ("name", "size", "added")
 
@@ -134,6 +135,7 @@ def browse(request: HttpRequest, scope: ListScope) -> dict[str, Any]:
         raise Http404 from error
     page, too_broad = _page(user, query, scope, after)
     first_url = scope.url + query.to_querystring() if after else None
+    start = _start(request.GET.get("start", "")) if after else 1
     # users without this permission see no people and no tags
     limit = MAX_CHOICES + 1 if user.has_perm("uploads.view_file") else 0
     sidebar = listing.load_sidebar(user, limit, _statistic_key(query, scope))
@@ -143,13 +145,13 @@ def browse(request: HttpRequest, scope: ListScope) -> dict[str, Any]:
         "notes": notes,
         "too_broad": too_broad,
         "page": page,
-        "next_url": scope.url + query.to_querystring(after=str(page.next)) if page.next else None,
+        "next_url": _next_url(query, scope, page, start),
         "first_url": first_url,
         "many": bool(page.next or after),
         "bulk_actions": actions.page_actions(in_trash=scope.trash, may_change=_may_change_any(user, page)),
         "query": query.to_querystring(),
         "unfinished_count": sidebar.unfinished,
-        "count_label": _count_label(page, sidebar.files, is_complete=not after and not page.next),
+        "count_label": _count_label(page, sidebar.files, start),
         **_rows_context(user, query, scope, page),
         **_filter_context(query, scope, sidebar),
     }
@@ -227,13 +229,36 @@ def breadcrumbs(user: User, folder: Folder | None) -> list[dict[str, str]]:
     return [{"name": name, "url": reverse("folder", args=[pk]) if name else ""} for pk, name in path]
 
 
-def _count_label(page: Page, total: int | None, *, is_complete: bool) -> str:
-    """Return exact counts if the page shows all rows, an approximate count if there is a statistic, otherwise ''."""
-    if is_complete:
+def _start(text: str) -> int:
+    """Return the number of the first file on the page, as the link to it says; 0 if it is unknown."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= MAX_START_DIGITS else 0
+
+
+def _next_url(query: ListQuery, scope: ListScope, page: Page, start: int) -> str | None:
+    if not page.next:
+        return None
+    next_start = str(start + len(page.files)) if start else ""
+    return scope.url + query.to_querystring(after=str(page.next), start=next_start)
+
+
+def _count_label(page: Page, total: int | None, start: int) -> str:
+    """Return exact counts if the page shows all rows, otherwise which files it shows, and of how many if that is known.
+
+    `total` is from the statistics, which lag behind.
+    """
+    if start == 1 and not page.next:
         folders = ngettext("%(count)s folder", "%(count)s folders", len(page.folders)) % {"count": len(page.folders)}
         files = ngettext("%(count)s file", "%(count)s files", len(page.files)) % {"count": len(page.files)}
         return ", ".join(text for text, rows in ((folders, page.folders), (files, page.files)) if rows)
-    return _("about %(count)s files") % {"count": approximate(total)} if total and total > len(page.files) else ""
+    if not start or not page.files:
+        return ""
+    last = start + len(page.files) - 1
+    numbers = {"first": number_format(start, force_grouping=True), "last": number_format(last, force_grouping=True)}
+    if not page.next:
+        return _("%(first)s–%(last)s of %(last)s files") % numbers
+    if total and total > last:
+        return _("%(first)s–%(last)s of about %(count)s files") % {**numbers, "count": approximate(total)}
+    return f"{numbers['first']}–{numbers['last']}"
 
 
 def _statistic_key(query: ListQuery, scope: ListScope) -> tuple[str, str] | None:
