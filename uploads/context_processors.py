@@ -14,7 +14,7 @@ from uploads.models import File
 
 
 def uploader(request: HttpRequest) -> dict[str, Any]:
-    """Return `uploader`, None for users who may not upload, `unfinished_count` of the user's uploads, and
+    """Return `uploader`, None for users who may not upload, `may_share`, `unfinished_count` of the user's uploads, and
     `amalga_version`, empty for all but staff.
 
     The count is lazy: it is queried only if a template uses it and the view does not set it. Error pages of a broken
@@ -22,7 +22,7 @@ def uploader(request: HttpRequest) -> dict[str, Any]:
     """
     user = getattr(request, "user", None)
     if user is None or not user.is_authenticated:
-        return {"uploader": None, "unfinished_count": 0, "amalga_version": ""}
+        return {"uploader": None, "unfinished_count": 0, "may_share": False, "amalga_version": ""}
     may_upload = user.has_perm("uploads.add_file")
     return {
         "uploader": {
@@ -34,4 +34,5 @@ def uploader(request: HttpRequest) -> dict[str, Any]:
         else None,
         "amalga_version": __version__ if user.is_staff else "",
         "unfinished_count": SimpleLazyObject(lambda: File.objects.uploads_of(user).unfinished().count()),
+        "may_share": settings.SHARE_LINKS and user.has_perm("uploads.share_file"),
     }

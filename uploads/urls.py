@@ -2,7 +2,19 @@ from django.urls import path
 
 from uploads.api import guests as guest_api
 from uploads.api import views
-from uploads.views import bulk, downloads, file, file_requests, folders, form_upload, guests, library, trash
+from uploads.views import (
+    bulk,
+    downloads,
+    file,
+    file_requests,
+    folders,
+    form_upload,
+    guests,
+    library,
+    share_links,
+    shared,
+    trash,
+)
 
 urlpatterns = [
     path("", library.library, name="library"),
@@ -42,6 +54,23 @@ urlpatterns = [
     path("files/<uuid:pk>/versions/<uuid:version>/restore", file.restore_version, name="restore_version"),
     path("files/<uuid:pk>/trash", trash.trash_file, name="trash_file"),
     path("files/<uuid:pk>/restore", trash.restore_file, name="restore_file"),
+    path("files/share", share_links.share_selection, name="share_selection"),
+    path("files/<uuid:pk>/share", share_links.share_file, name="share_file"),
+    path("folders/<int:pk>/share", share_links.share_folder, name="share_folder"),
+    path("folders/<int:pk>/sharing", share_links.folder_sharing, name="folder_sharing"),
+    path("links/", share_links.links, name="links"),
+    path("links/all/", share_links.all_links, name="all_links"),
+    path("links/revoke", share_links.revoke_links, name="revoke_links"),
+    path("links/<int:pk>/revoke", share_links.revoke_link, name="revoke_link"),
+    path("s/<str:token>/", shared.shared, name="shared"),
+    path("s/<str:token>/password", shared.shared_password, name="shared_password"),
+    path("s/<str:token>/download", shared.shared_download, name="shared_download"),
+    path("s/<str:token>/zip", shared.shared_zip, name="shared_zip"),
+    path("s/<str:token>/folders/<int:pk>/", shared.shared_folder, name="shared_folder"),
+    path("s/<str:token>/files/<uuid:pk>/", shared.shared_file, name="shared_file"),
+    path("s/<str:token>/files/<uuid:pk>/download", shared.shared_file_download, name="shared_file_download"),
+    path("s/<str:token>/files/<uuid:pk>/preview", shared.shared_preview, name="shared_preview"),
+    path("s/<str:token>/files/<uuid:pk>/thumbnail", shared.shared_thumbnail, name="shared_thumbnail"),
     path("uploads/", views.uploads, name="uploads"),
     path("uploads/finish/", views.finish, name="finish"),
     path("uploads/<uuid:pk>/", views.upload_detail, name="upload_detail"),

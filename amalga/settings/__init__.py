@@ -20,5 +20,5 @@ reject_misspelled()
 # Unknown variables with our prefixes, which `check --deploy` reports (uploads/checks.py).
 UNKNOWN_VARIABLES = unknown_variables(
     "CLOUDFRONT_", "CSRF_", "EMAIL_", "FILE_REQUEST_", "METRICS_", "OIDC_", "SECONDARY_S3_", "READ_DATABASE_",
-    "SECRET_KEY", "SENTRY_", "SESSION_", "TRASH_", "UPLOAD_",
+    "SECRET_KEY", "SENTRY_", "SESSION_", "SHARE_", "TRASH_", "UPLOAD_",
 )  # fmt: skip

@@ -34,6 +34,13 @@ TRASH_RETENTION_DAYS = integer("TRASH_RETENTION_DAYS", 30, minimum=0, maximum=36
 # Pauses expiry and deletion, for example to examine a restored backup.
 PURGE_PAUSED = boolean("PURGE_PAUSED", default=False)
 
+# Share links: in general, and for how many days they work: by default, and at most (0: without limit).
+SHARE_LINKS = boolean("SHARE_LINKS", default=True)
+SHARE_LINK_MAX_DAYS = integer("SHARE_LINK_MAX_DAYS", 365, minimum=0, maximum=3650)
+SHARE_LINK_DAYS = integer(
+    "SHARE_LINK_DAYS", min(30, SHARE_LINK_MAX_DAYS or 30), minimum=1, maximum=SHARE_LINK_MAX_DAYS or 3650
+)
+
 DATA_UPLOAD_MAX_MEMORY_SIZE = 4 * MIB  # completing a file of 10,000 parts sends half a MiB of checksums
 DATA_UPLOAD_MAX_NUMBER_FILES = 100
 # Only the upload form accepts files, with its own handler.

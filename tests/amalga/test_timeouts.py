@@ -28,11 +28,13 @@ from uploads.services import (
     circuit_breaker,
     doctor,
     fair_use,
+    guess_limit,
     health,
     metrics,
     orphaned_multiparts,
     previews,
     provision,
+    shared_files,
     task_queue,
     tasks,
     zips,
@@ -47,6 +49,7 @@ from uploads.services.mail import outgoing, smtp
 from uploads.services.move_store import rows
 from uploads.services.sweep import expiry as sweep_expiry
 from uploads.services.sweep import leases
+from uploads.views import shared
 
 UNITS = {"s": 1, "times": 1, "day": 24 * 3600, "days": 24 * 3600}
 ROW = re.compile(r"^\| ([^|]+) \| ([\d.]+) (s|times|days?) \| ([^|]*) \|", re.MULTILINE)
@@ -89,6 +92,10 @@ def signing_in(plain: dict[str, Any], caches: dict[str, Any]) -> dict[str, float
         "sign-in throttling: address": throttling.ADDRESS_LIMIT.refill_seconds,
         "single sign-on throttling: address": throttling.SSO_LIMIT.refill_seconds,
         "passkey throttling: address": throttling.PASSKEY_LIMIT.refill_seconds,
+        "share link: password entered": shared.UNLOCKED_SECONDS,
+        "share link throttling: wrong passwords of an address": shared_files.ADDRESS_LIMIT.refill_seconds,
+        "share link throttling: wrong passwords of a link": shared_files.LINK_LIMIT.refill_seconds,
+        "public link throttling: unknown links of an address": guess_limit.REFILL_SECONDS,
         "known device": plain["DEVICE_COOKIE_DAYS"] * UNITS["days"],
         "single sign-on: one request": plain["SOCIALACCOUNT_REQUESTS_TIMEOUT"],
         "Redis: one request": caches["default"]["OPTIONS"]["socket_timeout"],

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import Group, User
 from django.contrib.contenttypes.models import ContentType
+from django.db.models.functions import Now
 from django.http import HttpResponseBase, StreamingHttpResponse
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
@@ -21,10 +23,12 @@ from tests.support.account_routes import ACCOUNTS, VERBS
 from tests.support.form_client import Chosen, Form
 from tests.support.guest_routes import GUEST_ROUTES
 from tests.support.guests import create_request
+from tests.support.share_routes import GUESTS, SHARED
 from tests.support.stores import Bucket
 from tests.support.upload_client import sha256
-from uploads.models import Event, File, Folder, Report, State, Tag, apply_deltas
+from uploads.models import Event, File, Folder, Report, ShareLink, State, Tag, apply_deltas, create_link
 from uploads.services import folders
+from uploads.services.guess_limit import LINK_GUESSES
 
 pytestmark = pytest.mark.django_db
 
@@ -68,6 +72,14 @@ PAGES: dict[str, dict[str, str]] = {
     "restore_version": {"POST": "login 404 403 403 302 302 302"},
     "trash_file": {"POST": "login 404 404 404 302 302 302"},
     "restore_file": {"POST": "login 404 404 404 302 302 302"},
+    "share_selection": {"POST": "login 403 403 200 200 200 200"},
+    "share_file": dict.fromkeys(("GET", "POST"), "login 403 403 200 200 200 200"),
+    "share_folder": dict.fromkeys(("GET", "POST"), "login 403 403 200 200 200 200"),
+    "folder_sharing": {"POST": "login 404 403 403 403 302 302"},
+    "links": {"GET": "login 200 200 200 200 200 200"},
+    "all_links": {"GET": "login 403 403 403 403 200 200"},
+    "revoke_link": {"POST": "login 404 404 404 302 302 302"},
+    "revoke_links": {"POST": "login 302 302 302 302 302 302"},
     "set_language": dict.fromkeys(VERBS, "302 302 302 302 302 302 302"),
 }
 PROTOCOL: dict[str, dict[str, str]] = {
@@ -86,12 +98,14 @@ PROTOCOL: dict[str, dict[str, str]] = {
 ABOUT_UPLOADS = {"cancel_upload", "upload_detail", "sign_parts"}
 ABOUT_VERSIONS = {"restore_version", "download_version"}
 ABOUT_FILES = {"file", "download", "preview", "thumbnail", "trash_file", "restore_file", "replace_file", "rename_file",
-               "move_file", "tag_file", "visibility_file"}  # fmt: skip
-ABOUT_FOLDERS = {"folder", "rename_folder", "move_folder", "access_folder", "remove_folder", "request_files"}
+               "move_file", "tag_file", "visibility_file", "share_file"}  # fmt: skip
+SHARED_FILES = {"shared_file", "shared_file_download", "shared_preview", "shared_thumbnail"}
+ABOUT_FOLDERS = {"folder", "rename_folder", "move_folder", "access_folder", "remove_folder", "request_files",
+                 "share_folder", "folder_sharing"}  # fmt: skip
 ABOUT_REQUESTS = {"close_file_request"}
 # What a form must hold to be taken.
 FORMS = {"rename_file": "name=b.txt", "tag_file": "add=a", "visibility_file": "visibility=private",
-         "access_folder": "access=everyone",
+         "access_folder": "access=everyone", "share_file": "days=7", "share_folder": "days=7",
          "request_files": "title=a&days=1&max_files=1&max_file_bytes=1+GB&max_bytes=1+GB&ask_name=no&ask_address=no",
          }  # fmt: skip
 # The admin, by GET: alice has files but is no staff; clerk is staff without a role; root is everything.
@@ -148,6 +162,9 @@ ADMIN: dict[str, str] = {
 TABLE = {**PAGES, **ACCOUNTS, **PROTOCOL}
 
 
+UNKNOWN_TOKEN = "a" * 32
+
+
 def routes(resolver: URLResolver | None = None, prefix: str = "") -> Iterator[str]:
     """The name of every route that is configured; one without a name is told by its pattern."""
     for entry in (resolver or get_resolver()).url_patterns:
@@ -186,10 +203,13 @@ class RouteRequest:
         states = dict.fromkeys(ABOUT_UPLOADS | set(PROTOCOL), State.UPLOADING) | {"restore_file": State.TRASHED}
         self.file = factories.create_file(alice, bucket=bucket, state=states.get(route, State.AVAILABLE))
         self.folder = Folder.objects.create(name=str(uuid.uuid4()), created_by=alice)
+        self.link, self.token = create_link(ShareLink, created_by=alice, name="a.txt", file=self.file.link)
 
     @property
     def url(self) -> str:
-        return reverse(self.route, args=arguments(self.route, self.file, self.folder))
+        if self.route == "revoke_link":
+            return reverse(self.route, args=[self.link.pk])
+        return reverse(self.route, args=arguments(self.route, self.file, self.folder, self.token))
 
     def by(self, client: Client, verb: str, **headers: str) -> HttpResponseBase:
         body, content_type = self.body(verb)
@@ -205,7 +225,7 @@ class RouteRequest:
         return self.form(), "application/x-www-form-urlencoded"
 
     def form(self) -> str:
-        if self.route in {"bulk", "download_zip"}:
+        if self.route in {"bulk", "download_zip", "share_selection"}:
             return f"do=trash&file={self.file.pk}"
         if self.route in {"create_folder", "rename_folder"}:
             return f"name={uuid.uuid4()}"
@@ -219,7 +239,12 @@ class RouteRequest:
         return f'{{"files": [{{"id": "{self.file.pk}", "sha256": ["{sha256(b"hello")}"]}}]}}'
 
 
-def arguments(route: str, file: File, folder: Folder) -> list[Any]:
+def arguments(route: str, file: File, folder: Folder, token: str = UNKNOWN_TOKEN) -> list[Any]:
+    if route in SHARED:
+        about = {"shared_folder": folder.pk} | dict.fromkeys(SHARED_FILES, file.pk)
+        return [token, about[route]] if route in about else [token]
+    if route == "revoke_link":
+        return [1]
     if route in ABOUT_FOLDERS:
         return [folder.pk]
     if route in ABOUT_VERSIONS:
@@ -250,7 +275,7 @@ def expected_status(route: str, verb: str, name: str) -> str:
 
 
 def test_every_route_is_written_down() -> None:
-    assert set(routes()) == {*TABLE, *ADMIN, *GUEST_ROUTES}
+    assert set(routes()) == {*TABLE, *ADMIN, *GUEST_ROUTES, *SHARED}
 
 
 @pytest.mark.parametrize("route", TABLE)
@@ -263,6 +288,56 @@ def test_everybody_gets_what_is_written(route: str, people: dict[str, Client], b
             actual = status_of(RouteRequest(route, bucket).by(people[name], verb))
             if actual != expected_status(route, verb, name):
                 wrong[f"{name} {verb}"] = f"{actual}, not {expected_status(route, verb, name)}"
+    assert wrong == {}
+
+
+# --- guests with a share link -----------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def no_guesses_before() -> None:
+    LINK_GUESSES.reset()
+
+
+def expected_for_guest(route: str, verb: str, state: str) -> str:
+    statuses = SHARED[route].get(verb) or (SHARED[route].get("GET") if verb == "HEAD" else None)
+    return dict(zip(GUESTS, statuses.split(), strict=True))[state] if statuses else "405"
+
+
+@pytest.mark.parametrize("route", SHARED)
+def test_guests_get_what_is_written(route: str, people: dict[str, Client], bucket: Bucket) -> None:
+    """With and without an account: the link decides."""
+    facts: dict[str, dict[str, Any]] = {
+        "view_only": {"view_only": True}, "locked": {"password": "md5$x$x"}, "revoked": {"revoked_at": Now()},
+        "unknown": {"token_digest": b"another"},
+    }  # fmt: skip
+    wrong = {}
+    for state in GUESTS:
+        for name in ("anonymous", "charlie", "alice"):
+            for verb in VERBS:
+                LINK_GUESSES.reset()
+                request = RouteRequest(route, bucket)
+                ShareLink.objects.filter(pk=request.link.pk).update(**facts.get(state, {}) or {"note": ""})
+                actual = status_of(request.by(people[name], verb))
+                if actual != expected_for_guest(route, verb, state):
+                    wrong[f"{state} {name} {verb}"] = f"{actual}, not {expected_for_guest(route, verb, state)}"
+                request.link.delete()
+    assert wrong == {}
+
+
+def test_guest_with_a_link_is_a_stranger_everywhere_else(people: dict[str, Client], bucket: Bucket) -> None:
+    guest, wrong = Client(), {}
+    opened = RouteRequest("shared", bucket)
+    ShareLink.objects.filter(pk=opened.link.pk).update(password=make_password("password"))
+    assert guest.post(reverse("shared_password", args=[opened.token]), {"password": "password"}).status_code == 302
+    assert guest.get(opened.url).status_code == 200
+    for cookie in guest.cookies.values():
+        cookie["path"] = "/"
+    for route in TABLE:
+        for verb in VERBS:
+            actual = status_of(RouteRequest(route, bucket).by(guest, verb))
+            if actual != expected_status(route, verb, "anonymous"):
+                wrong[f"{verb} {route}"] = actual
     assert wrong == {}
 
 

@@ -65,6 +65,10 @@ class BulkAction:
     audit_label: ClassVar[Any] = ""  # required if `audit_action` is not in models.Action
     log_event: ClassVar[str]
 
+    def is_offered_to(self, user: User) -> bool:
+        """Whether pages show the button to this person."""
+        return True
+
     def permitted(self, user: User) -> FileQuerySet:
         """Return the files to which this user may do this."""
         return File.objects.changeable_by(user).listed()
@@ -140,9 +144,10 @@ def get_action(name: str) -> BulkAction | None:
     return REGISTRY.get(name)
 
 
-def page_actions(*, in_trash: bool, may_change: bool) -> list[BulkAction]:
-    """Return the actions to offer below a list of the library or of the trash."""
-    return [action for action in _ordered() if action.in_trash == in_trash and (may_change or not action.changes_files)]
+def page_actions(user: User, *, in_trash: bool, may_change: bool) -> list[BulkAction]:
+    """Return the actions to offer this person below a list of the library or of the trash."""
+    offered = [action for action in _ordered() if action.in_trash == in_trash and action.is_offered_to(user)]
+    return [action for action in offered if may_change or not action.changes_files]
 
 
 def admin_actions() -> list[BulkAction]:

@@ -19,6 +19,7 @@ from uploads.forms.fields import (
 from uploads.forms.file_requests import FileRequestForm, GuestForm, guest_details
 from uploads.forms.listing import read_list_query
 from uploads.forms.selection import Selection
+from uploads.forms.share import ShareForm, SharePasswordForm
 
 __all__ = [
     "FileRequestForm",
@@ -26,6 +27,8 @@ __all__ = [
     "FolderPickerForm",
     "GuestForm",
     "Selection",
+    "ShareForm",
+    "SharePasswordForm",
     "TagsField",
     "UploadForm",
     "UserForm",

@@ -10,6 +10,7 @@ from uploads.models.maintenance import Finding, FindingKind, Heartbeat, Installa
 from uploads.models.preference import Preference
 from uploads.models.preview import Preview, PreviewKind, PreviewState, new_preview_key
 from uploads.models.publish import ObjectMetadata, publish
+from uploads.models.share_link import ShareLink, ShareLinkFile
 from uploads.models.states import ALLOWED_TRANSITIONS, Category, ChecksumStatus, Origin, Refusal, State, Visibility
 from uploads.models.statistics import Kind, Statistic, StatisticDelta, Status, apply_deltas
 from uploads.models.tag import Tag, Tagging
@@ -50,6 +51,8 @@ __all__ = [
     "Refusal",
     "Report",
     "RunOutcome",
+    "ShareLink",
+    "ShareLinkFile",
     "State",
     "Statistic",
     "StatisticDelta",

@@ -38,6 +38,8 @@ class Action(models.TextChoices):
     PURGE = "purge", _("permanently deleted")
     FOLDER = "folder", _("changed a folder")
     ACCESS = "access", _("changed folder access")
+    SHARE = "share", _("shared by link")
+    SHARE_REVOKED = "share_revoked", _("revoked a share link")
     LOGIN = "login", _("signed in")
     LOGOUT = "logout", _("signed out")
     LOGIN_FAILED = "login_failed", _("failed to sign in")
@@ -107,17 +109,20 @@ def event(
     action: str,
     *,
     by: User | AnonymousUser | None = None,
+    share_link: int | None = None,
     file: File | None = None,
     folder: Folder | None = None,
     name: str = "",
     **detail: Any,
 ) -> Event:
-    """Return an event that is not saved yet."""
+    """Return an event that is not saved yet. `share_link` is the one that a guest used, or that a person changed."""
     subject = file or folder
+    if share_link:
+        detail["share_link"] = share_link
     return Event(
         action=action,
         actor_id=by.pk if by else None,
-        actor=by.get_username() if by else "",
+        actor=by.get_username() if by else f"share link {share_link}" if share_link else "",
         file_id=file.link if file else None,
         folder_id=folder.pk if folder else None,
         name=subject.name if subject else name[:255],

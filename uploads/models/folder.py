@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser, Group, User
+from django.contrib.postgres.expressions import ArraySubquery
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex
 from django.db import models
@@ -68,6 +69,15 @@ class FolderQuerySet(models.QuerySet["Folder"]):
         """Return the folders whose access rules give this user at least `level`."""
         return self.filter(access_root__in=Grant.objects.reaching(level, user))
 
+    def shareable(self) -> FolderQuerySet:
+        """Return the folders whose files can be shared by link: neither they nor a folder above forbid it."""
+        return self.exclude(pk__in=Folder.objects.inside_unshareable().values("pk"))
+
+    def inside_unshareable(self) -> FolderQuerySet:
+        """Return the folders that forbid share links, with all their subfolders."""
+        forbidding = ArraySubquery(Folder.objects.filter(unshareable=True).order_by().values("pk"))
+        return self.filter(path__overlap=forbidding)
+
     def _where(self, user: User | AnonymousUser, permission: str, level: AccessLevel) -> FolderQuerySet:
         if not isinstance(user, User) or not user.has_perm("uploads.view_file"):
             return self.none()
@@ -91,6 +101,7 @@ class Folder(models.Model):
     name = models.CharField(_("name"), max_length=names.MAX_CHARACTERS)
     normalized_name = NormalizedNameField()
     path = ArrayField(models.BigIntegerField(), editable=False, default=list)
+    unshareable = models.BooleanField(_("no share links"), default=False, db_default=False)
     restricted = models.BooleanField(_("restricted to selected groups"), default=False)
     access_root = models.ForeignKey("self", models.PROTECT, null=True, editable=False, related_name="+")
     groups = models.ManyToManyField(Group, through="Grant", related_name="+")
@@ -114,6 +125,7 @@ class Folder(models.Model):
         indexes = [
             models.Index(fields=["parent", "normalized_name", "id"], name="folder_by_parent"),
             GinIndex(fields=["path"], name="folder_by_path"),
+            models.Index(fields=["id"], condition=Q(unshareable=True), name="folder_unshareable"),
             GinIndex(fields=["normalized_name"], opclasses=["gin_trgm_ops"], name="folder_name_trigrams"),
         ]
 

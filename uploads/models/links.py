@@ -47,7 +47,7 @@ class PublicLinkQuerySet(models.QuerySet[Link]):
         """Return the link with this token, in any state, or None. Accepts any text."""
         if not TOKEN.fullmatch(token):
             return None
-        return self.select_related("created_by").filter(token_digest=token_digest(token)).first()
+        return self.filter(token_digest=token_digest(token)).first()
 
     def unexpired(self) -> Self:
         """Return the links that are neither revoked nor expired, and whose creator is active."""

@@ -112,13 +112,14 @@ def _managed_files(user: User, permission: str) -> Q:
 
 
 @functools.cache
-def _download_query(*, viewer: bool, superuser: bool) -> CompiledQuery:
+def _download_query(*, viewer: bool, superuser: bool, shared: bool) -> CompiledQuery:
     from uploads.models.file import File
 
     visible = Q(owner_id=ANY_USER)
     if viewer:
         visible |= _team_files(User(pk=ANY_USER, is_superuser=superuser))
     rows = File.objects.listed().filter(visible).by_link(ANY_FILE)
+    rows = rows.shareable() if shared else rows
     return rows.order_by().only(*DOWNLOAD_FIELDS).query.sql_with_params()
 
 
@@ -171,20 +172,32 @@ class FileQuerySet(models.QuerySet["File"]):
             return rows
         return rows.filter(Q(owner=user) | _managed_files(user, permission))
 
-    def visible_by_link(self, user: User | AnonymousUser, link: UUID) -> File | None:
+    def visible_by_link(self, user: User | AnonymousUser, link: UUID, *, shared: bool = False) -> File | None:
         """Return the file of `visible_to(user).listed().by_link(link)` with the fields that a download needs, or None.
 
+        `shared` adds `shareable()`.
         It uses SQL compiled once for all users with the same permissions, so earlier filters of the chain are ignored.
         """
         if not isinstance(user, User) or not user.is_active:
             return None
         viewer = user.has_perm("uploads.view_file")
-        query = _download_query(viewer=viewer, superuser=user.is_superuser)
+        query = _download_query(viewer=viewer, superuser=user.is_superuser, shared=shared)
         return next(iter(self.raw(*bind(query, {ANY_USER: user.pk, ANY_FILE: link}))), None)
 
     def listed(self) -> FileQuerySet:
         """Return the files that lists show: available, and the current version only."""
         return self.filter(state=State.AVAILABLE, current=True)
+
+    def shareable(self) -> FileQuerySet:
+        """Return the files outside of folders that forbid share links."""
+        return self.exclude(_in(Folder.objects.inside_unshareable()))
+
+    def shared_in_folders(self, user: User) -> FileQuerySet:
+        """Return the files that this user's links to folders open: the team's files in folders that the user sees.
+
+        Private files are left out, as are the user's own files in folders that are closed to them.
+        """
+        return self.visible_to(user).listed().shareable().filter(_team_files(user))
 
     def by_link(self, link: UUID) -> FileQuerySet:
         """Return the current version of the file with this permanent id."""

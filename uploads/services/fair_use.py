@@ -41,18 +41,22 @@ class Slots:
 
     def __init__(self, refusal: Promise) -> None:
         self._refusal = refusal  # a message with the limit as %(most)s
-        self._in_use: Counter[int] = Counter()
+        self._in_use: Counter[int | None] = Counter()
         self._lock = threading.Lock()
 
-    def acquire(self, holder: User | FileRequest) -> Slot:
-        """Return a slot, to be released in any case. Raises TooManyAtOnce when all slots of the holder are in use."""
-        with self._lock:
-            if self._in_use[holder.pk] >= MAX_PER_PERSON:
-                raise TooManyAtOnce(str(self._refusal) % {"most": MAX_PER_PERSON})
-            self._in_use[holder.pk] += 1
-        return Slot(self, holder.pk)
+    def acquire(self, holder: User | FileRequest | None) -> Slot:
+        """Return a slot, to be released in any case. None stands for all guests together.
 
-    def free(self, user_id: int) -> None:
+        Raises TooManyAtOnce when all slots of the holder are in use.
+        """
+        holder_id = holder.pk if holder else None
+        with self._lock:
+            if self._in_use[holder_id] >= MAX_PER_PERSON:
+                raise TooManyAtOnce(str(self._refusal) % {"most": MAX_PER_PERSON})
+            self._in_use[holder_id] += 1
+        return Slot(self, holder_id)
+
+    def free(self, user_id: int | None) -> None:
         """Give back one slot of the person."""
         with self._lock:
             self._in_use[user_id] -= 1
@@ -63,7 +67,7 @@ class Slots:
 class Slot:
     """One of a person's `Slots`."""
 
-    def __init__(self, slots: Slots, user_id: int) -> None:
+    def __init__(self, slots: Slots, user_id: int | None) -> None:
         self._slots: Slots | None = slots
         self._user_id = user_id
 
@@ -81,6 +85,7 @@ class Slot:
 
 
 ZIPS = Slots(_("You already have %(most)s ZIP downloads running. Wait for one to finish, then try again."))
+GUEST_ZIPS = Slots(_("Too many ZIP downloads are running. Try again in half a minute."))
 FORMS = Slots(_("You already have %(most)s form uploads running. Wait for one to finish, then try again."))
 GUEST_FORMS = Slots(_("This link already has %(most)s uploads in progress. Try again when one has ended."))
 

@@ -14,6 +14,7 @@ from collections import OrderedDict
 from uploads.errors import TooManyAttempts
 
 MAX_NETWORKS = 10_000
+REFILL_SECONDS = 6
 
 
 class GuessLimit:
@@ -48,4 +49,4 @@ class GuessLimit:
         self._full_at.clear()
 
 
-LINK_GUESSES = GuessLimit(capacity=20, refill_seconds=6)
+LINK_GUESSES = GuessLimit(capacity=20, refill_seconds=REFILL_SECONDS)

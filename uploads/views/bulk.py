@@ -46,7 +46,7 @@ def bulk(request: HttpRequest) -> HttpResponse:
 def _form_page(
     request: HttpRequest, user: User, action: BulkAction, form: forms.Form, selection: Selection
 ) -> HttpResponse:
-    title, hidden = action.title(len(selection.links)), _hidden_fields(request)
+    title, hidden = action.title(len(selection.links)), hidden_fields(request)
     if isinstance(form, FolderPickerForm):
         here = find_folder(request.POST.get("folder"), user)
         return choose_folder(request, form, title=title, here=here, hidden=hidden)
@@ -54,7 +54,7 @@ def _form_page(
     return render(request, "uploads/bulk_form.html", context, status=400 if form.is_bound else 200)
 
 
-def _hidden_fields(request: HttpRequest) -> Hidden:
+def hidden_fields(request: HttpRequest) -> Hidden:
     """Return the selection as hidden fields, so that the next page sends it again."""
     fields = [(name, request.POST[name]) for name in HIDDEN_FIELDS if request.POST.get(name)]
     ticked = [] if request.POST.get("all") else request.POST.getlist("file")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from uuid import UUID
 
 from django.contrib import messages
@@ -59,14 +60,14 @@ WEBP = "image/webp"
 @html_errors
 def thumbnail(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Redirect to the thumbnail that lists show. A file without one is a 404."""
-    return _redirect_to_preview(request, _visible_files(request.user, pk), PreviewKind.THUMBNAIL)
+    return redirect_to_preview(request, _visible_files(request.user, pk), PreviewKind.THUMBNAIL)
 
 
 @require_safe
 @html_errors
 def preview(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Redirect to the picture or text excerpt that the file's page shows. A file without one is a 404."""
-    return _redirect_to_preview(request, _visible_files(request.user, pk), PreviewKind.PICTURE, PreviewKind.EXCERPT)
+    return redirect_to_preview(request, _visible_files(request.user, pk), PreviewKind.PICTURE, PreviewKind.EXCERPT)
 
 
 @require_safe
@@ -82,7 +83,7 @@ def _visible_files(user: User | AnonymousUser, pk: UUID) -> FileQuerySet:
     return File.objects.visible_to(user).listed().by_link(pk)
 
 
-def _redirect_to_preview(request: HttpRequest, files: FileQuerySet, *kinds: PreviewKind) -> HttpResponse:
+def redirect_to_preview(request: HttpRequest, files: FileQuerySet, *kinds: PreviewKind) -> HttpResponse:
     """Redirect to a preview. The redirect is not cached, so that each request checks the permission; the preview is."""
     preview = get_object_or_404(Preview.objects.filter(file__in=files, kind__in=kinds, state=PreviewState.READY))
     content_type = content_headers.TEXT if preview.kind == PreviewKind.EXCERPT else WEBP
@@ -112,9 +113,12 @@ def download_zip(request: HttpRequest) -> HttpResponseBase:
     return StreamingHttpResponse(services.open_zip(bundle, by=user), headers=headers)
 
 
-def deliver(request: HttpRequest, file: File, *, inline: bool = False) -> HttpResponse:
+def deliver(
+    request: HttpRequest, file: File, *, inline: bool = False, record: Callable[[], None] | None = None
+) -> HttpResponse:
     """Return the response to GET or HEAD of `file`, which the user may see; a GET is recorded in the activity.
 
+    `record` is given for guests: it records the download in the name of their link, or raises.
     Raises ObjectMissing where the storage has lost the bytes, and FilesRefused where it refuses to return them.
     """
     refused = False
@@ -130,5 +134,8 @@ def deliver(request: HttpRequest, file: File, *, inline: bool = False) -> HttpRe
     if request.method == "HEAD":
         return head_response(size=file.size, content_type=content_type, disposition=disposition)
     url = s3.download_url(file.key, disposition=disposition, content_type=content_type, store=file.store)
-    services.record_download(file, by=request_user(request), inline=inline)
+    if record:
+        record()
+    else:
+        services.record_download(file, by=request_user(request), inline=inline)
     return redirect_to_storage(url)

@@ -67,7 +67,9 @@ def _file_page(request: HttpRequest, file: File, field_error: FieldError | None 
         "is_owner": file.owner_id == user.pk,
         **neighbor_context(request, file),
         **_rights(user, file),
-        **_preview_context(file),
+        "preview_url": f"{file.get_absolute_url()}preview",
+        "poll_url": file.get_absolute_url(),
+        **preview_context(file, inline_url=reverse("download", args=[file.link]) + "?inline=1"),
     }
     return render_page(request, "uploads/file.html", context, field_error)
 
@@ -181,10 +183,13 @@ def _rights(user: User, file: File) -> dict[str, bool]:
     }
 
 
-def _preview_context(file: File) -> dict[str, Any]:
-    """Return the context of the preview: a player, a picture or excerpt, or the reason why there is none."""
+def preview_context(file: File, *, inline_url: str | None) -> dict[str, Any]:
+    """Return the context of the preview: a player, a picture or excerpt, or the reason why there is none.
+
+    `inline_url` shows the file itself in the browser, if its type allows that; None if it must not be shown.
+    """
     inline = content_headers.may_be_inline(file) and file.checksum_status != ChecksumStatus.MISSING and not file.refusal
-    inline_url = reverse("download", args=[file.link]) + "?inline=1" if inline else None
+    inline_url = inline_url if inline else None
     if inline_url and file.category in PLAYABLE:
         return {"inline_url": inline_url, "kind": file.category}
     previews = {preview.kind: preview for preview in Preview.objects.filter(file=file)}

@@ -148,7 +148,7 @@ def browse(request: HttpRequest, scope: ListScope) -> dict[str, Any]:
         "next_url": _next_url(query, scope, page, start),
         "first_url": first_url,
         "many": bool(page.next or after),
-        "bulk_actions": actions.page_actions(in_trash=scope.trash, may_change=_may_change_any(user, page)),
+        "bulk_actions": actions.page_actions(user, in_trash=scope.trash, may_change=_may_change_any(user, page)),
         "query": query.to_querystring(),
         "unfinished_count": sidebar.unfinished,
         "count_label": _count_label(page, sidebar.files, start),

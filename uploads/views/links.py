@@ -10,6 +10,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
 from django.utils.translation import gettext as _
 
+from uploads.accounts.backends import PermissionBackend
 from uploads.errors import LinkEnded, LinkUnknown, Problem, StorageUnavailable
 from uploads.middleware import client_ip
 from uploads.models import LinkState, display_name
@@ -26,20 +27,31 @@ def find_link(model: type[Link], token: str, request: HttpRequest) -> Link:
     TooManyAttempts for an address that has tried many unknown ones. What the creator may do now is for the caller to
     check.
     """
+    link = load_link(model, token, request)
+    require_active(link)
+    return link
+
+
+def load_link(model: type[Link], token: str, request: HttpRequest) -> Link:
+    """Return the link with this token in any state, with its creator and the creator's permissions.
+
+    Raises LinkUnknown, LinkEnded for an inactive creator, and TooManyAttempts, as `find_link`.
+    """
     network = client_network(client_ip(request))
     LINK_GUESSES.require(network)
     link: Link | None = model.objects.by_token(token)  # type: ignore[assignment]
     if link is None:
         LINK_GUESSES.count(network)
         raise LinkUnknown
-    require_active(link)
+    creator = PermissionBackend().get_user(link.created_by_id)
+    if creator is None:
+        raise LinkEnded(f"{_('This link no longer works.')} {_whom_to_ask('')}")
+    link.created_by = creator
     return link
 
 
 def require_active(link: PublicLink) -> None:
     """Raise LinkEnded, with whom to ask, if the link no longer works."""
-    if not link.created_by.is_active:
-        raise LinkEnded(f"{_('This link no longer works.')} {_whom_to_ask('')}")
     if (state := link.state) != LinkState.ACTIVE:
         raise LinkEnded(f"{_reason(state)} {_whom_to_ask(display_name(link.created_by))}")
 

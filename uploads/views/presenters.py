@@ -39,10 +39,18 @@ class FolderRow(NamedTuple):
 
 
 def file_rows(
-    files: list[ListRow], *, column: str, paths: Mapping[int, list[tuple[int, str]]], thumbnails: Set[UUID]
+    files: list[ListRow],
+    *,
+    column: str,
+    paths: Mapping[int, list[tuple[int, str]]],
+    thumbnails: Set[UUID],
+    urls: tuple[str, str] | None = None,
 ) -> list[FileRow]:
-    """Describe files. `column` is the time that this list shows; `paths` are those of the folders to name."""
-    before, after = _url_parts("file", EXAMPLE_ID)
+    """Describe files. `column` is the time that this list shows; `paths` are those of the folders to name.
+
+    `urls` is what comes before and after the id in their URLs, if these are not the members' pages.
+    """
+    before, after = urls or _url_parts("file", EXAMPLE_ID)
     return [
         FileRow(
             link=file.link,
@@ -60,8 +68,10 @@ def file_rows(
     ]
 
 
-def folder_rows(folders: list[Folder], *, paths: Mapping[int, list[tuple[int, str]]]) -> list[FolderRow]:
-    before, after = _url_parts("folder", 0)
+def folder_rows(
+    folders: list[Folder], *, paths: Mapping[int, list[tuple[int, str]]], urls: tuple[str, str] | None = None
+) -> list[FolderRow]:
+    before, after = urls or _url_parts("folder", 0)
     return [
         FolderRow(
             url=f"{before}{folder.pk}{after}",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import takewhile
 from typing import Self
 from uuid import UUID
@@ -18,13 +19,16 @@ from django.utils.translation import ngettext
 from uploads.content_headers import stored_name
 from uploads.errors import Forbidden, ObjectRefused, Problem, StorageUnavailable, ValidationFailed
 from uploads.models import ChecksumStatus, File, Folder, Origin, State
+from uploads.models.querysets import FileQuerySet
 from uploads.services.downloads import record_zip, require_readable
-from uploads.services.fair_use import ZIPS, LowestRate, Slot, TooSlow
+from uploads.services.fair_use import GUEST_ZIPS, ZIPS, LowestRate, Slot, TooSlow
 from uploads.services.stored_objects import FilesRefused, Place, learn_encodings, quote_names, save_refusal
 from uploads.services.zips.archive import MANIFEST, Member, length_of, paths_of, write
 from uploads.services.zips.prefetch import MemberSource, Reader
 
 logger = logging.getLogger(__name__)
+
+Recorder = Callable[[Iterable[File]], None]
 
 MAX_FILES = 10_000
 HEX_BYTES = 64
@@ -79,20 +83,53 @@ def bundle(user: User, links: Sequence[UUID]) -> Bundle:
     requested = list(dict.fromkeys(links))
     if not 0 < len(requested) <= MAX_FILES:
         raise ValidationFailed(_("Select between 1 and %(most)s files.") % {"most": f"{MAX_FILES:,}"})
-    rows = File.objects.visible_to(user).listed().by_links(requested)
-    files = [MemberSource(*row) for row in rows.order_by("folder_id", "normalized_name", "id").values_list(*COLUMNS)]
+    files = _members(File.objects.visible_to(user).listed().by_links(requested))
     if len(files) != len(requested):
         raise FilesNotFound(len(requested) - len(files))
+    common, folder_paths = _folder_paths(user, {file.folder_id for file in files})
+    return _bundle(common or _("files"), files, folder_paths)
+
+
+def bundle_shared(rows: FileQuerySet, *, name: str, folder: Folder | None, creator: User) -> Bundle:
+    """Return the zip of what a share link opens: `folder` with its subfolders, or without one a flat list of files.
+
+    It names no folder above. Raises FilesNotFound for no files, ValidationFailed for more than ten thousand, and
+    ContentLost.
+    """
+    files = _members(rows)
+    if not files:
+        raise FilesNotFound(1)
+    if len(files) > MAX_FILES:
+        raise ValidationFailed(
+            _("These are more than %(max)s files, too many for one zip.") % {"max": f"{MAX_FILES:,}"}
+        )  # fmt: skip
+    ids = {file.folder_id for file in files}
+    folder_paths: dict[int | None, list[str]] = {pk: [] for pk in ids}
+    if folder:
+        inside = dict(Folder.objects.below(folder).filter(pk__in=filter(None, ids)).values_list("pk", "path"))
+        names = dict(Folder.objects.visible_to(creator).below(folder).values_list("pk", "name"))
+        folder_paths = {
+            pk: [names.get(step, "") for step in path[path.index(folder.pk) + 1 :]] for pk, path in inside.items()
+        }
+    return _bundle(name, files, folder_paths)
+
+
+def _members(rows: FileQuerySet) -> list[MemberSource]:
+    """Return up to MAX_FILES + 1 of the files."""
+    ordered = rows.order_by("folder_id", "normalized_name", "id")
+    return [MemberSource(*row) for row in ordered.values_list(*COLUMNS)[: MAX_FILES + 1]]
+
+
+def _bundle(name: str, files: list[MemberSource], folder_paths: Mapping[int | None, list[str]]) -> Bundle:
     if missing := [file.name for file in files if file.checksum_status == ChecksumStatus.MISSING]:
         raise ContentLost(missing)
     encodings = _encodings(files)
-    common, folder_paths = _folder_paths(user, {file.folder_id for file in files})
     paths = paths_of([(folder_paths[file.folder_id], stored_name(file.name, encodings.get(file.id))) for file in files])
     members = [
         Member(path, file.size, file.modified or file.available_at) for path, file in zip(paths, files, strict=True)
     ]
     members.append(_manifest(members, files))
-    return Bundle(f"{common or _('files')}.zip", files, members, length_of(members))
+    return Bundle(f"{name}.zip", files, members, length_of(members))
 
 
 def _encodings(files: Sequence[MemberSource]) -> Mapping[UUID, str]:
@@ -146,14 +183,16 @@ class DownloadAborted(StorageUnavailable):
         Problem.__init__(self, f"A zip was broken off ({problem.code}).")
 
 
-def open_zip(bundle: Bundle, *, by: User) -> Download:
+def open_zip(bundle: Bundle, *, by: User, record: Recorder | None = None) -> Download:
     """Start to read the files, and record each as downloaded. Iterate over the result, and always close it.
+
+    `record` is given for guests, in the place of their link's creator: it records the files, or raises.
 
     Raises TooManyAtOnce if this user has too many zips running, TooManyZips if this process has, FilesRefused if the
     storage is known to refuse some of the files, or does so for one of a few, and StorageUnavailable if it does not
     send the first bytes.
     """
-    slot = ZIPS.acquire(by)
+    slot = GUEST_ZIPS.acquire(None) if record else ZIPS.acquire(by)
     if not _slots.acquire(blocking=False):
         slot.release()
         raise TooManyZips
@@ -162,7 +201,9 @@ def open_zip(bundle: Bundle, *, by: User) -> Download:
         require_readable([file for file in bundle.files if file.refusal or len(bundle.files) <= MAX_FILES_CHECKED])
         reader = Reader(bundle.files)
         reader.begin()
-        record_zip((File(pk=file.id, series=file.series, name=file.name) for file in bundle.files), by=by)
+        (record or partial(record_zip, by=by))(
+            File(pk=file.id, series=file.series, name=file.name) for file in bundle.files
+        )  # fmt: skip
     except BaseException as fault:
         reader.close()
         _slots.release()

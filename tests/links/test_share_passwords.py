@@ -1,0 +1,126 @@
+"""Share links with a password."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pytest
+from django.test import Client
+from pytest_django import Settings
+
+from tests.links.conftest import Shared
+from uploads.models import File, Limit, ShareLink
+from uploads.services import shared_files
+from uploads.views import shared as views
+
+pytestmark = pytest.mark.django_db
+
+PASSWORD = "a password of ours"
+
+
+@pytest.fixture(autouse=True)
+def quick_hashes(settings: Settings) -> None:
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+def enter(guest: Client, url: str, password: str) -> Any:
+    return guest.post(f"{url}password", {"password": password})
+
+
+def test_locked_link_shows_nothing_but_the_form(file: File, shared: Shared, guest: Client) -> None:
+    link, url = shared(file, password=PASSWORD, note="The note")
+    for path, status in [("", 200), ("download", 403), (f"files/{file.link}/", 403), ("zip", 403),
+                         (f"files/{file.link}/preview", 403), (f"files/{file.link}/download", 403)]:  # fmt: skip
+        response = guest.get(url + path)
+        text = response.content.decode()
+        assert response.status_code == status
+        assert 'name="password"' in text
+        assert "press kit" not in text
+        assert "The note" not in text
+        assert "alice" not in text
+    link.refresh_from_db()
+    assert link.use_count == 0
+    assert PASSWORD not in link.password
+
+
+def test_right_password_opens_the_link_with_a_cookie_for_its_pages_alone(
+    file: File, shared: Shared, guest: Client
+) -> None:
+    _link, url = shared(file, password=PASSWORD)
+    _other, other_url = shared(file, password=PASSWORD)
+    response = enter(guest, url, PASSWORD)
+    assert (response.status_code, response["Location"]) == (302, url)
+    cookie = response.cookies[views.COOKIE_NAME]
+    assert (cookie["path"], cookie["httponly"], cookie["samesite"]) == (url, True, "Lax")
+    assert "press kit.pdf" in guest.get(url).content.decode()
+    assert guest.get(f"{url}download").status_code == 302
+    guest.cookies[views.COOKIE_NAME]["path"] = "/"
+    assert guest.get(f"{other_url}download").status_code == 403
+
+
+def test_wrong_password_is_an_error_below_the_field(file: File, shared: Shared, guest: Client) -> None:
+    _link, url = shared(file, password=PASSWORD)
+    for wrong, status in [("wrong", 403), ("", 400), ("x" * 200, 400), (f"{PASSWORD} ", 403)]:
+        response = enter(guest, url, wrong)
+        assert response.status_code == status
+        assert views.COOKIE_NAME not in response.cookies
+        assert 'class="field-error"' in response.content.decode()
+
+
+def test_wrong_passwords_are_throttled_by_address_and_link(
+    file: File, shared: Shared, guest: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _link, url = shared(file, password=PASSWORD)
+    assert [enter(guest, url, "wrong").status_code for _each in range(6)] == [403] * 5 + [429]
+    assert enter(guest, url, PASSWORD).status_code == 429  # no oracle
+    elsewhere = Client(REMOTE_ADDR="203.0.113.9")
+    assert enter(elsewhere, url, PASSWORD).status_code == 302
+    monkeypatch.setattr(shared_files, "LINK_LIMIT", Limit(capacity=5, refill_seconds=10, shared=True))
+    response = enter(Client(REMOTE_ADDR="203.0.113.10"), url, PASSWORD)
+    assert response.status_code == 429
+    assert int(response["Retry-After"]) > 0
+
+
+def test_another_password_ends_earlier_cookies(file: File, shared: Shared, guest: Client) -> None:
+    link, url = shared(file, password=PASSWORD)
+    enter(guest, url, PASSWORD)
+    ShareLink.objects.filter(pk=link.pk).update(password="md5$other$x")
+    assert guest.get(f"{url}download").status_code == 403
+
+
+@pytest.mark.parametrize("cookie", ["", "x", "a:b:c", "é"])
+def test_forged_cookie_opens_nothing(cookie: str, file: File, shared: Shared, guest: Client) -> None:
+    _link, url = shared(file, password=PASSWORD)
+    guest.cookies[views.COOKIE_NAME] = cookie
+    assert guest.get(f"{url}download").status_code == 403
+
+
+def test_programs_can_send_the_password_as_basic_authentication(file: File, shared: Shared, guest: Client) -> None:
+    _link, url = shared(file, password=PASSWORD)
+
+    def get(credentials: bytes) -> int:
+        value = f"Basic {base64.b64encode(credentials).decode()}"
+        return guest.get(f"{url}download", headers={"Authorization": value}).status_code
+
+    assert get(f":{PASSWORD}".encode()) == 302
+    assert get(b":wrong") == 403
+    assert get(b"\xff") == 403
+    assert guest.get(f"{url}download", headers={"Authorization": "Basic !!"}).status_code == 403
+    assert guest.get(f"{url}download", headers={"Authorization": "Bearer x"}).status_code == 403
+
+
+def test_password_of_a_link_without_one_leads_to_its_page(file: File, shared: Shared, guest: Client) -> None:
+    _link, url = shared(file)
+    response = enter(guest, url, "x")
+    assert (response.status_code, response["Location"]) == (302, url)
+    assert dict(response.cookies) == {}
+
+
+def test_password_of_another_site_is_refused(file: File, shared: Shared) -> None:
+    _link, url = shared(file, password=PASSWORD)
+    stranger = Client(enforce_csrf_checks=True)
+    assert enter(stranger, url, PASSWORD).status_code == 403
+    token = stranger.get(url).context["csrf_token"]
+    response = stranger.post(f"{url}password", {"password": PASSWORD, "csrfmiddlewaretoken": str(token)})
+    assert response.status_code == 302
