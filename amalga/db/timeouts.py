@@ -91,7 +91,7 @@ def deadline(seconds: float) -> Iterator[None]:
 
     def check(execute: Any, sql: str, values: Any, many: bool, context: dict[str, Any]) -> Any:
         if time.monotonic() > end and not sql.startswith("ROLLBACK"):
-            raise OperationalError(f"not asked: the call has taken more than {seconds:.0f} seconds")
+            raise OperationalError(f"not executed: the call took more than {seconds:.0f} seconds")
         return execute(sql, values, many, context)
 
     with connection.execute_wrapper(check):

@@ -7,14 +7,15 @@ import subprocess
 import sys
 from typing import Any
 
+import psycopg
 import pytest
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
-from django.db import OperationalError
+from django.db import OperationalError, ProgrammingError
 
 from amalga.settings import BASE_DIR
 from tests.support import factories
-from uploads.management.base import bytes_per_second
+from uploads.management.base import bytes_per_second, translate_errors
 from uploads.management.commands import previews, recount
 from uploads.services.doctor.database import _stores
 
@@ -52,3 +53,21 @@ def test_recount_and_previews_tell_plainly_of_a_database_that_is_away(monkeypatc
         with pytest.raises(CommandError, match="The database is unavailable") as refusal:
             call_command(command)
         assert refusal.value.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("cause", "expected"),
+    [
+        (psycopg.errors.InsufficientPrivilege(), "The database role does not have permission for this. Wait."),
+        (
+            psycopg.errors.UndefinedTable(),
+            "The database rejected a query (UndefinedTable). Check that all migrations are applied. Wait.",
+        ),
+    ],
+)
+def test_a_query_that_the_database_rejects_is_not_called_an_outage(cause: Exception, expected: str) -> None:
+    error = ProgrammingError()
+    error.__cause__ = cause
+    with pytest.raises(CommandError) as refusal, translate_errors("Wait."):
+        raise error
+    assert (str(refusal.value), refusal.value.returncode) == (expected, 1)

@@ -85,7 +85,7 @@ def test_a_store_without_settings_closes_to_strangers_by_its_keys(bucket: stores
 @pytest.mark.parametrize(
     ("rule", "reason"),
     [
-        ({"Filter": {"Prefix": ""}, "Expiration": {"Days": 30}}, "removes our files"),
+        ({"Filter": {"Prefix": ""}, "Expiration": {"Days": 30}}, "deletes files after some time"),
         ({"Filter": {"Prefix": "f/ab"}, "Transitions": [{"Days": 30, "StorageClass": "GLACIER"}]}, "(GLACIER)"),
         ({"Transitions": [{"Days": 0, "StorageClass": "STANDARD_IA"}, {"StorageClass": "DEEP_ARCHIVE"}]}, "(DEEP_ARCH"),
         ({"Filter": {"Prefix": "f/"}, "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 7}}, "aborts uploads"),
@@ -122,7 +122,7 @@ def test_a_rule_with_an_unknown_storage_class_is_a_doubt_and_no_danger() -> None
     rule = {"ID": "theirs", "Status": "Enabled", "Transitions": [{"Days": 1, "StorageClass": "COLD_TIER"}]}
     assert lifecycle_conflicts({"Rules": [rule]}, expiry_days=7) == []
     (doubt,) = unknown_classes({"Rules": [rule]})
-    assert "'theirs' moves our files to COLD_TIER" in doubt
+    assert "'theirs' moves files to COLD_TIER" in doubt
 
 
 @pytest.mark.parametrize(
@@ -286,7 +286,7 @@ def test_bytes_that_come_back_changed_are_told(front: storage_proxies.StoragePro
     front.rules["get"] = lambda request: changed if "/quarantine/doctor-" in request.url else request.forward()
     line = one(digest_lines())
     assert line.level is Level.FAIL
-    assert "other bytes come back than were sent" in line.reason
+    assert "a download differs from its upload" in line.reason
 
 
 @pytest.mark.parametrize("operation", ["put", "create", "get", "head"])

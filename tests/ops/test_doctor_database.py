@@ -272,7 +272,7 @@ def test_claims_that_nobody_settled_are_counted(alice: User) -> None:
     create_file(alice, checksum_status=ChecksumStatus.UNVERIFIED, available_at=Now() - timedelta(hours=1))
     create_file(alice, checksum_status=ChecksumStatus.UNVERIFIED)
     create_file(alice, checksum_status=ChecksumStatus.VERIFIED_BY_STORAGE, available_at=Now() - timedelta(hours=1))
-    assert result_of("verify").reason.startswith("1 files were never verified")
+    assert result_of("verify").reason.startswith("1 file was never verified")
 
 
 def test_a_queue_that_stands_still_is_told(alice: User) -> None:
@@ -280,7 +280,7 @@ def test_a_queue_that_stands_still_is_told(alice: User) -> None:
     assert result_of("queue").level is Level.OK
     DBTaskResult.objects.update(enqueued_at=Now() - timedelta(hours=3))
     line = result_of("queue")
-    assert (line.level, line.reason) == (Level.WARN, "1 tasks are waiting, the oldest for 3 hours")
+    assert (line.level, line.reason) == (Level.WARN, "1 task is waiting, the oldest for 3 hours")
 
 
 def test_files_that_the_sweep_never_moved_are_told(alice: User) -> None:
@@ -289,4 +289,4 @@ def test_files_that_the_sweep_never_moved_are_told(alice: User) -> None:
     assert result_of("stuck files").level is Level.OK
     File.objects.filter(state=State.COMPLETING).update(lease_until=Now() - timedelta(hours=1))
     File.objects.filter(pk=erased.pk).update(updated_at=Now() - timedelta(hours=2))
-    assert result_of("stuck files").reason == "1 incomplete uploads are stuck, 1 files wait for deletion"
+    assert result_of("stuck files").reason == "1 incomplete upload is stuck, 1 file waits for deletion"

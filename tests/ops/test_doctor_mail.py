@@ -24,7 +24,7 @@ PASSWORD = "hunter2-of-the-mail-server"
 def test_doctor_says_that_mail_is_not_configured(settings: Settings) -> None:
     settings.EMAIL_IS_CONFIGURED = False
     (result,) = mail_checks()
-    assert (result.level, result.reason) == (Level.OK, "not configured. Invitations and resets use links")
+    assert (result.level, result.reason) == (Level.OK, "not configured: invitations and resets use links")
 
 
 def test_doctor_signs_in(settings: Settings) -> None:

@@ -126,10 +126,10 @@ SOURCES: dict[str, Callable[[pytest.MonkeyPatch, CredentialProvider, Path], None
     "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY": environment,
     "a credentials file, profile team": shared_file,
     "a config file, profile default": config_file,
-    "a program of its own, profile default": program,
+    "a credential_process program, profile default": program,
     "the role of the container": container_role,
     "the role of the machine": machine_role,
-    "a role that a profile assumes, profile team": assumed_role,
+    "a role assumed by a profile, profile team": assumed_role,
     "a role assumed by web identity": web_identity,
 }
 ROLES = [source for source in SOURCES if "role" in source]

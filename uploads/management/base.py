@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import DatabaseError, Error, connection
+from django.db import DatabaseError, Error, ProgrammingError, connection
 
 import amalga
 from amalga.log import single_line
@@ -128,6 +128,7 @@ class AmalgaCommand(BaseCommand):
             connection.close()
 
 
+INSUFFICIENT_PRIVILEGE = "42501"  # PostgreSQL documentation, "Error Codes"
 RATE = re.compile(r"(\d{1,9})([kMG]?)")
 UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
 
@@ -175,4 +176,13 @@ def translate_errors(advice: str) -> Iterator[None]:
     except Problem as problem:
         raise CommandError(problem.message, returncode=2) from None
     except Error as error:
-        raise CommandError(f"The database is unavailable ({type(error).__name__}). {advice}", returncode=1) from None
+        raise CommandError(f"{_describe(error)} {advice}", returncode=1) from None
+
+
+def _describe(error: Error) -> str:
+    if getattr(error.__cause__, "sqlstate", "") == INSUFFICIENT_PRIVILEGE:
+        return "The database role does not have permission for this."
+    if isinstance(error, ProgrammingError):
+        reason = type(error.__cause__ or error).__name__
+        return f"The database rejected a query ({reason}). Check that all migrations are applied."
+    return f"The database is unavailable ({type(error).__name__})."

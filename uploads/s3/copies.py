@@ -192,8 +192,8 @@ def quarantine(item: ObjectInfo, *, store: str | None = None) -> str:
                 CopySourceIfMatch=item.etag, **extra,
             )  # fmt: skip
     except ClientError:
-        raise Conflict(f"it has changed, or is gone, or another is at {key} by now") from None
+        raise Conflict(f"skipped: changed or deleted, or {key} exists") from None
     copy = head(key, store=store)
     if copy is None or copy.size != item.size:
-        raise Conflict(f"the copy at {key} is not complete")
+        raise Conflict(f"skipped: the copy at {key} is incomplete")
     return key

@@ -94,12 +94,12 @@ def _round_trip(at: Store, key: str) -> str:
     """Store and read an object; return what is wrong, "" if nothing is."""
     status, code = _put(sign_put_at(at, key, size=len(BODY), sha256=SHA256), BODY)
     if not 200 <= status < 300:
-        return f"the right bytes are refused ({code or status})"
+        return f"correct uploads are rejected ({code or status})"
     with raw_call("GetObject"):
         body = client().get_object(Bucket=at.bucket, Key=key)["Body"]
         with contextlib.closing(body):
             same = body.read(len(BODY) + 1) == BODY
-    return "" if same else "other bytes come back than were sent"
+    return "" if same else "a download differs from its upload"
 
 
 def _refuses_put(signed: PresignedRequest, body: bytes) -> bool:

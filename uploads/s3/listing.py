@@ -137,12 +137,12 @@ def head(key: str, *, store: str | None = None) -> ObjectInfo | None:
     except ClientError as error:
         if code_of(error) in DENIED_STATUSES:
             require_readable(key, size=1, store=store)
-            raise StorageUnavailable(f"HeadObject: {code_of(error)} for an object that can be read") from None
+            raise StorageUnavailable(f"HeadObject: {code_of(error)} for a readable object") from None
         if head_and_sniff(key, size=1, store=store) is not None:
-            raise StorageUnavailable("HeadObject: 404 for an object that is there") from None
+            raise StorageUnavailable("HeadObject: 404 for an existing object") from None
         return None
     if not {"ETag", "ContentLength", "LastModified"} <= response.keys():
-        raise StorageUnavailable("HeadObject: an answer that tells nothing")
+        raise StorageUnavailable("HeadObject: incomplete response")
     etag, checksum = response["ETag"].strip('"'), response.get("ChecksumSHA256")
     encoding = normalize_encoding(response.get("ContentEncoding", ""))
     archived = response.get("StorageClass") in ARCHIVES or "ArchiveStatus" in response

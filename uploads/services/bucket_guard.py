@@ -72,7 +72,7 @@ def require_own_bucket(store: str) -> None:
         require_marker(store)
     except (WrongMarker, ValidationFailed) as problem:
         logger.error("bucket_marker_mismatch store=%r: %s", store, problem.message)
-        raise StorageUnavailable("the bucket is not ours") from None
+        raise StorageUnavailable("the bucket belongs to another database") from None
 
 
 def ensure_marker(store: str | None = None) -> bool:

@@ -37,5 +37,5 @@ class CircuitBreaker:
                     self._last_success[store] = time.monotonic()
                 except StorageUnavailable:
                     self.unavailable.add(store)
-                    logger.warning("storage_unavailable store=%r: what needs it waits", store)
+                    logger.warning("storage_unavailable store=%r: the remaining requests to it are skipped", store)
         return store in self.unavailable

@@ -46,5 +46,5 @@ def ensure_login(name: str) -> bool:
         statements += [f"GRANT {IAM_GROUP} TO {{login}}"] if IAM_GROUP in existing else []
         for statement in [*statements, *GRANTS]:
             cursor.execute(sql.SQL(statement).format(**names))
-    logger.info("database_login name=%s created=%s", name, name not in existing)
+    logger.info("database_login_granted name=%s created=%s", name, name not in existing)
     return name not in existing

@@ -175,7 +175,7 @@ def _delete_object(item: _Stored) -> None:
 def _log_replaced(item: _Stored) -> None:
     """Log that another object has replaced the file's; the file's own is gone, so its row can be deleted."""
     quoted = field_value(item.key)
-    logger.warning("object_replaced file=%s key=%s: another object was written there; it stays", item.file_id, quoted)
+    logger.warning("object_replaced file=%s key=%s: another object has this key now, and is kept", item.file_id, quoted)
 
 
 def _run_each(

@@ -37,6 +37,8 @@ class Command(AmalgaCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         name = options["name"]
-        with translate_errors("Nothing was changed. Run this command again later."):
+        with translate_errors(
+            "Nothing was changed. Run this command as the owner of the tables, with the right to create roles."
+        ):
             was_created = ensure_login(name)
         self.write_values({"login": name, "created": was_created})

@@ -70,6 +70,8 @@ class Command(AmalgaCommand):
             checks = [asdict(result) for result in results]
             self.write_json({"version": amalga.__version__, "checks": checks, **totals})
         else:
+            if self.stdout.isatty():
+                self.stdout.write()
             self.stdout.write(_summary(counts))
         if failures := counts[Level.FAIL]:
             raise CommandError(f"{failures} {'check' if failures == 1 else 'checks'} failed.", returncode=1)

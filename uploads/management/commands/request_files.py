@@ -55,10 +55,14 @@ class Command(AmalgaCommand):
             "--expires", type=days, default=settings.FILE_REQUEST_DAYS, metavar="7d",
             help="how long it is open, in days or weeks: 7d, 2w",
         )  # fmt: skip
-        request.add_argument("--name", choices=Ask.values, default=Ask.OPTIONAL.value, help="whether to ask for a name")
         request.add_argument(
-            "--address", choices=Ask.values, default=Ask.OPTIONAL.value, help="whether to ask for an email address"
-        )
+            "--name", choices=Ask.values, default=Ask.OPTIONAL.value, metavar="WHEN",
+            help="ask for a name: no, optional or required",
+        )  # fmt: skip
+        request.add_argument(
+            "--address", choices=Ask.values, default=Ask.OPTIONAL.value, metavar="WHEN",
+            help="ask for an email address: no, optional or required",
+        )  # fmt: skip
         limits = parser.add_argument_group("limits")
         limits.add_argument("--max-files", default="100", metavar="N", help="number of files; 100 by default")
         limits.add_argument("--max-file-size", default="2 GB", metavar="SIZE", help="largest file; 2 GB by default")

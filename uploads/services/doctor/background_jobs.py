@@ -60,7 +60,7 @@ def _verify() -> Iterable[CheckResult]:
     yield from _heartbeat_result("verify", NIGHTLY_LATE, "stored files are not verified")
     overdue = File.objects.available().unverified().filter(available_at__lt=Now() - LATE).count()
     if overdue:
-        yield warn("verify", f"{overdue} files were never verified", ADVICE["worker"])
+        yield warn("verify", f"{_count(overdue, 'file was', 'files were')} never verified", ADVICE["worker"])
 
 
 def _fsck() -> Iterable[CheckResult]:
@@ -72,10 +72,12 @@ def _queue() -> Iterable[CheckResult]:
     count = waiting.count()
     age = waiting.order_by("enqueued_at").annotate(age=_since("enqueued_at")).values_list("age", flat=True).first()
     if age and age > LATE:
-        reason = f"{count} tasks are waiting, the oldest for {humanize_duration(age.total_seconds())}"
+        reason = (
+            f"{_count(count, 'task is', 'tasks are')} waiting, the oldest for {humanize_duration(age.total_seconds())}"
+        )
         yield warn("queue", reason, "run more workers, and check the failed tasks under /admin/")
     else:
-        yield ok("queue", f"{count} tasks are waiting")
+        yield ok("queue", f"{_count(count, 'task is', 'tasks are')} waiting")
 
 
 def _overdue() -> Iterable[CheckResult]:
@@ -84,7 +86,8 @@ def _overdue() -> Iterable[CheckResult]:
     stuck = File.objects.filter(state=State.COMPLETING, lease_until__lt=late).count()
     erasing = File.objects.filter(state=State.DELETING, updated_at__lt=Now() - timedelta(hours=1)).count()
     if stuck or erasing:
-        reason = f"{stuck} incomplete uploads are stuck, {erasing} files wait for deletion"
+        uploads = _count(stuck, "incomplete upload is", "incomplete uploads are")
+        reason = f"{uploads} stuck, {_count(erasing, 'file waits', 'files wait')} for deletion"
         yield warn("stuck files", reason, "run `manage.py sweep`, and see sweep_failed in the log")
     else:
         yield ok("stuck files", "none")
@@ -129,6 +132,10 @@ def _checkpoint_result(checkpoint: s3.Checkpoint | None) -> CheckResult:
             advice,
         )
     return ok("purge", f"the database is up to date with the checkpoint of {_format_time(checkpoint.at)}")
+
+
+def _count(number: int, singular: str, plural: str) -> str:
+    return f"{number:,} {singular if number == 1 else plural}"
 
 
 def _format_time(moment: datetime) -> str:

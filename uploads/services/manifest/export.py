@@ -73,7 +73,7 @@ def save_in_bucket(path: Path) -> str:
             _save_parts(key, iter(lambda: file.read(part_bytes), b""), size, store, tag)
     head = s3.head(key, store=store)
     if head is None or head.size != size:
-        raise StorageUnavailable("HeadObject: the manifest is not there as it was sent")
+        raise StorageUnavailable("HeadObject: the manifest differs from what was sent")
     return key
 
 

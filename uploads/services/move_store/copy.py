@@ -152,7 +152,7 @@ def _stream_copy(job: CopyJob, route: Route, lengths: list[int], *, if_none_matc
             _send_parts(job, route, source, lengths, if_none_match=if_none_match)
     copy, checksum = s3.head(job.key, store=route.target), source.checksum
     if copy is None or copy.size != job.size or copy.checksum not in {None, checksum}:
-        raise StorageUnavailable("HeadObject: the copy is not what was sent")
+        raise StorageUnavailable("HeadObject: the copy differs from the original")
     return CopyResult(copy.etag, checksum, copy.checksum is not None, job.content_encoding or "")
 
 
@@ -180,7 +180,7 @@ def _send_parts(job: CopyJob, route: Route, source: _SourceReader, lengths: list
         if not s3.complete_multipart(
             job.key, upload_id, uploaded, size=job.size, store=route.target, kind="bulk", once=if_none_match
         ):
-            raise StorageUnavailable("CompleteMultipartUpload: no such upload, or an object is there already")
+            raise StorageUnavailable("CompleteMultipartUpload: no such upload, or the object exists")
     except BaseException:
         with contextlib.suppress(StorageUnavailable):  # the next run aborts it
             s3.abort_multipart(job.key, upload_id, store=route.target)

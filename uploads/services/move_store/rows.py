@@ -180,7 +180,7 @@ def _delete_copy(key: str, route: Route) -> str:
     try:
         s3.delete(key, store=route.target)
     except StorageUnavailable:
-        logger.warning('copy_not_deleted key=%s store="%s": fsck finds it', field_value(key), route.target)
+        logger.warning('copy_not_deleted key=%s store="%s": fsck will report it', field_value(key), route.target)
     return "gone"
 
 

@@ -180,7 +180,7 @@ class DownloadAborted(StorageUnavailable):
     """Ends a download whose headers are sent. Only the web server logs it, so the message must name no file."""
 
     def __init__(self, problem: Problem) -> None:
-        Problem.__init__(self, f"A zip was broken off ({problem.code}).")
+        Problem.__init__(self, f"A ZIP download was aborted ({problem.code}).")
 
 
 def open_zip(bundle: Bundle, *, by: User, record: Recorder | None = None) -> Download:
