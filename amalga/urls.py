@@ -1,10 +1,10 @@
 from typing import NoReturn
 
 from django.contrib import admin
-from django.contrib.auth.decorators import login_not_required
 from django.http import Http404, HttpRequest
 from django.urls import include, path
-from django.views.i18n import set_language
+
+from uploads.views.language import set_language
 
 
 def deny(request: HttpRequest, **_: str) -> NoReturn:
@@ -15,7 +15,7 @@ def deny(request: HttpRequest, **_: str) -> NoReturn:
 urlpatterns = [
     path("", include("uploads.urls")),
     path("accounts/", include("uploads.accounts.urls")),
-    path("i18n/setlang/", login_not_required(set_language), name="set_language"),
+    path("i18n/setlang/", set_language, name="set_language"),
     path("admin/r/<path:address>", deny, name="nowhere"),
     path("admin/", admin.site.urls),
 ]

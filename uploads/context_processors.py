@@ -1,4 +1,4 @@
-"""Template context of every page: the upload limits, the count of unfinished uploads, and the version for staff."""
+"""Template context of every page: the upload limits, the counts in the navigation, and the version for staff."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from django.utils.functional import SimpleLazyObject
 
 from amalga import __version__
 from uploads.api.serializers import MAX_FILES
-from uploads.models import File
+from uploads.models import File, Notification
 
 
 def uploader(request: HttpRequest) -> dict[str, Any]:
-    """Return `uploader`, None for users who may not upload, `may_share`, `unfinished_count` of the user's uploads, and
-    `amalga_version`, empty for all but staff.
+    """Return `uploader`, None for users who may not upload, `may_share`, `unfinished_count` of the user's uploads,
+    `unseen_count` of their notifications, and `amalga_version`, empty for all but staff.
 
-    The count is lazy: it is queried only if a template uses it and the view does not set it. Error pages of a broken
-    request have no user; they get neither, without a query.
+    The counts are lazy: they are queried only if a template uses them and the view does not set them. Error pages of a
+    broken request have no user; they get none, without a query.
     """
     user = getattr(request, "user", None)
     if user is None or not user.is_authenticated:
-        return {"uploader": None, "unfinished_count": 0, "may_share": False, "amalga_version": ""}
+        return {"uploader": None, "unfinished_count": 0, "unseen_count": 0, "may_share": False, "amalga_version": ""}
     may_upload = user.has_perm("uploads.add_file")
     return {
         "uploader": {
@@ -35,4 +35,5 @@ def uploader(request: HttpRequest) -> dict[str, Any]:
         "amalga_version": __version__ if user.is_staff else "",
         "unfinished_count": SimpleLazyObject(lambda: File.objects.uploads_of(user).unfinished().count()),
         "may_share": settings.SHARE_LINKS and user.has_perm("uploads.share_file"),
+        "unseen_count": SimpleLazyObject(lambda: Notification.objects.count_unseen(user)),
     }

@@ -314,8 +314,8 @@ def test_query_counts_of_the_top_stay(
     add(alice, "a")
     as_alice.get("/")
     # session, user with permissions, timeout (3: savepoint and SET LOCAL), folders, files, people, tags, statistic,
-    # unfinished uploads, thumbnails
-    with django_assert_num_queries(12):
+    # unfinished uploads, thumbnails, unread notifications
+    with django_assert_num_queries(13):
         as_alice.get("/")
 
 

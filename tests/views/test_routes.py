@@ -26,7 +26,7 @@ from tests.support.guests import create_request
 from tests.support.share_routes import GUESTS, SHARED
 from tests.support.stores import Bucket
 from tests.support.upload_client import sha256
-from uploads.models import Event, File, Folder, Report, ShareLink, State, Tag, apply_deltas, create_link
+from uploads.models import Event, File, Folder, Notification, Report, ShareLink, State, Tag, apply_deltas, create_link
 from uploads.services import folders
 from uploads.services.guess_limit import LINK_GUESSES
 
@@ -55,6 +55,11 @@ PAGES: dict[str, dict[str, str]] = {
     },
     "unfinished": {"GET": "login 200 200 200 200 200 200"},
     "cancel_upload": {"POST": "login 404 404 404 302 404 404"},
+    "notifications": {"GET": "login 200 200 200 200 200 200"},
+    "notification_settings": dict.fromkeys(("GET", "HEAD"), "login 200 200 200 200 200 200")
+    | {"POST": "login 302 302 302 302 302 302"},
+    "read_notification": {"POST": "login 404 404 404 302 404 404"},
+    "read_all_notifications": {"POST": "login 302 302 302 302 302 302"},
     "trash": {"GET": "login 200 200 200 200 200 200"},
     "undo": {"POST": "login 409 409 409 409 409 409"},
     "bulk": {"POST": "login 302 302 302 302 302 302"},
@@ -204,12 +209,13 @@ class RouteRequest:
         self.file = factories.create_file(alice, bucket=bucket, state=states.get(route, State.AVAILABLE))
         self.folder = Folder.objects.create(name=str(uuid.uuid4()), created_by=alice)
         self.link, self.token = create_link(ShareLink, created_by=alice, name="a.txt", file=self.file.link)
+        self.arguments = arguments(route, self.file, self.folder, self.token)
 
     @property
     def url(self) -> str:
         if self.route == "revoke_link":
             return reverse(self.route, args=[self.link.pk])
-        return reverse(self.route, args=arguments(self.route, self.file, self.folder, self.token))
+        return reverse(self.route, args=self.arguments)
 
     def by(self, client: Client, verb: str, **headers: str) -> HttpResponseBase:
         body, content_type = self.body(verb)
@@ -253,6 +259,9 @@ def arguments(route: str, file: File, folder: Folder, token: str = UNKNOWN_TOKEN
         return [1]
     if route in ABOUT_REQUESTS:
         return [create_request(folder, folder.created_by or file.owner)[0].pk]
+    if route == "read_notification":
+        row, _created = Notification.objects.get_or_create(user=file.owner, kind="file_corrupted", key="a")
+        return [row.pk]
     return [file.pk] if route in ABOUT_FILES | ABOUT_UPLOADS else []
 
 

@@ -9,23 +9,27 @@ from allauth.account.internal.flows.login import record_authentication
 from allauth.mfa.models import Authenticator
 from allauth.socialaccount.models import SocialLogin
 from allauth.usersessions.models import UserSession
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.http import HttpRequest
+from django.utils.translation import get_language
 
 from uploads.accounts import factors, sessions, time_zones
+from uploads.models import Preference
 from uploads.services import sign_in_events
 
 METHODS = {"password": "password", "mfa": "two_factor", "socialaccount": "single_sign_on"}
 
 
 def on_login(*, request: HttpRequest, user: User, **_: Any) -> None:
-    """Record the sign-in, add the session to the person's list, and start its limits."""
+    """Record the sign-in, add the session to the person's list, start its limits, and remember the language."""
     records = get_authentication_records(request, user)
     sign_in_events.on_login(user, how=[METHODS.get(record["method"], record["method"]) for record in records])
     request.user = user  # which Django leaves out on requests without its middleware
     UserSession.objects.create_from_request(request)
     sessions.start(request.session)
     time_zones.load(request.session, user)
+    Preference.objects.set_language(user, get_language() or settings.LANGUAGE_CODE)
     request.session.clear_expired()
 
 

@@ -7,6 +7,12 @@ from uploads.models.folder import AccessLevel, Folder, Grant
 from uploads.models.links import LinkState, PublicLink, create_link, display_name
 from uploads.models.mail import MailState, OutgoingMail
 from uploads.models.maintenance import Finding, FindingKind, Heartbeat, Installation, Report, RunOutcome
+from uploads.models.notification import (
+    OPERATOR_KINDS,
+    Notification,
+    NotificationKind,
+    NotificationPreference,
+)
 from uploads.models.preference import Preference
 from uploads.models.preview import Preview, PreviewKind, PreviewState, new_preview_key
 from uploads.models.publish import ObjectMetadata, publish
@@ -20,6 +26,7 @@ from uploads.models.usage import Usage
 __all__ = [
     "ALLOWED_TRANSITIONS",
     "LISTED",
+    "OPERATOR_KINDS",
     "AccessLevel",
     "Action",
     "Ask",
@@ -39,6 +46,9 @@ __all__ = [
     "Limit",
     "LinkState",
     "MailState",
+    "Notification",
+    "NotificationKind",
+    "NotificationPreference",
     "ObjectMetadata",
     "Origin",
     "OutgoingMail",

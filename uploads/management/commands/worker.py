@@ -18,6 +18,7 @@ from django_tasks_db.management.commands.db_worker import Worker
 from uploads.management.base import AmalgaCommand
 from uploads.models import Heartbeat
 from uploads.services.metrics import log_queue
+from uploads.services.notifications import warn_of_sweep
 from uploads.services.previews import clear_scratch
 
 PAUSE_SECONDS = 1.0
@@ -25,6 +26,7 @@ UNAVAILABLE_PAUSE_SECONDS = 5.0
 HEARTBEAT_NAME = "worker"
 HEARTBEAT_SECONDS = 30.0
 HEARTBEATS_PER_LOG_LINE = 2
+HEARTBEATS_PER_SWEEP_CHECK = 20  # ten minutes, so that a sweep that is started with the worker has time to run
 
 
 class Command(AmalgaCommand):
@@ -95,6 +97,8 @@ def _heartbeat(stopped: threading.Event) -> None:
             Heartbeat.objects.beat(HEARTBEAT_NAME)
             if settings.LOG_FORMAT == "json" and number % HEARTBEATS_PER_LOG_LINE == 0:
                 log_queue()
+            if number and number % HEARTBEATS_PER_SWEEP_CHECK == 0:
+                warn_of_sweep()
         connection.close()
         if stopped.wait(HEARTBEAT_SECONDS):
             return

@@ -12,17 +12,19 @@ from typing import Any
 from django.db import Error, transaction
 from django.db.models import Count, Q
 from django.db.models.functions import Now
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from amalga.db import DAY_SECONDS, statement_timeout
 from uploads import s3
 from uploads.errors import ListingOutOfOrder, Problem, ValidationFailed, WrongMarker
 from uploads.keys import ROW_PREFIXES
-from uploads.models import File, Finding, Heartbeat, Origin, Report, RunOutcome
+from uploads.models import File, Finding, Heartbeat, NotificationKind, Origin, Report, RunOutcome
 from uploads.models.querysets import seconds_from_now
 from uploads.services.bucket_guard import require_marker
 from uploads.services.fsck.diff import Comparison, Verdict, multipart_verdicts
 from uploads.services.fsck.streams import END_OF_TIME, Tally
+from uploads.services.notifications import notify_operators
 
 logger = logging.getLogger(__name__)
 
@@ -97,9 +99,22 @@ def fsck(scope: Scope, observer: RunObserver, *, resume: bool = False, allow_emp
     has_findings = report.findings.exists()
     report.end(RunOutcome.DIFFERENCES if has_findings else RunOutcome.SUCCEEDED, **_stats(report, comparison, started))
     Heartbeat.objects.beat(COMMAND)
+    if has_findings:
+        _notify(report)
     _delete_old_reports(scope)
     logger.info("fsck_completed scope=%s outcome=%s objects=%s", scope, report.outcome, comparison.objects.count)
     return report
+
+
+def _notify(report: Report) -> None:
+    """Notify operators once a day, since a library can be compared by many runs at once."""
+    with transaction.atomic():
+        notify_operators(
+            NotificationKind.DRIFT_FOUND,
+            key=f"{timezone.now():%Y-%m-%d}",
+            report=report.pk,
+            count=report.findings.count(),
+        )
 
 
 def _resume_report(scope: Scope) -> Report:

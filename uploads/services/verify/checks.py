@@ -15,10 +15,11 @@ from django.db.models.functions import Now
 from amalga.log import field_value
 from uploads import s3
 from uploads.media_types import category_of
-from uploads.models import Category, ChecksumStatus, File, FindingKind, Refusal, State
+from uploads.models import Category, ChecksumStatus, File, FindingKind, NotificationKind, Refusal, State
 from uploads.parts import CompositeHash
 from uploads.services.bucket_guard import require_marker
 from uploads.services.mime import detect_type
+from uploads.services.notifications import notify_about_file
 from uploads.services.stored_objects import new_encoding_fields
 
 logger = logging.getLogger(__name__)
@@ -215,6 +216,7 @@ def save_results(verdicts: Sequence[Verdict]) -> list[Verdict]:
         current_rows = rows.only("pk", "checksum", "checksum_status", "store")
         saved = [verdict for row in current_rows if _is_unchanged(verdict := by_id[row.pk], row)]
         _write(saved)
+        _notify(saved)
     for verdict in saved:
         _log(verdict)
     from uploads.services.tasks import retry_refused  # which imports this package
@@ -247,6 +249,14 @@ def _write(verdicts: Sequence[Verdict]) -> None:
     for (status, changed), ids in by_status.items():
         facts = {"checksum_status": status, "updated_at": Now()} if changed else {}
         File.objects.filter(pk__in=ids).update(verified_at=Now(), **facts)
+
+
+def _notify(verdicts: Sequence[Verdict]) -> None:
+    """Notify owners and managers of files whose verification has just failed."""
+    for verdict in verdicts:
+        if verdict.status in FAILED_STATUSES and verdict.status != verdict.file.checksum_status:
+            key = f"{verdict.file.pk} {verdict.status}"
+            notify_about_file(verdict.file, NotificationKind.FILE_CORRUPTED, key=key, status=verdict.status)
 
 
 def _log(verdict: Verdict) -> None:

@@ -1,0 +1,121 @@
+"""Create notifications, mail them by the worker, and delete old ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.db.models import Q
+from django.db.models.functions import Now
+from django.urls import reverse
+from django.utils import timezone, translation
+from django_tasks import task
+
+from uploads.models import File, Notification, NotificationKind, NotificationPreference, Preference
+from uploads.services import mail
+from uploads.services.mail.outgoing import MAIL_LOST_AFTER_SECONDS
+from uploads.services.notifications.texts import describe
+from uploads.services.task_queue import tidy
+from uploads.site_url import absolute_url
+
+ADMINISTRATORS = "administrators"  # the group of the role
+RETENTION = timedelta(days=90)
+DELETE_BATCH_SIZE = 1_000
+# Of one kind. A bucket full of corrupted files must not fill the list, and the mailbox, with thousands.
+MAX_UNSEEN = 100
+MAX_MAILS_A_DAY = 20
+MAX_MANAGERS = 50
+
+
+def notify(user: User, kind: NotificationKind, *, key: str, **data: Any) -> bool:
+    """Notify a user once of what `key` names, in the caller's transaction. Return whether it was the first time.
+
+    `data` must be JSON. It has ids instead of names: `file` is a permanent id, `folder` an id (see `describe`). Safe to
+    repeat. Inactive users, and those who have turned this kind off, are not notified.
+    """
+    if not user.is_active:
+        return False
+    preference = NotificationPreference.objects.of(user, kind)
+    if not preference.in_app and not preference.mail:
+        return False
+    own = Notification.objects.filter(user=user, kind=kind)
+    if own.unseen()[:MAX_UNSEEN].count() >= MAX_UNSEEN:
+        return False
+    notification, created = Notification.objects.get_or_create(
+        user=user, kind=kind, key=key, defaults={"data": data, "in_app": preference.in_app}
+    )
+    if created and preference.mail and user.email and mail.is_configured():
+        mail_notification.enqueue(notification.pk)
+    return created
+
+
+def notify_about_file(file: File, kind: NotificationKind, *, key: str, **data: Any) -> None:
+    """Notify the owner of a file, and the managers who can change it."""
+    managers = User.objects.with_perm("uploads.change_file").exclude(pk=file.owner_id).order_by("pk")[:MAX_MANAGERS]
+    for user in [file.owner, *managers]:
+        if user.pk == file.owner_id or File.objects.changeable_by(user).filter(pk=file.pk).exists():
+            notify(user, kind, key=key, file=str(file.link), **data)
+
+
+def operators() -> Iterable[User]:
+    """Return the active administrators and superusers."""
+    role = Q(is_superuser=True) | Q(groups__name=ADMINISTRATORS)
+    return User.objects.filter(role, is_active=True).distinct().order_by("pk")
+
+
+def notify_operators(kind: NotificationKind, *, key: str, **data: Any) -> None:
+    for user in operators():
+        notify(user, kind, key=key, **data)
+
+
+@task()
+def mail_notification(pk: int) -> bool:
+    """Give the mail about a notification to the queue of mails, once. Returns whether it did.
+
+    What the user wants and may see is looked up now.
+    """
+    with transaction.atomic():
+        rows = Notification.objects.filter(pk=pk, mailed_at__isnull=True, user__is_active=True)
+        notification = rows.select_related("user").select_for_update(of=("self",)).first()
+        if notification is None or not _wants_mail(notification):
+            return False
+        user = notification.user
+        language = Preference.objects.language_of(user)
+        with translation.override(language):
+            (message,) = describe([notification], user)
+            context = {
+                "title": message.title,
+                "text": message.text,
+                "url": absolute_url(message.url or reverse("notifications")),
+                "settings_url": absolute_url(reverse("notification_settings")),
+            }
+        mail.enqueue("notification", to=user.email, language=language, context=context)
+        Notification.objects.filter(pk=pk).update(mailed_at=Now())
+    return True
+
+
+def _wants_mail(notification: Notification) -> bool:
+    user, kind = notification.user, notification.kind
+    if not user.email or not NotificationPreference.objects.of(user, kind).mail:
+        return False
+    recent = Notification.objects.filter(user=user, kind=kind, mailed_at__gt=timezone.now() - timedelta(days=1))
+    return recent[:MAX_MAILS_A_DAY].count() < MAX_MAILS_A_DAY
+
+
+def delete_old_notifications() -> int:
+    """Requeue the tasks of killed workers, and delete notifications after RETENTION. Returns how many.
+
+    Safe to repeat; cheap when there is nothing to do, since ids ascend with time.
+    """
+    tidy(mail_notification, lost_after_seconds=MAIL_LOST_AFTER_SECONDS)
+    cutoff = timezone.now() - RETENTION
+    deleted = 0
+    while True:
+        oldest = Notification.objects.order_by("pk").values_list("pk", "created_at")[:DELETE_BATCH_SIZE]
+        ids = [pk for pk, created_at in oldest if created_at < cutoff]
+        if not ids:
+            return deleted
+        deleted += Notification.objects.filter(pk__in=ids).delete()[0]
