@@ -36,7 +36,7 @@ def test_a_guest_drops_files_and_gets_a_receipt(guest: UploaderPage, bucket: Buc
     guest.drop(folder, guest.large_file(parts=3))
     guest.expect_title("3 of 3 stored, size verified")
     expect(guest.page.locator("#sent .result")).to_have_count(3, timeout=WAIT_MS)
-    expect(guest.page.locator("#guest-details")).to_contain_text("You upload as Gina.")
+    expect(guest.page.locator("#guest-details")).to_contain_text("You're uploading as Gina.")
     expect(guest.tray.get_by_role("button", name="Copy links")).to_be_hidden()
     assert GuestSession.objects.get().name == "Gina"
     assert File.objects.filter(state=State.AVAILABLE, guest_session__name="Gina").count() == 3

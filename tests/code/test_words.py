@@ -60,7 +60,8 @@ EXACT_SIZE = "%(number)s bytes"  # a tooltip
 PLACEHOLDER = re.compile(r"%\(\w+\)s|{\w+}")
 TRANSLATED = re.compile(r"{% translate .*?%}|{% blocktranslate.*?{% endblocktranslate %}", re.DOTALL)
 MARKUP = re.compile(
-    r"{#.*?#}|<style.*?</style>|<code.*?</code>|{% block (bodyclass|\w+_attributes).*?{% endblock \1 %}"
+    r"{#.*?#}|{% comment %}.*?{% endcomment %}|<style.*?</style>|<code.*?</code>"
+    r"|{% block (bodyclass|\w+_attributes).*?{% endblock \1 %}"
     r"|{%.*?%}|{{.*?}}|<[^>]*>",
     re.DOTALL,
 )

@@ -49,7 +49,7 @@ def test_the_page_shows_the_request_and_nothing_of_the_folder(
     response = GuestClient(token).open_page()
     words = words_of(response.content)
     assert response.status_code == 200
-    for text in (request.title, "alice asks you for files", "All of <b>them</b>", "Accepted types: image/*"):
+    for text in (request.title, "alice is requesting files from you", "All of <b>them</b>", "Accepted types: image/*"):
         assert text in words
     assert "secret" not in words
     assert folder.name not in words
@@ -62,7 +62,7 @@ def test_the_form_sends_files(token: str, alice: User, bucket: Bucket) -> None:
     response = post(guest, Chosen("a.txt", b"one"), Chosen("b.txt", b"two"), name="Gina", address="")
     assert response.status_code == 200
     assert "Uploaded 2 files." in words_of(response.content)
-    assert "You upload as Gina ." in words_of(response.content)
+    assert "You're uploading as Gina ." in words_of(response.content)
     files = File.objects.filter(owner=alice, state=State.AVAILABLE, guest_session__name="Gina")
     assert sorted(bucket.read(file.key) for file in files) == [b"one", b"two"]
     page = words_of(guest.open_page().content)

@@ -114,7 +114,7 @@ def test_one_call_makes_so_many_folders_and_says_of_the_rest_what_to_do(
     errors = [entry["error"] for entry in answer.json()["files"] if "error" in entry]
     assert answer.status_code == 200
     assert {error["code"] for error in errors} == {"bad_request"}
-    assert all("200 new folders" in error["message"] for error in errors)
+    assert all("at most 200 folders" in error["message"] for error in errors)
     assert MAX_NEW_FOLDERS - MAX_DEPTH < made_by(alice) == counted(alice)[0] <= MAX_NEW_FOLDERS
     assert File.objects.count() == 100 - len(errors) == made_by(alice) // MAX_DEPTH
 
@@ -219,7 +219,7 @@ def test_more_folders_than_a_person_may_make_are_refused(
     answer = upload_client.announce(*items(upload_client, "a/b", "c/d", "e"))
     told = answer.json()["files"]
     assert [entry.get("error", {}).get("code") for entry in told] == [None, "over_quota", None]
-    assert "at most 3 folders" in told[1]["error"]["message"]
+    assert "limit of 3 folders" in told[1]["error"]["message"]
     assert upload_client.client.post("/folders/", {"name": "f"}).status_code == 413
     assert counted(alice) == (3, 0)
 
@@ -272,7 +272,7 @@ def test_more_tags_than_a_person_may_add_are_refused_and_those_there_may_be_used
     actions.tag_files([file.pk], add=["one", "two"], by=alice)
     answer = as_alice.post(f"/files/{file.pk}/tag", {"add": "three"})
     assert answer.status_code == 413
-    assert "at most 2 tags" in answer.content.decode()
+    assert "limit of 2 tags" in answer.content.decode()
     actions.tag_files([file.pk], add=["of bob", "ONE"], by=alice)
     assert (counted(alice), Tag.objects.count()) == ((0, 2), 3)
 

@@ -40,7 +40,7 @@ def parse_size(text: str) -> int:
     whole, decimals, unit = match[1], match[2] or "", match[3].lower()
     size = int(whole + decimals) * UNITS[unit] // int("1" + "0" * len(decimals))
     if not 1 <= size <= settings.UPLOAD_QUOTA_BYTES:
-        raise ValidationFailed(_("Enter a size between 1 byte and the storage limit of one person."))
+        raise ValidationFailed(_("Enter a size up to the storage limit of one person."))
     return size
 
 
@@ -85,7 +85,7 @@ class FileRequestForm(forms.Form):
         label=gettext_lazy("Number of files"), min_value=1, max_value=MAX_FILES, initial=DEFAULT_MAX_FILES
     )  # fmt: skip
     max_file_bytes = ParsedField(
-        label=gettext_lazy("Largest file"), parser=parse_size, max_length=20, initial=DEFAULT_SIZE
+        label=gettext_lazy("Maximum file size"), parser=parse_size, max_length=20, initial=DEFAULT_SIZE
     )  # fmt: skip
     max_bytes = ParsedField(
         label=gettext_lazy("Total size"), parser=parse_size, max_length=20, initial=DEFAULT_TOTAL

@@ -74,7 +74,7 @@ class Migration(migrations.Migration):
                 ),
                 ("title", models.CharField(max_length=200, verbose_name="title")),
                 ("text", models.TextField(blank=True, default="", max_length=2000, verbose_name="text")),
-                ("max_file_bytes", models.BigIntegerField(verbose_name="largest file")),
+                ("max_file_bytes", models.BigIntegerField(verbose_name="maximum file size")),
                 ("max_files", models.PositiveIntegerField(verbose_name="number of files")),
                 ("max_bytes", models.BigIntegerField(verbose_name="total size")),
                 (
@@ -90,7 +90,7 @@ class Migration(migrations.Migration):
                 (
                     "ask_name",
                     models.CharField(
-                        choices=[("no", "Don’t ask"), ("optional", "Optional"), ("required", "Required")],
+                        choices=[("no", "Don't ask"), ("optional", "Optional"), ("required", "Required")],
                         default="optional",
                         max_length=8,
                         verbose_name="name",
@@ -99,7 +99,7 @@ class Migration(migrations.Migration):
                 (
                     "ask_address",
                     models.CharField(
-                        choices=[("no", "Don’t ask"), ("optional", "Optional"), ("required", "Required")],
+                        choices=[("no", "Don't ask"), ("optional", "Optional"), ("required", "Required")],
                         default="optional",
                         max_length=8,
                         verbose_name="email address",

@@ -69,7 +69,7 @@ def create(folder: Folder, *, by: User, days: int, **fields: Any) -> tuple[FileR
             _("A file request can be open for 1 to %(count)s days.") % {"count": settings.FILE_REQUEST_MAX_DAYS}
         )
     if not can_request(folder, by):
-        raise Forbidden(_("You don’t have permission to request files for this folder."))
+        raise Forbidden(_("You don't have permission to request files for this folder."))
     with transaction.atomic():
         request, token = create_link(
             FileRequest, folder=folder, created_by=by, expires_at=Now() + timedelta(days=days), **fields
@@ -142,7 +142,7 @@ def open_session(request: FileRequest, pk: UUID, *, client_address: str | None) 
         session = GuestSession.objects.get(pk=pk)
         logger.info("guest_session_opened guest=%s request=%s", pk, request.pk)
     if session.request_id != request.pk:
-        raise LinkEnded(_("This browser’s session belongs to another link. Open the link again."))
+        raise LinkEnded(_("This browser's session belongs to another link. Open the link again."))
     session.request = request
     return session
 
@@ -198,7 +198,9 @@ def owner_is_full(request: FileRequest) -> OverQuota:
     """Return the error for guests when the creator of the request has no space left."""
     text = _("The recipient has no storage left for this file.")
     name = display_name(request.created_by)
-    return OverQuota(f"{text} {_('Tell %(name)s.') % {'name': name} if name else _('Tell the person who asked you.')}")
+    return OverQuota(
+        f"{text} {_('Tell %(name)s.') % {'name': name} if name else _('Tell the person who sent you the link.')}"
+    )
 
 
 def require_accepted(request: FileRequest, *, name: str, media_type: str) -> None:

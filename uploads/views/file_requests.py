@@ -39,7 +39,7 @@ def request_files(request: HttpRequest, pk: int) -> HttpResponse:
     user = request_user(request)
     folder = get_object_or_404(Folder.objects.visible_to(user), pk=pk)
     if not file_requests.can_request(folder, user):
-        raise Forbidden(_("You don’t have permission to request files for this folder."))
+        raise Forbidden(_("You don't have permission to request files for this folder."))
     form = FileRequestForm(request.POST) if request.method == "POST" else FileRequestForm()
     context = {"folder": folder, "crumbs": breadcrumbs(user, folder), "form": form}
     if request.method != "POST":

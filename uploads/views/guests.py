@@ -83,7 +83,7 @@ def _receive(request: HttpRequest, token: str, receiver: StreamingUpload, sessio
     if guest_form is not None and guest_form.is_valid():
         file_requests.introduce(session, **guest_form.details())
     if not form.is_valid():
-        form.add_error("files", _("This page is outdated. Load it again, and choose the files again."))
+        form.add_error("files", _("This page has expired. Reload it and choose the files again."))
     elif not receiver.files:
         form.add_error("files", _("Choose at least one file."))
     if not form.is_valid() or (guest_form is not None and not guest_form.is_valid()):
@@ -147,5 +147,5 @@ def _require_room(request: HttpRequest, file_request: FileRequest) -> None:
     max_bytes = min(settings.UPLOAD_MAX_BYTES, file_request.remaining_bytes)
     if declared > max_bytes:
         raise TooLarge(
-            _("The files are too large. There is room for %(size)s.") % {"size": humanize_bytes(max(0, max_bytes))}
+            _("The files are too large. Only %(size)s is left.") % {"size": humanize_bytes(max(0, max_bytes))}
         )
