@@ -111,7 +111,7 @@ def test_every_file_can_be_downloaded_after_an_upgrade(installation: Installatio
 def test_bucket_and_database_are_in_sync_after_an_upgrade(installation: Installation, bucket: Bucket) -> None:
     assert run("worker", "--once") == 0  # what the release left in the queue
     assert run("sweep") == 0
-    assert run("fsck", "--grace=0") == 0
+    assert run("fsck", "--min-age=0") == 0
     assert run("verify", "--all") == 0
     assert run("recount") == 0
     assert {key for key in installation.objects if key.startswith("f/")} <= set(bucket.objects())

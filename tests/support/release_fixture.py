@@ -52,7 +52,7 @@ def main() -> None:
         ["verify", "--all"],
         ["sweep"],
         ["recount", "--apply"],
-        ["fsck", "--grace=0"],
+        ["fsck", "--min-age=0"],
     ):
         call_command(*command, stdout=io.StringIO(), stderr=io.StringIO())
     leave_tasks()
