@@ -11,7 +11,7 @@ ANY_SETTINGS := SECRET_KEY=x ALLOWED_HOSTS=x DATABASE_URL=postgres://x/x AWS_STO
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all test-faults lint format checks commands messages browser digest-store pooler proxies deploy-tools audit sbom bench-upload bench-zip bench-fsck pictures clean
+.PHONY: help run test test-all test-faults lint format checks commands messages browser digest-store pooler proxies identity-provider deploy-tools audit sbom bench-upload bench-zip bench-fsck pictures clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,7 +25,7 @@ TOOLS := lint browser digest-store pooler proxies deploy-tools
 test: $(TOOLS)  ## lint, types, migrations, deployment checks, and the tests that take seconds
 	@exec $(LOCAL) --with-parent --ephemeral $(MAKE) --no-print-directory checks MARKS="not faults and not slow"
 
-test-all: $(TOOLS)  ## everything that decides: make test with the slow tests as well
+test-all: $(TOOLS) identity-provider  ## everything that decides: make test with the slow tests as well
 	@exec $(LOCAL) --with-parent --ephemeral $(MAKE) --no-print-directory checks MARKS="not faults" AGAIN=yes
 
 # SEED=7 repeats a run: the order of the tests, and what they draw.
@@ -70,6 +70,9 @@ digest-store: .venv-digest/done.stamp
 pooler: $(VENV)/dev.stamp
 	@$(PY) -m tests.support.pgbouncer
 
+identity-provider: $(VENV)/dev.stamp
+	@$(PY) -m tests.support.oidc_server
+
 proxies: $(VENV)/dev.stamp
 	@$(PY) -m tests.support.reverse_proxies
 
@@ -112,7 +115,7 @@ pictures: $(VENV)/dev.stamp browser  ## take the pictures of README.md anew
 	@exec $(LOCAL) --with-parent --ephemeral $(PY) -m bench.pictures
 
 clean:  ## remove what was built; .local/ with its data stays
-	rm -rf $(VENV) .venv-digest .venv-deploy staticfiles .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-digest .venv-deploy .oidc-server staticfiles .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 # --- environments: made once, again when the pins change --------------------------------------
 

@@ -64,16 +64,18 @@ def test_passkey_is_added_and_signs_in(page: Page, site: str) -> None:
     assert [credential["isResidentCredential"] for credential in device.credentials()] == [True]
     page.context.clear_cookies()
     page.goto(f"{site}/accounts/login/?next=/tags/")
-    page.get_by_role("button", name="Sign in with a passkey").click()
+    page.get_by_role("button", name="Use a passkey").click()
     expect(page).to_have_url(f"{site}/tags/")
     page.goto(f"{site}/accounts/security/")
     expect(page.locator(".passkeys")).to_contain_text("Laptop")
     page.get_by_role("link", name="Remove passkey “Laptop”").click()
+    page.get_by_role("link", name="Use a passkey instead").click()  # than the password
+    page.get_by_role("button", name="Use your passkey").click()
     page.get_by_role("button", name="Remove passkey").click()
     expect(page.locator(".passkeys")).to_have_count(0)
     page.context.clear_cookies()
     page.goto(f"{site}/accounts/login/")
-    page.get_by_role("button", name="Sign in with a passkey").click()
+    page.get_by_role("button", name="Use a passkey").click()
     expect(page.locator(".message.error").filter(visible=True)).to_be_visible()
 
 
@@ -97,9 +99,9 @@ def test_device_that_refuses_leaves_the_page_usable(page: Page, site: str) -> No
     device.refuse()
     page.context.clear_cookies()
     page.goto(f"{site}/accounts/login/")
-    page.get_by_role("button", name="Sign in with a passkey").click()
+    page.get_by_role("button", name="Use a passkey").click()
     expect(page.get_by_text("The passkey wasn't used.")).to_be_visible()
-    expect(page.get_by_role("button", name="Sign in with a passkey")).to_be_enabled()
+    expect(page.get_by_role("button", name="Use a passkey")).to_be_enabled()
     sign_in(page, site)
     page.get_by_label("Code").fill(code)
     page.get_by_role("button", name="Sign in", exact=True).click()
@@ -140,8 +142,8 @@ def test_without_scripts_there_is_no_dead_button(
     with watched(browser.new_context(java_script_enabled=False)) as context:
         page = context.new_page()
         page.goto(f"{site}/accounts/login/")
-        expect(page.get_by_role("button", name="Sign in with a passkey")).to_have_count(0)
+        expect(page.get_by_role("button", name="Use a passkey")).to_have_count(0)
         sign_in(page, site)
         page.goto(f"{site}/accounts/passkeys/add/")
-        expect(page.get_by_text("Passkeys need JavaScript.")).to_be_visible()
+        expect(page.get_by_text("Passkeys need a current browser")).to_be_visible()
         expect(page.get_by_role("button", name="Add passkey")).to_have_count(0)

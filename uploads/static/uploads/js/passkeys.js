@@ -99,6 +99,7 @@ function enhance(form) {
   });
   form.hidden = false;
   button.hidden = false;
+  form.querySelector("[data-passkey-fallback]")?.toggleAttribute("hidden", true);
 }
 
 if (window.PublicKeyCredential) {
