@@ -13,7 +13,7 @@ from fido2.webauthn import AuthenticatorData
 from pytest_django import Settings
 
 from tests.accounts.conftest import PASSWORD, is_signed_in
-from tests.support.authenticator import set_up
+from tests.support.authenticator import code, read_key, set_up
 from tests.support.passkeys import Device
 from uploads.accounts import throttling
 from uploads.models import Action, Event, Limit
@@ -381,6 +381,15 @@ def test_recovery_codes_stay_with_another_factor(alice: User) -> None:
     add(client, Device())
     remove(client, alice)
     assert set(Authenticator.objects.values_list("type", flat=True)) == {"totp", "recovery_codes"}
+
+
+def test_pages_say_that_passkeys_keep_two_factor_authentication_on(alice: User) -> None:
+    client = browser(alice)
+    add(client, Device())
+    assert "after your password, you use a passkey" in client.get("/accounts/security/").content.decode()
+    key = read_key(client.get("/accounts/factor/add/").content)
+    client.post("/accounts/factor/add/", {"code": code(key)})
+    assert "Your recovery codes keep working." in client.get("/accounts/factor/remove/").content.decode()
 
 
 def test_passkey_of_another_person_cannot_be_removed(bob: User, alice: User, device: Device) -> None:

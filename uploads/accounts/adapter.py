@@ -35,7 +35,7 @@ MESSAGES = {
     ),
     "mfa/messages/webauthn_added.txt": _("Passkey added. You've been signed out of all other sessions."),
     "mfa/messages/webauthn_removed.txt": _("Passkey removed."),
-    "mfa/messages/totp_deactivated.txt": _("Two-factor authentication turned off."),
+    "mfa/messages/totp_deactivated.txt": _("Authenticator app removed."),
 }
 
 

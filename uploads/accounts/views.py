@@ -107,6 +107,12 @@ class SecurityView(base.IndexView):  # type: ignore[misc]
         return {**super().get_context_data(**kwargs), **own}
 
 
+class RemoveAppView(totp.DeactivateTOTPView):  # type: ignore[misc]
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        has_passkeys = bool(passkeys.passkeys_of(request_user(self.request)))
+        return {**super().get_context_data(**kwargs), "has_passkeys": has_passkeys}
+
+
 sign_in = html_errors(LoginView.as_view())
 sign_out = login_not_required(LogoutView.as_view())
 change_password = html_errors(PasswordChangeView.as_view())
@@ -115,7 +121,7 @@ code = html_errors(login_not_required(MFAView.as_view()))
 reauthenticate_code = html_errors(base.reauthenticate)
 security = SecurityView.as_view()
 add_factor = totp.activate_totp
-remove_factor = totp.deactivate_totp
+remove_factor = RemoveAppView.as_view()
 recovery_codes = codes.view_recovery_codes
 new_recovery_codes = codes.generate_recovery_codes
 download_recovery_codes = codes.download_recovery_codes
