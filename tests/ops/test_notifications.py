@@ -13,11 +13,13 @@ from pytest_django import Settings
 
 from tests.conftest import person, signed_in
 from tests.support import factories
+from tests.support.guests import GuestClient, create_request
 from tests.support.mail import run_worker
 from tests.support.smtp_server import SmtpServer
 from tests.support.stores import Bucket
 from tests.support.upload_client import UploadClient
 from uploads import services
+from uploads.accounts.roles import set_teams
 from uploads.models import (
     File,
     Folder,
@@ -26,8 +28,10 @@ from uploads.models import (
     NotificationKind,
     NotificationPreference,
     Preference,
+    ShareLink,
     Usage,
     Visibility,
+    create_link,
 )
 from uploads.models.querysets import seconds_from_now
 from uploads.services import notifications
@@ -290,6 +294,60 @@ def test_every_kind_has_a_text_without_any_data(alice: User, kind: NotificationK
         (message,) = describe(Notification.objects.shown_to(alice), alice)
     assert message.title
     assert message.text
+
+
+def share(file: File, by: User, *, days: float, age: timedelta = timedelta(0)) -> ShareLink:
+    """Return a link that was created `age` ago, and expires in `days`."""
+    link, _token = create_link(ShareLink, created_by=by, name=file.name, file=file.link)
+    now = timezone.now()
+    ShareLink.objects.filter(pk=link.pk).update(created_at=now - age, expires_at=now + timedelta(days=days))
+    return link
+
+
+def test_share_link_that_expires_soon_notifies_its_creator_once(alice: User, bob: User, bucket: Bucket) -> None:
+    share(factories.create_file(alice, name="report.pdf", bucket=bucket), alice, days=1.9, age=timedelta(days=5))
+    for _ in range(2):
+        services.sweep()
+    assert (kinds_of(alice), kinds_of(bob)) == (["link_expiring"], [])
+    assert text_of(alice).startswith("Your share link to “report.pdf” expires on ")
+
+
+@pytest.mark.parametrize(
+    ("days", "age"), [(2.1, timedelta(days=5)), (1.0, timedelta(hours=1)), (-0.1, timedelta(days=5))]
+)
+def test_other_share_links_notify_no_one(alice: User, days: float, age: timedelta) -> None:
+    share(factories.create_file(alice), alice, days=days, age=age)
+    assert notifications.warn_of_expiring_links() == 0
+
+
+def test_revoked_share_link_notifies_no_one(alice: User) -> None:
+    share(factories.create_file(alice), alice, days=1, age=timedelta(days=5))
+    ShareLink.objects.all().revoke(by=alice)
+    assert notifications.warn_of_expiring_links() == 0
+
+
+def test_expiring_link_does_not_name_a_file_that_its_creator_no_longer_sees(alice: User, bob: User) -> None:
+    file = factories.create_file(bob, name="secret.pdf")
+    share(file, alice, days=1, age=timedelta(days=5))
+    File.objects.update(visibility=Visibility.PRIVATE)
+    notifications.warn_of_expiring_links()
+    assert "secret" not in text_of(alice)
+
+
+def test_guests_notify_the_creator_of_a_request_once_an_hour(alice: User, bob: User, bucket: Bucket) -> None:
+    folder = Folder.objects.create(name="Inbox", created_by=alice)
+    _request, token = create_request(folder, alice, title="Photos of the event")
+    guest = GuestClient(token, name="Eve", address="eve@example.org")
+    guest.send(b"one")
+    guest.send(b"two")
+    assert (kinds_of(alice), kinds_of(bob)) == (["file_request_used"], [])
+    assert text_of(alice) == "Files were sent to “Photos of the event”."
+
+
+def test_new_team_notifies_its_member(alice: User, admin_user: User) -> None:
+    team = Group.objects.create(name="Design")
+    set_teams(alice, [team], by=admin_user)
+    assert text_of(alice) == "You were added to the team “Design”."
 
 
 def test_folder_is_named_to_those_who_can_see_it(alice: User, charlie: User) -> None:

@@ -8,11 +8,13 @@ from collections.abc import Iterable
 from django.contrib.auth.models import Group, Permission, User
 from django.db import connection, models, transaction
 from django.db.models import Q, QuerySet
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from uploads.errors import Forbidden, InvalidTransition
-from uploads.models import Action, Event
+from uploads.models import Action, Event, NotificationKind
+from uploads.services.notifications import notify
 
 logger = logging.getLogger(__name__)
 
@@ -136,6 +138,8 @@ def set_teams(user: User, chosen: Iterable[Group], *, by: User | None) -> bool:
         require_grantable(added, by=by)
         user.groups.add(*added)
         user.groups.remove(*removed)
+        for team in added:
+            notify(user, NotificationKind.INVITED, key=f"{team.pk} {timezone.now():%Y-%m-%d}", team=team.name)
         Event.objects.record(
             Action.TEAM, by=by, name=user.get_username(),
             added=[team.name for team in added], removed=[team.name for team in removed],

@@ -103,7 +103,10 @@ class ShareLink(PublicLink):
                 name="share_link_downloads_limited",
             ),
         ]  # fmt: skip
-        indexes = [models.Index(fields=["file"], condition=Q(file__isnull=False), name="share_link_by_file")]
+        indexes = [
+            models.Index(fields=["file"], condition=Q(file__isnull=False), name="share_link_by_file"),
+            models.Index(fields=["expires_at"], condition=Q(revoked_at__isnull=True), name="share_link_by_expiry"),
+        ]
 
     @property
     def is_used_up(self) -> bool:

@@ -36,7 +36,7 @@ from uploads.parts import checksum_of
 from uploads.services.bucket_guard import require_own_bucket
 from uploads.services.file_requests import require_accepted_from_guest
 from uploads.services.mime import detect_type
-from uploads.services.notifications import warn_of_quota
+from uploads.services.notifications import report_guest_files, warn_of_quota
 from uploads.services.previews import kinds_for
 from uploads.services.sign import permission_problems, require_permission, why_closed
 from uploads.services.start import validate_type
@@ -158,6 +158,7 @@ def _publish(owner: User, assembled: Sequence[tuple[File, ObjectMetadata | Probl
     _request_verification(owner, assembled, published)
     if published:
         warn_of_quota({owner.pk, *(file.owner_id for file, _outcome in assembled)})
+        report_guest_files(file.guest_session_id for file, _outcome in assembled if file.pk in published)
     failpoint("finish.8-previews-asked")
     for file, problem in assembled:
         if file.pk in published:
@@ -284,6 +285,7 @@ def resume_completion(file: File) -> bool:
         for problem in over_quota.values():
             raise problem
         warn_of_quota({file.owner_id})
+        report_guest_files([file.guest_session_id])
         failpoint("resolve.3-published")
     except Problem as problem:
         release_lease(file, problem)

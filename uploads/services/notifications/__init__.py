@@ -9,7 +9,12 @@ from uploads.services.notifications.delivery import (
     notify_operators,
     operators,
 )
-from uploads.services.notifications.sources import warn_of_quota, warn_of_sweep
+from uploads.services.notifications.sources import (
+    report_guest_files,
+    warn_of_expiring_links,
+    warn_of_quota,
+    warn_of_sweep,
+)
 from uploads.services.notifications.texts import Message, describe
 
 __all__ = [
@@ -22,6 +27,8 @@ __all__ = [
     "notify_about_file",
     "notify_operators",
     "operators",
+    "report_guest_files",
+    "warn_of_expiring_links",
     "warn_of_quota",
     "warn_of_sweep",
 ]

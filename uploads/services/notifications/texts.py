@@ -48,9 +48,9 @@ class _Names:
 def describe(notifications: Iterable[Notification], user: User) -> list[Message]:
     """Return what these notifications of `user` say, in the current language.
 
-    `data` of each kind: `file` or `folder` (see `notify`); LINK_EXPIRING `expires_at`; FILE_CORRUPTED `status`;
-    QUOTA_LOW `percent`; FILE_REQUEST_USED `title` and `url`; INVITED `team`; DRIFT_FOUND `report` and `count`;
-    SWEEP_OVERDUE `since`. Each but the file or folder can be missing.
+    `data` of each kind: `file` or `folder` (see `notify`); LINK_EXPIRING `expires_at`, and `name` of a selection;
+    FILE_CORRUPTED `status`; QUOTA_LOW `percent`; FILE_REQUEST_USED `title`; INVITED `team`; DRIFT_FOUND
+    `report` and `count`; SWEEP_OVERDUE `since`. Each but the file or folder can be missing.
     """
     rows = list(notifications)
     names = _Names(rows, user)
@@ -63,16 +63,16 @@ def _file_url(file: File) -> str:
 
 def _message(notification: Notification, name: str, url: str) -> Message:
     kind = NotificationKind(notification.kind)
-    text, default_url = _text(notification, kind, name)
-    return Message(notification, str(kind.label), text, url or default_url)
+    text, own_url = _text(notification, kind, name)
+    return Message(notification, str(kind.label), text, own_url or url)
 
 
 def _text(notification: Notification, kind: NotificationKind, name: str) -> tuple[str, str]:
     data = notification.data
     if kind == NotificationKind.FILE_REQUEST_USED:
-        return _("Files were sent to “%(title)s”.") % {"title": data.get("title", "")}, str(data.get("url", ""))
+        return _("Files were sent to “%(title)s”.") % {"title": data.get("title", "")}, reverse("file_requests")
     if kind == NotificationKind.LINK_EXPIRING:
-        return _expiring(name or str(data.get("name", "")), _date(data.get("expires_at"))), str(data.get("url", ""))
+        return _expiring(name or str(data.get("name", "")), _date(data.get("expires_at"))), reverse("links")
     if kind in {NotificationKind.FILE_CORRUPTED, NotificationKind.FILE_INFECTED}:
         return _about_file(kind, name, is_missing=data.get("status") == ChecksumStatus.MISSING), ""
     if kind == NotificationKind.QUOTA_LOW:
