@@ -158,7 +158,7 @@ def test_revoked_link_is_gone(file: File, alice: User, shared: Shared, guest: Cl
 
 def test_used_up_link_is_gone(file: File, shared: Shared, guest: Client) -> None:
     link, url = shared(file, max_downloads=2)
-    assert "It allows 2 more downloads" in guest.get(url).content.decode()
+    assert "2 downloads left" in guest.get(url).content.decode()
     assert [guest.get(f"{url}download").status_code for _each in range(3)] == [302, 302, 410]
     assert_ended(guest, url)
     link.refresh_from_db()

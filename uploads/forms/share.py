@@ -29,13 +29,13 @@ class ShareForm(forms.Form):
     )  # fmt: skip
     max_downloads = forms.IntegerField(
         label=gettext_lazy("Maximum number of downloads"), required=False, min_value=1, max_value=MAX_DOWNLOADS,
-        help_text=gettext_lazy("Optional. Each started download counts, even if it is canceled. Previews do not."),
+        help_text=gettext_lazy("Optional. Each started download counts, even if it's canceled. Previews don't count."),
     )  # fmt: skip
     view_only = forms.BooleanField(
-        label=gettext_lazy("View only: visitors see previews and cannot download"), required=False
+        label=gettext_lazy("View only: visitors see previews and can't download"), required=False
     )  # fmt: skip
     note = forms.CharField(
-        label=gettext_lazy("Note to the visitors"), required=False, max_length=MAX_NOTE_CHARACTERS,
+        label=gettext_lazy("Note for visitors"), required=False, max_length=MAX_NOTE_CHARACTERS,
         widget=forms.Textarea(attrs={"rows": 3, "dir": "auto"}),
     )  # fmt: skip
 
@@ -48,12 +48,15 @@ class ShareForm(forms.Form):
         if max_days:
             self.fields["days"] = forms.IntegerField(
                 label=days.label, initial=days.initial, min_value=1, max_value=max_days,
-                help_text=_("At most %(max)s days.") % {"max": max_days},
+                help_text=_("The maximum is %(max)s days.") % {"max": max_days},
             )  # fmt: skip
         else:
-            days.required, days.help_text = False, _("Leave it empty for a link that does not expire.")
+            days.required, days.help_text = False, _("Leave it empty for a link that never expires.")
         if pinned is not None:
-            choices = [("", _("Always the current version")), (str(pinned), _("Only the version of today"))]
+            choices = [
+                ("", _("Always the current version")),
+                (str(pinned), _("The current version only, even if the file changes")),
+            ]
             self.fields["version"] = forms.ChoiceField(
                 label=_("Version"), choices=choices, required=False, widget=forms.RadioSelect
             )
@@ -61,7 +64,7 @@ class ShareForm(forms.Form):
     def clean_password(self) -> str:
         password: str = self.cleaned_data["password"]
         if "\x00" in password:
-            raise ValidationError(_("The password contains a character that can’t be used."))
+            raise ValidationError(_("The password contains an invalid character."))
         return password
 
     def clean(self) -> dict[str, Any]:

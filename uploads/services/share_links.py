@@ -42,7 +42,7 @@ def require_sharing(user: User) -> None:
     if not settings.SHARE_LINKS:
         raise Forbidden(_("Share links are turned off on this site."))
     if not user.has_perm("uploads.share_file"):
-        raise Forbidden(_("You don’t have permission to share by link."))
+        raise Forbidden(_("You don't have permission to share by link."))
 
 
 def share_file(
@@ -79,12 +79,12 @@ def share_selection(links: Sequence[UUID], options: ShareOptions, *, by: User) -
     require_sharing(by)
     requested = set(links)
     if not 0 < len(requested) <= MAX_FILES:
-        raise ValidationFailed(_("Choose between one file and %(max)s files.") % {"max": f"{MAX_FILES:,}"})
+        raise ValidationFailed(_("Select between 1 and %(max)s files.") % {"max": f"{MAX_FILES:,}"})
     rows = File.objects.visible_to(by).listed().by_links(requested).shareable()
     files = list(rows.only("id", "series", "name"))
     if missing := len(requested) - len(files):
-        text = ngettext("%(count)s file cannot be shared.", "%(count)s files cannot be shared.", missing)
-        reason = _("It is gone, or its folder does not allow share links.")
+        text = ngettext("%(count)s file can't be shared.", "%(count)s files can't be shared.", missing)
+        reason = _("It no longer exists, or its folder doesn't allow share links.")
         raise ValidationFailed(f"{text % {'count': missing}} {reason}")
     if len(files) == 1:
         return share_file(files[0], options, by=by)
@@ -131,7 +131,7 @@ def can_revoke(link: ShareLink, user: User) -> bool:
 def set_folder_sharing(folder: Folder, *, allowed: bool, by: User) -> None:
     """Allow or forbid share links in this folder and its subfolders. Raises Forbidden unless the user manages it."""
     if not Folder.objects.managed_by(by).filter(pk=folder.pk).exists():
-        raise Forbidden(_("You don’t have permission to change this folder."))
+        raise Forbidden(_("You don't have permission to change this folder."))
     with transaction.atomic():
         if Folder.objects.filter(pk=folder.pk).exclude(unshareable=not allowed).update(unshareable=not allowed):
             Event.objects.record(Action.ACCESS, by=by, folder=folder, share_links=allowed)

@@ -67,7 +67,7 @@ def share_selection(request: HttpRequest) -> HttpResponse:
     share_links.require_sharing(user)
     selection = Selection.read(request.POST, request.POST.getlist("file"), user)
     if selection.unusable:
-        raise ValidationFailed(_("The list of files could not be read. Go back and choose again."))
+        raise ValidationFailed(_("The list of files couldn't be read. Go back and select the files again."))
     count = len(selection.links)
     context: dict[str, Any] = {
         "name": ngettext("%(count)s file", "%(count)s files", count) % {"count": count},
@@ -91,9 +91,9 @@ def folder_sharing(request: HttpRequest, pk: int) -> HttpResponse:
     share_links.set_folder_sharing(folder, allowed=allowed, by=user)
     messages.success(
         request,
-        _("“%(name)s” allows share links.") % {"name": folder.name}
+        _("Turned on share links for “%(name)s”.") % {"name": folder.name}
         if allowed
-        else _("“%(name)s” allows no share links. Existing ones stopped working.") % {"name": folder.name},
+        else _("Turned off share links for “%(name)s”. Existing links no longer work.") % {"name": folder.name},
     )
     return redirect(folder)
 
@@ -110,7 +110,7 @@ def links(request: HttpRequest) -> HttpResponse:
 def all_links(request: HttpRequest) -> HttpResponse:
     """List everyone's share links."""
     if not request_user(request).has_perm("uploads.view_all_links"):
-        raise Forbidden(_("You don’t have permission to see all share links."))
+        raise Forbidden(_("You don't have permission to see all share links."))
     return _list_page(request, ShareLink.objects.all(), reverse("all_links"), with_creators=True)
 
 
@@ -145,7 +145,9 @@ def _links_to_revoke(request: HttpRequest) -> ShareLinkQuerySet:
         try:
             return share_links.links_of_file(UUID(request.POST["file"]), user)
         except ValueError:
-            raise ValidationFailed(_("The list of files could not be read. Go back and choose again.")) from None
+            raise ValidationFailed(
+                _("The list of files couldn't be read. Go back and select the files again.")
+            ) from None
     if "folder" in request.POST:
         folder = get_object_or_404(Folder.objects.visible_to(user), pk=parse_id(request.POST["folder"]))
         return share_links.revocable_by(user).of_folder(folder)

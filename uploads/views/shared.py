@@ -47,7 +47,7 @@ class NotShared(Problem):
     status_code = 404
 
     def __init__(self) -> None:
-        super().__init__(_("It was moved or deleted, or it is not part of what was shared with you."))
+        super().__init__(_("It was moved or deleted, or it wasn't shared with you."))
 
 
 class Locked(Exception):
@@ -227,7 +227,7 @@ def _deliver(request: HttpRequest, link: ShareLink, file: File, *, inline: bool 
 
 def _require_downloads(link: ShareLink) -> None:
     if link.view_only:
-        raise Forbidden(_("This link shows previews only. Downloads are turned off."))
+        raise Forbidden(_("This link is view only. Downloads are turned off."))
 
 
 def _no_download_left(link: ShareLink) -> Problem:

@@ -101,7 +101,7 @@ def bundle_shared(rows: FileQuerySet, *, name: str, folder: Folder | None, creat
         raise FilesNotFound(1)
     if len(files) > MAX_FILES:
         raise ValidationFailed(
-            _("These are more than %(max)s files, too many for one zip.") % {"max": f"{MAX_FILES:,}"}
+            _("A ZIP can contain at most %(max)s files.") % {"max": f"{MAX_FILES:,}"}
         )  # fmt: skip
     ids = {file.folder_id for file in files}
     folder_paths: dict[int | None, list[str]] = {pk: [] for pk in ids}
