@@ -65,7 +65,7 @@ def notification_settings(request: HttpRequest) -> HttpResponse:
     if request.method == "POST":
         values = {kind: (f"in_app-{kind}" in request.POST, f"mail-{kind}" in request.POST) for kind in kinds}
         NotificationPreference.objects.set(user, values)
-        messages.success(request, _("Your notification settings are saved."))
+        messages.success(request, _("Notification settings saved."))
         return redirect("notification_settings")
     saved = {row.kind: row for row in NotificationPreference.objects.filter(user=user)}
     rows = [saved.get(kind) or NotificationPreference(user=user, kind=kind) for kind in kinds]
