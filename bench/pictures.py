@@ -77,6 +77,8 @@ def main() -> None:
         take("file", pages["file"], height=900)
         take("access", pages["access"], height=760)
         take("trash", "/trash/")
+        take("admin", "/admin/", height=900)
+        take("share", pages["share"], height=760)
         take("upload-light", "/upload/", lambda page: _upload(page, files))
         _trash([name for name, _size in DROPPED])
         take("upload-dark", "/upload/", lambda page: _upload(page, files), "dark")
@@ -148,7 +150,12 @@ def make_library() -> dict[str, str]:
         legal, {groups["legal"]: AccessLevel.MANAGE, groups["finance"]: AccessLevel.VIEW}, by=alice
     )
     _verify()
-    return {"file": logo.get_absolute_url(), "access": f"/folders/{legal.pk}/access"}
+    folder = Folder.objects.get(name="Press")
+    return {
+        "file": logo.get_absolute_url(),
+        "share": f"/folders/{folder.pk}/share",
+        "access": f"/folders/{legal.pk}/access",
+    }
 
 
 def _send(owner: Any, name: str, folder: str, body: bytes, replaces: Any = None) -> Any:

@@ -32,10 +32,10 @@ from the commands; `manage.py COMMAND --help` shows the same.
 
 | installation | how to run a command |
 |---|---|
-| Docker Compose | `docker compose run --rm web python manage.py COMMAND` |
-| systemd ([server](../deploy/server.md)) | `amalga COMMAND` |
-| AWS ([template](../deploy/README.md)) | `deploy/aws/run.sh COMMAND` |
-| laptop | `.venv/bin/python -m amalga.local .venv/bin/python manage.py COMMAND` |
+| [compose](../deploy/server.md) | `docker compose run --rm web python manage.py COMMAND` |
+| [systemd](getting-started/systemd.md) | `amalga COMMAND` |
+| [AWS](../deploy/README.md) | `deploy/aws/run.sh COMMAND` |
+| [laptop](getting-started/laptop.md) | `.venv/bin/python -m amalga.local .venv/bin/python manage.py COMMAND` |
 
 - Commands that change many things only report what they would do. With `--apply` they do it.
 - Exit code 0 means done, 1 means differences or failures, and 2 means refused or invalid input.
