@@ -68,6 +68,7 @@ def main() -> None:
             if prepare:
                 prepare(page)
             page.wait_for_load_state("networkidle")
+            page.wait_for_function("[...document.images].every(image => image.complete)")
             _save(page.screenshot(), IMAGES / f"{picture}.webp")
             page.context.close()
 
@@ -77,7 +78,6 @@ def main() -> None:
         take("file", pages["file"], height=900)
         take("access", pages["access"], height=760)
         take("trash", "/trash/")
-        take("admin", "/admin/", height=900)
         take("share", pages["share"], height=760)
         take("upload-light", "/upload/", lambda page: _upload(page, files))
         _trash([name for name, _size in DROPPED])
