@@ -1,4 +1,4 @@
-# make run serves Amalga on this machine, make test says whether it is good; make help lists the rest.
+# make run serves Amalga on this machine, make test checks it; make help lists the rest.
 # Both need Python 3.11+, and build everything else themselves under .venv/ and .local/.
 
 PYTHON ?= python3
@@ -78,7 +78,7 @@ proxies: $(VENV)/dev.stamp
 
 deploy-tools: .venv-deploy/done.stamp
 
-audit: .venv-deploy/done.stamp  ## hold what runs in production against the list of known faults; asks pypi.org
+audit: .venv-deploy/done.stamp  ## compare the packages with known vulnerabilities; asks pypi.org
 	.venv-deploy/bin/python -m pip_audit --strict --disable-pip --no-deps --requirement requirements.txt
 
 sbom: .venv-deploy/done.stamp  ## write sbom.json: what runs in production, as CycloneDX; asks pypi.org
@@ -108,10 +108,10 @@ bench-load: $(VENV)/dev.stamp proxies  ## measure a team's traffic, eleven minut
 bench-scale: $(VENV)/dev.stamp  ## measure what a file takes of Postgres; then docs/operate/capacity.md
 	@exec $(LOCAL) --with-parent --ephemeral $(PY) -m bench.scale
 
-scale-page: $(VENV)/dev.stamp  ## write docs/operate/capacity.md anew from bench/results/
+scale-page: $(VENV)/dev.stamp  ## write docs/operate/capacity.md from bench/results/
 	@$(PY) -m bench.scale_page
 
-pictures: $(VENV)/dev.stamp browser  ## take the pictures of README.md anew
+pictures: $(VENV)/dev.stamp browser  ## take the pictures of README.md and docs/ again
 	@exec $(LOCAL) --with-parent --ephemeral $(PY) -m bench.pictures
 
 clean:  ## remove what was built; .local/ with its data stays
