@@ -32,7 +32,7 @@ def found() -> dict[Text, set[str]]:
     for path in [*PROJECT.glob("uploads/**/*.py"), *PROJECT.glob("amalga/*.py")]:
         for text in _in_python(path.read_text()):
             texts.setdefault(text, set()).add(str(path.relative_to(PROJECT)))
-    for path in PROJECT.glob("templates/**/*.html"):
+    for path in [*PROJECT.glob("templates/**/*.html"), *PROJECT.glob("templates/**/*.txt")]:
         for text in _in_template(path.read_text()):
             texts.setdefault(text, set()).add(str(path.relative_to(PROJECT)))
     return texts

@@ -165,6 +165,6 @@ def test_only_operators_choose_what_is_for_operators(as_alice: Client, as_admin:
 def test_settings_say_why_there_is_no_mail(
     alice: User, as_alice: Client, mail_server: SmtpServer, settings: Settings
 ) -> None:
-    assert "Your account has no e-mail address." in as_alice.get("/notifications/settings/").text
+    assert "Your account has no email address." in as_alice.get("/notifications/settings/").text
     settings.EMAIL_IS_CONFIGURED = False
     assert "Mail is not set up on this site." in as_alice.get("/notifications/settings/").text
