@@ -4,6 +4,7 @@ from uploads.models.audit import Action, Event, client_ip_context
 from uploads.models.file import LISTED, File, PartDigest, new_key
 from uploads.models.file_request import Ask, FileRequest, GuestSession
 from uploads.models.folder import AccessLevel, Folder, Grant
+from uploads.models.invitation import Invitation, PasswordReset
 from uploads.models.links import LinkState, PublicLink, create_link, display_name
 from uploads.models.mail import MailState, OutgoingMail
 from uploads.models.maintenance import Finding, FindingKind, Heartbeat, Installation, Report, RunOutcome
@@ -42,6 +43,7 @@ __all__ = [
     "GuestSession",
     "Heartbeat",
     "Installation",
+    "Invitation",
     "Kind",
     "Limit",
     "LinkState",
@@ -53,6 +55,7 @@ __all__ = [
     "Origin",
     "OutgoingMail",
     "PartDigest",
+    "PasswordReset",
     "Preference",
     "Preview",
     "PreviewKind",
