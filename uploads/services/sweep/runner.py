@@ -21,6 +21,7 @@ from uploads.services.bucket_guard import require_history, require_marker, write
 from uploads.services.circuit_breaker import CircuitBreaker
 from uploads.services.erase import erase_all, urls_expired
 from uploads.services.finish import resume_completion
+from uploads.services.hand_over import requeue_lost_handovers
 from uploads.services.notifications import delete_old_notifications, warn_of_expiring_links
 from uploads.services.orphaned_multiparts import abort_orphaned_multiparts
 from uploads.services.sweep.expiry import Discards, expire, forget_orphans, purge
@@ -112,6 +113,7 @@ class SweepRun:
         if self._should_continue():
             requeue_lost_previews()
             requeue_lost_verifications()
+            requeue_lost_handovers()
             mail.requeue_lost_mails()
             warn_of_expiring_links()
             delete_old_notifications()
