@@ -220,6 +220,6 @@ class SecurityHeadersMiddleware:
             response.headers.setdefault(name, value)
         if request.path_info.startswith(LINK_PATHS):
             response["X-Robots-Tag"] = "noindex, nofollow"
-            response["Referrer-Policy"] = "no-referrer"
+            response.headers.setdefault("Referrer-Policy", "no-referrer")  # pages with forms set another
             response["Cache-Control"] = "private, no-store"
         return response

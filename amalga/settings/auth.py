@@ -54,6 +54,8 @@ SESSION_COOKIE_AGE = SESSION_IDLE_HOURS * 3600
 DEVICE_COOKIE_NAME = "__Host-amalga-device" if HTTPS else "amalga-device"
 DEVICE_COOKIE_DAYS = 180
 
+INVITATION_DAYS = integer("INVITATION_DAYS", 7, minimum=1, maximum=90)  # how long an invitation can be accepted
+
 # --- cache shared by all processes ----------------------------------------------------------
 # one-time codes that were already used; a Postgres table works as well
 CACHE_URL = str(env.str("CACHE_URL", default="")).strip()

@@ -102,9 +102,25 @@ def group_of(role: Role) -> Group:
     return group
 
 
+def role_groups() -> list[Group]:
+    """Return the groups of the roles, from viewers up."""
+    groups = Group.objects.in_bulk(ROLES_BY_GROUP, field_name="name")
+    return [groups[name] for name in ROLES_BY_GROUP if name in groups]
+
+
+def group_label(group: Group) -> str:
+    """Return the name to show for a group: teams have their own."""
+    role = ROLES_BY_GROUP.get(group.name)
+    return _("Role: %(role)s") % {"role": role.label} if role else group.name
+
+
 def grantable_roles(by: User | None) -> list[Role]:
     """Return the roles that `by` may give: those with no permission that they lack."""
-    return [role for role in Role if not _exceeds(Permission.objects.filter(group__name=role.group_name), by)]
+    if by is None or by.is_superuser:
+        return list(Role)
+    lacking = Permission.objects.exclude(pk__in=_permissions_of(by).values("pk"))
+    above = set(Group.objects.filter(name__in=ROLES_BY_GROUP, permissions__in=lacking).values_list("name", flat=True))
+    return [role for role in Role if role.group_name not in above]
 
 
 # --- teams --------------------------------------------------------------------------------------
@@ -139,13 +155,18 @@ def set_teams(user: User, chosen: Iterable[Group], *, by: User | None) -> bool:
         user.groups.add(*added)
         user.groups.remove(*removed)
         for team in added:
-            notify(user, NotificationKind.INVITED, key=f"{team.pk} {timezone.now():%Y-%m-%d}", team=team.name)
+            notify_added(user, team)
         Event.objects.record(
             Action.TEAM, by=by, name=user.get_username(),
             added=[team.name for team in added], removed=[team.name for team in removed],
         )  # fmt: skip
     logger.info("teams_changed user=%s by=%s", user.pk, by.pk if by else None)
     return True
+
+
+def notify_added(user: User, team: Group) -> None:
+    """Notify a user who was added to a team, once a day for each team."""
+    notify(user, NotificationKind.INVITED, key=f"{team.pk} {timezone.now():%Y-%m-%d}", team=team.name)
 
 
 # --- who may manage whom ------------------------------------------------------------------------
@@ -158,7 +179,7 @@ def is_manageable(user: User, *, by: User | None) -> bool:
     """
     if by is None or by.is_superuser:
         return True
-    return not user.is_superuser and not _exceeds(Permission.objects.filter(Q(user=user) | Q(group__user=user)), by)
+    return not user.is_superuser and not _exceeds(_permissions_of(user), by)
 
 
 def require_manageable(user: User, *, by: User | None) -> None:
@@ -189,5 +210,9 @@ def _exceeds(permissions: QuerySet[Permission], by: User | None) -> bool:
     """Return whether any of these permissions is one that `by` lacks."""
     if by is None or by.is_superuser:
         return False
-    own = Permission.objects.filter(Q(user=by) | Q(group__user=by)).values("pk")
-    return permissions.exclude(pk__in=own).exists()
+    return permissions.exclude(pk__in=_permissions_of(by).values("pk")).exists()
+
+
+def _permissions_of(user: User) -> QuerySet[Permission]:
+    """Return the permissions that the user has, or would have if the account was active."""
+    return Permission.objects.filter(Q(user=user) | Q(group__user=user))

@@ -13,6 +13,7 @@ from django.contrib.auth.models import AnonymousUser
 from django.contrib.sessions.backends.base import SessionBase, UpdateError
 from django.contrib.sessions.exceptions import SessionInterrupted
 from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
 
 from amalga.db import is_read_only_error
 from uploads.services import sign_in_events
@@ -73,6 +74,7 @@ def renew(session: SessionBase) -> None:
         return
     try:
         session.save()
+        UserSession.objects.filter(session_key=session.session_key).update(last_seen_at=timezone.now())
     except UpdateError as error:
         if not is_read_only_error(error.__context__):
             raise SessionInterrupted("The session ended before the request did.") from error

@@ -36,6 +36,10 @@ SSO_LIMIT = Limit(capacity=60, refill_seconds=20, shared=True)
 # Sign-ins with a passkey started from one address and not completed.
 PASSKEY_LIMIT = Limit(capacity=60, refill_seconds=20, shared=True)
 
+# Mails with a link for a new password: to one address, and requested from one network.
+RESET_LIMIT = Limit(capacity=3, refill_seconds=900)
+RESET_NETWORK_LIMIT = Limit(capacity=10, refill_seconds=120, shared=True)
+
 SALT = "amalga.known"
 MAX_ACCOUNTS = 5  # per device
 
@@ -111,6 +115,13 @@ def sso_throttle() -> Throttle:
 def passkey_throttle() -> Throttle:
     """Return the throttle for started sign-ins with a passkey, each of which costs a session."""
     return Throttle("passkey", {f"passkey:{_network()}": PASSKEY_LIMIT})
+
+
+def reset_throttle(email: str) -> Throttle:
+    """Return the throttle for mails with a link for a new password; known and unknown addresses are counted alike."""
+    return Throttle(
+        "password reset", {f"reset:{digest(email)}": RESET_LIMIT, f"reset:{_network()}": RESET_NETWORK_LIMIT}
+    )
 
 
 def device_id(request: HttpRequest, name: str) -> str | None:

@@ -3,6 +3,7 @@
 from django.urls import path
 
 from uploads.accounts import oidc, passkeys, views
+from uploads.views import password_reset
 
 urlpatterns = [
     path("login/", views.sign_in, name="login"),
@@ -19,6 +20,8 @@ urlpatterns = [
     path("security/", views.security, name="mfa_index"),
     path("security/sessions/", views.end_other_sessions, name="end_other_sessions"),
     path("security/time-zone/", views.time_zone, name="time_zone"),
+    path("password/reset/", password_reset.request_reset, name="request_password_reset"),
+    path("reset/<str:token>/", password_reset.reset_password, name="reset_password"),
     path("password/", views.change_password, name="account_change_password"),
     path("factor/add/", views.add_factor, name="mfa_activate_totp"),
     path("factor/remove/", views.remove_factor, name="mfa_deactivate_totp"),

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from allauth.account import views as account_views
+from allauth.account.internal.flows.login import record_authentication
 from allauth.account.stages import LoginStageController
-from allauth.account.utils import get_next_redirect_url
+from allauth.account.utils import get_next_redirect_url, perform_login
 from allauth.mfa.base import views as base
 from allauth.mfa.models import Authenticator
 from allauth.mfa.recovery_codes import views as codes
@@ -15,6 +16,7 @@ from allauth.mfa.totp import views as totp
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_not_required
+from django.contrib.auth.models import User
 from django.contrib.auth.views import LogoutView
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
@@ -24,7 +26,7 @@ from django.views.decorators.http import require_POST
 
 from uploads.accounts import factors, oidc, passkeys, time_zones
 from uploads.errors import Forbidden, ValidationFailed
-from uploads.services import sign_in_events
+from uploads.services import mail, sign_in_events
 from uploads.views.responses import html_errors, request_user
 
 
@@ -48,6 +50,7 @@ class LoginView(account_views.LoginView):  # type: ignore[misc]
         context = super().get_context_data(**kwargs)
         own = {
             "has_form": self.has_form,
+            "can_reset_password": not settings.SSO_ONLY and mail.is_configured(),
             "has_passkeys": self.has_form and factors.passkeys_are_available(self.request),
             "is_emergency": settings.SSO_ONLY,
             "sso_buttons": oidc.buttons(),
@@ -113,6 +116,13 @@ class RemoveAppView(totp.DeactivateTOTPView):  # type: ignore[misc]
         return {**super().get_context_data(**kwargs), "has_passkeys": has_passkeys}
 
 
+def sign_in_new(request: HttpRequest, user: User) -> HttpResponseBase:
+    """Sign in a person who has just chosen a password, and redirect to the library."""
+    record_authentication(request, user, method="password")
+    response: HttpResponseBase = perform_login(request, user, redirect_url=reverse("library"))
+    return response
+
+
 sign_in = html_errors(LoginView.as_view())
 sign_out = login_not_required(LogoutView.as_view())
 change_password = html_errors(PasswordChangeView.as_view())
@@ -155,8 +165,13 @@ def admin_login(request: HttpRequest) -> HttpResponseBase:
     if not request.user.is_staff:
         raise PermissionDenied
     next_url = get_next_redirect_url(request) or reverse("admin:index")
+    return second_factor_redirect(request, next_url) or HttpResponseRedirect(next_url)
+
+
+def second_factor_redirect(request: HttpRequest, next_url: str) -> HttpResponseRedirect | None:
+    """Return None if this session may administer, or else a redirect to show or to set up a second factor first."""
     if not settings.STAFF_SECOND_FACTOR or factors.is_mfa_verified(request):
-        return HttpResponseRedirect(next_url)
+        return None
     if factors.has_second_factor(request_user(request)):
         return HttpResponseRedirect(reverse(_confirmation(request), query={"next": next_url}))
     messages.info(request, _("Administrators must use two-factor authentication. Turn it on now; it takes a minute."))
