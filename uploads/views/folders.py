@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST
 
 from uploads import listing
+from uploads.accounts import roles
 from uploads.errors import Conflict, Forbidden, OverQuota, ValidationFailed
 from uploads.forms import access_levels, find_folder, folder_name
 from uploads.listing import ListQuery
@@ -76,7 +77,7 @@ def access_folder(request: HttpRequest, pk: int) -> HttpResponse:
     folder, user = _get_folder(request, pk), request_user(request)
     if not Folder.objects.managed_by(user).filter(pk=pk).exists():
         raise Forbidden(_("You don't have permission to change access to this folder."))
-    groups = list(Group.objects.order_by("name")[:MAX_GROUPS])
+    groups = [*roles.role_groups(), *roles.teams()][:MAX_GROUPS]
     if request.method == "POST":
         levels = access_levels(request.POST, groups)
         if levels is not None:  # groups that the page does not show keep their level
@@ -103,7 +104,7 @@ def _access_page(
     context = {
         "folder": folder,
         "restricted": folder.restricted or field_error is not None,
-        "groups": [(group, levels.get(group)) for group in groups],
+        "groups": [(group, roles.group_label(group), levels.get(group)) for group in groups],
         "levels": AccessLevel.choices,
     }
     return render_page(request, "uploads/folder_access.html", context, field_error)
