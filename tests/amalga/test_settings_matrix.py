@@ -89,6 +89,7 @@ ODD: dict[str, list[str]] = {
     "SHARE_LINK_MAX_DAYS": [*NUMBERS, "3651"],
     "SESSION_IDLE_HOURS": [*NUMBERS, "0", "2161"],
     "SESSION_ABSOLUTE_DAYS": [*NUMBERS, "0", "366"],
+    "INVITATION_DAYS": [*NUMBERS, "0", "91"],
     "STAFF_SECOND_FACTOR": SWITCHES,
     "OIDC_ISSUER": [
         "nonsense",

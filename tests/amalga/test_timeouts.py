@@ -17,7 +17,7 @@ from amalga.db import replica
 from tests.amalga.test_settings import read
 from tests.conftest import PROJECT
 from uploads import s3
-from uploads.accounts import sessions, throttling
+from uploads.accounts import password_reset, sessions, throttling
 from uploads.listing import pagination
 from uploads.models import querysets
 from uploads.previews import renderer, sandbox
@@ -29,6 +29,7 @@ from uploads.services import (
     doctor,
     fair_use,
     guess_limit,
+    hand_over,
     health,
     metrics,
     orphaned_multiparts,
@@ -96,6 +97,12 @@ def signing_in(plain: dict[str, Any], caches: dict[str, Any]) -> dict[str, float
         "share link throttling: wrong passwords of an address": shared_files.ADDRESS_LIMIT.refill_seconds,
         "share link throttling: wrong passwords of a link": shared_files.LINK_LIMIT.refill_seconds,
         "public link throttling: unknown links of an address": guess_limit.REFILL_SECONDS,
+        "invitation": plain["INVITATION_DAYS"] * UNITS["days"],
+        "password reset: link": password_reset.HOURS * 3600,
+        "password reset throttling: email address": throttling.RESET_LIMIT.refill_seconds,
+        "password reset throttling: network": throttling.RESET_NETWORK_LIMIT.refill_seconds,
+        "worker: abandoned handover of files": hand_over.HANDOVER_LOST_AFTER_SECONDS,
+        "worker: abandoned password reset": password_reset.RESET_LOST_AFTER_SECONDS,
         "known device": plain["DEVICE_COOKIE_DAYS"] * UNITS["days"],
         "single sign-on: one request": plain["SOCIALACCOUNT_REQUESTS_TIMEOUT"],
         "Redis: one request": caches["default"]["OPTIONS"]["socket_timeout"],

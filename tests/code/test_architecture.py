@@ -57,6 +57,7 @@ PRIVATE_MEMBERS = {
     ("uploads.accounts.forms", "allauth.account.internal"): "allauth offers no other way to record an authentication",
     ("uploads.accounts.passkeys", "allauth.mfa.webauthn.internal"): "allauth begins a sign-in in its own pages alone",
     ("uploads.accounts.receivers", "allauth.account.internal"): "as uploads.accounts.forms",
+    ("uploads.accounts.views", "allauth.account.internal"): "as uploads.accounts.forms",
     ("uploads.admin.folders", "_get_validation_exclusions"): "Django has no other hook for the fields to validate",
     ("uploads.management.output", "_out"): "the stream in Django's OutputWrapper has no other name",
     ("uploads.s3.client", "_from_testcase"): "Django marks the transaction around a test by this name alone",

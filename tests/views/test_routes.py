@@ -17,12 +17,14 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from django.utils import timezone
 from django_tasks_db.models import DBTaskResult
 
+from amalga.log import LINK_PATHS
 from tests.conftest import signed_in
-from tests.support import factories, form_client
+from tests.support import factories, form_client, people_routes
 from tests.support.account_routes import ACCOUNTS, VERBS
 from tests.support.form_client import Chosen, Form
 from tests.support.guest_routes import GUEST_ROUTES
 from tests.support.guests import create_request
+from tests.support.people_routes import PEOPLE
 from tests.support.share_routes import GUESTS, SHARED
 from tests.support.stores import Bucket
 from tests.support.upload_client import sha256
@@ -164,7 +166,7 @@ ADMIN: dict[str, str] = {
         ]
     },
 }  # fmt: skip
-TABLE = {**PAGES, **ACCOUNTS, **PROTOCOL}
+TABLE = {**PAGES, **ACCOUNTS, **PEOPLE, **PROTOCOL}
 
 
 UNKNOWN_TOKEN = "a" * 32
@@ -235,7 +237,7 @@ class RouteRequest:
             return f"do=trash&file={self.file.pk}"
         if self.route in {"create_folder", "rename_folder"}:
             return f"name={uuid.uuid4()}"
-        return FORMS.get(self.route, "")
+        return people_routes.form(self.route) if self.route in PEOPLE else FORMS.get(self.route, "")
 
     def call(self) -> str:
         if self.route == "uploads":
@@ -251,6 +253,8 @@ def arguments(route: str, file: File, folder: Folder, token: str = UNKNOWN_TOKEN
         return [token, about[route]] if route in about else [token]
     if route == "revoke_link":
         return [1]
+    if route in PEOPLE:
+        return people_routes.arguments(route)
     if route in ABOUT_FOLDERS:
         return [folder.pk]
     if route in ABOUT_VERSIONS:
@@ -408,9 +412,11 @@ def every_address() -> Iterator[str]:
     yield from (admin_url(route) for route in ADMIN)
 
 
-def test_a_stranger_gets_200_from_the_two_login_pages_alone(people: dict[str, Client]) -> None:
+def test_a_stranger_gets_200_from_the_two_login_pages_and_links_alone(people: dict[str, Client]) -> None:
     open_urls = {url for url in every_address() if people["anonymous"].get(url).status_code == 200}
-    assert open_urls == {reverse("login"), reverse("admin:login")}
+    links = {url for url in open_urls if url.startswith(LINK_PATHS)}
+    assert len(links) == 2
+    assert open_urls - links == {reverse("login"), reverse("admin:login")}
 
 
 def tables_without_log() -> dict[str, Any]:
