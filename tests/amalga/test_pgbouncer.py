@@ -123,7 +123,7 @@ def test_commands_pass_through_and_leave_no_limit_lifted(
     )  # fmt: skip
     assert {line: code for line, (code, _said) in told.items() if code > 1} == {}
     assert "ok   database time limits: statement_timeout 8s, lock_timeout 4s" in told["doctor"][1]
-    assert "ok   database connections: a pooler stands between" in told["doctor"][1]
+    assert "OK    database connections: a pooler is configured" in told["doctor"][1]
     assert "3" in told["fsck"][1]
     assert limits_in_force(bouncer) == {"8s"}
 

@@ -30,12 +30,12 @@ INTRODUCTION = """\
 For administrators: every management command of Amalga, with its options, exit codes and output. This page is generated
 from the commands; `manage.py COMMAND --help` shows the same.
 
-| installation | how to run a command |
+| Installation | How to run a command |
 |---|---|
-| [compose](../deploy/server.md) | `docker compose run --rm web python manage.py COMMAND` |
+| [Docker Compose](../deploy/server.md) | `docker compose run --rm web python manage.py COMMAND` |
 | [systemd](getting-started/systemd.md) | `amalga COMMAND` |
-| [AWS](../deploy/README.md) | `deploy/aws/run.sh COMMAND` |
-| [laptop](getting-started/laptop.md) | `.venv/bin/python -m amalga.local .venv/bin/python manage.py COMMAND` |
+| [AWS](getting-started/aws.md) | `deploy/aws/run.sh COMMAND` |
+| [Laptop](getting-started/laptop.md) | `.venv/bin/python -m amalga.local .venv/bin/python manage.py COMMAND` |
 
 - Commands that change many things only report what they would do. With `--apply` they do it.
 - Exit code 0 means done, 1 means differences or failures, and 2 means refused or invalid input.
@@ -83,7 +83,7 @@ def groups(name: str) -> Iterator[tuple[str, list[argparse.Action]]]:
 
 def page() -> str:
     """Return docs/commands.md."""
-    index = ["| command | what it does |", "|---|---|"]
+    index = ["| Command | What it does |", "|---|---|"]
     index += [f"| [`{name}`](#{name}) | {command(name).help} |" for name in names()]
     return "\n".join([INTRODUCTION, *index, "", *(line for name in names() for line in _section(name))]).rstrip() + "\n"
 
@@ -107,7 +107,7 @@ def _section(name: str) -> Iterator[str]:
         elif paragraph.startswith("Exit codes:"):
             yield from _exit_codes(paragraph)
     if described.json_keys:
-        yield from ("| key (`--json`) | meaning |", "|---|---|")
+        yield from ("| Key (`--json`) | Meaning |", "|---|---|")
         yield from (f"| `{key}` | {_as_markdown(meaning)} |" for key, meaning in described.json_keys.items())
         yield ""
 
@@ -120,7 +120,7 @@ def _options(name: str) -> Iterator[str]:
         if action.dest != "json"
     ]
     if lines:
-        yield from ("| group | option | meaning |", "|---|---|---|", *lines, "")
+        yield from ("| Group | Option | Meaning |", "|---|---|---|", *lines, "")
 
 
 def _invocation(action: argparse.Action) -> str:
@@ -140,7 +140,7 @@ def _meaning(action: argparse.Action) -> str:
 
 def _exit_codes(paragraph: str) -> Iterator[str]:
     codes = re.split(r"\n  (?=\d  )", paragraph)[1:]
-    yield from ("| exit code | meaning |", "|---|---|")
+    yield from ("| Exit code | Meaning |", "|---|---|")
     yield from (f"| {code[0]} | {_as_markdown(' '.join(code[1:].split()))} |" for code in codes)
     yield ""
 
