@@ -122,7 +122,7 @@ def test_commands_pass_through_and_leave_no_limit_lifted(
         ["export_manifest"], ["previews"], ["import_bucket", "old/", "--owner", "alice"], ["clearsessions"], ["doctor"],
     )  # fmt: skip
     assert {line: code for line, (code, _said) in told.items() if code > 1} == {}
-    assert "ok   database time limits: statement_timeout 8s, lock_timeout 4s" in told["doctor"][1]
+    assert "OK    database timeouts: statement_timeout 8s, lock_timeout 4s" in told["doctor"][1]
     assert "OK    database connections: a pooler is configured" in told["doctor"][1]
     assert "3" in told["fsck"][1]
     assert limits_in_force(bouncer) == {"8s"}
@@ -161,7 +161,7 @@ assert limit() == "8s"
 
 def test_doctor_says_when_the_limits_are_missing(bouncer: Bouncer, bucket: Bucket) -> None:
     said = run(bouncer, ["doctor"])["doctor"][1]
-    assert "fail database time limits: not in force: statement_timeout, lock_timeout" in said
+    assert "FAIL  database timeouts: not set: statement_timeout, lock_timeout" in said
     assert "ALTER ROLE amalga SET statement_timeout" in said
 
 
@@ -169,4 +169,4 @@ def test_doctor_says_how_to_name_a_pooler(bouncer: Bouncer, monkeypatch: pytest.
     monkeypatch.setitem(connection.settings_dict, "PORT", bouncer.port)
     line = connection_error()
     assert line
-    assert "a pooler refuses the options of our connections — set DATABASE_POOLER=on" in str(line)
+    assert "a pooler rejects connection options. Fix: set DATABASE_POOLER=on" in str(line)

@@ -157,7 +157,7 @@ def test_doctor_names_a_server_that_is_no_replica(name: Name) -> None:
 
 def test_doctor_names_one_that_is_away(name: Name) -> None:
     name(there=False, PORT=9)
-    assert told() == (Level.WARN, "cannot connect to 127.0.0.1: nobody listens there")
+    assert told() == (Level.WARN, "cannot connect to 127.0.0.1: connection refused")
 
 
 def test_doctor_names_one_of_another_database(named: Standby) -> None:
@@ -173,4 +173,4 @@ def test_doctor_says_when_it_is_far_behind(named: Standby) -> None:
             cursor.execute("SELECT pg_logical_emit_message(false, 'test', repeat('x', 20000000))")
         level, reason = told()
     assert level is Level.WARN
-    assert re.match(r"lag of \d+ MB", reason)
+    assert re.match(r"lag of [\d.]+ MB", reason)
