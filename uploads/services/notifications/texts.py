@@ -122,4 +122,4 @@ def _for_operators(notification: Notification, kind: NotificationKind) -> tuple[
 
 def _date(text: object) -> str:
     moment = parse_datetime(text) if isinstance(text, str) else None
-    return date_format(localtime(moment), "DATETIME_FORMAT") if moment else ""
+    return date_format(localtime(moment), "j M Y G:i T") if moment else ""
