@@ -38,6 +38,7 @@ urlpatterns = [
     path("r/<str:token>/uploads/<uuid:pk>/", guest_api.upload_detail, name="guest_upload_detail"),
     path("r/<str:token>/uploads/<uuid:pk>/parts/", guest_api.sign_parts, name="guest_sign_parts"),
     path("r/<str:token>/cancel/<uuid:pk>", guests.cancel_guest_upload, name="cancel_guest_upload"),
+    path("onboarding/dismiss", library.dismiss_onboarding, name="dismiss_onboarding"),
     path("tags/", library.tags, name="tags"),
     path("upload/", form_upload.upload, name="upload"),
     path("unfinished/", downloads.unfinished, name="unfinished"),

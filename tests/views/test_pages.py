@@ -351,3 +351,11 @@ def test_the_footer_names_the_version_to_staff_alone(as_alice: Client, alice: Us
     alice.save()
     assert footer in as_alice.get("/").content.decode()
     assert f"Amalga {__version__}" in admin_client.get("/admin/").content.decode().partition('<footer id="footer">')[2]
+
+
+def test_onboarding_is_for_administrators_until_dismissed(as_admin: Client, as_manager: Client) -> None:
+    assert 'id="onboarding"' in as_admin.get("/").content.decode()
+    assert 'id="onboarding"' not in as_admin.get("/?q=plan").content.decode()
+    assert 'id="onboarding"' not in as_manager.get("/").content.decode()
+    as_admin.post("/onboarding/dismiss")
+    assert 'id="onboarding"' not in as_admin.get("/").content.decode()

@@ -50,6 +50,7 @@ PAGES: dict[str, dict[str, str]] = {
     "request_files": dict.fromkeys(("GET", "POST"), "login 404 403 200 200 200 200"),
     "file_requests": {"GET": "login 200 200 200 200 200 200"},
     "close_file_request": {"POST": "login 404 404 404 302 302 302"},
+    "dismiss_onboarding": {"POST": "login 302 302 302 302 302 302"},
     "tags": {"GET": "login 200 200 200 200 200 200"},
     "upload": {
         "GET": "login 403 403 200 200 200 200",

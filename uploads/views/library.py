@@ -11,12 +11,12 @@ from django.contrib.auth.models import User
 from django.contrib.humanize.templatetags.humanize import intword
 from django.db.models import Sum
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, render
+from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
-from django.views.decorators.http import require_safe
+from django.views.decorators.http import require_POST, require_safe
 
 from amalga.db import replica
 from uploads import actions, listing
@@ -59,18 +59,29 @@ def library_page(request: HttpRequest, folder: Folder | None, field_error: Field
     """Return the page of the top level or of a folder that the user may see."""
     user = request_user(request)
     if folder is None:
+        show_onboarding = user.has_perm("uploads.manage_people") and ONBOARDING_COOKIE not in request.COOKIES
         may_add = user.has_perm("uploads.add_file")
         context = browse(request, ListScope(reverse("library"))) | {"may_add": may_add, "title": _("Library")}
+        context |= {"show_onboarding": show_onboarding and not context["list_query"].has_filters}
     else:
         context = browse(request, ListScope(folder.get_absolute_url(), folder))
         context |= {"folder": folder, "title": folder.name, "crumbs": breadcrumbs(user, folder), **rights(user, folder)}
     response = render_page(request, "uploads/library.html", context, field_error)
     if request.GET.get("view") in {"grid", "table"}:
-        seconds = 365 * 24 * 3600
-        response.set_cookie(
-            VIEW_COOKIE, request.GET["view"], seconds, secure=request.is_secure(), httponly=True, samesite="Lax"
-        )
+        _remember(response, VIEW_COOKIE, request.GET["view"], secure=request.is_secure())
     return response
+
+
+@require_POST
+def dismiss_onboarding(request: HttpRequest) -> HttpResponse:
+    """Hide the card for administrators, in this browser."""
+    response = redirect("library")
+    _remember(response, ONBOARDING_COOKIE, "dismissed", secure=request.is_secure())
+    return response
+
+
+def _remember(response: HttpResponse, name: str, value: str, *, secure: bool) -> None:
+    response.set_cookie(name, value, COOKIE_SECONDS, secure=secure, httponly=True, samesite="Lax")
 
 
 @require_safe
@@ -101,6 +112,8 @@ def rights(user: User, folder: Folder) -> dict[str, Any]:
 
 MAX_CHOICES = 100
 MAX_START_DIGITS = 9
+COOKIE_SECONDS = 365 * 24 * 3600
+ONBOARDING_COOKIE = "onboarding"  # set once the card for administrators is dismissed
 VIEW_COOKIE = "view"  # the view that was chosen last: "table" or "grid"
 SORTABLE = ("name", "size", "added")
 
