@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 import pytest
-from allauth.socialaccount.models import SocialAccount
+from allauth.socialaccount.models import SocialAccount, SocialLogin
 from django.contrib.auth.models import User
 from django.test import Client
 from pytest_django import Settings
@@ -249,6 +249,16 @@ def test_account_is_created_without_a_role(roles: None, provider: Identity, sett
     user = signed_in_by_sso(provider, settings, **{**CREATE, "default_role": ""})
     assert user is not None
     assert role_of(user) is None
+
+
+def test_two_first_sign_ins_at_once_make_one_account(
+    roles: None, provider: Identity, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second has looked for the identity before the first has linked it."""
+    first = signed_in_by_sso(provider, settings, **CREATE)
+    monkeypatch.setattr(SocialLogin, "_lookup_by_socialaccount", lambda _login: False)
+    assert signed_in_by_sso(provider, settings, **CREATE) == first
+    assert SocialAccount.objects.count() == 1
 
 
 @pytest.mark.parametrize("address", ["alice@evil.example", "alice@example.org.evil.example", "alice@sub.example.org"])

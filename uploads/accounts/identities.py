@@ -40,6 +40,9 @@ def link_or_create(request: HttpRequest, login: SocialLogin, claims: Claims) -> 
     if not address:
         raise Refused("no_verified_address")
     _lock_accounts()
+    if known := SocialAccount.objects.filter(provider=login.account.provider, uid=login.account.uid).first():
+        login.account, login.user = known, known.user  # linked by another sign-in just now
+        return
     accounts = [user for user in _accounts_with(address) if is_same_address(user.email, address)]
     if not accounts:
         login.connect(request, _create_account(claims, address))

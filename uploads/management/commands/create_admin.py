@@ -38,7 +38,7 @@ class Command(AmalgaCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         account = parser.add_argument_group("account")
         account.add_argument("username", metavar="USERNAME", help="name to sign in with")
-        account.add_argument("--email", default="", metavar="ADDRESS", help="address that single sign-on matches")
+        account.add_argument("--email", default="", metavar="ADDRESS", help="address for mail to this person")
 
     def handle(self, *, username: str, email: str, **_: Any) -> None:
         user = User(username=User.normalize_username(username), email=email, is_staff=True, is_superuser=True)
