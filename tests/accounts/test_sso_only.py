@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from tests.accounts.conftest import ADDRESS, PASSWORD, is_signed_in
 from tests.conftest import signed_in
 from tests.support.authenticator import code, set_up
 from tests.support.oidc_provider import Identity, sign_in
+from uploads.accounts import invitations
+from uploads.accounts.roles import Role
 from uploads.models import Action, Event
 
 pytestmark = pytest.mark.django_db
@@ -125,3 +128,53 @@ def test_password_does_not_confirm_a_session(alice: User) -> None:
     client = Client()
     sign_in(client)
     assert client.post("/accounts/confirm/", {"password": PASSWORD}).status_code == 403
+
+
+# --- invitations --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def invited(alice: User) -> Client:
+    """The browser of Carol, who has just accepted an invitation to be an administrator."""
+    User.objects.update(is_superuser=True, is_staff=True)
+    alice.refresh_from_db()
+    _, token = invitations.invite(by=alice, role=Role.ADMINISTRATOR, email="carol@example.org")
+    client = Client()
+    response: Any = client.post(invitations.invitation_path(token), {"username": "carol"})
+    assert response.headers["Location"] == "/accounts/login/"
+    return client
+
+
+def test_invited_administrator_is_linked_in_the_browser_that_accepted(invited: Client, provider: Identity) -> None:
+    provider.person = {"sub": "c-1"}  # whatever their address is
+    sign_in(invited)
+    assert invited.session["_auth_user_id"] == str(User.objects.get(username="carol").pk)
+    other = Client()
+    sign_in(other)
+    assert is_signed_in(other)
+
+
+def test_invited_administrator_is_not_linked_in_another_browser(invited: Client, provider: Identity) -> None:
+    provider.person = {"sub": "c-1", "email": "carol@example.org", "email_verified": True}
+    assert sign_in(Client()).status_code == 403
+
+
+def test_only_one_identity_is_linked_to_an_invited_account(invited: Client, provider: Identity) -> None:
+    session = invited.session["sso_invited"]
+    provider.person = {"sub": "c-1"}
+    sign_in(invited)
+    again = Client()
+    again.get("/accounts/sso/")
+    state = again.session
+    state["sso_invited"] = session
+    state.save()
+    provider.person = {"sub": "c-2"}
+    assert sign_in(again).status_code == 403
+
+
+def test_invited_account_is_linked_for_fifteen_minutes(invited: Client, provider: Identity) -> None:
+    session = invited.session
+    session["sso_invited"] = [session["sso_invited"][0], time.time() - 1]
+    session.save()
+    provider.person = {"sub": "c-1"}
+    assert sign_in(invited).status_code == 403

@@ -50,6 +50,16 @@ def link_or_create(request: HttpRequest, login: SocialLogin, claims: Claims) -> 
         login.connect(request, _account_to_link(accounts, provider=login.account.provider))
 
 
+def link_new_account(request: HttpRequest, login: SocialLogin, user_id: int) -> bool:
+    """Link the identity to an account that has no password and no identity yet. Returns whether it did."""
+    _lock_accounts()
+    user = User.objects.filter(pk=user_id, is_active=True, socialaccount=None).first()
+    if user is None or user.has_usable_password():
+        return False
+    login.connect(request, user)
+    return True
+
+
 def _lock_accounts() -> None:
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])

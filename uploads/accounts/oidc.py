@@ -38,6 +38,7 @@ from uploads.views.responses import html_errors, request_user
 logger = logging.getLogger(__name__)
 
 STARTED = "sso_started"  # in the session: [provider, nonce] of the sign-in that this browser started
+INVITED = "sso_invited"  # in the session: [user, until when]; whose account was created here by an invitation
 CONNECTING = "sso_connecting"  # in the session: until when a signed-in user may link an identity
 SIGNATURES = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
 CLAIMS = ["iss", "sub", "aud", "exp", "iat"]  # of every ID token; OpenID Connect Core, 2
@@ -75,7 +76,7 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
                 if sociallogin.state.get("process") == AuthProcess.CONNECT:
                     _check_connection(request, sociallogin)
                     return
-                if not sociallogin.is_existing:
+                if not sociallogin.is_existing and not _link_invited(request, sociallogin):
                     identities.link_or_create(request, sociallogin, sociallogin.claims)
                 if sociallogin.user.is_active:
                     identities.apply_groups(sociallogin.user, sociallogin.account, sociallogin.claims)
@@ -93,6 +94,16 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
 
     def get_connect_redirect_url(self, request: HttpRequest, socialaccount: SocialAccount) -> str:
         return reverse("mfa_index")
+
+
+def expect_identity(request: HttpRequest, user: User) -> None:
+    """Link the identity with which this browser signs in next to an account without a password: an invited person's."""
+    request.session[INVITED] = [user.pk, time.time() + settings.ACCOUNT_LOGIN_TIMEOUT]
+
+
+def _link_invited(request: HttpRequest, login: SocialLogin) -> bool:
+    user_id, until = request.session.pop(INVITED, (0, 0))
+    return until > time.time() and identities.link_new_account(request, login, user_id)
 
 
 def _check_connection(request: HttpRequest, login: SocialLogin) -> None:

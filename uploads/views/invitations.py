@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from uploads.accounts import invitations
+from uploads.accounts import invitations, oidc
 from uploads.accounts.people_forms import AccountForm, UsernameForm
 from uploads.accounts.roles import Role
 from uploads.accounts.views import sign_in_new
@@ -78,6 +78,7 @@ def accept_invitation(request: HttpRequest, token: str) -> HttpResponseBase:
             if not is_accepted:
                 raise ended(invitation)
             if settings.SSO_ONLY:
+                oidc.expect_identity(request, user)
                 messages.success(request, _("Your account is ready. Sign in with single sign-on."))
                 return redirect("login")
             return sign_in_new(request, user)
