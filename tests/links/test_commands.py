@@ -1,0 +1,122 @@
+"""`manage.py share` and `manage.py revoke`."""
+
+from __future__ import annotations
+
+import io
+import json
+import uuid
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.management import call_command
+from django.core.management.base import CommandError
+from django.test import Client
+from pytest_django import Settings
+
+from tests.links.conftest import Shared
+from uploads.models import Action, Event, File, Folder, ShareLink
+from uploads.models.querysets import database_now
+from uploads.services import folders
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def site_url(settings: Settings) -> None:
+    settings.SITE_URL = "https://files.example.org"
+
+
+def run(*arguments: Any) -> str:
+    output = io.StringIO()
+    call_command(*map(str, arguments), stdout=output)
+    return output.getvalue()
+
+
+def refusal(*arguments: Any) -> str:
+    with pytest.raises(CommandError) as refused:
+        run(*arguments)
+    assert refused.value.returncode == 2
+    return str(refused.value)
+
+
+def path_of(output: str) -> str:
+    last = output.splitlines()[-1]
+    assert last.startswith("https://files.example.org/s/")
+    return last.removeprefix("https://files.example.org")
+
+
+def test_link_to_a_file_is_the_last_line(file: File, guest: Client) -> None:
+    output = run("share", file.link, "--expires", "12h", "--max-downloads", "2")
+    assert "press kit.pdf" in output
+    assert guest.get(path_of(output)).status_code == 200
+    link = ShareLink.objects.get()
+    assert link.expires_at
+    assert (link.created_by.username, link.max_downloads) == ("alice", 2)
+    assert 11 < (link.expires_at - database_now()).total_seconds() / 3600 <= 12
+
+
+def test_link_to_a_folder_has_the_rights_of_its_creator(alice: User, bob: User, guest: Client) -> None:
+    folder = folders.ensure(["Brand"], by=alice)["Brand"]
+    assert isinstance(folder, Folder)
+    assert guest.get(path_of(run("share", folder.pk))).status_code == 200
+    run("share", folder.pk, "--by", "bob")
+    assert list(ShareLink.objects.order_by("id").values_list("created_by__username", flat=True)) == ["alice", "bob"]
+
+
+def test_password_comes_from_standard_input(
+    file: File, guest: Client, monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    monkeypatch.setattr("sys.stdin", io.StringIO("a long password\n"))
+    path = path_of(run("share", file.link, "--password-stdin"))
+    assert guest.post(f"{path}password", {"password": "a long password"}).status_code == 302
+    for typed, expected in [("", "no password"), ("short\n", "Password")]:
+        monkeypatch.setattr("sys.stdin", io.StringIO(typed))
+        assert expected in refusal("share", file.link, "--password-stdin")
+
+
+def test_share_answers_as_json(file: File) -> None:
+    answer = json.loads(run("share", file.link, "--json"))
+    assert set(answer) == {"id", "name", "owner", "expires", "link"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["nonsense"], "neither the id of a file nor that of a folder"),
+        (["9" * 17], "No folder"),
+        ([str(uuid.UUID(int=1))], "No file"),
+        (["FILE", "--by", "nobody"], "No user"),
+        (["FILE", "--by", "viewer"], "permission"),
+        (["FILE", "--expires", "7"], "must be a number of hours"),
+        (["FILE", "--expires", "0d"], "must be a number of hours"),
+        (["FILE", "--expires", "53w"], "at most 365 days"),
+        (["FILE", "--max-downloads", "0"], "Maximum number of downloads"),
+        (["FILE", "--max-downloads", "1", "--view-only"], "no downloads to limit"),
+    ],
+)
+def test_share_refuses(arguments: list[str], expected: str, file: File, viewer: User) -> None:
+    assert expected in refusal("share", *(str(file.link) if word == "FILE" else word for word in arguments))
+    assert not ShareLink.objects.exists()
+
+
+def test_share_needs_what_the_person_can_see(file: File, bob: User) -> None:
+    File.objects.filter(pk=file.pk).update(visibility="private")
+    assert "cannot see" in refusal("share", file.link, "--by", "bob")
+
+
+@pytest.mark.parametrize("form", ["https://files.example.org{}", "{}", "{}download", "TOKEN"])
+def test_revoked_link_stops_working(form: str, file: File, shared: Shared, guest: Client) -> None:
+    link, path = shared(file)
+    argument = path.split("/")[2] if form == "TOKEN" else form.format(path)
+    assert run("revoke", argument) == f"Revoked share link {link.pk}.\n"
+    assert guest.get(path).status_code == 410
+    assert run("revoke", argument) == f"The share link {link.pk} was revoked before.\n"
+    event = Event.objects.get(action=Action.SHARE_REVOKED)
+    assert (event.actor, event.actor_id, event.file_id) == ("", None, file.link)
+
+
+@pytest.mark.parametrize("link", ["x", "", "https://files.example.org/s/", f"/s/{'a' * 32}/", "//[", "é" * 32])
+def test_revoke_of_no_link_is_refused(link: str, db: None) -> None:
+    assert "No such link" in refusal("revoke", link)

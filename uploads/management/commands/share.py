@@ -1,0 +1,130 @@
+"""Create a share link, and print it."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.core.management.base import CommandError, CommandParser
+from django.urls import reverse
+
+from uploads.forms import ShareForm
+from uploads.management.base import AmalgaCommand, find_user, translate_errors
+from uploads.management.durations import days
+from uploads.models import File, Folder, ShareLink
+from uploads.services import share_links
+from uploads.services.share_links import ShareOptions
+from uploads.site_url import absolute_url
+
+MAX_DIGITS = 18
+
+
+class Command(AmalgaCommand):
+    help = "Create a link with which people without an account open a file or a folder."
+    epilog = """
+    Prints the link as the last line. It cannot be shown again. The link has the rights of one
+    person, by default the owner of the file or the creator of the folder, and ends with them.
+
+    Changes:        adds one share link, and one entry to the audit log.
+    Never changes:  files, folders and other links.
+
+    Exit codes:
+      0  created
+      1  the database is unavailable
+      2  refused: no such file, folder or person, no permission, or invalid options
+
+    Example:
+      manage.py share 12 --expires 7d --max-downloads 10
+    """
+    json_keys = {
+        "id": "id of the share link",
+        "name": "name of the file or folder",
+        "owner": "name of the person whose rights the link has",
+        "expires": "when it expires, null for never",
+        "link": "the link",
+    }
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        share = parser.add_argument_group("share link")
+        share.add_argument(
+            "target", metavar="FILE_OR_FOLDER_ID", help="id in the address of the file, or number of the folder"
+        )  # fmt: skip
+        share.add_argument("--by", metavar="USERNAME", help="person whose rights the link has")
+        share.add_argument(
+            "--expires", type=days, default=settings.SHARE_LINK_DAYS, metavar="7d",
+            help=f"how long it works: 12h, 7d, 2w; {settings.SHARE_LINK_DAYS}d by default",
+        )  # fmt: skip
+        share.add_argument("--note", default="", metavar="TEXT", help="text above the files")
+        limits = parser.add_argument_group("limits")
+        limits.add_argument(
+            "--password-stdin", action="store_true", help="read a password for the link from standard input"
+        )  # fmt: skip
+        limits.add_argument("--max-downloads", default="", metavar="N", help="number of downloads")
+        limits.add_argument("--view-only", action="store_true", help="show previews, without downloads")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        with translate_errors("Run this again later."):
+            target = self._target(options["target"])
+            person = self._person(target, options["by"])
+            link, token = self._share(target, self._options(options), person)
+        values = {"id": link.pk, "name": link.name, "owner": person.get_username(), "expires": link.expires_at}
+        url = absolute_url(reverse("shared", args=[token]))
+        if self.as_json:
+            self.write_json(values | {"link": url})
+            return
+        self.write_values(values)
+        self.stdout.write(url)
+
+    def _target(self, text: str) -> File | Folder:
+        if text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS:
+            folder = Folder.objects.living().select_related("created_by").filter(pk=int(text)).first()
+            if folder is None:
+                raise CommandError(f"No folder with the id {text}.", returncode=2)
+            return folder
+        try:
+            link = UUID(text)
+        except ValueError:
+            raise CommandError(f"“{text}” is neither the id of a file nor that of a folder.", returncode=2) from None
+        file = File.objects.listed().by_link(link).select_related("owner").first()
+        if file is None:
+            raise CommandError(f"No file with the id {text}.", returncode=2)
+        return file
+
+    def _person(self, target: File | Folder, username: str | None) -> User:
+        if username:
+            return find_user(username)
+        person = target.owner if isinstance(target, File) else target.created_by
+        if person is None:
+            raise CommandError(
+                "The creator of the folder is unknown. Name whose rights the link has with --by USERNAME.", returncode=2
+            )
+        return person
+
+    def _share(self, target: File | Folder, options: ShareOptions, person: User) -> tuple[ShareLink, str]:
+        if isinstance(target, File):
+            visible = File.objects.visible_to(person).filter(pk=target.pk).exists()
+        else:
+            visible = Folder.objects.visible_to(person).filter(pk=target.pk).exists()
+        if not visible:
+            raise CommandError(f"“{person.get_username()}” cannot see “{target.name}”.", returncode=2)
+        if isinstance(target, File):
+            return share_links.share_file(target, options, by=person)
+        return share_links.share_folder(target, options, by=person)
+
+    def _options(self, options: dict[str, Any]) -> ShareOptions:
+        """Return the options, validated as those of the page; only the expiry can be shorter than a day."""
+        password = sys.stdin.readline().rstrip("\r\n") if options["password_stdin"] else ""
+        if options["password_stdin"] and not password:
+            raise CommandError("Standard input contains no password.", returncode=2)
+        arguments = {
+            "days": "1", "password": password, "max_downloads": options["max_downloads"], "note": options["note"],
+            "view_only": options["view_only"],
+        }  # fmt: skip
+        form = ShareForm(arguments)
+        if not form.is_valid():
+            field, errors = next(iter(form.errors.items()))
+            raise CommandError(f"{form.fields[field].label}: {errors[0]}", returncode=2)
+        return ShareOptions(**form.cleaned_data | {"days": options["expires"]})
