@@ -1,6 +1,7 @@
 """Lists of files and folders: queries, matching rows, and pagination."""
 
 from uploads.listing.cursor import Cursor, InvalidCursor
+from uploads.listing.marks import Marks, load_marks
 from uploads.listing.pagination import PAGE_SIZE, ListRow, Page, SearchTooBroad, neighbors, paginate
 from uploads.listing.query import AGE_FILTERS, SIZE_FILTERS, SORTS, ListQuery, time_ago
 from uploads.listing.redaction import redact_detail, referenced_folders, visible_folder_ids
@@ -31,6 +32,7 @@ __all__ = [
     "InvalidCursor",
     "ListQuery",
     "ListRow",
+    "Marks",
     "Page",
     "SearchTooBroad",
     "Sidebar",
@@ -38,6 +40,7 @@ __all__ = [
     "breadcrumbs_for",
     "files_for",
     "folders_for",
+    "load_marks",
     "load_sidebar",
     "neighbors",
     "paginate",

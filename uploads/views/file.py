@@ -31,6 +31,7 @@ from uploads.models import (
     Preview,
     PreviewKind,
     PreviewState,
+    ShareLink,
     Tag,
     Visibility,
 )
@@ -65,6 +66,7 @@ def _file_page(request: HttpRequest, file: File, field_error: FieldError | None 
         "versions": list(versions.order_by("-available_at", "-id")[:MAX_VERSIONS]),
         "events": _describe_events(list(Event.objects.about(pk)[:MAX_EVENTS]), user),
         "is_owner": file.owner_id == user.pk,
+        "is_shared": bool(ShareLink.objects.shared_files([pk])),
         **neighbor_context(request, file),
         **_rights(user, file),
         "preview_url": f"{file.get_absolute_url()}preview",

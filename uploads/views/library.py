@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
-from uuid import UUID
 
 from django.contrib.auth.models import User
 from django.contrib.humanize.templatetags.humanize import intword
@@ -27,9 +26,6 @@ from uploads.models import (
     File,
     Folder,
     Kind,
-    Preview,
-    PreviewKind,
-    PreviewState,
     Statistic,
     StatisticDelta,
     Tag,
@@ -199,16 +195,10 @@ def _rows_context(user: User, query: ListQuery, scope: ListScope, page: Page) ->
     folder_ids = {folder.pk for folder in page.folders} if query.q else set()
     paths = listing.breadcrumbs_for(user, parent_ids | folder_ids) if parent_ids or folder_ids else {}
     column = scope.columns["added"]
-    with_thumbnail = thumbnails([file.pk for file in page.files]) if not scope.trash else set()
+    marks = listing.load_marks(() if scope.trash else page.files)
     folders = folder_rows(page.folders, paths=paths)
-    files = file_rows(page.files, column=column, paths=paths, thumbnails=with_thumbnail)
+    files = file_rows(page.files, column=column, paths=paths, marks=marks)
     return {"folders": folders, "files": files, "rows_digest": rows_digest(folders, files)}
-
-
-def thumbnails(files: list[UUID]) -> set[UUID]:
-    """Return which of these files have a thumbnail."""
-    previews = Preview.objects.filter(file__in=files, kind=PreviewKind.THUMBNAIL, state=PreviewState.READY)
-    return set(previews.values_list("file", flat=True))
 
 
 def _filter_context(query: ListQuery, scope: ListScope, sidebar: Sidebar) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -11,7 +11,7 @@ from uuid import UUID
 from django.urls import reverse
 from django.utils import timezone
 
-from uploads.listing import HIDDEN_NAME, ListRow
+from uploads.listing import HIDDEN_NAME, ListRow, Marks
 from uploads.models import Folder, Visibility
 
 EXAMPLE_ID = UUID(int=0)
@@ -29,6 +29,7 @@ class FileRow(NamedTuple):
     by: str
     folder: str
     thumbnail: bool
+    shared: bool
 
 
 class FolderRow(NamedTuple):
@@ -43,7 +44,7 @@ def file_rows(
     *,
     column: str,
     paths: Mapping[int, list[tuple[int, str]]],
-    thumbnails: Set[UUID],
+    marks: Marks,
     urls: tuple[str, str] | None = None,
 ) -> list[FileRow]:
     """Describe files. `column` is the time that this list shows; `paths` are those of the folders to name.
@@ -62,7 +63,8 @@ def file_rows(
             time=getattr(file, column),
             by=file.owner,
             folder=folder_path(paths.get(file.folder_id or 0, [])),
-            thumbnail=file.pk in thumbnails,
+            thumbnail=file.pk in marks.thumbnails,
+            shared=file.link in marks.shared,
         )
         for file in files
     ]

@@ -21,7 +21,7 @@ from django.views.decorators.http import require_POST, require_safe
 from uploads import content_headers
 from uploads.errors import Forbidden, Problem
 from uploads.forms import SharePasswordForm
-from uploads.listing import COLUMNS, SORTS, Cursor, InvalidCursor, ListQuery, paginate
+from uploads.listing import COLUMNS, SORTS, Cursor, InvalidCursor, ListQuery, load_marks, paginate
 from uploads.middleware import client_ip
 from uploads.models import File, Folder, LinkState, PreviewKind, ShareLink, display_name
 from uploads.models.throttle import client_network
@@ -29,7 +29,6 @@ from uploads.services import shared_files
 from uploads.services.shared_files import NoDownloadLeft
 from uploads.views.downloads import deliver, redirect_to_preview
 from uploads.views.file import preview_context
-from uploads.views.library import thumbnails
 from uploads.views.links import ended, load_link, public_view, require_active
 from uploads.views.presenters import file_rows, folder_rows, rows_digest
 
@@ -282,9 +281,10 @@ def _list_page(request: HttpRequest, link: ShareLink, folder: Folder | None, *, 
     if folder:
         folders = shared_files.shared_subfolders(link, folder)
     page = paginate(query, files=files, folders=folders, columns=COLUMNS, after=after)
+    if folder is None and not page.files and not after:
+        raise ended(link)
     rows = file_rows(
-        page.files, column="available_at", paths={}, thumbnails=thumbnails([file.pk for file in page.files]),
-        urls=(f"{base}files/", "/"),
+        page.files, column="available_at", paths={}, marks=load_marks(page.files), urls=(f"{base}files/", "/")
     )  # fmt: skip
     subfolders = folder_rows(page.folders, paths={}, urls=(f"{base}folders/", "/"))
     context = {
