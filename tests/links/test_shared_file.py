@@ -45,7 +45,7 @@ def test_page_shows_what_is_shared_and_sets_no_cookie(file: File, shared: Shared
     text = response.content.decode()
     assert response.status_code == 200
     assert "press kit.pdf" in text
-    assert file.checksum in text
+    assert file.checksum_hex in text
     assert "5" in text
     assert "For the &lt;press&gt;" in text
     assert 'href="download"' in text

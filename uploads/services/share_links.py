@@ -99,7 +99,7 @@ def share_selection(links: Sequence[UUID], options: ShareOptions, *, by: User) -
 
 
 def revoke(links: ShareLinkQuerySet, *, by: User | None) -> int:
-    """Revoke these links, now and for good. Return how many still worked. Safe to repeat."""
+    """Revoke these links, for all time. Return how many still worked. Safe to repeat."""
     with transaction.atomic():
         rows = list(ShareLink.objects.filter(pk__in=links.values("pk"), revoked_at__isnull=True).select_for_update())
         ShareLink.objects.filter(pk__in=[link.pk for link in rows]).revoke(by=by)

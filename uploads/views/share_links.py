@@ -67,7 +67,7 @@ def share_selection(request: HttpRequest) -> HttpResponse:
     share_links.require_sharing(user)
     selection = Selection.read(request.POST, request.POST.getlist("file"), user)
     if selection.unusable:
-        raise ValidationFailed(_("The list of files couldn't be read. Go back and select the files again."))
+        raise _unreadable()
     count = len(selection.links)
     context: dict[str, Any] = {
         "name": ngettext("%(count)s file", "%(count)s files", count) % {"count": count},
@@ -145,13 +145,15 @@ def _links_to_revoke(request: HttpRequest) -> ShareLinkQuerySet:
         try:
             return share_links.links_of_file(UUID(request.POST["file"]), user)
         except ValueError:
-            raise ValidationFailed(
-                _("The list of files couldn't be read. Go back and select the files again.")
-            ) from None
+            raise _unreadable() from None
     if "folder" in request.POST:
         folder = get_object_or_404(Folder.objects.visible_to(user), pk=parse_id(request.POST["folder"]))
         return share_links.revocable_by(user).of_folder(folder)
     return ShareLink.objects.made_by(user)
+
+
+def _unreadable() -> ValidationFailed:
+    return ValidationFailed(_("The list of files couldn't be read. Go back and select the files again."))
 
 
 def _options(form: ShareForm) -> ShareOptions:

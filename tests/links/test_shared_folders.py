@@ -1,0 +1,323 @@
+"""Share links to a folder, with its subfolders as they are now, and to a selection of files."""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from tests.support import factories
+from tests.support.file_rows import create_row
+from tests.support.stores import Bucket
+from uploads.actions import trash_files
+from uploads.models import Action, Event, File, Folder, ShareLink, State, Visibility
+from uploads.services import folders, share_links
+from uploads.services.share_links import ShareOptions
+from uploads.services.zips.archive import MANIFEST
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def brand(alice: User) -> Folder:
+    """`Secret/Brand/Logos/Old`; what is shared is `Brand`."""
+    folders.ensure(["Secret/Brand/Logos/Old"], by=alice)
+    return Folder.objects.get(name="Brand")
+
+
+def inside(name: str) -> Folder:
+    return Folder.objects.get(name=name)
+
+
+def share(folder: Folder, by: User, **options: Any) -> tuple[ShareLink, str]:
+    link, token = share_links.share_folder(folder, ShareOptions(**{"days": 7, **options}), by=by)
+    return link, f"/s/{token}/"
+
+
+def share_selection(files: Sequence[File], by: User, **options: Any) -> tuple[ShareLink, str]:
+    options = {"days": 7, **options}
+    link, token = share_links.share_selection([file.link for file in files], ShareOptions(**options), by=by)
+    return link, f"/s/{token}/"
+
+
+def zip_names(response: Any) -> list[str]:
+    with zipfile.ZipFile(io.BytesIO(response.getvalue())) as archive:
+        return sorted(set(archive.namelist()) - {MANIFEST})
+
+
+# --- folders ----------------------------------------------------------------------------------
+
+
+def test_folder_shows_its_files_and_leads_to_its_subfolders(
+    brand: Folder, alice: User, bucket: Bucket, guest: Client
+) -> None:
+    factories.create_file(alice, bucket=bucket, name="guide.pdf", folder=brand)
+    logo = factories.create_file(alice, bucket=bucket, name="logo.png", folder=inside("Logos"))
+    _link, url = share(brand, alice)
+    text = guest.get(url).content.decode()
+    assert "guide.pdf" in text
+    assert "logo.png" not in text
+    assert f'href="folders/{inside("Logos").pk}/"' in text
+    page = guest.get(f"{url}folders/{inside('Logos').pk}/")
+    text = page.content.decode()
+    assert f'href="../../files/{logo.link}/"' in text
+    assert 'href="../../">Brand</a>' in text.replace(' dir="auto"', "")
+    assert guest.get(f"{url}files/{logo.link}/").status_code == 200
+    assert guest.get(f"{url}files/{logo.link}/download").status_code == 302
+    assert guest.get(f"{url}download").status_code == 404
+
+
+def test_folder_is_shared_as_it_is_now(brand: Folder, alice: User, bucket: Bucket, guest: Client) -> None:
+    _link, url = share(brand, alice)
+    assert "No files here yet." not in guest.get(url).content.decode()  # there are subfolders
+    later = factories.create_file(alice, bucket=bucket, name="later.txt", folder=brand)
+    assert "later.txt" in guest.get(url).content.decode()
+    assert guest.get(f"{url}files/{later.link}/download").status_code == 302
+    trash_files([later.link], by=alice)
+    assert "later.txt" not in guest.get(url).content.decode()
+    assert guest.get(f"{url}files/{later.link}/download").status_code == 404
+
+
+def test_nothing_outside_of_the_folder_can_be_reached(
+    brand: Folder, alice: User, bucket: Bucket, guest: Client
+) -> None:
+    above = factories.create_file(alice, bucket=bucket, name="above.txt", folder=inside("Secret"))
+    beside = Folder.objects.create(name="Beside", parent=inside("Secret"), created_by=alice)
+    top = factories.create_file(alice, bucket=bucket, name="top.txt")
+    factories.create_file(alice, bucket=bucket, name="in.txt", folder=inside("Logos"))
+    _link, url = share(brand, alice)
+    pages = [url, f"{url}folders/{inside('Logos').pk}/", f"{url}files/{File.objects.get(name='in.txt').link}/"]
+    for page in pages:
+        text = guest.get(page).content.decode()
+        for hidden in ("Secret", "Beside", "above.txt", "top.txt"):
+            assert hidden not in text
+    for folder in (inside("Secret"), beside):
+        assert guest.get(f"{url}folders/{folder.pk}/").status_code == 404
+    for file in (above, top):
+        for path in ("", "download", "download?inline=1", "preview", "thumbnail"):
+            assert guest.get(f"{url}files/{file.link}/{path}").status_code == 404
+    assert guest.get(f"{url}folders/{10**30}/").status_code == 404
+    assert zip_names(guest.get(f"{url}zip")) == ["Logos/in.txt"]
+
+
+def test_private_files_and_closed_subfolders_are_left_out(
+    brand: Folder, alice: User, bob: User, bucket: Bucket, guest: Client
+) -> None:
+    private = factories.create_file(
+        alice, bucket=bucket, name="private.txt", folder=brand, visibility=Visibility.PRIVATE
+    )  # fmt: skip
+    closed = inside("Logos")
+    own = factories.create_file(alice, bucket=bucket, name="own.txt", folder=closed)
+    deeper = factories.create_file(bob, bucket=bucket, name="deeper.txt", folder=inside("Old"))
+    factories.create_file(alice, bucket=bucket, name="open.txt", folder=brand)
+    Folder.objects.filter(pk=closed.pk).update(restricted=True)
+    Folder.objects.filter(pk__in=[closed.pk, inside("Old").pk]).update(access_root=closed)
+    _link, url = share(brand, alice)
+    text = guest.get(url).content.decode()
+    assert "open.txt" in text
+    assert "private.txt" not in text
+    assert "Logos" not in text
+    for file in (private, own, deeper):
+        assert guest.get(f"{url}files/{file.link}/download").status_code == 404
+    for folder in (closed, inside("Old")):
+        assert guest.get(f"{url}folders/{folder.pk}/").status_code == 404
+    assert zip_names(guest.get(f"{url}zip")) == ["open.txt"]
+
+
+def test_folder_that_moves_into_a_closed_one_follows_the_rights_of_the_creator(
+    brand: Folder, alice: User, bob: User, admin_user: User, bucket: Bucket, guest: Client
+) -> None:
+    factories.create_file(alice, bucket=bucket, name="in.txt", folder=brand)
+    _link, bobs = share(brand, bob)
+    _link, roots = share(brand, admin_user)
+    closed = Folder.objects.create(name="Closed", restricted=True)
+    folders.move(brand, closed, by=admin_user)
+    assert guest.get(bobs).status_code == 410
+    assert guest.get(f"{bobs}zip").status_code == 410
+    assert guest.get(f"{bobs}folders/{inside('Logos').pk}/").status_code == 404
+    assert guest.get(f"{bobs}files/{File.objects.get(name='in.txt').link}/download").status_code == 404
+    assert guest.get(roots).status_code == 200
+
+
+def test_removed_folder_ends_its_link(alice: User, admin_user: User, guest: Client) -> None:
+    folder = folders.ensure(["Empty"], by=alice)["Empty"]
+    assert isinstance(folder, Folder)
+    _link, url = share(folder, alice)
+    assert "No files here yet." in guest.get(url).content.decode()
+    folders.remove(folder, by=admin_user)
+    response = guest.get(url)
+    assert response.status_code == 410
+    assert "Ask alice" in response.content.decode()
+
+
+def test_subfolder_that_forbids_links_is_left_out(
+    brand: Folder, alice: User, manager: User, bucket: Bucket, guest: Client
+) -> None:
+    file = factories.create_file(alice, bucket=bucket, name="in.txt", folder=inside("Old"))
+    _link, url = share(brand, alice)
+    assert guest.get(f"{url}files/{file.link}/").status_code == 200
+    share_links.set_folder_sharing(inside("Logos"), allowed=False, by=manager)
+    assert "Logos" not in guest.get(url).content.decode()
+    assert guest.get(f"{url}files/{file.link}/").status_code == 404
+    assert guest.get(f"{url}folders/{inside('Old').pk}/").status_code == 404
+    share_links.set_folder_sharing(inside("Secret"), allowed=False, by=manager)
+    assert guest.get(url).status_code == 410
+
+
+def test_zip_of_a_folder_counts_once_and_records_each_file(
+    brand: Folder, alice: User, bucket: Bucket, guest: Client
+) -> None:
+    bodies = {"a.txt": brand, "b.txt": inside("Logos"), "c.txt": inside("Old")}
+    for name, folder in bodies.items():
+        factories.create_file(alice, name.encode(), bucket=bucket, name=name, folder=folder)
+    link, url = share(brand, alice, max_downloads=1)
+    response = guest.get(f"{url}zip")
+    assert 'filename="Brand.zip"' in response["Content-Disposition"]
+    with zipfile.ZipFile(io.BytesIO(response.getvalue())) as archive:
+        assert archive.read("Logos/Old/c.txt") == b"c.txt"
+    link.refresh_from_db()
+    assert link.use_count == 1
+    details = Event.objects.filter(action=Action.DOWNLOAD).values_list("name", "actor", "detail")
+    assert sorted(details, key=lambda row: row[0]) == [
+        (name, f"share link {link.pk}", {"zip": True, "share_link": link.pk}) for name in bodies
+    ]
+    assert guest.get(f"{url}zip").status_code == 410
+
+
+def test_large_folder_is_shown_page_by_page(brand: Folder, alice: User, guest: Client) -> None:
+    for number in range(60):
+        create_row(alice, State.AVAILABLE, name=f"n{number:03}.txt", folder=brand)
+    _link, url = share(brand, alice)
+    first = guest.get(url)
+    names = re.findall(r">(n\d+\.txt)</a>", first.content.decode())
+    assert (names[0], len(names)) == ("n000.txt", 49)  # and a subfolder
+    second = guest.get(url + first.context["next_url"])
+    rest = re.findall(r">(n\d+\.txt)</a>", second.content.decode())
+    assert names + rest == [f"n{number:03}.txt" for number in range(60)]
+    assert guest.get(f"{url}?after=nonsense").status_code == 404
+    assert guest.get(f"{url}?sort=nonsense").status_code == 200
+    newest = re.findall(r">(n\d+\.txt)</a>", guest.get(f"{url}?sort=-size").content.decode())
+    assert len(newest) == 49
+
+
+def test_queries_of_a_page_do_not_grow_with_its_files(brand: Folder, alice: User, guest: Client) -> None:
+    _link, url = share(brand, alice)
+    counts = []
+    for number in range(3):
+        for name in range(number * 20):
+            create_row(alice, State.AVAILABLE, name=f"{number}-{name}.txt", folder=brand)
+        with CaptureQueriesContext(
+            connection,
+        ) as queries:
+            assert guest.get(url).status_code == 200
+        counts.append(len(queries))
+    assert counts[1] == counts[2]
+    assert counts[2] <= 12
+
+
+def test_cached_rows_hold_no_token(brand: Folder, alice: User, bucket: Bucket, guest: Client) -> None:
+    factories.create_file(alice, bucket=bucket, name="in.txt", folder=brand)
+    for url in (share(brand, alice)[1], share(brand, alice)[1]):
+        text = guest.get(url).content.decode()
+        assert url.split("/")[2] not in text
+
+
+# --- selections -------------------------------------------------------------------------------
+
+
+def test_selection_opens_its_files_and_no_others(
+    brand: Folder, alice: User, bob: User, bucket: Bucket, guest: Client
+) -> None:
+    chosen = [
+        factories.create_file(alice, bucket=bucket, name="a.txt", folder=brand),
+        factories.create_file(bob, bucket=bucket, name="b.txt", folder=inside("Logos")),
+    ]
+    other = factories.create_file(alice, bucket=bucket, name="other.txt", folder=brand)
+    link, url = share_selection(chosen, alice)
+    text = guest.get(url).content.decode()
+    assert "a.txt" in text
+    assert "b.txt" in text
+    for hidden in ("other.txt", "Brand", "Logos", "Secret", "bob"):
+        assert hidden not in text
+    assert [guest.get(f"{url}files/{file.link}/download").status_code for file in chosen] == [302, 302]
+    assert guest.get(f"{url}files/{other.link}/download").status_code == 404
+    assert guest.get(f"{url}folders/{brand.pk}/").status_code == 404
+    assert zip_names(guest.get(f"{url}zip")) == ["a.txt", "b.txt"]
+    shared = Event.objects.filter(action=Action.SHARE).values_list("file_id", flat=True)
+    assert set(shared) == {file.link for file in chosen}
+    assert link.name == "2 files"
+
+
+def test_file_in_the_trash_leaves_a_selection_and_the_last_one_empties_it(
+    alice: User, bucket: Bucket, guest: Client
+) -> None:
+    files = [factories.create_file(alice, bucket=bucket, name=f"{name}.txt") for name in "ab"]
+    _link, url = share_selection(files, alice)
+    trash_files([files[0].link], by=alice)
+    assert "a.txt" not in guest.get(url).content.decode()
+    trash_files([files[1].link], by=alice)
+    assert guest.get(url).status_code == 410
+    assert guest.get(f"{url}zip").status_code == 410
+
+
+def test_selection_is_shared_from_the_list(alice: User, as_alice: Client, bucket: Bucket, guest: Client) -> None:
+    files = [factories.create_file(alice, bucket=bucket, name=f"{name}.txt") for name in "ab"]
+    ticked = {"file": [str(file.link) for file in files], "next": "/?sort=name"}
+    assert 'formaction="/files/share"' in as_alice.get("/").content.decode()
+    page = as_alice.post("/files/share", ticked)
+    assert page.status_code == 200
+    assert dict(page.context["hidden"])["next"] == "/?sort=name"
+    response = as_alice.post("/files/share", {**ticked, "days": "7", "go": "1"})
+    match = re.search(r'value="http://testserver(/s/[^/]+/)"', response.content.decode())
+    assert match
+    assert guest.get(match[1]).status_code == 200
+    assert as_alice.post("/files/share", {**ticked, "days": "0", "go": "1"}).status_code == 400
+    assert as_alice.post("/files/share").status_code == 400
+    assert as_alice.post("/files/share", {"file": "x"}).status_code == 400
+
+
+def test_selection_of_one_file_is_a_link_to_it(alice: User, bucket: Bucket) -> None:
+    file = factories.create_file(alice, bucket=bucket, name="a.txt")
+    link, _url = share_selection([file], alice)
+    assert (link.file, link.name) == (file.link, "a.txt")
+
+
+def test_all_matching_files_can_be_shared(alice: User, as_alice: Client, brand: Folder) -> None:
+    for name in "ab":
+        create_row(alice, State.AVAILABLE, name=f"{name}.txt", folder=brand)
+    data = {"all": "1", "query": "", "folder": str(brand.pk), "days": "7", "go": "1"}
+    assert as_alice.post("/files/share", data).status_code == 200
+    assert ShareLink.objects.get().files.count() == 2
+
+
+def test_selection_with_a_file_that_cannot_be_shared_is_refused(
+    alice: User, bob: User, as_alice: Client, brand: Folder
+) -> None:
+    mine = factories.create_file(alice)
+    cases: dict[str, dict[str, Any]] = {"private": {"visibility": Visibility.PRIVATE}, "forbidden": {"folder": brand}}
+    for name, facts in cases.items():
+        Folder.objects.filter(pk=brand.pk).update(unshareable=True)
+        other = factories.create_file(bob, name=name, **facts)
+        data = {"file": [str(mine.link), str(other.link)], "days": "7", "go": "1"}
+        response = as_alice.post("/files/share", data)
+        assert response.status_code == 400
+        assert "1 file can&#x27;t be shared." in response.content.decode()
+    assert not ShareLink.objects.exists()
+
+
+def test_button_is_offered_to_those_who_may_share(
+    alice: User, as_viewer: Client, as_alice: Client, settings: Any
+) -> None:
+    factories.create_file(alice)
+    assert "/files/share" not in as_viewer.get("/").content.decode()
+    assert "/files/share" in as_alice.get("/").content.decode()
+    settings.SHARE_LINKS = False
+    assert "/files/share" not in as_alice.get("/").content.decode()
