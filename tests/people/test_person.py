@@ -7,14 +7,16 @@ from typing import Any
 import pytest
 from allauth.mfa.models import Authenticator
 from django.contrib.auth.models import Group, Permission, User
+from django.db.models.functions import Now
 from django.test import Client
 
 from tests.accounts.conftest import is_signed_in
 from tests.conftest import signed_in
 from tests.support import factories
+from tests.support.guests import create_request
 from uploads.accounts.people_forms import format_size, parse_size
 from uploads.accounts.roles import Role, role_of
-from uploads.models import Action, Event, PasswordReset, Usage
+from uploads.models import Action, Event, Folder, PasswordReset, ShareLink, Usage, create_link
 
 pytestmark = pytest.mark.django_db
 
@@ -181,6 +183,21 @@ def test_deactivating_ends_sessions_and_keeps_files(as_ada: Client, as_bob: Clie
     assert file.owner == bob
     event = Event.objects.get(action=Action.ACCOUNT)
     assert (event.actor, event.name, event.detail) == ("ada", "bob", {"change": "disabled"})
+
+
+def test_confirmation_lists_the_links_that_end(as_ada: Client, bob: User) -> None:
+    _link, token = create_link(ShareLink, created_by=bob, name="press kit.pdf", file=factories.create_file(bob).link)
+    create_link(ShareLink, created_by=bob, name="old.pdf", revoked_at=Now())
+    create_request(Folder.objects.create(name="Inbox"), bob, title="Photos of the fair")
+    page = as_ada.get(f"/people/{bob.pk}/deactivate").text
+    assert "press kit.pdf" in page
+    assert "Photos of the fair" in page
+    assert "old.pdf" not in page
+    assert Client().get(f"/s/{token}/").status_code == 200
+    post(as_ada, bob, "deactivate")
+    assert Client().get(f"/s/{token}/").status_code == 410
+    post(as_ada, bob, "reactivate")
+    assert Client().get(f"/s/{token}/").status_code == 200
 
 
 def test_reactivating_lets_them_sign_in_again(as_ada: Client, bob: User) -> None:

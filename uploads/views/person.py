@@ -17,11 +17,13 @@ from uploads.accounts.factors import may_sign_in_here
 from uploads.accounts.password_reset import create_reset, reset_path
 from uploads.accounts.people_forms import EmailForm, QuotaForm, ReceiverForm, RoleForm, TeamsForm
 from uploads.errors import Forbidden, InvalidTransition, Problem
+from uploads.models import PublicLink, ShareLink
 from uploads.services import hand_over, sign_in_events
 from uploads.views.people import changes_people
 from uploads.views.responses import no_store, request_user
 
 MAX_SUGGESTIONS = 200
+MAX_LINKS = 20
 
 
 @require_safe
@@ -166,8 +168,18 @@ def deactivate_person(request: HttpRequest, pk: int) -> HttpResponseBase:
         messages.success(request, _("Deactivated %(name)s.") % {"name": user.get_username()})
         return redirect("person", pk=pk)
     people.require_deactivatable(user, by=by)
-    context = {"person": user, "links": people.active_links_of(user)}
-    return render(request, "people/deactivate.html", context)
+    links = [
+        (kind, [(_link_label(link, by), link.expires_at) for link in links[:MAX_LINKS]], len(links))
+        for kind, links in people.active_links_of(user)
+    ]
+    return render(request, "people/deactivate.html", {"person": user, "links": links})
+
+
+def _link_label(link: PublicLink, by: User) -> str:
+    """Return what the link is called. Names of shared files are for those who may see all links."""
+    if isinstance(link, ShareLink) and by.has_perm("uploads.view_all_links"):
+        return link.name
+    return str(link)
 
 
 @require_POST
