@@ -136,7 +136,7 @@ export function actionsFor({ phase, retriable }) {
 
 /** Link the name of a stored file to its page. @param {HTMLElement} name @param {Upload} upload */
 function addLink(name, upload) {
-  if (name.firstElementChild) return;
+  if (name.firstElementChild || !upload.url) return;
   const link = document.createElement("a");
   link.href = upload.url;
   link.textContent = upload.path;
