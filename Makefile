@@ -11,7 +11,7 @@ ANY_SETTINGS := SECRET_KEY=x ALLOWED_HOSTS=x DATABASE_URL=postgres://x/x AWS_STO
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all test-faults lint format checks commands messages browser digest-store pooler proxies identity-provider deploy-tools audit sbom bench-upload bench-zip bench-fsck pictures clean
+.PHONY: help run test test-all test-faults lint format checks commands messages browser digest-store pooler scanner proxies identity-provider deploy-tools audit sbom bench-upload bench-zip bench-fsck pictures clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,7 +20,7 @@ run: $(VENV)/run.stamp  ## serve on http://localhost:8000 (PORT=8001 make run fo
 	@exec $(LOCAL) --with-parent --serve
 
 # What CI runs is `make test-all`. Both need the same tools.
-TOOLS := lint browser digest-store pooler proxies deploy-tools
+TOOLS := lint browser digest-store pooler scanner proxies deploy-tools
 
 test: $(TOOLS)  ## lint, types, migrations, deployment checks, and the tests that take seconds
 	@exec $(LOCAL) --with-parent --ephemeral $(MAKE) --no-print-directory checks MARKS="not faults and not slow"
@@ -72,6 +72,9 @@ pooler: $(VENV)/dev.stamp
 
 identity-provider: $(VENV)/dev.stamp
 	@$(PY) -m tests.support.oidc_server
+
+scanner: $(VENV)/dev.stamp
+	@$(PY) -m tests.support.real_clamd
 
 proxies: $(VENV)/dev.stamp
 	@$(PY) -m tests.support.reverse_proxies

@@ -152,6 +152,21 @@ class ObjectMissing(Problem):
         super().__init__(text % {"name": name})
 
 
+class Quarantined(Problem):
+    """The file is in quarantine: it waits for the malware check, could not be checked, or is infected."""
+
+    code = "quarantined"
+    status_code = 409
+
+    def __init__(self, name: str, *, is_infected: bool) -> None:
+        text = (
+            _("“%(name)s” contains malware and can’t be downloaded. A manager can review it.")
+            if is_infected
+            else _("“%(name)s” can’t be downloaded until it has been checked for malware.")
+        )
+        super().__init__(text % {"name": name})
+
+
 class LengthRequired(Problem):
     code = "length_required"
     status_code = 411

@@ -12,6 +12,7 @@ from amalga.settings.guests import *
 from amalga.settings.limits import *
 from amalga.settings.logging import *
 from amalga.settings.mail import *
+from amalga.settings.malware import *
 from amalga.settings.security import *
 from amalga.settings.single_sign_on import *
 from amalga.settings.storage import *
@@ -19,6 +20,6 @@ from amalga.settings.storage import *
 reject_misspelled()
 # Unknown variables with our prefixes, which `check --deploy` reports (uploads/checks.py).
 UNKNOWN_VARIABLES = unknown_variables(
-    "CLOUDFRONT_", "CSRF_", "EMAIL_", "FILE_REQUEST_", "METRICS_", "OIDC_", "SECONDARY_S3_", "READ_DATABASE_",
-    "SECRET_KEY", "SENTRY_", "SESSION_", "SHARE_", "TRASH_", "UPLOAD_",
+    "CLOUDFRONT_", "CSRF_", "EMAIL_", "FILE_REQUEST_", "MALWARE_", "METRICS_", "OIDC_", "SECONDARY_S3_",
+    "READ_DATABASE_", "SECRET_KEY", "SENTRY_", "SESSION_", "SHARE_", "TRASH_", "UPLOAD_",
 )  # fmt: skip

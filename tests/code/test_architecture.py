@@ -130,6 +130,17 @@ def test_one_door_to_the_bucket() -> None:
     assert all(within(module, {"uploads.s3"}) for module in through)
 
 
+def test_contents_leave_by_one_door() -> None:
+    """It refuses files in quarantine. A module that presigned downloads itself could forget that."""
+    presigning = {
+        module_of(path)
+        for path in sources()
+        if not within(module_of(path), {"uploads.s3"})
+        and re.search(r"\bs3\.(download_url|preview_url)\b|import .*\b(download_url|preview_url)\b", path.read_text())
+    }
+    assert presigning == {"uploads.services.delivery"}
+
+
 def test_services_models_and_forms_know_no_http() -> None:
     web = {"django.http", "django.shortcuts", "django.views", "django.urls.path", "uploads.views", "django.test"}
     knowing = {

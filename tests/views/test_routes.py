@@ -51,6 +51,9 @@ PAGES: dict[str, dict[str, str]] = {
     "file_requests": {"GET": "login 200 200 200 200 200 200"},
     "close_file_request": {"POST": "login 404 404 404 302 302 302"},
     "dismiss_onboarding": {"POST": "login 302 302 302 302 302 302"},
+    "quarantine": {"GET": "login 403 403 403 403 200 200"},
+    "release_file": {"POST": "login 404 404 404 404 302 302"},
+    "delete_quarantined": {"POST": "login 404 404 404 404 302 302"},
     "tags": {"GET": "login 200 200 200 200 200 200"},
     "upload": {
         "GET": "login 403 403 200 200 200 200",
@@ -111,9 +114,11 @@ SHARED_FILES = {"shared_file", "shared_file_download", "shared_preview", "shared
 ABOUT_FOLDERS = {"folder", "rename_folder", "move_folder", "access_folder", "remove_folder", "request_files",
                  "share_folder", "folder_sharing"}  # fmt: skip
 ABOUT_REQUESTS = {"close_file_request"}
+ABOUT_QUARANTINE = {"release_file", "delete_quarantined"}
 # What a form must hold to be taken.
 FORMS = {"rename_file": "name=b.txt", "tag_file": "add=a", "visibility_file": "visibility=private",
          "access_folder": "access=everyone", "share_file": "days=7", "share_folder": "days=7",
+         "release_file": "reason=known",
          "request_files": "title=a&days=1&max_files=1&max_file_bytes=1+GB&max_bytes=1+GB&ask_name=no&ask_address=no",
          }  # fmt: skip
 # The admin, by GET: alice has files but is no staff; clerk is staff without a role; root is everything.
@@ -210,6 +215,8 @@ class RouteRequest:
         alice = User.objects.get(username="alice")
         states = dict.fromkeys(ABOUT_UPLOADS | set(PROTOCOL), State.UPLOADING) | {"restore_file": State.TRASHED}
         self.file = factories.create_file(alice, bucket=bucket, state=states.get(route, State.AVAILABLE))
+        if route in ABOUT_QUARANTINE:
+            File.objects.filter(pk=self.file.pk).update(scan_status="infected", quarantined=True)
         self.folder = Folder.objects.create(name=str(uuid.uuid4()), created_by=alice)
         self.link, self.token = create_link(ShareLink, created_by=alice, name="a.txt", file=self.file.link)
         self.arguments = arguments(route, self.file, self.folder, self.token)
@@ -267,7 +274,7 @@ def arguments(route: str, file: File, folder: Folder, token: str = UNKNOWN_TOKEN
     if route == "read_notification":
         row, _created = Notification.objects.get_or_create(user=file.owner, kind="file_corrupted", key="a")
         return [row.pk]
-    return [file.pk] if route in ABOUT_FILES | ABOUT_UPLOADS else []
+    return [file.pk] if route in ABOUT_FILES | ABOUT_UPLOADS | ABOUT_QUARANTINE else []
 
 
 def status_of(response: HttpResponseBase) -> str:

@@ -25,7 +25,7 @@ STATEMENT_TIMEOUT_SECONDS = 3.0
 # the columns of a list's row
 ROW_COLUMNS = (
     "id", "series", "name", "normalized_name", "folder_id", "visibility", "category", "size", "available_at",
-    "purge_after", "owner__username",
+    "purge_after", "owner__username", "quarantined",
 )  # fmt: skip
 
 Rows = TypeVar("Rows", bound="QuerySet[Any]")
@@ -49,6 +49,7 @@ class ListRow(NamedTuple):
     available_at: datetime
     purge_after: datetime | None
     owner: str
+    quarantined: bool
 
     @property
     def link(self) -> UUID:

@@ -18,7 +18,16 @@ from uploads.models.preference import Preference
 from uploads.models.preview import Preview, PreviewKind, PreviewState, new_preview_key
 from uploads.models.publish import ObjectMetadata, publish
 from uploads.models.share_link import ShareLink, ShareLinkFile
-from uploads.models.states import ALLOWED_TRANSITIONS, Category, ChecksumStatus, Origin, Refusal, State, Visibility
+from uploads.models.states import (
+    ALLOWED_TRANSITIONS,
+    Category,
+    ChecksumStatus,
+    Origin,
+    Refusal,
+    ScanStatus,
+    State,
+    Visibility,
+)
 from uploads.models.statistics import Kind, Statistic, StatisticDelta, Status, apply_deltas
 from uploads.models.tag import Tag, Tagging
 from uploads.models.throttle import Limit, TokenBucket
@@ -64,6 +73,7 @@ __all__ = [
     "Refusal",
     "Report",
     "RunOutcome",
+    "ScanStatus",
     "ShareLink",
     "ShareLinkFile",
     "State",

@@ -57,6 +57,8 @@ class Action(models.TextChoices):
     ADMIN = "admin", _("made a change in the admin")
     EXPORT = "export", _("exported")
     IMPORT = "import", _("imported")
+    MALWARE = "malware", _("found malware")
+    QUARANTINE = "quarantine", _("released from quarantine")
     REPAIR = "repair", _("repaired")
 
 

@@ -20,10 +20,11 @@ from uploads.models.fields import NormalizedNameField
 from uploads.models.folder import Folder
 from uploads.models.maintenance import MAX_KEY_CHARACTERS
 from uploads.models.querysets import FileQuerySet
-from uploads.models.states import Category, ChecksumStatus, Origin, Refusal, State, Visibility
+from uploads.models.states import Category, ChecksumStatus, Origin, Refusal, ScanStatus, State, Visibility
 
 LISTED = Q(state=State.AVAILABLE, current=True)
 STORED = [State.AVAILABLE, State.TRASHED]
+MAX_SCAN_DETAIL_CHARACTERS = 200
 
 
 def main_store() -> str:
@@ -100,6 +101,20 @@ class File(models.Model):
         db_default="", editable=False,
     )  # fmt: skip
 
+    # The malware check. A file in quarantine is hidden from all but its owner, and no one can download it: the
+    # conditions are in `visible_to` and in services/delivery.py.
+    scan_status = models.CharField(
+        _("malware check"), max_length=8, choices=ScanStatus.choices, blank=True, default="", db_default="",
+        editable=False,
+    )  # fmt: skip
+    scan_detail = models.CharField(
+        _("result of the malware check"), max_length=MAX_SCAN_DETAIL_CHARACTERS, blank=True, default="", db_default="",
+        editable=False,
+    )  # fmt: skip
+    scanned_at = models.DateTimeField(_("checked for malware"), null=True, editable=False)
+    quarantined = models.BooleanField(_("in quarantine"), default=False, db_default=False, editable=False)
+    released_at = models.DateTimeField(_("released from quarantine"), null=True, editable=False)
+
     created_at = models.DateTimeField(_("started"), db_default=Now(), editable=False)
     updated_at = models.DateTimeField(_("last changed"), db_default=Now(), editable=False)
     available_at = models.DateTimeField(_("added"), null=True, editable=False)
@@ -118,6 +133,7 @@ class File(models.Model):
         verbose_name = _("file")
         verbose_name_plural = _("files")
         ordering = ["-created_at", "-id"]
+        permissions = [("review_quarantine", "Can review the quarantine")]
         constraints = [
             # tokens are the senders': a guest cannot name an upload of the owner, or of another guest
             models.UniqueConstraint(
@@ -166,6 +182,14 @@ class File(models.Model):
             models.CheckConstraint(
                 condition=~Q(state=State.TRASHED) | Q(purge_after__isnull=False),
                 name="file_trashed_has_purge_time",
+            ),
+            models.CheckConstraint(
+                condition=Q(scan_status__in=["", *ScanStatus.values]), name="file_scan_status_valid"
+            ),
+            models.CheckConstraint(
+                condition=Q(quarantined=False)
+                | Q(scan_status__in=[ScanStatus.PENDING, ScanStatus.INFECTED, ScanStatus.FAILED]),
+                name="file_quarantined_has_reason",
             ),
         ]  # fmt: skip
         indexes = [
@@ -219,6 +243,8 @@ class File(models.Model):
                 ),
                 name="file_checksum_failed",
             ),
+            models.Index(fields=["id"], condition=Q(scan_status=ScanStatus.PENDING), name="file_unscanned"),
+            models.Index(fields=["-available_at", "-id"], condition=Q(quarantined=True), name="file_quarantined"),
         ]
 
     def __str__(self) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from django.conf import settings
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 from django.db.models.functions import Now
@@ -29,7 +30,9 @@ WITH published AS (
     SET state = 'available', available_at = statement_timestamp(), updated_at = statement_timestamp(),
         lease_until = NULL, multipart_id = '',
         etag = object.etag, checksum_status = object.checksum_status, detected_type = object.detected_type,
-        category = object.category
+        category = object.category,
+        scan_status = CASE WHEN %s OR %s AND file.guest_session_id IS NOT NULL THEN 'pending' ELSE '' END,
+        quarantined = %s OR %s AND file.guest_session_id IS NOT NULL
     FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[])
         AS object (id, checksum, etag, checksum_status, detected_type, category)
     WHERE file.id = object.id AND file.checksum = object.checksum AND file.state = 'completing'
@@ -96,7 +99,10 @@ def publish(metadata: Mapping[UUID, ObjectMetadata]) -> Published:
 def _make_available(cursor: CursorWrapper, metadata: Mapping[UUID, ObjectMetadata]) -> set[UUID]:
     ids = sorted(metadata)
     items = [metadata[pk] for pk in ids]
+    scanned = [settings.MALWARE_SCAN == "all", settings.MALWARE_SCAN == "requests"]
     parameters: Any = [
+        *scanned,
+        *scanned,
         ids,
         [item.checksum for item in items],
         [item.etag for item in items],

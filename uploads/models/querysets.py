@@ -28,7 +28,7 @@ LEASE_SECONDS = 60
 MAX_IDS_IN_QUERY = 1_000  # folders
 DOWNLOAD_FIELDS = (
     "key", "store", "origin", "name", "size", "series", "current", "detected_type", "content_encoding",
-    "checksum_status", "refusal",
+    "checksum_status", "refusal", "scan_status", "quarantined",
 )  # fmt: skip
 TRIGRAM = re.compile(r"[^\W_]{3}")
 # What a guest sends is for the guest alone until it is finished.
@@ -97,13 +97,13 @@ def _in(folders: FolderQuerySet) -> Q:
 
 def _team_files(user: User) -> Q:
     """Match the team's files in folders that are open to this user, who has the permission `view_file`."""
-    team = Q(visibility=Visibility.TEAM)
+    team = Q(visibility=Visibility.TEAM, quarantined=False)
     return team if user.is_superuser else team & ~_in(Folder.objects.closed_to(user))
 
 
-def _managed_files(user: User, permission: str) -> Q:
+def _managed_files(user: User, permission: str, *, quarantined: bool = False) -> Q:
     """Match the team's files that this user manages, by role or by the access rules of their folder."""
-    team = Q(visibility=Visibility.TEAM)
+    team = Q(visibility=Visibility.TEAM, quarantined=quarantined)
     if user.is_superuser:
         return team
     if user.has_perm(permission):
@@ -136,7 +136,8 @@ class FileQuerySet(models.QuerySet["File"]):
 
         Users see their own files, but uploads of guests only once they are finished. Users with `view_file` also see
         the team's available files, except in folders that are closed to them, and the trash of the folders that they
-        manage. Private files are visible to their owner only, and files that are being deleted to no one.
+        manage. Private files and those in quarantine are visible to their owner only, and files that are being deleted
+        to no one.
         """
         if not isinstance(user, User) or not user.is_active:
             return self.none()
@@ -166,6 +167,16 @@ class FileQuerySet(models.QuerySet["File"]):
             allowed |= Q(folder__isnull=True)
         return rows.filter(allowed)
 
+    def in_quarantine_for(self, user: User | AnonymousUser) -> FileQuerySet:
+        """Return the files in quarantine that this user may release or delete: those of the team that they manage, and,
+        for superusers, private ones. Apart from their owners, nobody else sees them, and nobody can download them."""
+        if not isinstance(user, User) or not user.is_active or not user.has_perm("uploads.review_quarantine"):
+            return self.none()
+        rows = self.filter(quarantined=True, state=State.AVAILABLE)
+        if user.is_superuser:
+            return rows
+        return rows.filter(_managed_files(user, "uploads.change_file", quarantined=True))
+
     def _editable_by(self, user: User | AnonymousUser, permission: str) -> FileQuerySet:
         rows = self.visible_to(user)
         if not isinstance(user, User) or not user.is_active:
@@ -189,8 +200,8 @@ class FileQuerySet(models.QuerySet["File"]):
         return self.filter(state=State.AVAILABLE, current=True)
 
     def shareable(self) -> FileQuerySet:
-        """Return the files outside of folders that forbid share links."""
-        return self.exclude(_in(Folder.objects.inside_unshareable()))
+        """Return the files outside of quarantine and of folders that forbid share links."""
+        return self.filter(quarantined=False).exclude(_in(Folder.objects.inside_unshareable()))
 
     def shared_in_folders(self, user: User) -> FileQuerySet:
         """Return the files that this user's links to folders open: the team's files in folders that the user sees.

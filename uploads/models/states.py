@@ -51,6 +51,15 @@ class ChecksumStatus(models.TextChoices):
     MISSING = "missing", _("missing from storage")
 
 
+class ScanStatus(models.TextChoices):
+    """The result of the malware check. Empty for a file that is not checked."""
+
+    PENDING = "pending", _("waiting for the malware check")
+    CLEAN = "clean", _("no malware found")
+    INFECTED = "infected", _("malware found")
+    FAILED = "failed", _("could not be checked for malware")
+
+
 class Refusal(models.TextChoices):
     """Why the storage refused to return an existing object at the last attempt."""
 

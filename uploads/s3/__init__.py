@@ -29,6 +29,7 @@ from uploads.s3.objects import (
     delete,
     delete_many,
     head_and_sniff,
+    object_tags,
     ping,
     put,
 )
@@ -82,6 +83,7 @@ __all__ = [
     "main_store",
     "multipart_ids",
     "needs_digests",
+    "object_tags",
     "ping",
     "preload",
     "preview_url",

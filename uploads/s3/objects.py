@@ -170,6 +170,18 @@ def whole_size(headers: Mapping[str, str]) -> int:
     return int(match["size"]) if match else int(headers["Content-Length"])
 
 
+def object_tags(key: str, *, store: str | None = None) -> dict[str, str]:
+    """Return the tags of an object; none if there is no object. Raises StorageUnavailable, StorageDenied."""
+    at = store_named(store)
+    require_no_transaction()
+    try:
+        with translate_errors("GetObjectTagging"):
+            response = client("quick", at).get_object_tagging(Bucket=at.bucket, Key=key)
+    except ClientError:
+        return {}
+    return {tag["Key"]: tag["Value"] for tag in response["TagSet"]}
+
+
 MAX_KEYS = 1000  # S3 API: DeleteObjects
 # XML 1.0, 2.2: characters that no document can contain, not even escaped.
 NOT_IN_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

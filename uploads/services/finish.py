@@ -35,6 +35,7 @@ from uploads.models import Category, ChecksumStatus, File, GuestSession, ObjectM
 from uploads.parts import checksum_of
 from uploads.services.bucket_guard import require_own_bucket
 from uploads.services.file_requests import require_accepted_from_guest
+from uploads.services.malware.tasks import request_scans_of_new
 from uploads.services.mime import detect_type
 from uploads.services.notifications import report_guest_files, warn_of_quota
 from uploads.services.previews import kinds_for
@@ -154,7 +155,8 @@ def _publish(owner: User, assembled: Sequence[tuple[File, ObjectMetadata | Probl
     refused |= over_quota
     assembled = [(file, refused.get(file.pk, outcome)) for file, outcome in assembled]
     failpoint("finish.7-published")
-    _request_previews(owner, assembled, published)
+    held = request_scans_of_new(published, owner_id=owner.pk)
+    _request_previews(owner, assembled, published - held)  # the others get theirs after the malware check
     _request_verification(owner, assembled, published)
     if published:
         warn_of_quota({owner.pk, *(file.owner_id for file, _outcome in assembled)})

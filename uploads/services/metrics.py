@@ -39,6 +39,15 @@ SELECT count(*) FROM (
     SELECT 1 FROM uploads_file WHERE state = 'available' AND checksum_status = 'unverified'
         AND checksum <> '' LIMIT {limit}) AS rows
 """
+UNSCANNED = """
+SELECT count(*), coalesce(extract(epoch FROM statement_timestamp() - min(available_at)), 0) FROM (
+    SELECT available_at FROM uploads_file WHERE scan_status = 'pending' LIMIT {limit}) AS rows
+"""
+QUARANTINED = """
+SELECT scan_status, count(*) FROM (
+    SELECT scan_status FROM uploads_file WHERE quarantined LIMIT {limit}) AS rows
+GROUP BY scan_status
+"""
 BROKEN = """
 SELECT checksum_status, count(*) FROM (
     SELECT checksum_status FROM uploads_file
@@ -142,6 +151,13 @@ def _backlog(cursor: CursorWrapper) -> Iterator[Sample]:
             {"status": status},
             "Files that failed verification.",
         )
+    count, age = _row(cursor, UNSCANNED.format(limit=MAX_COUNTED))
+    yield Sample("scan_pending_files", count, help="Files that wait for their malware check.")
+    yield Sample("scan_oldest_age_seconds", age, help="Seconds since the oldest of them became available.")
+    cursor.execute(QUARANTINED.format(limit=MAX_COUNTED))
+    quarantined = dict(cursor.fetchall())
+    for status in ("pending", "infected", "failed"):
+        yield Sample("quarantined_files", quarantined.get(status, 0), {"status": status}, "Files in quarantine.")
     count, age = _queue(cursor)
     yield Sample("queue_tasks", count, help="Tasks that are due.")
     yield Sample("queue_oldest_age_seconds", age, help="Seconds since the oldest of them is due.")

@@ -92,7 +92,7 @@ def preview_files(ids: list[str], tries: int = 0, owner_id: int | None = None) -
         if number and time.monotonic() > end:
             _enqueue(preview_files, ids[number:], owner_id=owner_id)
             break
-        file = File.objects.available().filter(pk=pk).first()
+        file = File.objects.available().filter(pk=pk, quarantined=False).first()
         if file is None:
             continue
         try:
@@ -140,7 +140,7 @@ def _retry_previews(ids: list[str], tries: int, owner_id: int | None) -> None:
 def _lost_previews(*, waiting: set[UUID]) -> list[UUID]:
     """Return recent files without previews, and files whose previews have an expired lease, except those that are
     `waiting` for their next try."""
-    recent = File.objects.listed().filter(CAN_HAVE_PREVIEW, size__gt=0, previews__isnull=True)
+    recent = File.objects.listed().filter(CAN_HAVE_PREVIEW, size__gt=0, previews__isnull=True, quarantined=False)
     recent = recent.filter(available_at__gt=seconds_from_now(-FORGOTTEN_WITHIN_SECONDS))
     expired = Preview.objects.filter(
         state=PreviewState.PENDING, lease_until__lt=seconds_from_now(0), file__state=State.AVAILABLE

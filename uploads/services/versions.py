@@ -16,6 +16,7 @@ from uploads.errors import Forbidden, InvalidTransition, OwnerOverQuota, Validat
 from uploads.failpoints import failpoint
 from uploads.models import Action, Event, File, State, Usage
 from uploads.models.publish import promote_version
+from uploads.services.delivery import require_deliverable
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +53,7 @@ def restore_version(file: File, version: File, *, by: User) -> File:
             raise InvalidTransition(_("This version no longer exists."))
         if target.current:
             return target
+        require_deliverable([target])
         if target.owner_id != file.owner_id and not usages[file.owner_id].has_room(target.size):
             raise OwnerOverQuota()
         promote_version(target)

@@ -12,12 +12,13 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from uploads import content_headers, s3, services
+from uploads import content_headers, services
 from uploads.errors import ObjectRefused, StorageUnavailable, ValidationFailed
 from uploads.forms import Selection
 from uploads.listing import breadcrumbs_for
 from uploads.models import File, Preview, PreviewKind, PreviewState
 from uploads.models.querysets import FileQuerySet
+from uploads.services import delivery
 from uploads.views.presenters import folder_path
 from uploads.views.responses import head_response, html_errors, redirect_to_storage, request_user
 
@@ -85,11 +86,14 @@ def _visible_files(user: User | AnonymousUser, pk: UUID) -> FileQuerySet:
 
 def redirect_to_preview(request: HttpRequest, files: FileQuerySet, *kinds: PreviewKind) -> HttpResponse:
     """Redirect to a preview. The redirect is not cached, so that each request checks the permission; the preview is."""
-    preview = get_object_or_404(Preview.objects.filter(file__in=files, kind__in=kinds, state=PreviewState.READY))
+    preview = get_object_or_404(
+        Preview.objects.select_related("file").filter(file__in=files, kind__in=kinds, state=PreviewState.READY)
+    )
     content_type = content_headers.TEXT if preview.kind == PreviewKind.EXCERPT else WEBP
+    url = delivery.preview_url(preview, content_type=content_type)
     if request.method == "HEAD":
         return head_response(size=preview.size, content_type=content_type, disposition="inline")
-    return redirect_to_storage(s3.preview_url(preview.key, content_type=content_type, store=preview.store))
+    return redirect_to_storage(url)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -119,8 +123,10 @@ def deliver(
     """Return the response to GET or HEAD of `file`, which the user may see; a GET is recorded in the activity.
 
     `record` is given for guests: it records the download in the name of their link, or raises.
-    Raises ObjectMissing where the storage has lost the bytes, and FilesRefused where it refuses to return them.
+    Raises Quarantined, ObjectMissing where the storage has lost the bytes, and FilesRefused where it refuses to return
+    them.
     """
+    delivery.require_deliverable([file])
     refused = False
     try:
         services.learn_encoding(file)
@@ -133,7 +139,7 @@ def deliver(
         services.require_readable([file])
     if request.method == "HEAD":
         return head_response(size=file.size, content_type=content_type, disposition=disposition)
-    url = s3.download_url(file.key, disposition=disposition, content_type=content_type, store=file.store)
+    url = delivery.download_url(file, disposition=disposition, content_type=content_type)
     if record:
         record()
     else:

@@ -190,6 +190,14 @@ def preview_context(file: File, *, inline_url: str | None) -> dict[str, Any]:
 
     `inline_url` shows the file itself in the browser, if its type allows that; None if it must not be shown.
     """
+    if file.quarantined:
+        return {
+            "inline_url": None,
+            "kind": "",
+            "reason": _("It is in quarantine."),
+            "untouched": False,
+            "pending": False,
+        }
     inline = content_headers.may_be_inline(file) and file.checksum_status != ChecksumStatus.MISSING and not file.refusal
     inline_url = inline_url if inline else None
     if inline_url and file.category in PLAYABLE:

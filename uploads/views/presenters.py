@@ -23,6 +23,7 @@ class FileRow(NamedTuple):
     url: str
     name: str
     private: bool
+    quarantined: bool
     category: str
     size: int
     time: datetime | None
@@ -58,6 +59,7 @@ def file_rows(
             url=f"{before}{file.link}{after}",
             name=file.name,
             private=file.visibility == Visibility.PRIVATE,
+            quarantined=file.quarantined,
             category=file.category,
             size=file.size,
             time=getattr(file, column),

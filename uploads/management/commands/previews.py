@@ -47,7 +47,7 @@ class Command(AmalgaCommand):
         if retry_failed:
             delete_failed()
         count = 0
-        rows = File.objects.available().filter(CAN_HAVE_PREVIEW, size__gt=0, previews__isnull=True)
+        rows = File.objects.available().filter(CAN_HAVE_PREVIEW, size__gt=0, previews__isnull=True, quarantined=False)
         for files in in_batches(rows.only("pk"), FILES_PER_TASK):
             services.request_previews([file.pk for file in files])
             count += len(files)

@@ -10,12 +10,15 @@ from uploads.services.doctor.database import database_checks
 from uploads.services.doctor.host import disk_checks, settings_checks, version_checks
 from uploads.services.doctor.mail import AREA as MAIL
 from uploads.services.doctor.mail import mail_checks, outgoing_checks, send_test_mail
+from uploads.services.doctor.malware import AREA as SCANNER
+from uploads.services.doctor.malware import scanner_checks
 from uploads.services.doctor.results import CheckResult, Deadline, Level, in_area, run_safely
 from uploads.services.doctor.storage import STORAGE_SUBJECTS, store_checks
 
 DATABASE_SECONDS = 18.0  # plus RESPONSE_SECONDS at most, for a statement that hangs
-STORE_SECONDS = 24.0
+STORE_SECONDS = 20.0
 MAIL_SECONDS = 6.0
+SCANNER_SECONDS = 4.0
 
 __all__ = ["CheckResult", "Level", "examine", "send_test_mail"]
 
@@ -38,3 +41,4 @@ def examine(origins: Sequence[str] = ()) -> Iterator[CheckResult]:
     for result in store_checks(Deadline(STORE_SECONDS), origins):
         yield replace(result, area="storage" if result.subject in STORAGE_SUBJECTS else "bucket")
     yield from in_area(MAIL, [*outgoing, *Deadline(MAIL_SECONDS).run("mail", mail_checks)])
+    yield from in_area(SCANNER, Deadline(SCANNER_SECONDS).run("malware scanner", scanner_checks))

@@ -73,6 +73,8 @@ def _text(notification: Notification, kind: NotificationKind, name: str) -> tupl
         return _("Files were sent to “%(title)s”.") % {"title": data.get("title", "")}, reverse("file_requests")
     if kind == NotificationKind.LINK_EXPIRING:
         return _expiring(name or str(data.get("name", "")), _date(data.get("expires_at"))), reverse("links")
+    if data.get("review"):
+        return _("Malware was found in an upload. It is in quarantine."), reverse("quarantine")
     if kind in {NotificationKind.FILE_CORRUPTED, NotificationKind.FILE_INFECTED}:
         return _about_file(kind, name, is_missing=data.get("status") == ChecksumStatus.MISSING), ""
     if kind == NotificationKind.QUOTA_LOW:

@@ -22,6 +22,7 @@ from uploads.services.circuit_breaker import CircuitBreaker
 from uploads.services.erase import erase_all, urls_expired
 from uploads.services.finish import resume_completion
 from uploads.services.hand_over import requeue_lost_handovers
+from uploads.services.malware.tasks import requeue_lost_scans
 from uploads.services.notifications import delete_old_notifications, warn_of_expiring_links
 from uploads.services.orphaned_multiparts import abort_orphaned_multiparts
 from uploads.services.sweep.expiry import Discards, expire, forget_orphans, purge
@@ -117,6 +118,7 @@ class SweepRun:
             mail.requeue_lost_mails()
             warn_of_expiring_links()
             delete_old_notifications()
+            requeue_lost_scans()
         self._heartbeat(now=True)
 
     def _write_checkpoint(self) -> None:

@@ -20,6 +20,7 @@ from uploads.content_headers import stored_name
 from uploads.errors import Forbidden, ObjectRefused, Problem, StorageUnavailable, ValidationFailed
 from uploads.models import ChecksumStatus, File, Folder, Origin, State
 from uploads.models.querysets import FileQuerySet
+from uploads.services.delivery import require_deliverable
 from uploads.services.downloads import record_zip, require_readable
 from uploads.services.fair_use import GUEST_ZIPS, ZIPS, LowestRate, Slot, TooSlow
 from uploads.services.stored_objects import FilesRefused, Place, learn_encodings, quote_names, save_refusal
@@ -34,7 +35,7 @@ MAX_FILES = 10_000
 HEX_BYTES = 64
 COLUMNS = (
     "id", "series", "key", "store", "origin", "content_encoding", "name", "folder_id", "size", "part_size", "checksum",
-    "etag", "checksum_status", "modified", "available_at", "refusal",
+    "etag", "checksum_status", "modified", "available_at", "refusal", "scan_status", "quarantined",
 )  # fmt: skip
 
 
@@ -78,7 +79,7 @@ def bundle(user: User, links: Sequence[UUID]) -> Bundle:
     """Return the zip of these files.
 
     Raises ValidationFailed for no files and for more than ten thousand, FilesNotFound if the user cannot see one of
-    them, ContentLost if one is known to be missing: no file is left out silently.
+    them, Quarantined, and ContentLost if one is known to be missing: no file is left out silently.
     """
     requested = list(dict.fromkeys(links))
     if not 0 < len(requested) <= MAX_FILES:
@@ -121,6 +122,7 @@ def _members(rows: FileQuerySet) -> list[MemberSource]:
 
 
 def _bundle(name: str, files: list[MemberSource], folder_paths: Mapping[int | None, list[str]]) -> Bundle:
+    require_deliverable(files)
     if missing := [file.name for file in files if file.checksum_status == ChecksumStatus.MISSING]:
         raise ContentLost(missing)
     encodings = _encodings(files)
@@ -287,7 +289,7 @@ class Download:
         remaining = File.objects.filter(pk__in=[file.id for file in self._bundle.files[number:]], state=State.AVAILABLE)
         user = User.objects.filter(pk=self._user_id, is_active=True).first()
         visible = remaining.visible_to(user) if user else File.objects.none()
-        if remaining.exclude(pk__in=visible.values("pk")).exists():
+        if remaining.exclude(pk__in=visible.filter(quarantined=False).values("pk")).exists():
             raise Forbidden(_("You no longer have access to one of the files in this ZIP. Select the files again."))
 
     def _manifest_lines(self, members: list[Member]) -> Iterator[bytes]:

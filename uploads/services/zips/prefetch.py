@@ -57,6 +57,8 @@ class MemberSource:
     modified: datetime | None
     available_at: datetime
     refusal: str
+    scan_status: str
+    quarantined: bool
 
 
 class Reader:

@@ -1,0 +1,84 @@
+"""A real clamd, with the one signature that the tests need: no signatures come from the internet.
+
+`python -m tests.support.real_clamd` makes sure that there is one.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from amalga.local.processes import Daemon, free_port
+
+ADVICE = "No clamd for the tests: install it (apt install clamav-daemon, brew install clamav), then run make again."
+READY_SECONDS = 60
+STREAM_MAX_BYTES = 1024**2
+# MD5, size and name, as in an .hdb file: of the EICAR test file.
+SIGNATURE = "44d88612fea8a8f36de82e1278abb02f:68:Eicar-Test-Signature\n"
+SETTINGS = """
+Foreground yes
+DatabaseDirectory {folder}/signatures
+TCPSocket {port}
+TCPAddr 127.0.0.1
+LocalSocket {folder}/clamd.sock
+StreamMaxLength {limit}
+LogFile {folder}/clamd.txt
+"""
+
+
+def find() -> str | None:
+    return shutil.which("clamd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+
+
+def install() -> bool:
+    """Debian's package, where we may."""
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        return False
+    env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    package = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "clamav-daemon"]
+    return all(
+        subprocess.run(command, env=env, stdout=subprocess.DEVNULL).returncode == 0
+        for command in (["apt-get", "update", "-qq"], package)
+    )
+
+
+class RealClamd:
+    """One of our own, at a port and at a socket."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        self.socket = folder / "clamd.sock"
+        (folder / "signatures").mkdir(parents=True)
+        (folder / "signatures" / "test.hdb").write_text(SIGNATURE)
+        config = folder / "clamd.conf"
+        config.write_text(SETTINGS.format(folder=folder, port=self.port, limit=STREAM_MAX_BYTES))
+        self.daemon = Daemon("clamd", folder, mark="clamd", stop_signal=signal.SIGTERM)
+        program = find()
+        assert program, ADVICE
+        self.daemon.start([program, "--config-file", str(config)], env=dict(os.environ))
+        self._wait()
+
+    def stop(self) -> None:
+        self.daemon.stop()
+
+    def _wait(self) -> None:
+        end = time.monotonic() + READY_SECONDS
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                return
+            except OSError:
+                assert self.daemon.exit_code() is None, self.daemon.last_words()
+                assert time.monotonic() < end, self.daemon.last_words()
+                time.sleep(0.1)
+
+
+if __name__ == "__main__":
+    if not find() and not (install() and find()):
+        sys.exit(ADVICE)
