@@ -32,7 +32,17 @@ from tests.support.stores import Bucket
 from tests.support.upload_client import UploadClient
 from uploads import s3
 from uploads.errors import StorageUnavailable
-from uploads.models import ChecksumStatus, File, Heartbeat, Report, RunOutcome, State, apply_deltas
+from uploads.models import (
+    ChecksumStatus,
+    File,
+    Heartbeat,
+    MailState,
+    OutgoingMail,
+    Report,
+    RunOutcome,
+    State,
+    apply_deltas,
+)
 from uploads.models.querysets import seconds_from_now
 from uploads.services import metrics
 from uploads.services.tasks import preview_files
@@ -240,6 +250,14 @@ def test_what_was_just_enqueued_is_in_it(client: Client) -> None:
 
 def test_an_empty_queue_has_no_age(client: Client) -> None:
     assert (value(scraped(client), "queue_tasks"), metrics.queue_now()) == (0, (0, 0.0))
+
+
+def test_mails_that_wait_and_that_failed_in_the_last_day_are_counted(client: Client) -> None:
+    ended = {MailState.WAITING: 2, MailState.SENT: 4, MailState.REFUSED: 1, MailState.UNKNOWN: 2}
+    OutgoingMail.objects.bulk_create(OutgoingMail(state=state) for state, count in ended.items() for _ in range(count))
+    OutgoingMail.objects.create(state=MailState.ABANDONED, changed_at=timezone.now() - timedelta(days=2))
+    samples = scraped(client)
+    assert [value(samples, "mails", state=state) for state in ("waiting", "failed")] == [2, 3]
 
 
 def test_commands_are_told_by_when_and_how_they_ended(client: Client) -> None:

@@ -69,6 +69,13 @@ SELECT (SELECT count(*) FROM (
              WHERE status = 'READY' AND run_after <= statement_timestamp()
              ORDER BY priority DESC, run_after, enqueued_at LIMIT 1)) AS oldest)
 """  # noqa: S608 - constants of ours
+MAILS = """
+SELECT (SELECT count(*) FROM (
+            SELECT 1 FROM uploads_outgoingmail WHERE state IN ('waiting', 'sending') LIMIT {limit}) AS rows),
+       (SELECT count(*) FROM (
+            SELECT 1 FROM uploads_outgoingmail WHERE state IN ('refused', 'abandoned', 'unknown')
+                AND changed_at > statement_timestamp() - interval '1 day' LIMIT {limit}) AS rows)
+"""
 HEARTBEATS = "SELECT name, extract(epoch FROM at) FROM uploads_heartbeat"
 REPORTS = """
 SELECT known.command, extract(epoch FROM last.ended_at), (last.outcome = 'succeeded')::int
@@ -161,6 +168,8 @@ def _backlog(cursor: CursorWrapper) -> Iterator[Sample]:
     count, age = _queue(cursor)
     yield Sample("queue_tasks", count, help="Tasks that are due.")
     yield Sample("queue_oldest_age_seconds", age, help="Seconds since the oldest of them is due.")
+    for state, mails in zip(("waiting", "failed"), _row(cursor, MAILS.format(limit=MAX_COUNTED)), strict=True):
+        yield Sample("mails", mails, {"state": state}, "Mails that wait, and those that failed in the last day.")
 
 
 def _command_runs(cursor: CursorWrapper) -> Iterator[Sample]:
