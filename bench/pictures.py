@@ -150,10 +150,10 @@ def make_library() -> dict[str, str]:
         legal, {groups["legal"]: AccessLevel.MANAGE, groups["finance"]: AccessLevel.VIEW}, by=alice
     )
     _verify()
-    folder = Folder.objects.get(name="Press")
+    press = Folder.objects.get(name="Press")
     return {
         "file": logo.get_absolute_url(),
-        "share": f"/folders/{folder.pk}/share",
+        "share": f"/folders/{press.pk}/share",
         "access": f"/folders/{legal.pk}/access",
     }
 
