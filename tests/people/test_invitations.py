@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 from datetime import timedelta
@@ -343,6 +344,16 @@ def test_command_prints_the_link_last(admin_user: User, settings: Settings) -> N
     assert (role_of(carol), teams_of(carol)) == (Role.VIEWER, [press])
 
 
+def test_command_prints_the_link_in_json(admin_user: User, settings: Settings) -> None:
+    (line,) = run("carol@example.org", "--json")
+    document = json.loads(line)
+    assert document["link"].startswith(f"{settings.SITE_URL}/invitations/")
+    assert {**document, "link": "", "expires": ""} == {
+        "address": "carol@example.org", "role": "uploader", "teams": [], "invited_by": "root", "mailed": False,
+        "expires": "", "link": "",
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "arguments",
     [["nonsense"], ["bob@example.org"], ["-", "--group", "nothing"], ["-", "--by", "bob"], ["-", "--by", "\x00"],
@@ -357,7 +368,7 @@ def test_command_refuses_what_makes_no_invitation(arguments: list[str], admin_us
 
 
 def test_command_needs_someone_who_invites(roles: None) -> None:
-    with pytest.raises(CommandError, match="no active superuser"):
+    with pytest.raises(CommandError, match="No active superuser"):
         run("-")
 
 
