@@ -96,7 +96,7 @@ def test_uploads_are_refused_and_the_log_says_why(skew: int, alice: User, bucket
     assert not File.objects.available().exists()
     lines = [line for line in skewed_site.log.read_text().splitlines() if "clock_skew" in line]
     assert lines
-    assert f"{'ahead of' if skew > 0 else 'behind'} the store's by {TWENTY_MINUTES // 60} minutes" in lines[0]
+    assert f"{'ahead of' if skew > 0 else 'behind'} that of the storage by {TWENTY_MINUTES // 60} minutes" in lines[0]
     expires = File.objects.get(pk=upload["id"]).expires_at
     assert expires
     life = timedelta(hours=settings.UPLOAD_EXPIRY_HOURS).total_seconds()

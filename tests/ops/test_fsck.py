@@ -36,7 +36,7 @@ def test_what_agrees_is_proved_by_equal_digests(alice: User, marked: Bucket) -> 
     files = [stored(alice, marked, body) for body in (b"", b"a", b"bb", b"ccc")]
     code, out = run()
     assert code == 0
-    assert "Bucket and database agree." in out
+    assert "in sync: yes\n" in out
     lines = "".join(sorted(f"{file.key}\t{file.size}\t{file.etag}\n" for file in files))
     assert out.count(hashlib.sha256(lines.encode()).hexdigest()) == 2
     assert Report.objects.get().summary["rows"] == Report.objects.get().summary["objects"]
@@ -200,7 +200,7 @@ def test_rows_of_a_store_that_nobody_names_are_refused(alice: User, marked: Buck
     File.objects.filter(pk=lost.pk).update(store="old")
     assert run()[0] == 2
     assert run("--prefix", lost.key)[0] == 2
-    assert "called “old”" in Report.objects.latest("pk").summary["reason"]
+    assert "named “old”" in Report.objects.latest("pk").summary["reason"]
 
 
 def test_a_file_that_lies_in_another_store_explains_its_key_here(

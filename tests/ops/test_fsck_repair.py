@@ -169,7 +169,7 @@ def test_another_object_in_quarantine_is_not_overwritten(alice: User, marked: Bu
     marked.write(f"quarantine/{key(1)}", b"somebody else's")
     code, out = repair()
     assert code == 1
-    assert "is there already" in out
+    assert "exists with other content" in out
     assert marked.read(f"quarantine/{key(1)}") == b"somebody else's"
     assert marked.read(key(1)) == b"hello"
 

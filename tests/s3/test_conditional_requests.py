@@ -163,7 +163,7 @@ def test_a_conflict_of_writers_is_to_be_repeated(digest_bucket: Bucket, settings
 def test_setting_aside_never_overwrites_what_came_meanwhile(bucket: Bucket, strict: Conditions) -> None:
     bucket.write(key(1), b"hello")
     strict.before = lambda: bucket.write(f"quarantine/{key(1)}", b"other")
-    with pytest.raises(Conflict, match="another is at"):
+    with pytest.raises(Conflict, match="changed or deleted, or quarantine"):
         s3.quarantine(info_of(key(1)))
     assert (bucket.read(key(1)), bucket.read(f"quarantine/{key(1)}")) == (b"hello", b"other")
 
