@@ -386,7 +386,7 @@ def test_recovery_codes_stay_with_another_factor(alice: User) -> None:
 def test_pages_say_that_passkeys_keep_two_factor_authentication_on(alice: User) -> None:
     client = browser(alice)
     add(client, Device())
-    assert "after your password, you use a passkey" in client.get("/accounts/security/").content.decode()
+    assert "with your password and a passkey" in client.get("/accounts/security/").content.decode()
     key = read_key(client.get("/accounts/factor/add/").content)
     client.post("/accounts/factor/add/", {"code": code(key)})
     assert "Your recovery codes keep working." in client.get("/accounts/factor/remove/").content.decode()

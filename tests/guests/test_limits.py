@@ -28,7 +28,7 @@ def error_of(guest: GuestClient, body: bytes, **more: str) -> tuple[int, str, st
 
 def test_a_file_over_the_limit_is_refused(folder: Folder, alice: User) -> None:
     guest = GuestClient(create_request(folder, alice, max_file_bytes=5)[1])
-    assert error_of(guest, b"123456") == (413, "too_large", "The file is too large. Files can have at most 5 B.")
+    assert error_of(guest, b"123456") == (413, "too_large", "The file is too large. The limit is 5 B.")
     guest.start(b"12345")
 
 
@@ -77,7 +77,7 @@ def test_the_recipients_full_storage_is_told_without_its_numbers(
     guest = GuestClient(create_request(folder, alice)[1])
     status, code, message = error_of(guest, b"123")
     assert (status, code) == (413, "over_quota")
-    assert message == "The recipient has no storage left for this file. Tell alice."
+    assert message == "The recipient doesn't have enough storage for this file. Tell alice."
 
 
 @pytest.mark.parametrize(("accepted", "name", "media_type", "is_accepted"), [

@@ -48,7 +48,7 @@ def parse_accepted_types(text: str) -> list[str]:
     """Return the types of a list like ".pdf, image/*". Raises ValidationFailed."""
     types = list(dict.fromkeys(word for word in TYPE_SEPARATOR.split(text.lower()) if word))
     if len(types) > MAX_ACCEPTED_TYPES:
-        raise ValidationFailed(_("Enter at most %(count)s types.") % {"count": MAX_ACCEPTED_TYPES})
+        raise ValidationFailed(_("You can enter up to %(count)s types.") % {"count": MAX_ACCEPTED_TYPES})
     for kind in types:
         if not ACCEPTED_TYPE.fullmatch(kind):
             raise ValidationFailed(
@@ -78,7 +78,8 @@ class FileRequestForm(forms.Form):
 
     title = forms.CharField(label=gettext_lazy("Title"), max_length=MAX_TITLE_CHARACTERS)
     text = forms.CharField(
-        label=gettext_lazy("Text"), max_length=MAX_TEXT_CHARACTERS, required=False, widget=forms.Textarea({"rows": 3})
+        label=gettext_lazy("Message"), max_length=MAX_TEXT_CHARACTERS, required=False,
+        widget=forms.Textarea({"rows": 3}),
     )  # fmt: skip
     days = forms.IntegerField(label=gettext_lazy("Open for (days)"), min_value=1)
     max_files = forms.IntegerField(

@@ -73,7 +73,7 @@ class Migration(migrations.Migration):
                     models.PositiveIntegerField(db_default=0, default=0, editable=False, verbose_name="uses"),
                 ),
                 ("title", models.CharField(max_length=200, verbose_name="title")),
-                ("text", models.TextField(blank=True, default="", max_length=2000, verbose_name="text")),
+                ("text", models.TextField(blank=True, default="", max_length=2000, verbose_name="message")),
                 ("max_file_bytes", models.BigIntegerField(verbose_name="maximum file size")),
                 ("max_files", models.PositiveIntegerField(verbose_name="number of files")),
                 ("max_bytes", models.BigIntegerField(verbose_name="total size")),

@@ -47,7 +47,7 @@ class FileRequest(PublicLink):
 
     folder = models.ForeignKey(Folder, models.CASCADE, related_name="+", verbose_name=gettext_lazy("folder"))
     title = models.CharField(gettext_lazy("title"), max_length=MAX_TITLE_CHARACTERS)
-    text = models.TextField(gettext_lazy("text"), max_length=MAX_TEXT_CHARACTERS, blank=True, default="")
+    text = models.TextField(gettext_lazy("message"), max_length=MAX_TEXT_CHARACTERS, blank=True, default="")
     max_file_bytes = models.BigIntegerField(gettext_lazy("maximum file size"))
     max_files = models.PositiveIntegerField(gettext_lazy("number of files"))
     max_bytes = models.BigIntegerField(gettext_lazy("total size"))

@@ -87,7 +87,7 @@ class Slot:
 ZIPS = Slots(_("You already have %(most)s ZIP downloads running. Wait for one to finish, then try again."))
 GUEST_ZIPS = Slots(_("Too many ZIP downloads are running. Try again in 30 seconds."))
 FORMS = Slots(_("You already have %(most)s form uploads running. Wait for one to finish, then try again."))
-GUEST_FORMS = Slots(_("This link already has %(most)s uploads in progress. Try again when one has ended."))
+GUEST_FORMS = Slots(_("This link already has %(most)s uploads in progress. Try again when one has finished."))
 
 
 class LowestRate:

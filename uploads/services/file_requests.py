@@ -182,8 +182,7 @@ def require_room(request: FileRequest, size: int, *, files: int, bytes: int) -> 
     `bytes` of this call."""
     if size > request.max_file_bytes:
         raise TooLarge(
-            _("The file is too large. Files can have at most %(size)s.")
-            % {"size": humanize_bytes(request.max_file_bytes)}
+            _("The file is too large. The limit is %(size)s.") % {"size": humanize_bytes(request.max_file_bytes)}
         )
     if files >= request.remaining_files:
         raise OverQuota(_("This file request has received all of its %(count)s files.") % {"count": request.max_files})
@@ -196,7 +195,7 @@ def require_room(request: FileRequest, size: int, *, files: int, bytes: int) -> 
 
 def owner_is_full(request: FileRequest) -> OverQuota:
     """Return the error for guests when the creator of the request has no space left."""
-    text = _("The recipient has no storage left for this file.")
+    text = _("The recipient doesn't have enough storage for this file.")
     name = display_name(request.created_by)
     return OverQuota(
         f"{text} {_('Tell %(name)s.') % {'name': name} if name else _('Tell the person who sent you the link.')}"
