@@ -160,9 +160,9 @@ class Quarantined(Problem):
 
     def __init__(self, name: str, *, is_infected: bool) -> None:
         text = (
-            _("“%(name)s” contains malware and can’t be downloaded. A manager can review it.")
+            _("“%(name)s” contains malware and can't be downloaded. A manager can review it.")
             if is_infected
-            else _("“%(name)s” can’t be downloaded until it has been checked for malware.")
+            else _("“%(name)s” can't be downloaded until it has been checked for malware.")
         )
         super().__init__(text % {"name": name})
 

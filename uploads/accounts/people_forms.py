@@ -145,7 +145,7 @@ class ReceiverForm(forms.Form):
         name = str(self.cleaned_data["username"])
         user = User.objects.filter(username=name, is_active=True).exclude(pk=self.owner.pk).first()
         if user is None:
-            raise ValidationError(_("No other active person is called “%(name)s”.") % {"name": name}, code="unknown")
+            raise ValidationError(_("No other active user named “%(name)s”.") % {"name": name}, code="unknown")
         return user
 
 
@@ -257,12 +257,12 @@ class MembersForm(forms.Form):
     def clean_add(self) -> list[User]:
         names = list(dict.fromkeys(name for name in map(str.strip, self.cleaned_data["add"].split(",")) if name))
         if len(names) > MAX_MEMBERS_AT_ONCE:
-            text = _("Add at most %(max)s people at once.")
+            text = _("You can add up to %(max)s people at a time.")
             raise ValidationError(text % {"max": MAX_MEMBERS_AT_ONCE}, code="too_many")
         users = list(User.objects.filter(username__in=names))
         missing = sorted(set(names) - {user.get_username() for user in users})
         if missing:
-            text = ngettext("No one is called %(names)s.", "These people don't exist: %(names)s.", len(missing))
+            text = ngettext("User not found: %(names)s.", "Users not found: %(names)s.", len(missing))
             quoted = ", ".join(f"“{name}”" for name in missing[:10])
             raise ValidationError(text % {"names": quoted}, code="unknown")
         return users

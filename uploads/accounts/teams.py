@@ -117,4 +117,4 @@ def _require_free(name: str, *, but: Group | None = None) -> None:
     normalized = names.normalize_for_search(name)
     others = [team for team in teams() if team != but]
     if any(names.normalize_for_search(team.name) == normalized for team in others):
-        raise Conflict(_("There is already a team called “%(name)s”.") % {"name": name})
+        raise Conflict(_("A team named “%(name)s” already exists.") % {"name": name})

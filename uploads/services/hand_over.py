@@ -122,7 +122,8 @@ def requeue_lost_handovers() -> None:
 
 def _no_room(to: User, usage: Usage, size: int) -> OverQuota:
     text = _(
-        "%(name)s has no room for %(size)s more: %(used)s of %(limit)s are used. Raise the limit, or pick another."
+        "%(name)s has no room for %(size)s more: %(used)s of %(limit)s are used. Raise the "
+        "limit, or choose someone else."
     )
     return OverQuota(
         text % {"name": to.get_username(), "size": humanize_bytes(size), "used": humanize_bytes(usage.bytes),

@@ -136,7 +136,7 @@ def reset_two_factor(request: HttpRequest, pk: int) -> HttpResponseBase:
     """Remove the second factor of someone who has lost it, and end their sessions."""
     user, by = _get_manageable(request, pk), request_user(request)
     if user.pk == by.pk:
-        raise Forbidden(_("Change your own two-factor authentication on the page of your account."))
+        raise Forbidden(_("Change your own two-factor authentication on your account page."))
     sign_in_events.forget_factors(user, by=by)
     messages.success(request, _("Reset two-factor authentication of %(name)s.") % {"name": user.get_username()})
     return redirect("person", pk=pk)

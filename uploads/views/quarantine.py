@@ -53,7 +53,7 @@ def delete_quarantined(request: HttpRequest, pk: UUID) -> HttpResponse:
 def _page(request: HttpRequest, *, error: str = "", about: UUID | None = None) -> HttpResponse:
     user = request_user(request)
     if not user.has_perm("uploads.review_quarantine"):
-        raise Forbidden(_("You don’t have permission to review the quarantine."))
+        raise Forbidden(_("You don't have permission to review the quarantine."))
     rows = File.objects.in_quarantine_for(user).select_related("owner", "guest_session")
     files = list(rows.newest_first()[:MAX_LISTED])
     paths = breadcrumbs_for(user, {file.folder_id for file in files if file.folder_id})
