@@ -10,6 +10,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from functools import partial
@@ -247,6 +248,29 @@ def test_one_address_has_a_bounded_number_of_requests(container: str, server: Se
         assert all(answer.startswith(b"HTTP/1.1 429") and b"\r\nRetry-After: 5\r\n" in answer for answer in answers)
         assert b'"code": "throttled"' in answers[1]
         assert ask(f"{container}/")[0] == 200
+
+
+def test_requests_for_public_links_are_limited_for_each_address(container: str, server: Server, ask: Ask) -> None:
+    with ExitStack() as stack:
+        answers: Counter[bytes] = Counter()
+        connection = stack.enter_context(socket.socket())
+        connection.bind(("127.0.0.2", 0))
+        connection.connect(("127.0.0.1", urlsplit(container).port or 0))
+        replies = stack.enter_context(connection.makefile("rb"))
+        for number in range(300):
+            connection.sendall(f"GET /s/{number:032}/ HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            head = b""
+            while not head.endswith(b"\r\n\r\n"):
+                head += replies.readline()
+            length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
+            replies.read(int(length[1]) if length else 0)
+            answers[head[9:12]] += 1
+            if head.startswith(b"HTTP/1.1 429"):
+                assert b"\r\nRetry-After: 5\r\n" in head
+                break
+        assert answers[b"200"] >= 200
+        assert answers[b"429"] == 1
+        assert ask(f"{container}/s/{'a' * 32}/")[0] == 200  # from another address
 
 
 def test_slow_bodies_of_an_address_leave_its_pages_alone(container: str, server: Server, ask: Ask) -> None:
