@@ -8,6 +8,7 @@ import uuid
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.core.management.base import CommandError
@@ -15,8 +16,20 @@ from django.test import Client
 from pytest_django import Settings
 
 from tests.links.conftest import Shared
-from uploads.models import Action, Event, File, Folder, ShareLink
-from uploads.models.querysets import database_now
+from uploads.models import (
+    Action,
+    Event,
+    File,
+    FileRequest,
+    Folder,
+    Invitation,
+    LinkState,
+    PasswordReset,
+    PublicLink,
+    ShareLink,
+    create_link,
+)
+from uploads.models.querysets import database_now, seconds_from_now
 from uploads.services import folders
 
 pytestmark = pytest.mark.django_db
@@ -120,3 +133,21 @@ def test_revoked_link_stops_working(form: str, file: File, shared: Shared, guest
 @pytest.mark.parametrize("link", ["x", "", "https://files.example.org/s/", f"/s/{'a' * 32}/", "//[", "é" * 32])
 def test_revoke_of_no_link_is_refused(link: str, db: None) -> None:
     assert "No such link" in refusal("revoke", link)
+
+
+def test_every_kind_of_public_link_is_revoked(alice: User, admin_user: User) -> None:
+    folder = folders.ensure(["Inbox"], by=alice)["Inbox"]
+    assert isinstance(folder, Folder)
+    facts: dict[type[PublicLink], dict[str, Any]] = {
+        ShareLink: {"name": "a.txt"},
+        FileRequest: {"folder": folder, "title": "Photos", "max_files": 1, "max_file_bytes": 1, "max_bytes": 1},
+        Invitation: {"role": "viewer"},
+        PasswordReset: {"user": alice},
+    }
+    kinds = {model for model in apps.get_models() if issubclass(model, PublicLink)}
+    assert kinds == set(facts)
+    for model, fields in facts.items():
+        link, token = create_link(model, created_by=admin_user, expires_at=seconds_from_now(3600), **fields)
+        assert run("revoke", token) == f"Revoked {model._meta.verbose_name} {link.pk}.\n"
+        link = model.objects.get(pk=link.pk)
+        assert link.state == LinkState.REVOKED

@@ -8,8 +8,9 @@ from typing import Any
 from django.apps import apps
 from django.core.management.base import CommandError, CommandParser
 
+from uploads.accounts import invitations
 from uploads.management.base import AmalgaCommand, translate_errors
-from uploads.models import FileRequest, PublicLink, ShareLink
+from uploads.models import FileRequest, Invitation, PublicLink, ShareLink
 from uploads.models.links import TOKEN
 from uploads.services import file_requests, share_links
 
@@ -69,5 +70,6 @@ def _revoke(link: PublicLink) -> bool:
 # Each kind has a service that also records it.
 REVOKERS: dict[type[PublicLink], Callable[[Any], int]] = {
     ShareLink: lambda link: share_links.revoke(ShareLink.objects.filter(pk=link.pk), by=None),
+    Invitation: lambda link: invitations.revoke(link, by=None),
     FileRequest: lambda link: file_requests.close(link, by=None),
 }
