@@ -11,7 +11,7 @@ ANY_SETTINGS := SECRET_KEY=x ALLOWED_HOSTS=x DATABASE_URL=postgres://x/x AWS_STO
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all test-faults lint format checks commands messages browser digest-store pooler scanner proxies identity-provider deploy-tools audit sbom bench-upload bench-zip bench-fsck pictures clean
+.PHONY: help run test test-all test-faults lint format checks commands messages browser digest-store pooler scanner proxies identity-provider deploy-tools audit sbom bench-upload bench-zip bench-fsck bench-sharing pictures clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -107,6 +107,9 @@ bench-fsck: $(VENV)/dev.stamp  ## measure fsck, import_bucket, sweep and verify 
 
 bench-load: $(VENV)/dev.stamp proxies  ## measure a team's traffic, eleven minutes (SHORT=--short: two); then docs/operate/capacity.md
 	@exec $(LOCAL) --with-parent --ephemeral $(PY) -m bench.load $(SHORT)
+
+bench-sharing: $(VENV)/dev.stamp proxies  ## measure what share links cost, four minutes
+	@exec $(LOCAL) --with-parent --ephemeral $(PY) -m bench.sharing
 
 bench-scale: $(VENV)/dev.stamp  ## measure what a file takes of Postgres; then docs/operate/capacity.md
 	@exec $(LOCAL) --with-parent --ephemeral $(PY) -m bench.scale

@@ -1,0 +1,140 @@
+"""What share links cost: `make bench-sharing`.
+
+Three comparisons over gunicorn behind the shipped nginx, in turn, so that a change of the machine's speed meets both
+sides: a download by link and the redirect of a member, the page of a shared folder with ten thousand files and the
+library list of a member, and a member's requests with and without a thousand guessed links a second.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from contextlib import ExitStack
+from typing import Any
+
+from bench.load import Run, behind_nginx, run
+from bench.load_stage import FILES, stage
+from bench.table import keep
+from bench.web import Web
+
+ROUNDS = 5
+SECONDS = 4.0
+AT_ONCE = 4
+GUESSES_A_SECOND, GUESS_SECONDS = 1_000, 10.0
+MAX_DOWNLOAD, MAX_PAGE, MAX_P95 = 1.2, 1.5, 2.0
+ADDRESSES = {"one address": 1, "1,000 addresses": 1_000}
+MEMBER_MIX = {"list": 1, "redirect": 1}
+
+
+def main() -> None:
+    told = stage()
+    links, folder_page = _share(told)
+    guest = {"people": [{"cookie": "", "token": ""}], "paths": {"redirect": links, "list": [folder_page]}}
+    with ExitStack() as stack:
+        web = behind_nginx(stack, log=stack.enter_context(tempfile.TemporaryFile()), WEB_CONCURRENCY="2")
+        rows = [
+            *_compare(web, "redirect", told, guest, "download"),
+            *_compare(web, "list", told, guest, "page"),
+            *_guessed(web, told),
+        ]
+    print(keep("sharing", rows, _verdicts(rows)))
+
+
+def _share(told: dict[str, Any]) -> tuple[list[str], str]:
+    """Share the files that members download, and a folder that holds all files; return the paths of the links."""
+    from django.contrib.auth.models import User
+
+    from uploads.models import File, Folder, Visibility
+    from uploads.services import share_links
+    from uploads.services.share_links import ShareOptions
+
+    creator = User.objects.get(username="bench-manager")
+    options = ShareOptions(days=7)
+    downloads = []
+    for path in told["paths"]["redirect"][:200]:
+        file = File.objects.listed().by_link(path.split("/")[2]).get()
+        _link, token = share_links.share_file(file, options, by=creator)
+        downloads.append(f"/s/{token}/download")
+    folder = Folder.objects.create(name="All of it", created_by=creator)
+    File.objects.listed().update(folder=folder, visibility=Visibility.TEAM)
+    _link, token = share_links.share_folder(folder, options, by=creator)
+    return downloads, f"/s/{token}/"
+
+
+def _compare(web: Web, kind: str, member: dict[str, Any], guest: dict[str, Any], what: str) -> list[dict[str, Any]]:
+    """Return a row each for a member and a guest: the web CPU of a request, the median of the rounds."""
+    sides = {f"{what}: member": {**member, "mix": {}}, f"{what}: guest with link": {**member, **guest}}
+    cpu: dict[str, list[float]] = {case: [] for case in sides}
+    runs: dict[str, list[Run]] = {case: [] for case in sides}
+    for number in range(ROUNDS + 1):
+        for case, told in sides.items():
+            done = run(web, told, {kind: 1}, users=AT_ONCE, seconds=SECONDS)
+            if number:  # the first is not counted
+                cpu[case].append(done.cpu_s * 1000 / max(1, len(done.ms)))
+                runs[case].append(done)
+    rows: list[dict[str, Any]] = []
+    for case in sides:
+        statuses = sum((done.statuses for done in runs[case]), Counter[str]())
+        answered = sum(len(done.ms) for done in runs[case])
+        rows.append(
+            {
+                "case": case,
+                "web_cpu_ms": round(statistics.median(cpu[case]), 2),
+                "p95_ms": statistics.median(done.percentile(0.95) for done in runs[case]),
+                "answers": answered,
+                "errors": statuses.total() - answered,
+            }
+        )
+    rows[1]["times"] = round(rows[1]["web_cpu_ms"] / rows[0]["web_cpu_ms"], 2)
+    return rows
+
+
+def _guessed(web: Web, told: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return rows of one member without pauses: alone, and while links are guessed."""
+    rows = []
+    for case, addresses in ADDRESSES.items():
+        alone = run(web, told, MEMBER_MIX, users=1, seconds=GUESS_SECONDS)
+        command = [sys.executable, "-m", "bench.sharing_guesses", web.url, str(GUESSES_A_SECOND), str(GUESS_SECONDS)]
+        guesser = subprocess.Popen([*command, str(addresses)], stdout=subprocess.PIPE, text=True)
+        beside = run(web, told, MEMBER_MIX, users=1, seconds=GUESS_SECONDS)
+        text, _error = guesser.communicate()
+        guesses = json.loads(text)
+        for name, done in ((f"member alone, before {case}", alone), (f"member while {case} guess", beside)):
+            errors = done.statuses.total() - len(done.ms)
+            rows.append(
+                {"case": name, "p95_ms": done.percentile(0.95), "answers": len(done.ms), "errors": errors}
+            )  # fmt: skip
+        found = sum(count for status, count in guesses["statuses"].items() if status in {"200", "302", "410"})
+        rows[-1] |= {
+            "times": round(beside.percentile(0.95) / alone.percentile(0.95), 2),
+            "guesses_a_second": guesses["a_second"],
+            "links_found": found,
+            "guess_statuses": json.dumps(guesses["statuses"], sort_keys=True),
+        }
+    return rows
+
+
+def _verdicts(rows: list[dict[str, Any]]) -> list[str]:
+    times = {row["case"]: row["times"] for row in rows if "times" in row}
+    found = sum(row.get("links_found", 0) for row in rows)
+    return [
+        f"download by link: {times['download: guest with link']} times the web CPU of a member's redirect "
+        f"(at most {MAX_DOWNLOAD})",
+        f"page of a shared folder with {FILES:,} files: {times['page: guest with link']} times the web CPU of the "
+        f"library list (at most {MAX_PAGE})",
+        *(
+            f"p95 of a member while {case} guess {GUESSES_A_SECOND:,} links a second for {GUESS_SECONDS:.0f} s: "
+            f"{times[f'member while {case} guess']} times that without (at most {MAX_P95})"
+            for case in ADDRESSES
+        ),
+        f"links found: {found} (at most 0)",
+        "gunicorn: 2 processes of 8 threads behind nginx; Postgres, S3, members and guests on the same machine.",
+    ]
+
+
+if __name__ == "__main__":
+    main()
