@@ -141,4 +141,6 @@ def test_second_factor_is_required_to_change_people_and_not_to_invite(
     as_ada.post(f"/people/{bob.pk}/role", {"role": "viewer"})
     assert bob.groups.get().name == "uploaders"
     assert as_ada.post("/people/", {"role": "uploader"}).status_code == 200
+    team = Group.objects.create(name="press")
     assert as_ada.post("/people/", {"role": "administrator"}).status_code == 302
+    assert as_ada.post("/people/", {"role": "viewer", "teams": [team.pk]}).status_code == 302

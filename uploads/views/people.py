@@ -63,10 +63,12 @@ def people_list(request: HttpRequest) -> HttpResponseBase:
     if not form.is_valid():
         return _people_page(request, form)
     role, email = Role(form.cleaned_data["role"]), form.cleaned_data["email"]
-    if role == Role.ADMINISTRATOR and (response := second_factor_redirect(request, request.path)):
+    teams = form.cleaned_data.get("teams", ())
+    gives_more = role == Role.ADMINISTRATOR or teams  # than any administrator sees without a second factor
+    if gives_more and (response := second_factor_redirect(request, request.path)):
         return response
     try:
-        invitation, token = invitations.invite(by=by, role=role, email=email, teams=form.cleaned_data.get("teams", ()))
+        invitation, token = invitations.invite(by=by, role=role, email=email, teams=teams)
     except Problem as problem:
         form.add_error("role", problem.message)
         return _people_page(request, form)
