@@ -38,7 +38,7 @@ FORM_BATCH = 100
 PART_BYTES = 16 * MIB
 BOTO3, PAGE, FORM = "boto3 upload_file", "page in Chromium", "form without JavaScript"
 PAGE_SECONDS = 600
-PAGE_LIMIT_KIB = 60
+PAGE_LIMIT_KIB = 75
 Client = Callable[[Sequence[Path]], None]
 UNPACK: dict[str | None, Callable[[bytes], bytes]] = {None: bytes, "gzip": gzip.decompress, "br": brotli.decompress}
 

@@ -21,7 +21,7 @@ from uploads.models import File, State
 # Tasks that block the page longer than this are felt, even on a small machine under load.
 LONGEST_TASK_MS = 350
 MAX_ROWS = 40
-MAX_BYTES = 60 * 1024
+MAX_BYTES = 75 * 1024
 
 
 def stored(bucket: Bucket) -> dict[str, bytes]:
