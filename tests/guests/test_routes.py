@@ -66,7 +66,9 @@ def test_guests_get_what_is_written(route: str, guest: GuestClient, bob: User, a
 
 
 @pytest.mark.parametrize("route", TABLE)
-def test_elsewhere_a_guest_gets_what_a_stranger_gets(route: str, guest: GuestClient, bucket: Bucket) -> None:
+def test_elsewhere_a_guest_gets_what_a_stranger_gets(
+    route: str, guest: GuestClient, bucket: Bucket, admin_user: User
+) -> None:
     guest.start(b"hello")
     wrong = {}
     for verb in VERBS:
