@@ -34,7 +34,7 @@ def parse_size(text: str) -> int:
     whole, fraction, unit = match.groups(default="")
     size: int = (int(whole + fraction) * UNITS[unit.lower()]) // 10 ** len(fraction)
     if size > MAX_BYTES:
-        raise ValidationError(_("That's more than can be stored. Enter a smaller size."), code="too_large")
+        raise ValidationError(_("This is more than the maximum. Enter a smaller size."), code="too_large")
     return size
 
 
@@ -124,7 +124,7 @@ class EmailForm(forms.Form):
         email = str(self.cleaned_data["email"])
         other = account_with(email)
         if other is not None and other.pk != self.user.pk:
-            raise ValidationError(_("%(name)s has this address.") % {"name": other.get_username()}, code="taken")
+            raise ValidationError(_("This address belongs to %(name)s.") % {"name": other.get_username()}, code="taken")
         return email
 
 

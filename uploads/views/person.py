@@ -70,7 +70,9 @@ def change_role(request: HttpRequest, pk: int) -> HttpResponseBase:
         form.add_error("role", problem.message)
         return _person_page(request, pk, role_form=form)
     role = form.selected.label if form.selected else _("No role")
-    messages.success(request, _("Role of %(name)s: %(role)s.") % {"name": user.get_username(), "role": role})
+    messages.success(
+        request, _("Changed the role of %(name)s to %(role)s.") % {"name": user.get_username(), "role": role}
+    )
     return redirect("person", pk=pk)
 
 
