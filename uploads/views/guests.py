@@ -9,7 +9,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
@@ -26,7 +26,7 @@ from uploads.services import StreamingUpload, file_requests
 from uploads.services.fair_use import GUEST_FORMS, SenderWatch
 from uploads.views.form_upload import OVERHEAD_BYTES, S3UploadHandler
 from uploads.views.guest_sessions import find_request, find_session, session_id, set_session_cookie
-from uploads.views.links import public_view
+from uploads.views.links import public_view, render_form
 from uploads.views.responses import with_problem_headers
 
 MAX_SENT = 200
@@ -133,7 +133,7 @@ def _page(
             "max_files_per_call": MAX_FILES,
         },
     }
-    response = render(request, "public/file_request.html", context, status=status)
+    response = render_form(request, "public/file_request.html", context, status=status)
     if session_id(request, file_request) is None:
         set_session_cookie(response, file_request, token, session.pk if session else uuid.uuid4())
     return response

@@ -17,7 +17,7 @@ from uploads.accounts.people_forms import AccountForm, UsernameForm
 from uploads.accounts.roles import Role
 from uploads.accounts.views import sign_in_new
 from uploads.models import Invitation, LinkState, display_name
-from uploads.views.links import ended, find_link, public_view
+from uploads.views.links import ended, find_link, public_view, render_form
 from uploads.views.people import manages_people
 from uploads.views.responses import request_user
 
@@ -87,7 +87,4 @@ def accept_invitation(request: HttpRequest, token: str) -> HttpResponseBase:
 
 
 def _page(request: HttpRequest, template: str, **context: object) -> HttpResponseBase:
-    response = render(request, template, context)
-    # A form sends `Origin: null` under no-referrer, which the CSRF check refuses (Fetch, "append a request `Origin`").
-    response["Referrer-Policy"] = "same-origin"
-    return response
+    return render_form(request, template, context)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
@@ -76,6 +77,17 @@ def public_view(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResp
             return problem_page(request, problem)
 
     return guarded
+
+
+def render_form(request: HttpRequest, template: str, context: dict[str, Any], *, status: int = 200) -> HttpResponse:
+    """Render a page with a form for people without an account; its template's block `referrer` says the same.
+
+    Under no-referrer, browsers send `Origin: null` with a form, which the CSRF check refuses (Fetch, "append a request
+    `Origin` header"). Under same-origin the address stays on this site as well.
+    """
+    response = render(request, template, context, status=status)
+    response["Referrer-Policy"] = "same-origin"
+    return response
 
 
 def problem_page(request: HttpRequest, problem: Problem) -> HttpResponse:

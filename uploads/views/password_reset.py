@@ -17,7 +17,7 @@ from uploads.accounts.people_forms import NewPasswordForm, ResetRequestForm
 from uploads.errors import LinkEnded
 from uploads.models import PasswordReset
 from uploads.services import mail
-from uploads.views.links import find_link, public_view
+from uploads.views.links import find_link, public_view, render_form
 from uploads.views.responses import html_errors
 
 
@@ -51,9 +51,7 @@ def reset_password(request: HttpRequest, token: str) -> HttpResponseBase:
         messages.success(request, _("Your password has been changed. Sign in with the new one."))
         return redirect("login")
     context = {"form": form, "username": reset.user.get_username()}
-    response = render(request, "account/reset_password.html", context)
-    response["Referrer-Policy"] = "same-origin"  # as for invitations
-    return response
+    return render_form(request, "account/reset_password.html", context)
 
 
 def _find(token: str, request: HttpRequest) -> PasswordReset:

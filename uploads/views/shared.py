@@ -29,7 +29,7 @@ from uploads.services import shared_files
 from uploads.services.shared_files import NoDownloadLeft
 from uploads.views.downloads import deliver, redirect_to_preview
 from uploads.views.file import preview_context
-from uploads.views.links import ended, load_link, public_view, require_active
+from uploads.views.links import ended, load_link, public_view, render_form, require_active
 from uploads.views.presenters import file_rows, folder_rows, rows_digest
 
 COOKIE_NAME = "__Secure-amalga-share" if settings.HTTPS else "amalga-share"
@@ -311,7 +311,8 @@ def _page_context(link: ShareLink) -> dict[str, Any]:
 
 def _password_page(request: HttpRequest, token: str, form: SharePasswordForm, *, status: int) -> HttpResponse:
     action = reverse("shared_password", args=[token])
-    return render(request, "public/share_password.html", {"form": form, "action": action}, status=status)
+    context = {"form": form, "action": action}
+    return render_form(request, "public/share_password.html", context, status=status)
 
 
 def _proof(link: ShareLink) -> list[Any]:
