@@ -190,7 +190,7 @@ def test_import_says_how_many_objects_are_archived(digest_bucket: Bucket, cold: 
         Bucket=digest_bucket.name, Key="odd/5-instant.txt", Body=b"instant", StorageClass="GLACIER_IR"
     )
     told = said("import_bucket", "odd/", "--owner", "alice", "--apply")
-    assert "1 of them are archived" in told
+    assert "archived: 1\n" in told
     assert "restore-object" in told
     assert File.objects.get(key="odd/4-deep&dark.txt").refusal == Refusal.ARCHIVED
     assert File.objects.get(key="odd/5-instant.txt").refusal == ""

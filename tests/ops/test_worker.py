@@ -326,7 +326,7 @@ def test_the_command_asks_for_all_that_has_none(upload_client: UploadClient, mon
     DBTaskResult.objects.all().delete()
     out = io.StringIO()
     call_command("previews", stdout=out)
-    assert out.getvalue() == "previews: asked for those of 3 files\n"
+    assert out.getvalue() == "files: 3\n"
     assert sorted(pk for ids in queued_ids() for pk in ids) == sorted(str(file.pk) for file in bare)
     assert [len(ids) for ids in queued_ids()] == [2, 1]
 

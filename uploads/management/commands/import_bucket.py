@@ -130,6 +130,8 @@ class Command(AmalgaCommand):
             self._document.end(values)
         else:
             self.write_values(values)
+            if stats.archived:
+                self.stdout.write(f"{stats.archived:,} archived: restore them first (`aws s3api restore-object`)")
         if not stats.objects and not step.after:
             raise CommandError(f"No key begins with “{plan.prefix}”.", returncode=2)
         if stats.refused:
