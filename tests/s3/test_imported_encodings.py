@@ -188,7 +188,7 @@ def test_what_a_manifest_does_not_know_is_recovered_with_its_encoding(
     put(bucket, key, gzip.compress(TEXT), "gzip")
     lose_the_database()
     code, summary, why = rebuild(tmp_path / "manifest", "--apply", "--recover-orphans", "--owner", "alice")
-    assert (code, summary["unknown"]) == (1, 1), why
+    assert (code, summary.get("unknown")) == (1, 1), why
     file = File.objects.get(key=key)
     assert (file.content_encoding, file.category) == ("gzip", Category.ARCHIVE)
 

@@ -135,7 +135,10 @@ def _line(members: Mapping[str, Any]) -> bytes:
 
 
 # Transient columns: leases, active uploads, retries of the sweep. Normalized names are computed again.
-TRANSIENT = {"normalized_name", "multipart_id", "expires_at", "signed_until", "lease_until", "retry_at", "tries"}
+TRANSIENT = {
+    "normalized_name", "multipart_id", "expires_at", "signed_until", "lease_until", "retry_at", "tries",
+    "guest_session_id",
+}  # fmt: skip
 # Set by a trigger.
 DERIVED = {"path", "access_root_id"}
 PERSON_FIELDS = ("id", "username", "email", "first_name", "last_name", "is_active", "is_staff", "is_superuser")

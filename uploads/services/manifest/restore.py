@@ -135,7 +135,7 @@ def _spool() -> IO[str]:
 LOCK = 0x72656275696C64  # one at a time
 PEOPLE_COLUMNS = {"owner_id", "uploaded_by_id", "created_by_id", "actor_id"}
 # Columns that older manifests do not have and that are not null.
-ADDED_LATER = {"refusal": ""}
+ADDED_LATER = {"refusal": "", "unshareable": False, "scan_status": "", "scan_detail": "", "quarantined": False}
 USAGE = """
 INSERT INTO uploads_usage (owner_id, files, bytes)
 SELECT owner_id, count(*), sum(size) FROM uploads_file GROUP BY owner_id
