@@ -68,11 +68,12 @@ def main() -> None:
             if prepare:
                 prepare(page)
             page.wait_for_load_state("networkidle")
-            page.wait_for_function("[...document.images].every(image => image.complete)")
+            while not page.evaluate("[...document.images].every(image => image.complete)"):  # the CSP forbids polling
+                page.wait_for_timeout(100)
             _save(page.screenshot(), IMAGES / f"{picture}.webp")
             page.context.close()
 
-        take("library-light", "/")
+        take("library-light", "/", _dismiss)
         take("library-dark", "/", scheme="dark")
         take("search", "/?q=press")
         take("file", pages["file"], height=900)
@@ -89,6 +90,12 @@ def _page(browser: Browser, url: str, cookie: Any, scheme: Scheme, height: int) 
     context = browser.new_context(viewport={"width": WIDTH, "height": height}, color_scheme=scheme)
     context.add_cookies([cookie])
     return context.new_page()
+
+
+def _dismiss(page: Page) -> None:
+    """Hide the first steps, which a new administrator sees."""
+    page.get_by_role("button", name="Dismiss").click()
+    page.get_by_role("button", name="Dismiss").wait_for(state="detached")
 
 
 def _upload(page: Page, files: list[Path]) -> None:
