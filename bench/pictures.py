@@ -64,6 +64,8 @@ def main() -> None:
             height: int = HEIGHT,
         ) -> None:
             page = _page(browser, web.url, {"name": name, "value": value, "url": web.url}, scheme, height)
+            page.goto(web.url)
+            _dismiss(page)
             page.goto(web.url + path)
             if prepare:
                 prepare(page)
@@ -73,7 +75,7 @@ def main() -> None:
             _save(page.screenshot(), IMAGES / f"{picture}.webp")
             page.context.close()
 
-        take("library-light", "/", _dismiss)
+        take("library-light", "/")
         take("library-dark", "/", scheme="dark")
         take("search", "/?q=press")
         take("file", pages["file"], height=900)
@@ -96,6 +98,7 @@ def _dismiss(page: Page) -> None:
     """Hide the first steps, which a new administrator sees."""
     page.get_by_role("button", name="Dismiss").click()
     page.get_by_role("button", name="Dismiss").wait_for(state="detached")
+    page.mouse.move(0, 0)
 
 
 def _upload(page: Page, files: list[Path]) -> None:
