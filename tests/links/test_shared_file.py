@@ -130,6 +130,16 @@ def test_link_follows_the_current_version_or_stays_at_one(
     assert "First" not in guest.get(current_url).content.decode()
 
 
+def test_version_in_quarantine_is_not_given_out(alice: User, bucket: Bucket, shared: Shared, guest: Client) -> None:
+    first = factories.create_file(alice, b"first", bucket=bucket, series=uuid.uuid4())
+    _link, url = shared(first, version=first.pk)
+    File.objects.filter(pk=first.pk).update(current=False)
+    factories.create_file(alice, b"second", bucket=bucket, series=first.series)
+    assert guest.get(f"{url}download").status_code == 302
+    File.objects.filter(pk=first.pk).update(quarantined=True)
+    assert [guest.get(url + path).status_code for path in ("", "download", "zip")] == [410] * 3
+
+
 # --- what ends it -----------------------------------------------------------------------------
 
 

@@ -124,7 +124,7 @@ def _in_version(link: ShareLink, file: File | None) -> File | None:
     """Return the version of the file that the link is pinned to."""
     if file is None or not link.version or link.version == file.pk:
         return file
-    return File.objects.versions_of(file).available().filter(pk=link.version).first()
+    return File.objects.versions_of(file).available().shareable().filter(pk=link.version).first()
 
 
 # --- its password -----------------------------------------------------------------------------
