@@ -77,8 +77,8 @@ function startUploader(box) {
   });
   const { translate } = messages;
   listenForFiles((batches, destination) => {
-    const form = document.querySelector("[data-upload-form]");
-    if (form instanceof HTMLFormElement && !form.reportValidity()) return;
+    // Other forms only require the file that is being dropped.
+    if (guestForm instanceof HTMLFormElement && !guestForm.reportValidity()) return;
     addFiles(batches, destination, { api, uploader, tray, translate, flat: guestForm !== null });
   }, translate);
   addEventListener("beforeunload", (event) => uploader.inProgress && event.preventDefault());
