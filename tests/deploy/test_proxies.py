@@ -257,7 +257,7 @@ def test_requests_for_public_links_are_limited_for_each_address(container: str, 
         connection.bind(("127.0.0.2", 0))
         connection.connect(("127.0.0.1", urlsplit(container).port or 0))
         replies = stack.enter_context(connection.makefile("rb"))
-        for number in range(300):
+        for number in range(600):
             connection.sendall(f"GET /s/{number:032}/ HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
             head = b""
             while not head.endswith(b"\r\n\r\n"):

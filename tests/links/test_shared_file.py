@@ -136,7 +136,7 @@ def test_version_in_quarantine_is_not_given_out(alice: User, bucket: Bucket, sha
     File.objects.filter(pk=first.pk).update(current=False)
     factories.create_file(alice, b"second", bucket=bucket, series=first.series)
     assert guest.get(f"{url}download").status_code == 302
-    File.objects.filter(pk=first.pk).update(quarantined=True)
+    File.objects.filter(pk=first.pk).update(quarantined=True, scan_status="infected")
     assert [guest.get(url + path).status_code for path in ("", "download", "zip")] == [410] * 3
 
 
