@@ -13,18 +13,22 @@ def rights(group: str) -> set[str]:
     return set(Group.objects.get(name=group).permissions.values_list("codename", flat=True))
 
 
-def test_there_are_three_roles(roles: None) -> None:
-    assert set(Group.objects.values_list("name", flat=True)) == {"viewers", "uploaders", "managers"}
+def test_there_are_four_roles(roles: None) -> None:
+    names = set(Group.objects.values_list("name", flat=True))
+    assert names == {"viewers", "uploaders", "managers", "administrators"}
 
 
 def test_each_role_has_exactly_its_rights(roles: None) -> None:
     looking = {"view_file", "view_folder", "view_tag"}
     assert rights("viewers") == looking
-    assert rights("uploaders") == {*looking, "add_file"}
-    assert rights("managers") == {
-        *looking, "add_file", "change_file", "delete_file", "add_folder", "change_folder", "add_tag", "change_tag",
-        "delete_tag", "view_usage", "view_event", "view_report", "view_statistic",
+    adding = {*looking, "add_file", "share_file", "request_files"}
+    assert rights("uploaders") == adding
+    managing = {
+        *adding, "change_file", "delete_file", "add_folder", "change_folder", "add_tag", "change_tag", "delete_tag",
+        "view_usage", "view_event", "view_report", "view_statistic", "view_all_links", "review_quarantine",
     }  # fmt: skip
+    assert rights("managers") == managing
+    assert rights("administrators") == {*managing, "manage_people"}
 
 
 def test_a_role_is_about_files_and_not_about_people(roles: None) -> None:

@@ -91,7 +91,8 @@ def test_every_command_escapes_its_output() -> None:
 
 
 RAW = {"uploads.management.progress", "uploads.management.commands.export_manifest"}  # their own text, and data
-STREAMS = {"uploads.management.base", "uploads.management.commands.create_admin"}  # the streams; stdin
+# the streams themselves, and passwords from stdin
+STREAMS = {"uploads.management.base", "uploads.management.commands.create_admin", "uploads.management.commands.share"}
 
 
 def test_nothing_else_writes_to_a_terminal() -> None:

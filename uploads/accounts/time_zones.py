@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import cache
 from zoneinfo import ZoneInfo, available_timezones
 
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.contrib.sessions.backends.base import SessionBase
 from django.http import HttpRequest, HttpResponse
@@ -14,7 +15,7 @@ from django.utils import timezone
 from uploads.models import Preference
 
 SESSION_KEY = "time_zone"
-COOKIE_NAME = "timezone"  # set by uploads/static/uploads/js/timezone.js
+COOKIE_NAME = "__Host-timezone" if settings.HTTPS else "timezone"  # set by uploads/static/uploads/js/timezone.js
 
 
 class TimeZoneMiddleware:
@@ -24,11 +25,16 @@ class TimeZoneMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
+        try:
+            return self.get_response(request)
+        finally:
+            timezone.deactivate()
+
+    def process_view(self, request: HttpRequest, *_: object) -> None:
+        """Not earlier: error pages work without the database, which has the session."""
         name = request.session.get(SESSION_KEY) or request.COOKIES.get(COOKIE_NAME, "")
-        if name not in names():
-            return self.get_response(request)
-        with timezone.override(ZoneInfo(name)):
-            return self.get_response(request)
+        if name in names():
+            timezone.activate(ZoneInfo(name))
 
 
 @cache

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.contrib.humanize.templatetags.humanize import intword
 from django.db.models import Sum
@@ -64,7 +65,7 @@ def library_page(request: HttpRequest, folder: Folder | None, field_error: Field
         context |= {"folder": folder, "title": folder.name, "crumbs": breadcrumbs(user, folder), **rights(user, folder)}
     response = render_page(request, "uploads/library.html", context, field_error)
     if request.GET.get("view") in {"grid", "table"}:
-        _remember(response, VIEW_COOKIE, request.GET["view"], secure=request.is_secure())
+        _remember(response, VIEW_COOKIE, request.GET["view"])
     return response
 
 
@@ -72,12 +73,12 @@ def library_page(request: HttpRequest, folder: Folder | None, field_error: Field
 def dismiss_onboarding(request: HttpRequest) -> HttpResponse:
     """Hide the card for administrators, in this browser."""
     response = redirect("library")
-    _remember(response, ONBOARDING_COOKIE, "dismissed", secure=request.is_secure())
+    _remember(response, ONBOARDING_COOKIE, "dismissed")
     return response
 
 
-def _remember(response: HttpResponse, name: str, value: str, *, secure: bool) -> None:
-    response.set_cookie(name, value, COOKIE_SECONDS, secure=secure, httponly=True, samesite="Lax")
+def _remember(response: HttpResponse, name: str, value: str) -> None:
+    response.set_cookie(name, value, COOKIE_SECONDS, secure=settings.HTTPS, httponly=True, samesite="Lax")
 
 
 @require_safe
@@ -109,8 +110,9 @@ def rights(user: User, folder: Folder) -> dict[str, Any]:
 MAX_CHOICES = 100
 MAX_START_DIGITS = 9
 COOKIE_SECONDS = 365 * 24 * 3600
-ONBOARDING_COOKIE = "onboarding"  # set once the card for administrators is dismissed
-VIEW_COOKIE = "view"  # the view that was chosen last: "table" or "grid"
+COOKIE_PREFIX = "__Host-" if settings.HTTPS else ""
+ONBOARDING_COOKIE = f"{COOKIE_PREFIX}onboarding"  # set once the card for administrators is dismissed
+VIEW_COOKIE = f"{COOKIE_PREFIX}view"  # the view that was chosen last: "table" or "grid"
 SORTABLE = ("name", "size", "added")
 
 
