@@ -29,6 +29,7 @@ from uploads.models import (
     ShareLink,
     create_link,
 )
+from uploads.models.links import new_token
 from uploads.models.querysets import database_now, seconds_from_now
 from uploads.services import folders
 
@@ -151,3 +152,9 @@ def test_every_kind_of_public_link_is_revoked(alice: User, admin_user: User) -> 
         assert run("revoke", token) == f"Revoked {model._meta.verbose_name} {link.pk}.\n"
         link = model.objects.get(pk=link.pk)
         assert link.state == LinkState.REVOKED
+
+
+def test_tokens_are_no_options_of_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens = iter(["-" + "a" * 31, "--" + "b" * 30, "c" * 32])
+    monkeypatch.setattr("uploads.models.links.secrets.token_urlsafe", lambda _size: next(tokens))
+    assert new_token() == "c" * 32

@@ -33,8 +33,13 @@ class LinkState(models.TextChoices):
 
 
 def new_token() -> str:
-    """Return a random token of 32 URL-safe characters. It is shown once, and never stored."""
-    return secrets.token_urlsafe(TOKEN_BYTES)
+    """Return a random token of 32 URL-safe characters. It is shown once, and never stored.
+
+    None begins with a hyphen, which commands would take for an option.
+    """
+    while (token := secrets.token_urlsafe(TOKEN_BYTES)).startswith("-"):
+        pass
+    return token
 
 
 def token_digest(token: str) -> bytes:
