@@ -53,7 +53,7 @@ def test_the_page_shows_the_request_and_nothing_of_the_folder(
         assert text in words
     assert "secret" not in words
     assert folder.name not in words
-    assert response["Referrer-Policy"] == "no-referrer"
+    assert response["Referrer-Policy"] == "same-origin"
     assert "noindex" in response["X-Robots-Tag"]
 
 

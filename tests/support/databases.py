@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from django.db import connection
 
 from amalga.local.postgres import installed_programs
+
+DROP_ATTEMPTS = 10
 
 
 def postgres(program: str, *args: str) -> None:
@@ -31,7 +34,17 @@ def another_database(name: str) -> Iterator[None]:
         yield
     finally:
         connect_to(before)
-        postgres("dropdb", "--maintenance-db", "postgres", "--force", name)
+        _drop(name)
+
+
+def _drop(name: str) -> None:
+    """Drop the database, once no autovacuum is at work in it: that belongs to a superuser, and `--force` refuses."""
+    for _attempt in range(DROP_ATTEMPTS - 1):
+        try:
+            return postgres("dropdb", "--maintenance-db", "postgres", "--force", name)
+        except subprocess.CalledProcessError:
+            time.sleep(1)
+    return postgres("dropdb", "--maintenance-db", "postgres", "--force", name)
 
 
 def connect_to(name: str) -> None:
