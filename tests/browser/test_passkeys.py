@@ -123,6 +123,7 @@ def test_pages_of_passkeys_are_accessible(
         page.goto(f"{site}/accounts/passkeys/add/")
         check_page(page, violations)
         add_passkey(page, site, name="The long name of a laptop that belongs to the company")
+        expect(page.get_by_role("heading", name="Recovery codes")).to_be_visible()  # it is added
         page.goto(f"{site}/accounts/security/")
         check_page(page, violations)
         page.get_by_role("link", name="Remove passkey").click()
