@@ -31,20 +31,20 @@ MEMBER_MIX = {"list": 1, "redirect": 1}
 
 
 def main() -> None:
-    told = stage()
-    links, folder_page = _share(told)
+    members = stage()
+    links, folder_page = _share(members)
     guest = {"people": [{"cookie": "", "token": ""}], "paths": {"redirect": links, "list": [folder_page]}}
     with ExitStack() as stack:
         web = behind_nginx(stack, log=stack.enter_context(tempfile.TemporaryFile()), WEB_CONCURRENCY="2")
         rows = [
-            *_compare(web, "redirect", told, guest, "download"),
-            *_compare(web, "list", told, guest, "page"),
-            *_guessed(web, told),
+            *_compare(web, "redirect", members, guest, "download"),
+            *_compare(web, "list", members, guest, "page"),
+            *_guessed(web, members),
         ]
     print(keep("sharing", rows, _verdicts(rows)))
 
 
-def _share(told: dict[str, Any]) -> tuple[list[str], str]:
+def _share(members: dict[str, Any]) -> tuple[list[str], str]:
     """Share the files that members download, and a folder that holds all files; return the paths of the links."""
     from django.contrib.auth.models import User
 
@@ -55,7 +55,7 @@ def _share(told: dict[str, Any]) -> tuple[list[str], str]:
     creator = User.objects.get(username="bench-manager")
     options = ShareOptions(days=7)
     downloads = []
-    for path in told["paths"]["redirect"][:200]:
+    for path in members["paths"]["redirect"][:200]:
         file = File.objects.listed().by_link(path.split("/")[2]).get()
         _link, token = share_links.share_file(file, options, by=creator)
         downloads.append(f"/s/{token}/download")
@@ -71,8 +71,8 @@ def _compare(web: Web, kind: str, member: dict[str, Any], guest: dict[str, Any],
     cpu: dict[str, list[float]] = {case: [] for case in sides}
     runs: dict[str, list[Run]] = {case: [] for case in sides}
     for number in range(ROUNDS + 1):
-        for case, told in sides.items():
-            done = run(web, told, {kind: 1}, users=AT_ONCE, seconds=SECONDS)
+        for case, plan in sides.items():
+            done = run(web, plan, {kind: 1}, users=AT_ONCE, seconds=SECONDS)
             if number:  # the first is not counted
                 cpu[case].append(done.cpu_s * 1000 / max(1, len(done.ms)))
                 runs[case].append(done)
@@ -93,14 +93,14 @@ def _compare(web: Web, kind: str, member: dict[str, Any], guest: dict[str, Any],
     return rows
 
 
-def _guessed(web: Web, told: dict[str, Any]) -> list[dict[str, Any]]:
+def _guessed(web: Web, members: dict[str, Any]) -> list[dict[str, Any]]:
     """Return rows of one member without pauses: alone, and while links are guessed."""
     rows = []
     for case, addresses in ADDRESSES.items():
-        alone = run(web, told, MEMBER_MIX, users=1, seconds=GUESS_SECONDS)
+        alone = run(web, members, MEMBER_MIX, users=1, seconds=GUESS_SECONDS)
         command = [sys.executable, "-m", "bench.sharing_guesses", web.url, str(GUESSES_A_SECOND), str(GUESS_SECONDS)]
         guesser = subprocess.Popen([*command, str(addresses)], stdout=subprocess.PIPE, text=True)
-        beside = run(web, told, MEMBER_MIX, users=1, seconds=GUESS_SECONDS)
+        beside = run(web, members, MEMBER_MIX, users=1, seconds=GUESS_SECONDS)
         text, _error = guesser.communicate()
         guesses = json.loads(text)
         for name, done in ((f"member alone, before {case}", alone), (f"member while {case} guess", beside)):

@@ -185,7 +185,7 @@ def refused(client: Client, credential: Any) -> bool:
 
 
 def test_device_that_did_not_verify_the_person_is_refused(device: Device) -> None:
-    """Whoever has the device alone has one factor."""
+    """The device alone is one factor."""
     device.flags = AuthenticatorData.FLAG.UP
     client = browser()
     assert refused(client, device.get(challenge(client)))

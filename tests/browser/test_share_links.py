@@ -48,7 +48,9 @@ def test_link_opens_after_its_password_and_downloads(
         page.get_by_role("link", name="Download").click()
     download.value.save_as(tmp_path / "copy.pdf")
     assert (tmp_path / "copy.pdf").read_bytes() == b"%PDF-1.7 press"
-    assert page.evaluate("document.querySelector('meta[name=referrer]').content") == "no-referrer"
+    response = page.reload()
+    assert response is not None
+    assert response.headers["referrer-policy"] == "no-referrer"
 
 
 def test_file_request_takes_files_without_scripts(

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from django.core.management import load_command_class
 
-from tests.support import reverse_proxies
+from tests.support import debian
 from tests.support.aws_template import PATH, Template
 from uploads.s3.downloads import DOWNLOAD_SECONDS
 
@@ -220,7 +220,7 @@ def test_configuration_of_proxy_is_laid_out_as_nginx_takes_it(template: Template
     subprocess.run(["sh", "-ec", script.replace("/proxy", str(tmp_path))], cwd=PROJECT, check=True, timeout=30)
     command = [word.replace("/proxy", str(tmp_path)) for word in beside(made, "proxy")["Command"]]
     assert command[:2] == ["-c", f"{tmp_path}/nginx.conf"]
-    nginx = reverse_proxies.find("nginx")
+    nginx = debian.find("nginx")
     assert nginx
     done = subprocess.run([nginx, "-t", *command[:2]], capture_output=True, text=True, check=False, timeout=30)
     assert done.returncode == 0, done.stderr

@@ -205,7 +205,7 @@ def test_a_line_of_one_dot_does_not_end_the_mail(server: SmtpServer) -> None:
     assert sent.text().split() == ["Dear", ".", ".", "Bye"]
 
 
-# --- a server that is away or refuses ------------------------------------------------------------
+# --- a server that is unavailable or refuses ------------------------------------------------------------
 
 
 def test_a_server_that_is_away_gets_the_mail_later(server: SmtpServer, settings: Settings) -> None:

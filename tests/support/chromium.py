@@ -11,6 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.support import debian
+
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 MAC = Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")
 ARGUMENTS = [
@@ -44,16 +46,8 @@ def _playwrights_own() -> str | None:
 
 def install() -> bool:
     """Install one where we may; Debian's package brings its libraries, Playwright's does not."""
-    if os.geteuid() == 0 and shutil.which("apt-get"):
-        env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        package = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium"]
-        if all(_run(command, env=env) for command in (["apt-get", "update", "-qq"], package)):
-            return True
-    return _run([sys.executable, "-m", "playwright", "install", "chromium"], env=dict(os.environ))
-
-
-def _run(command: list[str], *, env: dict[str, str]) -> bool:
-    return subprocess.run(command, env=env, stdout=subprocess.DEVNULL).returncode == 0
+    command = [sys.executable, "-m", "playwright", "install", "chromium"]
+    return debian.install("chromium") or subprocess.run(command, stdout=subprocess.DEVNULL).returncode == 0
 
 
 def main() -> str | None:

@@ -6,9 +6,7 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -18,6 +16,7 @@ from django.db import connection
 
 from amalga.local.postgres import UnprivilegedUser
 from amalga.local.processes import Daemon, free_port
+from tests.support.debian import find, install
 
 ADVICE = "No pgbouncer for the tests: install it (apt or brew install pgbouncer), then run make again."
 READY_SECONDS = 15
@@ -37,22 +36,6 @@ max_client_conn = 200
 """
 
 
-def find() -> str | None:
-    return shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
-
-
-def install() -> bool:
-    """Debian's package, where we may."""
-    if os.geteuid() != 0 or not shutil.which("apt-get"):
-        return False
-    env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    package = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "pgbouncer"]
-    return all(
-        subprocess.run(command, env=env, stdout=subprocess.DEVNULL).returncode == 0
-        for command in (["apt-get", "update", "-qq"], package)
-    )
-
-
 class Bouncer:
     """One of our own; two connections to the server, however many come."""
 
@@ -62,7 +45,7 @@ class Bouncer:
         users, file = folder / "users.txt", folder / "pgbouncer.ini"
         users.write_text(f'"{place["USER"]}" "{place["PASSWORD"]}"\n')
         file.write_text(SETTINGS.format(host=place["HOST"], behind=place["PORT"], port=self.port))
-        program = find()
+        program = find("pgbouncer")
         assert program, ADVICE
         step_down: tuple[str, ...] = ()
         if os.geteuid() == 0:  # it refuses root, as Postgres does
@@ -94,7 +77,7 @@ class Bouncer:
 
 def main() -> str | None:
     """None, or what a person has to do."""
-    return None if find() or (install() and find()) else ADVICE
+    return None if find("pgbouncer") or (install("pgbouncer") and find("pgbouncer")) else ADVICE
 
 
 if __name__ == "__main__":

@@ -6,15 +6,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 from amalga.local.processes import Daemon, free_port
+from tests.support.debian import find, install
 
 ADVICE = "No clamd for the tests: install it (apt install clamav-daemon, brew install clamav), then run make again."
 READY_SECONDS = 60
@@ -32,22 +31,6 @@ LogFile {folder}/clamd.txt
 """
 
 
-def find() -> str | None:
-    return shutil.which("clamd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
-
-
-def install() -> bool:
-    """Debian's package, where we may."""
-    if os.geteuid() != 0 or not shutil.which("apt-get"):
-        return False
-    env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    package = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "clamav-daemon"]
-    return all(
-        subprocess.run(command, env=env, stdout=subprocess.DEVNULL).returncode == 0
-        for command in (["apt-get", "update", "-qq"], package)
-    )
-
-
 class RealClamd:
     """One of our own, at a port and at a socket."""
 
@@ -59,7 +42,7 @@ class RealClamd:
         config = folder / "clamd.conf"
         config.write_text(SETTINGS.format(folder=folder, port=self.port, limit=STREAM_MAX_BYTES))
         self.daemon = Daemon("clamd", folder, mark="clamd", stop_signal=signal.SIGTERM)
-        program = find()
+        program = find("clamd")
         assert program, ADVICE
         self.daemon.start([program, "--config-file", str(config)], env=dict(os.environ))
         self._wait()
@@ -80,5 +63,5 @@ class RealClamd:
 
 
 if __name__ == "__main__":
-    if not find() and not (install() and find()):
+    if not find("clamd") and not (install("clamav-daemon") and find("clamd")):
         sys.exit(ADVICE)

@@ -12,7 +12,6 @@ import shutil
 import signal
 import socket
 import ssl
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -23,27 +22,12 @@ from urllib.parse import urlsplit
 
 from amalga.local.processes import Daemon, free_port
 from tests.support.certificate_authority import CertificateAuthority
+from tests.support.debian import find, install
 
 PROGRAMS = ("nginx", "caddy")
 ADVICE = "No nginx or no Caddy for the tests: install both (apt or brew install nginx caddy), then run make again."
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 READY_SECONDS = 15
-
-
-def find(name: str) -> str | None:
-    return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
-
-
-def install() -> bool:
-    """Debian's packages, where we may. Their services are not started: nothing of ours is in their folders."""
-    if os.geteuid() != 0 or not shutil.which("apt-get"):
-        return False
-    env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
-    packages = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *PROGRAMS]
-    return all(
-        subprocess.run(command, env=env, stdout=subprocess.DEVNULL).returncode == 0
-        for command in (["apt-get", "update", "-qq"], packages)
-    )
 
 
 def get(front: str, path: str, *, cookies: str, trusted: ssl.SSLContext, seconds: float) -> http.client.HTTPResponse:
@@ -205,7 +189,7 @@ def running(proxy: Nginx | Caddy, port: int) -> Iterator[None]:
 
 def main() -> str | None:
     """None, or what a person has to do."""
-    return None if all(map(find, PROGRAMS)) or (install() and all(map(find, PROGRAMS))) else ADVICE
+    return None if all(map(find, PROGRAMS)) or (install(*PROGRAMS) and all(map(find, PROGRAMS))) else ADVICE
 
 
 if __name__ == "__main__":

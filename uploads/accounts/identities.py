@@ -73,8 +73,8 @@ def _account_to_link(accounts: list[User], *, provider: str) -> User:
     """Return the one active account with this address. The caller has locked the accounts.
 
     An account that is linked already stays with the identity it has: an address may pass to another person at the
-    provider, an ID does not. Administrators link their accounts themselves (`oidc.connect`): whoever decides about
-    addresses at the provider does not become an administrator here by that.
+    provider, an ID does not. Administrators link their accounts themselves (`oidc.connect`), so that
+    control over addresses at the provider makes no one an administrator here.
     """
     active = [user for user in accounts if user.is_active]
     if len(active) != 1:

@@ -118,6 +118,12 @@ def parse_field(parser: Callable[[str], Parsed], text: str) -> Parsed:
         raise ValidationError(problem.message) from problem
 
 
+def first_error(form: forms.Form) -> str:
+    """Return the first error of an invalid form, with the label of its field."""
+    field, errors = next(iter(form.errors.items()))
+    return f"{form.fields[field].label}: {errors[0]}"
+
+
 def parse_file_name(text: str) -> str:
     """Return a clean name. Raises ValidationFailed for slashes: people who type them want to move the file."""
     if "/" in text or "\\" in text:

@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy
 
 from uploads import names
 from uploads.errors import ValidationFailed
+from uploads.forms.fields import first_error
 from uploads.models import Ask, FileRequest
 from uploads.models.file_request import (
     MAX_ACCEPTED_TYPES,
@@ -155,6 +156,5 @@ def guest_details(data: object, request: FileRequest) -> dict[str, str]:
     given = data if isinstance(data, Mapping) else {}
     form = GuestForm({name: value for name, value in given.items() if isinstance(value, str)}, request=request)
     if not form.is_valid():
-        field, errors = next(iter(form.errors.items()))
-        raise ValidationFailed(f"{form.fields[field].label}: {errors[0]}")
+        raise ValidationFailed(first_error(form))
     return form.details()

@@ -105,6 +105,14 @@ class AmalgaCommand(BaseCommand):
         for line in value_lines(values, on_terminal=self.stdout.isatty()):
             self.stdout.write(line)
 
+    def write_link(self, values: Mapping[str, Any], link: str) -> None:
+        """Write the result of a command that creates a link, with the link as the last line."""
+        if self.as_json:
+            self.write_json({**values, "link": link})
+            return
+        self.write_values(values)
+        self.stdout.write(link)
+
     def write_table(self, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """Write a table, aligned on a terminal; in a pipe, a line of `column=value` for each row."""
         for line in table_lines(columns, rows, on_terminal=self.stdout.isatty()):

@@ -42,7 +42,7 @@ class FileRequest(PublicLink):
     """A link with which guests put files into `folder`, which belong to its creator.
 
     A trigger counts the files and bytes that it has received or reserved. A file that its owner deletes later still
-    counts, so that nobody can send more than the limits by having files deleted.
+    counts, so that no one can send more than the limits by having files deleted.
     """
 
     folder = models.ForeignKey(Folder, models.CASCADE, related_name="+", verbose_name=gettext_lazy("folder"))

@@ -22,6 +22,7 @@ from uploads.models.querysets import database_now
 
 TOKEN_BYTES = 24  # 192 bits, 32 characters
 TOKEN = re.compile(r"[A-Za-z0-9_-]{32}", re.ASCII)
+NOT_EXPIRED = Q(expires_at__isnull=True) | Q(expires_at__gt=Now())
 Link = TypeVar("Link", bound="PublicLink")
 
 
@@ -56,8 +57,7 @@ class PublicLinkQuerySet(models.QuerySet[Link]):
 
     def unexpired(self) -> Self:
         """Return the links that are neither revoked nor expired, and whose creator is active."""
-        not_expired = Q(expires_at__isnull=True) | Q(expires_at__gt=Now())
-        return self.filter(not_expired, revoked_at__isnull=True, created_by__is_active=True)
+        return self.filter(NOT_EXPIRED, revoked_at__isnull=True, created_by__is_active=True)
 
     def revoke(self, *, by: User | None) -> int:
         """Revoke those of the links that are not revoked yet. Return how many."""
@@ -125,6 +125,13 @@ def create_link(model: type[Link], **fields: Any) -> tuple[Link, str]:
     token = new_token()
     link: Link = model._default_manager.create(token_digest=token_digest(token), **fields)  # type: ignore[assignment]
     return link, token
+
+
+def whom_to_ask(creator: User) -> str:
+    """Return the sentence that says who can send another link."""
+    if creator.is_active and (name := display_name(creator)):
+        return str(_("Ask %(name)s for a new one.") % {"name": name})
+    return str(_("Ask the person who sent it to you for a new one."))
 
 
 def display_name(user: User) -> str:

@@ -57,7 +57,7 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
 
 
 class Notification(models.Model):
-    """Something that a person is told once. `data` has ids, whose names are looked up when it is shown."""
+    """What one person is notified of, once. `data` has ids, whose names are looked up when it is shown."""
 
     id = models.BigAutoField(primary_key=True)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="notifications")

@@ -169,7 +169,7 @@ class FileQuerySet(models.QuerySet["File"]):
 
     def in_quarantine_for(self, user: User | AnonymousUser) -> FileQuerySet:
         """Return the files in quarantine that this user may release or delete: those of the team that they manage, and,
-        for superusers, private ones. Apart from their owners, nobody else sees them, and nobody can download them."""
+        for superusers, private ones. Apart from their owners, no one sees them, and no one can download them."""
         if not isinstance(user, User) or not user.is_active or not user.has_perm("uploads.review_quarantine"):
             return self.none()
         rows = self.filter(quarantined=True, state=State.AVAILABLE)

@@ -14,11 +14,12 @@ from django.utils.translation import gettext_lazy as _
 
 from uploads import names
 from uploads.models.folder import Folder
-from uploads.models.links import TOKEN, PublicLink, PublicLinkManager, PublicLinkQuerySet, token_digest
+from uploads.models.links import NOT_EXPIRED, TOKEN, PublicLink, PublicLinkManager, PublicLinkQuerySet, token_digest
 from uploads.models.querysets import CompiledQuery
 
 MAX_NOTE_CHARACTERS = 1_000
 MAX_DOWNLOADS = 1_000_000
+HAS_DOWNLOADS_LEFT = Q(max_downloads__isnull=True) | Q(use_count__lt=F("max_downloads"))
 
 
 class ShareLinkQuerySet(PublicLinkQuerySet["ShareLink"]):
@@ -31,18 +32,14 @@ class ShareLinkQuerySet(PublicLinkQuerySet["ShareLink"]):
 
     def active(self) -> ShareLinkQuerySet:
         """Return the links that still work, as far as the link itself decides."""
-        return self.unexpired().filter(Q(max_downloads__isnull=True) | Q(use_count__lt=F("max_downloads")))
+        return self.unexpired().filter(HAS_DOWNLOADS_LEFT)
 
     def count_use(self) -> int:
         """Count one use of those of these links that have one left. Return how many.
 
         One UPDATE without a join: at the last use, a concurrent one sees the new count and gets none.
         """
-        usable = self.filter(
-            Q(expires_at__isnull=True) | Q(expires_at__gt=Now()),
-            Q(max_downloads__isnull=True) | Q(use_count__lt=F("max_downloads")),
-            revoked_at__isnull=True,
-        )
+        usable = self.filter(NOT_EXPIRED, HAS_DOWNLOADS_LEFT, revoked_at__isnull=True)
         return usable.update(use_count=F("use_count") + 1, last_used_at=Now())
 
     def made_by(self, user: User) -> ShareLinkQuerySet:

@@ -1,6 +1,6 @@
 """The one way in which stored contents leave: presigned URLs of files and previews, and the check before a zip.
 
-A file in quarantine is given out to nobody, its owner and administrators included. Nothing else in the program may
+A file in quarantine is given out to no one, not even to its owner or an administrator. Nothing else in the program may
 presign a download (tests/code/test_architecture.py).
 """
 

@@ -31,6 +31,7 @@ from uploads.models import (
     TokenBucket,
     create_link,
     display_name,
+    whom_to_ask,
 )
 from uploads.models.throttle import client_network
 from uploads.names import extensions_of
@@ -111,18 +112,11 @@ def closed_problem(request: FileRequest) -> LinkEnded | None:
         and creator.has_perm(PERMISSION)
         and Folder.objects.writable_by(creator).filter(pk=request.folder_id).exists()
     )
-    return None if accepts else LinkEnded(f"{_('This file request no longer accepts files.')} {whom_to_ask(request)}")
+    return None if accepts else LinkEnded(f"{_('This file request no longer accepts files.')} {whom_to_ask(creator)}")
 
 
 def deleted() -> LinkEnded:
     return LinkEnded(_("This file request was deleted."))
-
-
-def whom_to_ask(request: FileRequest) -> str:
-    name = display_name(request.created_by) if request.created_by.is_active else ""
-    if name:
-        return _("Ask %(name)s for a new link.") % {"name": name}
-    return _("Ask the person who sent you the link for a new one.")
 
 
 def open_session(request: FileRequest, pk: UUID, *, client_address: str | None) -> GuestSession:

@@ -1,6 +1,6 @@
 """A limit on guesses of link tokens, per client address and web process.
 
-Nobody can guess 192 random bits. The limit keeps attempts from costing others time, so it costs nothing itself: it is
+No one can guess 192 random bits. The limit keeps attempts from costing others time, so it costs nothing itself: it is
 in the memory of each process, and neither reads nor writes the database.
 """
 

@@ -15,7 +15,7 @@ from uuid import UUID
 from django.conf import settings
 from django.contrib.auth.hashers import check_password
 from django.db import DatabaseError, connection, transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from amalga.db import is_read_only_error
 from uploads.models import Action, Event, File, Folder, Limit, ShareLink, ShareLinkFile, TokenBucket
@@ -173,17 +173,21 @@ def was_granted(link: ShareLink, file: File) -> bool:
 
     Download managers, and browsers that resume, send a request for each range. The presigned URL is valid as long.
     """
-    address = current_client_ip()
-    recent = Event.objects.about(file.link).filter(at__gt=seconds_from_now(-HEAD_SECONDS), action=Action.DOWNLOAD)
-    recent = recent.filter(detail__share_link=link.pk, address=address).exclude(detail__has_key="shown")
-    return address is not None and recent.exists()
+    if current_client_ip() is None:
+        return False
+    return _recent_downloads(link, file).exclude(detail__has_key="shown").exists()
 
 
 def record_view(link: ShareLink, file: File) -> None:
     """Record that the file was shown, once while the presigned URL is valid."""
-    recent = Event.objects.about(file.link).filter(at__gt=seconds_from_now(-HEAD_SECONDS), action=Action.DOWNLOAD)
-    if not recent.filter(detail__share_link=link.pk, address=current_client_ip()).exists():
+    if not _recent_downloads(link, file).exists():
         Event.objects.record(Action.DOWNLOAD, file=file, share_link=link.pk, shown=True)
+
+
+def _recent_downloads(link: ShareLink, file: File) -> QuerySet[Event]:
+    """Return the downloads of the file from this address while their presigned URLs are valid."""
+    recent = Event.objects.about(file.link).filter(at__gt=seconds_from_now(-HEAD_SECONDS), action=Action.DOWNLOAD)
+    return recent.filter(detail__share_link=link.pk, address=current_client_ip())
 
 
 def shared_bundle(link: ShareLink) -> Bundle | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from django.db import models
 from django.db.models import Q
@@ -37,6 +37,15 @@ def waiting_ids(task: AnyTask) -> set[UUID]:
     """Return the ids of the files, a task's first argument, in those tasks that wait for their next try."""
     rows = results_of(task).filter(_backoff()).values_list("args_kwargs", flat=True)
     return {UUID(pk) for arguments in rows for pk in arguments["args"][0]}
+
+
+def ids_to_requeue(files: models.QuerySet[Any], task: AnyTask, *, size: int) -> list[UUID]:
+    """Return the ids of up to `size` of these files, without those that wait for the next try of such a task.
+
+    They start at a random id, so that files that cannot be read do not block the others forever.
+    """
+    ids = files.exclude(pk__in=waiting_ids(task)).order_by("pk").values_list("pk", flat=True)
+    return list(ids.filter(pk__gt=uuid4())[:size]) or list(ids[:size])
 
 
 def retry_later(task: AnyTask, tries: int) -> AnyTask:

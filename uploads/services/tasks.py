@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from django.db import DatabaseError
 from django_tasks import task
@@ -22,6 +22,7 @@ from uploads.services.task_queue import (
     MAX_ATTEMPTS,
     AnyTask,
     fair_priority,
+    ids_to_requeue,
     is_active,
     retry_later,
     tidy,
@@ -194,10 +195,7 @@ def requeue_lost_verifications() -> int:
     tidy(verify_files, lost_after_seconds=VERIFY_LOST_AFTER_SECONDS)
     if is_active(verify_files):
         return 0
-    files = _unverified().exclude(pk__in=waiting_ids(verify_files))
-    # Start at a random id, so that files that cannot be read do not block the others forever.
-    ids = list(files.filter(pk__gt=uuid4()).order_by("pk").values_list("pk", flat=True)[:VERIFY_REQUEUE_BATCH_SIZE])
-    ids = ids or list(files.order_by("pk").values_list("pk", flat=True)[:VERIFY_REQUEUE_BATCH_SIZE])
+    ids = ids_to_requeue(_unverified(), verify_files, size=VERIFY_REQUEUE_BATCH_SIZE)
     request_verification(ids)
     return len(ids)
 

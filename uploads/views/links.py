@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 from uploads.accounts.backends import PermissionBackend
 from uploads.errors import LinkEnded, LinkUnknown, Problem, StorageUnavailable
 from uploads.middleware import client_ip
-from uploads.models import LinkState, display_name
+from uploads.models import LinkState, whom_to_ask
 from uploads.models.links import Link, PublicLink
 from uploads.models.throttle import client_network
 from uploads.services.guess_limit import LINK_GUESSES
@@ -46,7 +46,7 @@ def load_link(model: type[Link], token: str, request: HttpRequest) -> Link:
         raise LinkUnknown
     creator = PermissionBackend().get_user(link.created_by_id)
     if creator is None:
-        raise LinkEnded(f"{_('This link no longer works.')} {_whom_to_ask('')}")
+        raise ended(link)
     link.created_by = creator
     return link
 
@@ -54,12 +54,12 @@ def load_link(model: type[Link], token: str, request: HttpRequest) -> Link:
 def require_active(link: PublicLink) -> None:
     """Raise LinkEnded, with whom to ask, if the link no longer works."""
     if (state := link.state) != LinkState.ACTIVE:
-        raise LinkEnded(f"{_reason(state)} {_whom_to_ask(display_name(link.created_by))}")
+        raise LinkEnded(f"{_reason(state)} {whom_to_ask(link.created_by)}")
 
 
 def ended(link: PublicLink) -> LinkEnded:
     """Return the error for a link whose files are gone, or no longer its creator's to share."""
-    return LinkEnded(f"{_('This link no longer works.')} {_whom_to_ask(display_name(link.created_by))}")
+    return LinkEnded(f"{_('This link no longer works.')} {whom_to_ask(link.created_by)}")
 
 
 def public_view(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
@@ -80,7 +80,7 @@ def public_view(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResp
 
 
 def render_form(request: HttpRequest, template: str, context: dict[str, Any], *, status: int = 200) -> HttpResponse:
-    """Render a page with a form for people without an account; its template's block `referrer` says the same.
+    """Render a page with a form for people without an account.
 
     Under no-referrer, browsers send `Origin: null` with a form, which the CSRF check refuses (Fetch, "append a request
     `Origin` header"). Under same-origin the address stays on this site as well.
@@ -113,9 +113,3 @@ def _reason(state: LinkState) -> str:
         LinkState.EXPIRED: _("This link has expired."),
         LinkState.USED_UP: _("This link has reached its usage limit."),
     }.get(state, _("This link was revoked."))
-
-
-def _whom_to_ask(name: str) -> str:
-    if name:
-        return _("Ask %(name)s for a new one.") % {"name": name}
-    return _("Ask the person who sent it to you for a new one.")

@@ -73,11 +73,7 @@ class Command(AmalgaCommand):
             "address": email, "role": role, "teams": group, "invited_by": inviter.get_username(),
             "expires": invitation.expires_at, "mailed": bool(email) and mail.is_configured(),
         }  # fmt: skip
-        if self.as_json:
-            self.write_json(values | {"link": link})
-            return
-        self.write_values(values)
-        self.stdout.write(link)
+        self.write_link(values, link)
 
     def _validate(self, email: str) -> None:
         if not email:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import re
 from typing import Any
 
 from django.conf import settings
@@ -13,11 +11,11 @@ from django.urls import reverse
 
 from uploads.forms import FileRequestForm
 from uploads.management.base import AmalgaCommand, find_user, translate_errors
+from uploads.management.durations import days
+from uploads.management.validation import require_valid
 from uploads.models import Ask, Folder
 from uploads.services import file_requests
 from uploads.site_url import absolute_url
-
-DAYS = re.compile(r"([0-9]{1,4})([dw])")
 
 
 class Command(AmalgaCommand):
@@ -81,11 +79,7 @@ class Command(AmalgaCommand):
             "id": file_request.pk, "folder": folder.name, "owner": person.get_username(),
             "expires": file_request.expires_at,
         }  # fmt: skip
-        if self.as_json:
-            self.write_json(values | {"link": link})
-            return
-        self.write_values(values)
-        self.stdout.write(link)
+        self.write_link(values, link)
 
     def _person(self, folder: Folder, username: str | None) -> User:
         if username:
@@ -99,21 +93,9 @@ class Command(AmalgaCommand):
     def _fields(self, folder: Folder, options: dict[str, Any]) -> dict[str, Any]:
         """Return the fields of the request, validated as those of the page."""
         arguments = {
-            "title": options["title"] or folder.name[:200], "text": options["text"], "days": str(options["expires"]),
+            "title": options["title"] or folder.name[:200], "text": options["text"], "days": f"{options['expires']:g}",
             "max_files": options["max_files"], "max_file_bytes": options["max_file_size"],
             "max_bytes": options["max_size"], "accepted_types": options["types"], "ask_name": options["name"],
             "ask_address": options["address"],
         }  # fmt: skip
-        form = FileRequestForm(arguments)
-        if not form.is_valid():
-            field, errors = next(iter(form.errors.items()))
-            raise CommandError(f"{form.fields[field].label}: {errors[0]}", returncode=2)
-        return dict(form.cleaned_data)
-
-
-def days(text: str) -> int:
-    """Parse a duration such as 7d or 2w. Raises ArgumentTypeError."""
-    match = DAYS.fullmatch(text)
-    if not match or not int(match[1]):
-        raise argparse.ArgumentTypeError(f"must be a number of days or weeks, such as 7d or 2w, not “{text}”")
-    return int(match[1]) * (7 if match[2] == "w" else 1)
+        return require_valid(FileRequestForm(arguments))

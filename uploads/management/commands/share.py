@@ -14,6 +14,7 @@ from django.urls import reverse
 from uploads.forms import ShareForm
 from uploads.management.base import AmalgaCommand, find_user, translate_errors
 from uploads.management.durations import days
+from uploads.management.validation import require_valid
 from uploads.models import File, Folder, ShareLink
 from uploads.services import share_links
 from uploads.services.share_links import ShareOptions
@@ -72,11 +73,7 @@ class Command(AmalgaCommand):
             link, token = self._share(target, self._options(options), person)
         values = {"id": link.pk, "name": link.name, "owner": person.get_username(), "expires": link.expires_at}
         url = absolute_url(reverse("shared", args=[token]))
-        if self.as_json:
-            self.write_json(values | {"link": url})
-            return
-        self.write_values(values)
-        self.stdout.write(url)
+        self.write_link(values, url)
 
     def _target(self, text: str) -> File | Folder:
         if text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS:
@@ -123,8 +120,4 @@ class Command(AmalgaCommand):
             "days": "1", "password": password, "max_downloads": options["max_downloads"], "note": options["note"],
             "view_only": options["view_only"],
         }  # fmt: skip
-        form = ShareForm(arguments)
-        if not form.is_valid():
-            field, errors = next(iter(form.errors.items()))
-            raise CommandError(f"{form.fields[field].label}: {errors[0]}", returncode=2)
-        return ShareOptions(**form.cleaned_data | {"days": options["expires"]})
+        return ShareOptions(**require_valid(ShareForm(arguments)) | {"days": options["expires"]})
