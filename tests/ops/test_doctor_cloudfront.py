@@ -48,7 +48,7 @@ def test_without_cloudfront_it_is_not_spoken_of(bucket: Bucket) -> None:
 
 def test_with_it_one_line_says_that_all_is_well(cloudfront: Edge) -> None:
     assert str(examined()["CloudFront"].level) == "ok"
-    assert first_line() == f"ok {cloudfront.domain} serves only signed URLs"
+    assert first_line() == f"ok {cloudfront.domain} serves only presigned URLs"
 
 
 def test_a_key_that_the_group_does_not_have_is_told(cloudfront: Edge) -> None:

@@ -246,4 +246,4 @@ def cloudfront_lines() -> Iterable[CheckResult]:
         advice = "include all six response-* query strings in its cache policy"
         yield fail(SUBJECT, f"{domain} serves files without all signed headers", advice)
     else:
-        yield ok(SUBJECT, f"{domain} serves only signed URLs")
+        yield ok(SUBJECT, f"{domain} serves only presigned URLs")
