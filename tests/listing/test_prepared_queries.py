@@ -59,6 +59,12 @@ def test_download_finds_exactly_the_visible_files(people: list[User], files: lis
         assert {file for file in downloadable if file} == set(File.objects.visible_to(user).listed())
 
 
+def test_lists_show_exactly_the_visible_files(people: list[User], files: list[File]) -> None:
+    everyone: list[User | AnonymousUser] = [*people, AnonymousUser()]
+    for user in everyone:
+        assert set(File.objects.listed_for(user)) == set(File.objects.visible_to(user).listed())
+
+
 def test_download_finds_the_current_version(people: list[User]) -> None:
     old = factories.create_file(people[2])
     File.objects.filter(pk=old.pk).update(series=old.pk, current=False)

@@ -136,7 +136,7 @@ def _matching(events: EventQuerySet, text: str, user: User) -> Any:
 
     Each of the two queries has an index; one query with OR would read the whole log.
     """
-    files = File.objects.visible_to(user).listed().matching(text).newest_first().only("id", "series")
+    files = File.objects.listed_for(user).matching(text).newest_first().only("id", "series")
     by_file = events.filter(file_id__in=[file.link for file in files[:MAX_MATCHES]])
     by_name = events.filter(name=text)
     if not user.is_superuser:  # even a redacted match would reveal that a hidden file or folder has this name

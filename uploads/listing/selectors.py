@@ -22,7 +22,7 @@ HIDDEN_NAME = "…"  # replaces a folder's name that this user may not see
 
 def files_for(user: User, query: ListQuery, folder: Folder | None) -> FileQuerySet:
     """Return the matching files this user may see in the folder (None: the top level), unsorted."""
-    rows = File.objects.visible_to(user).listed()
+    rows = File.objects.listed_for(user)
     if not query.recursive:
         rows = rows.in_folder(folder)
     elif folder is not None:

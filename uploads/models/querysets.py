@@ -147,6 +147,18 @@ class FileQuerySet(models.QuerySet["File"]):
             visible |= Q(state=State.TRASHED) & _managed_files(user, "uploads.change_file")
         return self.filter(visible).exclude(state=State.DELETING)
 
+    def listed_for(self, user: User | AnonymousUser) -> FileQuerySet:
+        """Return `visible_to(user).listed()`, by a condition without the states that lists never show.
+
+        Most requests are for lists, and building the full condition took a sixth of their CPU time.
+        """
+        if not isinstance(user, User) or not user.is_active:
+            return self.none()
+        visible = Q(owner=user)
+        if user.has_perm("uploads.view_file"):
+            visible |= _team_files(user)
+        return self.listed().filter(visible)
+
     def changeable_by(self, user: User | AnonymousUser) -> FileQuerySet:
         """Return the files that this user may rename, move, tag or replace, as owner or manager."""
         return self._editable_by(user, "uploads.change_file")
@@ -184,7 +196,7 @@ class FileQuerySet(models.QuerySet["File"]):
         return rows.filter(Q(owner=user) | _managed_files(user, permission))
 
     def visible_by_link(self, user: User | AnonymousUser, link: UUID, *, shared: bool = False) -> File | None:
-        """Return the file of `visible_to(user).listed().by_link(link)` with the fields that a download needs, or None.
+        """Return the file of `listed_for(user).by_link(link)` with the fields that a download needs, or None.
 
         `shared` adds `shareable()`.
         It uses SQL compiled once for all users with the same permissions, so earlier filters of the chain are ignored.
@@ -208,7 +220,7 @@ class FileQuerySet(models.QuerySet["File"]):
 
         Private files are left out, as are the user's own files in folders that are closed to them.
         """
-        return self.visible_to(user).listed().shareable().filter(_team_files(user))
+        return self.listed_for(user).shareable().filter(_team_files(user))
 
     def by_link(self, link: UUID) -> FileQuerySet:
         """Return the current version of the file with this permanent id."""

@@ -53,7 +53,7 @@ def share_file(
     The link opens the current version, or always the given one. Raises Forbidden, ValidationFailed.
     """
     require_sharing(by)
-    if not File.objects.visible_to(by).listed().by_link(file.link).shareable().exists():
+    if not File.objects.listed_for(by).by_link(file.link).shareable().exists():
         raise Forbidden(_("Share links are turned off in the folder of this file."))
     if version and not File.objects.versions_of(file).available().filter(pk=version).exists():
         raise ValidationFailed(_("This version is no longer available."))
@@ -80,7 +80,7 @@ def share_selection(links: Sequence[UUID], options: ShareOptions, *, by: User) -
     requested = set(links)
     if not 0 < len(requested) <= MAX_FILES:
         raise ValidationFailed(_("Select between 1 and %(max)s files.") % {"max": f"{MAX_FILES:,}"})
-    rows = File.objects.visible_to(by).listed().by_links(requested).shareable()
+    rows = File.objects.listed_for(by).by_links(requested).shareable()
     files = list(rows.only("id", "series", "name"))
     if missing := len(requested) - len(files):
         text = ngettext("%(count)s file can't be shared.", "%(count)s files can't be shared.", missing)

@@ -79,7 +79,7 @@ def shared_files(link: ShareLink) -> FileQuerySet:
     if link.folder_id:
         root = Folder(pk=link.folder_id)
         return File.objects.shared_in_folders(creator).below(root)
-    rows = File.objects.visible_to(creator).listed().shareable()
+    rows = File.objects.listed_for(creator).shareable()
     if link.file:
         return rows.by_link(link.file)
     selected = ShareLinkFile.objects.filter(link=link).values("file")

@@ -81,7 +81,7 @@ def download_version(request: HttpRequest, pk: UUID, version: UUID) -> HttpRespo
 
 
 def _visible_files(user: User | AnonymousUser, pk: UUID) -> FileQuerySet:
-    return File.objects.visible_to(user).listed().by_link(pk)
+    return File.objects.listed_for(user).by_link(pk)
 
 
 def redirect_to_preview(request: HttpRequest, files: FileQuerySet, *kinds: PreviewKind) -> HttpResponse:

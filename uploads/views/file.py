@@ -49,7 +49,7 @@ PLAYABLE = {Category.VIDEO.value, Category.AUDIO.value}
 @require_safe
 def file(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Show a file: preview, permanent link, facts, versions and activity."""
-    files = File.objects.visible_to(request.user).listed().by_link(pk)
+    files = File.objects.listed_for(request.user).by_link(pk)
     return _file_page(request, get_object_or_404(files.select_related("owner", "folder", "guest_session")))
 
 
@@ -161,7 +161,7 @@ def restore_version(request: HttpRequest, pk: UUID, version: UUID) -> HttpRespon
 
 
 def _get_file(request: HttpRequest, pk: UUID) -> File:
-    return get_object_or_404(File.objects.visible_to(request.user).listed().by_link(pk).select_related("folder"))
+    return get_object_or_404(File.objects.listed_for(request.user).by_link(pk).select_related("folder"))
 
 
 def _require(result: BulkResult) -> None:

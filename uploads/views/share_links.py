@@ -34,7 +34,7 @@ def share_file(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Show the form of a share link to a file with the links that it has, then create one."""
     user = request_user(request)
     share_links.require_sharing(user)
-    file = get_object_or_404(File.objects.visible_to(user).listed().by_link(pk).select_related("folder"))
+    file = get_object_or_404(File.objects.listed_for(user).by_link(pk).select_related("folder"))
     form = ShareForm(request.POST or None, pinned=file.pk)
     context: dict[str, Any] = {"name": file.name, "back_url": file.get_absolute_url(), "file": file}
     if form.is_valid():

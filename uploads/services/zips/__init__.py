@@ -84,7 +84,7 @@ def bundle(user: User, links: Sequence[UUID]) -> Bundle:
     requested = list(dict.fromkeys(links))
     if not 0 < len(requested) <= MAX_FILES:
         raise ValidationFailed(_("Select between 1 and %(most)s files.") % {"most": f"{MAX_FILES:,}"})
-    files = _members(File.objects.visible_to(user).listed().by_links(requested))
+    files = _members(File.objects.listed_for(user).by_links(requested))
     if len(files) != len(requested):
         raise FilesNotFound(len(requested) - len(files))
     common, folder_paths = _folder_paths(user, {file.folder_id for file in files})
