@@ -11,7 +11,7 @@ ANY_SETTINGS := SECRET_KEY=x ALLOWED_HOSTS=x DATABASE_URL=postgres://x/x AWS_STO
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all test-faults lint format checks commands messages browser digest-store pooler scanner proxies identity-provider deploy-tools audit sbom bench-upload bench-zip bench-fsck bench-sharing pictures clean
+.PHONY: help run test test-all test-faults lint format checks commands messages browser digest-store pooler scanner proxies identity-provider deploy-tools audit sbom bench-upload bench-zip bench-fsck bench-sharing bench-guests pictures clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -110,6 +110,9 @@ bench-load: $(VENV)/dev.stamp proxies  ## measure a team's traffic, eleven minut
 
 bench-sharing: $(VENV)/dev.stamp proxies  ## measure what share links cost, four minutes
 	@exec $(LOCAL) --with-parent --ephemeral $(PY) -m bench.sharing
+
+bench-guests: $(VENV)/dev.stamp proxies  ## measure ten thousand guests of one file request, ten minutes
+	@exec $(LOCAL) --with-parent --ephemeral $(PY) -m bench.guests
 
 bench-scale: $(VENV)/dev.stamp  ## measure what a file takes of Postgres; then docs/operate/capacity.md
 	@exec $(LOCAL) --with-parent --ephemeral $(PY) -m bench.scale

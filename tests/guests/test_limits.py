@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 
 import pytest
+from django.conf import settings as django_settings
 from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
@@ -15,7 +16,9 @@ from tests.support.file_rows import create_row, stored_usage, usage_by_rows
 from tests.support.guests import GuestClient, create_request
 from tests.support.stores import Bucket
 from uploads.models import File, FileRequest, Folder, GuestSession, Limit, State, TokenBucket
+from uploads.models.querysets import seconds_from_now
 from uploads.services import file_requests
+from uploads.services.sweep import sweep
 
 pytestmark = pytest.mark.django_db
 
@@ -179,3 +182,38 @@ def test_guests_who_have_begun_are_not_throttled(token: str, file_request: FileR
     other = GuestClient(token)
     assert other.announce(other.item(b"x")).status_code == 429
     guest.start(b"y")
+
+
+# --- sessions ---------------------------------------------------------------------------------------
+
+
+def test_no_session_is_opened_for_a_request_that_has_all_its_files(folder: Folder, alice: User) -> None:
+    request, token = create_request(folder, alice, max_files=1)
+    GuestClient(token).start(b"x")
+    status, _code, message = error_of(GuestClient(token), b"x")
+    assert (status, message) == (413, "This file request has received all of its 1 files.")
+    assert GuestSession.objects.filter(request=request).count() == 1
+
+
+def test_sweep_deletes_expired_sessions_without_files(
+    token: str, guest: GuestClient, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_requests, "EMPTY_SESSIONS_BATCH_SIZE", 1)
+    kept = guest.start(b"x").row().guest_session_id
+    for _each in range(2):
+        other = GuestClient(token)
+        other.cancel(other.start(b"y"))
+    File.objects.exclude(guest_session=kept).delete()
+    sweep()
+    assert GuestSession.objects.count() == 3
+    GuestSession.objects.update(created_at=seconds_from_now(-(file_requests.SESSION_DAYS + 2) * 24 * 3600))
+    sweep()
+    assert GuestSession.objects.get().pk == kept
+
+
+def test_session_of_a_guest_does_not_last_longer_by_use(guest: GuestClient) -> None:
+    guest.open_page()
+    cookie = guest.client.cookies[django_settings.GUEST_COOKIE_NAME].value
+    guest.start(b"x")
+    guest.open_page()
+    assert guest.client.cookies[django_settings.GUEST_COOKIE_NAME].value == cookie

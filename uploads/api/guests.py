@@ -88,7 +88,7 @@ def uploads(call: GuestCall) -> HttpResponse:
     call = call.with_session(body.guest)
     response = protocol.start(call.sender(), body)
     if call.session is not None:
-        set_session_cookie(response, call.file_request, call.token, call.session.pk)
+        set_session_cookie(call.http, response, call.file_request, call.token, call.session.pk)
     return response
 
 

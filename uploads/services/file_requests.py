@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -11,7 +11,7 @@ from uuid import UUID
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import F
+from django.db.models import Exists, F, OuterRef
 from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
@@ -39,9 +39,12 @@ from uploads.names import extensions_of
 logger = logging.getLogger(__name__)
 
 PERMISSION = "uploads.request_files"
-# New guests from one network, and of one request: a school behind one address, and a crowd. Each costs a row.
+# New guests from one network, and of one request: a school behind one address, and a crowd. Each costs a row. Both are
+# refilled at one rate, so that no network can use up what is for all.
 NETWORK_LIMIT = Limit(capacity=100, refill_seconds=30, shared=True)
-REQUEST_LIMIT = Limit(capacity=10_000, refill_seconds=1, shared=True)
+REQUEST_LIMIT = Limit(capacity=10_000, refill_seconds=30, shared=True)
+SESSION_DAYS = 30  # from opening the page; the cookie is signed for as long
+EMPTY_SESSIONS_BATCH_SIZE = 1_000
 
 
 class SentFile(NamedTuple):
@@ -122,10 +125,12 @@ def deleted() -> LinkEnded:
 def open_session(request: FileRequest, pk: UUID, *, client_address: str | None) -> GuestSession:
     """Return the session with this id, which is created with the first file of a guest. Safe to repeat and to race.
 
-    Raises TooManyAttempts for too many new guests, and LinkEnded for the session of another request.
+    Raises OverQuota if the request has received all its files, TooManyAttempts for too many new guests, and LinkEnded
+    for the session of another request.
     """
     session = GuestSession.objects.filter(pk=pk).first()
     if session is None:
+        require_room(request, 0, files=0, bytes=0)
         TokenBucket.objects.take({
             f"guest:{request.pk}:{client_network(client_address)}": NETWORK_LIMIT,
             f"guest:{request.pk}": REQUEST_LIMIT,
@@ -139,6 +144,23 @@ def open_session(request: FileRequest, pk: UUID, *, client_address: str | None) 
         raise LinkEnded(_("This browser's session belongs to another link. Open the link again."))
     session.request = request
     return session
+
+
+def delete_empty_sessions(*, should_continue: Callable[[], bool] = lambda: True) -> int:
+    """Delete the sessions that have expired and hold no file, sent or being sent. Return how many. Safe to repeat.
+
+    Those with files stay, because they say who sent them.
+    """
+    files = File.objects.filter(guest_session=OuterRef("pk"))
+    # a day more than the cookie works: no guest can begin to send a file now
+    expired = GuestSession.objects.filter(~Exists(files), created_at__lt=Now() - timedelta(days=SESSION_DAYS + 1))
+    count = 0
+    while should_continue():
+        ids = list(expired.values_list("pk", flat=True)[:EMPTY_SESSIONS_BATCH_SIZE])
+        count += GuestSession.objects.filter(pk__in=ids).delete()[0]
+        if len(ids) < EMPTY_SESSIONS_BATCH_SIZE:
+            break
+    return count
 
 
 def sent_files(session: GuestSession, *, limit: int) -> list[SentFile]:

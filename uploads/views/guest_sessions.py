@@ -19,7 +19,7 @@ from uploads.services import file_requests
 from uploads.views.links import find_link
 
 SALT = "amalga.guest"
-COOKIE_DAYS = 30
+MAX_AGE_SECONDS = file_requests.SESSION_DAYS * 24 * 3600
 SESSION_ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -35,7 +35,7 @@ def session_id(request: HttpRequest, file_request: FileRequest) -> uuid.UUID | N
     """Return the id in the guest's cookie, or None without a valid one for this request."""
     try:
         text = request.COOKIES.get(settings.GUEST_COOKIE_NAME, "")
-        request_id, pk = signing.loads(text, salt=SALT, max_age=COOKIE_DAYS * 24 * 3600)
+        request_id, pk = signing.loads(text, salt=SALT, max_age=MAX_AGE_SECONDS)
     except (signing.BadSignature, TypeError, ValueError):
         return None
     is_valid = request_id == file_request.pk and isinstance(pk, str) and SESSION_ID.fullmatch(pk)
@@ -51,11 +51,16 @@ def find_session(request: HttpRequest, file_request: FileRequest) -> GuestSessio
     return session
 
 
-def set_session_cookie(response: HttpResponseBase, file_request: FileRequest, token: str, pk: uuid.UUID) -> None:
+def set_session_cookie(
+    request: HttpRequest, response: HttpResponseBase, file_request: FileRequest, token: str, pk: uuid.UUID
+) -> None:
+    """Give the browser its session, unless it has one: none lasts longer than SESSION_DAYS."""
+    if session_id(request, file_request) is not None:
+        return
     response.set_cookie(
         settings.GUEST_COOKIE_NAME,
         signing.dumps([file_request.pk, pk.hex], salt=SALT),
-        max_age=COOKIE_DAYS * 24 * 3600,
+        max_age=MAX_AGE_SECONDS,
         path=reverse("guest_upload", args=[token]),
         secure=settings.HTTPS,
         httponly=True,

@@ -96,7 +96,6 @@ def _receive(request: HttpRequest, token: str, receiver: StreamingUpload, sessio
     response = _page(
         request, token, file_request, session, outcomes=outcomes, status=problems[0].status_code if failed_all else 200
     )
-    set_session_cookie(response, file_request, token, session.pk)
     return with_problem_headers(response, problems[0]) if failed_all else response
 
 
@@ -134,8 +133,7 @@ def _page(
         },
     }
     response = render_form(request, "public/file_request.html", context, status=status)
-    if session_id(request, file_request) is None:
-        set_session_cookie(response, file_request, token, session.pk if session else uuid.uuid4())
+    set_session_cookie(request, response, file_request, token, session.pk if session else uuid.uuid4())
     return response
 
 

@@ -20,6 +20,7 @@ from uploads.services import mail
 from uploads.services.bucket_guard import require_history, require_marker, write_checkpoint
 from uploads.services.circuit_breaker import CircuitBreaker
 from uploads.services.erase import erase_all, urls_expired
+from uploads.services.file_requests import delete_empty_sessions
 from uploads.services.finish import resume_completion
 from uploads.services.hand_over import requeue_lost_handovers
 from uploads.services.malware.tasks import requeue_lost_scans
@@ -118,6 +119,7 @@ class SweepRun:
             mail.requeue_lost_mails()
             warn_of_expiring_links()
             delete_old_notifications()
+            delete_empty_sessions(should_continue=self._should_continue)
             requeue_lost_scans()
         self._heartbeat(now=True)
 
