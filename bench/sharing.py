@@ -2,11 +2,13 @@
 
 Three comparisons over gunicorn behind the shipped nginx, in turn, so that a change of the machine's speed meets both
 sides: a download by link and the redirect of a member, the page of a shared folder with ten thousand files and the
-library list of a member, and a member's requests with and without a thousand guessed links a second.
+library list of a member, and a member's requests with and without a thousand guessed links a second. The last one also
+without nginx. `--guesses` runs only that one, for a shorter time.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import statistics
 import subprocess
@@ -16,6 +18,7 @@ from collections import Counter
 from contextlib import ExitStack
 from typing import Any
 
+from amalga.local.processes import free_port
 from bench.load import Run, behind_nginx, run
 from bench.load_stage import FILES, stage
 from bench.table import keep
@@ -24,24 +27,34 @@ from bench.web import Web
 ROUNDS = 5
 SECONDS = 4.0
 AT_ONCE = 4
-GUESSES_A_SECOND, GUESS_SECONDS = 1_000, 10.0
+GUESSES_A_SECOND, GUESS_SECONDS, SHORT_GUESS_SECONDS = 1_000, 10.0, 4.0
 MAX_DOWNLOAD, MAX_PAGE, MAX_P95 = 1.2, 1.5, 2.0
 ADDRESSES = {"one address": 1, "1,000 addresses": 1_000}
 MEMBER_MIX = {"list": 1, "redirect": 1}
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--guesses", action="store_true")
+    options = parser.parse_args()
+    seconds = SHORT_GUESS_SECONDS if options.guesses else GUESS_SECONDS
     members = stage()
     links, folder_page = _share(members)
     guest = {"people": [{"cookie": "", "token": ""}], "paths": {"redirect": links, "list": [folder_page]}}
+    rows: list[dict[str, Any]] = []
     with ExitStack() as stack:
-        web = behind_nginx(stack, log=stack.enter_context(tempfile.TemporaryFile()), WEB_CONCURRENCY="2")
-        rows = [
-            *_compare(web, "redirect", members, guest, "download"),
-            *_compare(web, "list", members, guest, "page"),
-            *_guessed(web, members),
-        ]
-    print(keep("sharing", rows, _verdicts(rows)))
+        log = stack.enter_context(tempfile.TemporaryFile())
+        bare = stack.enter_context(Web(log=log, PORT=str(free_port()), WEB_CONCURRENCY="2"))
+        web = behind_nginx(stack, log=log, WEB_CONCURRENCY="2")
+        if not options.guesses:
+            rows += _compare(web, "redirect", members, guest, "download")
+            rows += _compare(web, "list", members, guest, "page")
+        rows += _guessed(web, members, "behind nginx", seconds)
+        rows += _guessed(bare, members, "without nginx", seconds)
+    if options.guesses:
+        print("\n".join(_guess_verdicts(rows, seconds)))
+    else:
+        print(keep("sharing", rows, _verdicts(rows)))
 
 
 def _share(members: dict[str, Any]) -> tuple[list[str], str]:
@@ -93,17 +106,18 @@ def _compare(web: Web, kind: str, member: dict[str, Any], guest: dict[str, Any],
     return rows
 
 
-def _guessed(web: Web, members: dict[str, Any]) -> list[dict[str, Any]]:
+def _guessed(web: Web, members: dict[str, Any], where: str, seconds: float) -> list[dict[str, Any]]:
     """Return rows of one member without pauses: alone, and while links are guessed."""
     rows = []
     for case, addresses in ADDRESSES.items():
-        alone = run(web, members, MEMBER_MIX, users=1, seconds=GUESS_SECONDS)
-        command = [sys.executable, "-m", "bench.sharing_guesses", web.url, str(GUESSES_A_SECOND), str(GUESS_SECONDS)]
+        alone = run(web, members, MEMBER_MIX, users=1, seconds=seconds)
+        command = [sys.executable, "-m", "bench.sharing_guesses", web.url, str(GUESSES_A_SECOND), str(seconds)]
         guesser = subprocess.Popen([*command, str(addresses)], stdout=subprocess.PIPE, text=True)
-        beside = run(web, members, MEMBER_MIX, users=1, seconds=GUESS_SECONDS)
+        beside = run(web, members, MEMBER_MIX, users=1, seconds=seconds)
         text, _error = guesser.communicate()
         guesses = json.loads(text)
-        for name, done in ((f"member alone, before {case}", alone), (f"member while {case} guess", beside)):
+        cases = {f"member alone, before {case}, {where}": alone, f"member while {case} guess, {where}": beside}
+        for name, done in cases.items():
             errors = done.statuses.total() - len(done.ms)
             rows.append(
                 {"case": name, "p95_ms": done.percentile(0.95), "answers": len(done.ms), "errors": errors}
@@ -120,19 +134,25 @@ def _guessed(web: Web, members: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _verdicts(rows: list[dict[str, Any]]) -> list[str]:
     times = {row["case"]: row["times"] for row in rows if "times" in row}
-    found = sum(row.get("links_found", 0) for row in rows)
     return [
         f"download by link: {times['download: guest with link']} times the web CPU of a member's redirect "
         f"(at most {MAX_DOWNLOAD})",
         f"page of a shared folder with {FILES:,} files: {times['page: guest with link']} times the web CPU of the "
         f"library list (at most {MAX_PAGE})",
+        *_guess_verdicts(rows, GUESS_SECONDS),
+        "gunicorn: 2 processes of 8 threads; Postgres, S3, members and guests on the same machine.",
+    ]
+
+
+def _guess_verdicts(rows: list[dict[str, Any]], seconds: float) -> list[str]:
+    guessed = [row for row in rows if "guesses_a_second" in row]
+    return [
         *(
-            f"p95 of a member while {case} guess {GUESSES_A_SECOND:,} links a second for {GUESS_SECONDS:.0f} s: "
-            f"{times[f'member while {case} guess']} times that without (at most {MAX_P95})"
-            for case in ADDRESSES
+            f"p95 of a {row['case']} {GUESSES_A_SECOND:,} links a second for {seconds:.0f} s: "
+            f"{row['times']} times that without (at most {MAX_P95}); {row['guess_statuses']}"
+            for row in guessed
         ),
-        f"links found: {found} (at most 0)",
-        "gunicorn: 2 processes of 8 threads behind nginx; Postgres, S3, members and guests on the same machine.",
+        f"links found: {sum(row['links_found'] for row in guessed)} (at most 0)",
     ]
 
 

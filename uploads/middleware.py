@@ -13,14 +13,17 @@ from django.contrib.auth.middleware import LoginRequiredMiddleware
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.urls import reverse
+from django.utils import translation
 from django.utils.translation import gettext as _
 
 from amalga import metrics
 from amalga.log import LINK_PATHS, new_request_id, request_id, trusted_request_id
-from uploads.errors import Forbidden, LengthRequired, Problem, TooLarge, ValidationFailed
+from uploads.errors import Forbidden, LengthRequired, Problem, TooLarge, TooManyAttempts, ValidationFailed
 from uploads.models import client_ip_context
+from uploads.models.throttle import client_network
+from uploads.services.guess_limit import LINK_GUESSES
 from uploads.views.health import probe
-from uploads.views.responses import MethodNotAllowed, error_response, is_api_request
+from uploads.views.responses import MethodNotAllowed, error_response, is_api_request, public_error_page
 
 MAX_ANONYMOUS_BODY_BYTES = 256 * 1024  # the sign-in form needs a few hundred bytes
 GUEST_FORM = re.compile(r"/r/[^/]++/")
@@ -70,6 +73,23 @@ class MetricsMiddleware:
         if request.resolver_match:
             return request.resolver_match.view_name
         return "static" if request.path_info.startswith(self.static) else "none"
+
+
+class GuessLimitMiddleware:
+    """Refuse addresses that have tried many unknown link tokens, before the request costs a session or a query."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if not request.path_info.startswith(LINK_PATHS):
+            return self.get_response(request)
+        seconds = LINK_GUESSES.seconds_to_wait(client_network(client_ip(request)))
+        if not seconds:
+            return self.get_response(request)
+        with translation.override(translation.get_language_from_request(request)):
+            problem = TooManyAttempts(seconds)
+            return error_response(request, problem) if is_api_request(request) else public_error_page(problem)
 
 
 class RequestValidationMiddleware:

@@ -65,6 +65,7 @@ MIDDLEWARE = [
     "uploads.middleware.SecurityHeadersMiddleware",
     "uploads.middleware.HealthCheckMiddleware",
     "uploads.middleware.MetricsMiddleware",
+    "uploads.middleware.GuessLimitMiddleware",
     "uploads.middleware.RequestValidationMiddleware",
     "uploads.middleware.ClientIPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",

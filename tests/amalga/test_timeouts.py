@@ -100,6 +100,7 @@ def signing_in(plain: dict[str, Any], caches: dict[str, Any]) -> dict[str, float
         "share link throttling: wrong passwords of an address": shared_files.ADDRESS_LIMIT.refill_seconds,
         "share link throttling: wrong passwords of a link": shared_files.LINK_LIMIT.refill_seconds,
         "public link throttling: unknown links of an address": guess_limit.REFILL_SECONDS,
+        "public link throttling: unknown links in total": guess_limit.TOTAL_REFILL_SECONDS,
         "file request: guest session": file_requests.SESSION_DAYS * UNITS["days"],
         "file request throttling: new guests of a network": file_requests.NETWORK_LIMIT.refill_seconds,
         "file request throttling: new guests of a request": file_requests.REQUEST_LIMIT.refill_seconds,

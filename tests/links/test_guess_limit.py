@@ -1,46 +1,72 @@
-"""Guesses of link tokens are limited for each address, and cost the database nothing."""
+"""Guesses of link tokens are limited for each address and in total, and cost the database nothing."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from typing import Any
 
 import pytest
+from django.test import Client
+from pytest_django import DjangoAssertNumQueries
 
-from uploads.errors import TooManyAttempts
+from amalga.log import LINK_PATHS
+from tests.links.conftest import Shared
+from uploads.models import File
 from uploads.models.throttle import client_network
 from uploads.services import guess_limit
-from uploads.services.guess_limit import GuessLimit
+from uploads.services.guess_limit import LINK_GUESSES, GuessLimit
+from uploads.urls import urlpatterns
+
+ADDRESS, OTHER = "203.0.113.9", "203.0.113.10"
 
 
-def test_address_without_misses_left_waits() -> None:
-    limit = GuessLimit(capacity=3, refill_seconds=60)
+@pytest.fixture
+def new_limit() -> Callable[..., GuessLimit]:
+    def build(capacity: int, refill_seconds: float, **total: Any) -> GuessLimit:
+        return GuessLimit(capacity, refill_seconds, **{"total_capacity": 100, "total_refill_seconds": 60, **total})
+
+    return build
+
+
+def test_address_without_misses_left_waits(new_limit: Callable[..., GuessLimit]) -> None:
+    limit = new_limit(3, 60)
     for _each in range(3):
-        limit.require("203.0.113.9")
-        limit.count("203.0.113.9")
-    with pytest.raises(TooManyAttempts) as refused:
-        limit.require("203.0.113.9")
-    assert 55 <= refused.value.retry_after <= 60
-    limit.require("203.0.113.10")
+        assert limit.seconds_to_wait(ADDRESS) == 0
+        limit.count_miss(ADDRESS)
+    assert 55 <= limit.seconds_to_wait(ADDRESS) <= 60
+    assert limit.seconds_to_wait(OTHER) == 0
 
 
-def test_misses_are_forgotten_one_by_one() -> None:
-    limit = GuessLimit(capacity=2, refill_seconds=0.05)
+def test_misses_are_forgotten_one_by_one(new_limit: Callable[..., GuessLimit]) -> None:
+    limit = new_limit(2, 0.05)
     for _each in range(2):
-        limit.count("203.0.113.9")
-    with pytest.raises(TooManyAttempts):
-        limit.require("203.0.113.9")
+        limit.count_miss(ADDRESS)
+    assert limit.seconds_to_wait(ADDRESS) == 1
     time.sleep(0.06)
-    limit.require("203.0.113.9")
+    assert limit.seconds_to_wait(ADDRESS) == 0
 
 
-def test_memory_of_misses_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_guesses_from_many_addresses_share_a_limit_that_visitors_are_exempt_from(
+    new_limit: Callable[..., GuessLimit],
+) -> None:
+    limit = new_limit(20, 60, total_capacity=5)
+    limit.count_visit(OTHER)
+    for number in range(5):
+        limit.count_miss(f"198.51.100.{number}")
+    assert limit.seconds_to_wait(ADDRESS) > 0
+    assert limit.seconds_to_wait(OTHER) == 0
+
+
+def test_memory_is_bounded(new_limit: Callable[..., GuessLimit], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guess_limit, "MAX_NETWORKS", 2)
-    limit = GuessLimit(capacity=1, refill_seconds=60)
+    limit = new_limit(1, 60, total_capacity=3)
     for number in range(3):
-        limit.count(f"203.0.113.{number}")
-    limit.require("203.0.113.0")
-    with pytest.raises(TooManyAttempts):
-        limit.require("203.0.113.2")
+        limit.count_miss(f"203.0.113.{number}")
+        limit.count_visit(f"198.51.100.{number}")
+    limit.count_visit("203.0.113.0")
+    assert limit.seconds_to_wait("203.0.113.0") == 0  # forgotten
+    assert limit.seconds_to_wait("198.51.100.1") > 0  # as if it had not opened a link
 
 
 @pytest.mark.parametrize(
@@ -49,3 +75,36 @@ def test_memory_of_misses_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_customer_of_a_provider_counts_as_one_client(address: str | None, network: str) -> None:
     assert client_network(address) == network
+
+
+def test_limit_covers_all_pages_with_a_token() -> None:
+    routes = [f"/{pattern.pattern}" for pattern in urlpatterns if "token>" in str(pattern.pattern)]
+    assert routes
+    assert all(route.startswith(LINK_PATHS) for route in routes)
+
+
+@pytest.mark.django_db
+def test_refused_guess_gets_a_page_in_its_language_without_session_and_query(
+    guest: Client, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    for number in range(20):
+        assert guest.get(f"/s/{'x' * 30}{number:02}/").status_code == 404
+    with django_assert_num_queries(0):
+        response = guest.get(f"/s/{'y' * 32}/", headers={"Accept-Language": "es"})
+        call = guest.post(f"/r/{'y' * 32}/uploads/", {}, content_type="application/json")
+    assert response.status_code == call.status_code == 429
+    assert "Demasiados intentos" in response.content.decode()
+    assert 0 < int(response["Retry-After"]) <= guess_limit.REFILL_SECONDS
+    assert response["X-Robots-Tag"] == "noindex, nofollow"
+    assert not response.cookies
+    assert call.json()["error"]["code"] == "too_many_attempts"
+
+
+@pytest.mark.django_db
+def test_visitor_opens_other_links_while_others_guess(guest: Client, file: File, shared: Shared) -> None:
+    _link, url = shared(file)
+    assert guest.get(url).status_code == 200
+    for number in range(200):
+        LINK_GUESSES.count_miss(f"198.51.100.{number}")
+    assert guest.get(url).status_code == 200
+    assert Client(REMOTE_ADDR=ADDRESS).get(url).status_code == 429

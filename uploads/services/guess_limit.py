@@ -1,7 +1,8 @@
-"""A limit on guesses of link tokens, per client address and web process.
+"""A limit on guesses of link tokens, per client address and in total, in each web process.
 
 No one can guess 192 random bits. The limit keeps attempts from costing others time, so it costs nothing itself: it is
-in the memory of each process, and neither reads nor writes the database.
+in the memory of each process, and neither reads nor writes the database. GuessLimitMiddleware asks it before a request
+has a session.
 """
 
 from __future__ import annotations
@@ -11,42 +12,63 @@ import threading
 import time
 from collections import OrderedDict
 
-from uploads.errors import TooManyAttempts
-
 MAX_NETWORKS = 10_000
 REFILL_SECONDS = 6
+TOTAL_REFILL_SECONDS = 0.02
 
 
 class GuessLimit:
-    """`capacity` misses at once for each network, then one per `refill_seconds`. Links that exist are not counted."""
+    """`capacity` misses at once for each network, then one per `refill_seconds`; likewise `total_capacity` for all.
 
-    def __init__(self, capacity: int, refill_seconds: float) -> None:
+    Links that exist are not counted. Networks that have opened one are exempt from the total, so that guesses from many
+    addresses do not stop those who have a link.
+    """
+
+    def __init__(
+        self, capacity: int, refill_seconds: float, *, total_capacity: int, total_refill_seconds: float
+    ) -> None:
         self._capacity = capacity
         self._refill_seconds = refill_seconds
+        self._total_capacity = total_capacity
+        self._total_refill_seconds = total_refill_seconds
         self._full_at: OrderedDict[str, float] = OrderedDict()  # by network: when all its misses are forgotten
+        self._all_full_at = 0.0
+        self._visitors: OrderedDict[str, None] = OrderedDict()  # networks that have opened a link
         self._lock = threading.Lock()
 
-    def require(self, network: str) -> None:
-        """Raise TooManyAttempts if this network has no miss left."""
-        full_at = self._full_at.get(network)
-        if full_at is None:
-            return
-        wait = full_at - time.monotonic() - (self._capacity - 1) * self._refill_seconds
-        if wait > 0:
-            raise TooManyAttempts(math.ceil(wait))
+    def seconds_to_wait(self, network: str) -> int:
+        """Return in how many seconds this network may try again: 0 unless it, or all together, have no miss left."""
+        now = time.monotonic()
+        wait = self._full_at.get(network, now) - now - (self._capacity - 1) * self._refill_seconds
+        if wait <= 0 and network not in self._visitors:
+            wait = self._all_full_at - now - (self._total_capacity - 1) * self._total_refill_seconds
+        return max(0, math.ceil(wait))
 
-    def count(self, network: str) -> None:
-        """Count a miss."""
+    def count_miss(self, network: str) -> None:
         now = time.monotonic()
         with self._lock:
             full_at = max(self._full_at.pop(network, now), now)
             self._full_at[network] = full_at + self._refill_seconds
+            self._all_full_at = max(self._all_full_at, now) + self._total_refill_seconds
             while len(self._full_at) > MAX_NETWORKS:
                 self._full_at.popitem(last=False)
 
+    def count_visit(self, network: str) -> None:
+        """Remember that this network has opened a link that exists."""
+        if network in self._visitors:
+            return
+        with self._lock:
+            self._visitors[network] = None
+            while len(self._visitors) > MAX_NETWORKS:
+                self._visitors.popitem(last=False)
+
     def reset(self) -> None:
-        """Forget all misses."""
+        """Forget all misses and visits."""
         self._full_at.clear()
+        self._visitors.clear()
+        self._all_full_at = 0.0
 
 
-LINK_GUESSES = GuessLimit(capacity=20, refill_seconds=REFILL_SECONDS)
+LINK_GUESSES = GuessLimit(
+    capacity=20, refill_seconds=REFILL_SECONDS, total_capacity=100, total_refill_seconds=TOTAL_REFILL_SECONDS
+)

@@ -24,8 +24,7 @@ SESSION_ID = re.compile(r"[0-9a-f]{32}")
 
 
 def find_request(request: HttpRequest, token: str) -> FileRequest:
-    """Return the file request with this token, which accepts files now. Raises LinkUnknown, LinkEnded, and
-    TooManyAttempts for an address that has tried many unknown tokens."""
+    """Return the file request with this token, which accepts files now. Raises LinkUnknown, LinkEnded."""
     file_request = find_link(FileRequest, token, request)
     file_requests.require_open(file_request)
     return file_request

@@ -12,21 +12,21 @@ from django.shortcuts import render
 from django.utils.translation import gettext as _
 
 from uploads.accounts.backends import PermissionBackend
-from uploads.errors import LinkEnded, LinkUnknown, Problem, StorageUnavailable
+from uploads.errors import LinkEnded, LinkUnknown, Problem
 from uploads.middleware import client_ip
 from uploads.models import LinkState, whom_to_ask
 from uploads.models.links import Link, PublicLink
 from uploads.models.throttle import client_network
 from uploads.services.guess_limit import LINK_GUESSES
-from uploads.views.responses import with_problem_headers
+from uploads.views.responses import public_error_page
 
 
 def find_link(model: type[Link], token: str, request: HttpRequest) -> Link:
     """Return the active link with this token, with its creator.
 
-    Raises LinkUnknown for an unknown token, LinkEnded for a link that no longer works or whose creator is inactive, and
-    TooManyAttempts for an address that has tried many unknown ones. What the creator may do now is for the caller to
-    check.
+    Raises LinkUnknown for an unknown token, and LinkEnded for a link that no longer works or whose creator is inactive.
+    What the creator may do now is for the caller to check. GuessLimitMiddleware has refused addresses that have tried
+    many unknown tokens.
     """
     link = load_link(model, token, request)
     require_active(link)
@@ -36,14 +36,14 @@ def find_link(model: type[Link], token: str, request: HttpRequest) -> Link:
 def load_link(model: type[Link], token: str, request: HttpRequest) -> Link:
     """Return the link with this token in any state, with its creator and the creator's permissions.
 
-    Raises LinkUnknown, LinkEnded for an inactive creator, and TooManyAttempts, as `find_link`.
+    Raises LinkUnknown, and LinkEnded for an inactive creator, as `find_link`.
     """
     network = client_network(client_ip(request))
-    LINK_GUESSES.require(network)
     link: Link | None = model.objects.by_token(token)  # type: ignore[assignment]
     if link is None:
-        LINK_GUESSES.count(network)
+        LINK_GUESSES.count_miss(network)
         raise LinkUnknown
+    LINK_GUESSES.count_visit(network)
     creator = PermissionBackend().get_user(link.created_by_id)
     if creator is None:
         raise ended(link)
@@ -74,7 +74,7 @@ def public_view(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResp
         try:
             return view(request, **kwargs)
         except Problem as problem:
-            return problem_page(request, problem)
+            return public_error_page(problem)
 
     return guarded
 
@@ -88,24 +88,6 @@ def render_form(request: HttpRequest, template: str, context: dict[str, Any], *,
     response = render(request, template, context, status=status)
     response["Referrer-Policy"] = "same-origin"
     return response
-
-
-def problem_page(request: HttpRequest, problem: Problem) -> HttpResponse:
-    context = {"heading": _heading(problem), "message": problem.message}
-    response = render(request, "public/problem.html", context, status=problem.status_code)
-    return with_problem_headers(response, problem)
-
-
-def _heading(problem: Problem) -> str:
-    if isinstance(problem, StorageUnavailable):
-        return _("Temporarily unavailable")
-    return {
-        403: _("Not allowed"),
-        404: _("Link not found"),
-        410: _("Link no longer works"),
-        413: _("Too large"),
-        429: _("Too many attempts"),
-    }.get(problem.status_code, _("Something went wrong"))
 
 
 def _reason(state: LinkState) -> str:

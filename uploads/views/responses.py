@@ -16,12 +16,12 @@ from django.shortcuts import render
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.translation import get_language, ngettext
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
 
 from amalga.log import request_id
 from uploads.actions import BulkResult
-from uploads.errors import Forbidden, PartsMissing, Problem
+from uploads.errors import Forbidden, PartsMissing, Problem, StorageUnavailable
 from uploads.models import Action, Event
 
 PAGES = {400, 403, 404, 405, 409, 410, 413, 429, 500, 503}
@@ -65,6 +65,32 @@ def error_page(code: int, *, message: str = "", problem: Problem | None = None) 
     if code == 503:
         response["Retry-After"] = str(RETRY_SECONDS)
     return with_problem_headers(response, problem) if problem else response
+
+
+def public_error_page(problem: Problem) -> HttpResponse:
+    """Return an error page for people without an account. It uses neither the database nor the session.
+
+    Equal pages are rendered once in each process: guesses of links get the same one thousands of times.
+    """
+    body = _public_error_body(get_language() or "", _public_heading(problem), problem.message)
+    return with_problem_headers(HttpResponse(body, status=problem.status_code), problem)
+
+
+@functools.lru_cache(maxsize=200)
+def _public_error_body(language: str, heading: str, message: str) -> bytes:
+    return render_to_string("public/problem.html", {"heading": heading, "message": message}).encode()
+
+
+def _public_heading(problem: Problem) -> str:
+    if isinstance(problem, StorageUnavailable):
+        return _("Temporarily unavailable")
+    return {
+        403: _("Not allowed"),
+        404: _("Link not found"),
+        410: _("Link no longer works"),
+        413: _("Too large"),
+        429: _("Too many attempts"),
+    }.get(problem.status_code, _("Something went wrong"))
 
 
 def error_json(problem: Problem) -> dict[str, Any]:

@@ -73,7 +73,7 @@ def shared_view(view: View) -> View:
 
 
 def open_link(request: HttpRequest, token: str, *, may_be_locked: bool = False) -> ShareLink:
-    """Return the link with this token. Raises LinkUnknown, LinkEnded, TooManyAttempts, and Locked without its password.
+    """Return the link with this token. Raises LinkUnknown, LinkEnded, and Locked without its password.
 
     A link that is used up is returned for a request for a range, which can belong to a download that was granted.
     """
