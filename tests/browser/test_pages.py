@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, Page, ViewportSize, expect
 from tests.browser.conftest import watched
 from tests.browser.uploader_page import UploaderPage
 from tests.conftest import signed_in
+from tests.support import file_rows
 from tests.support.stores import Bucket
 from uploads.models import File, State
 
@@ -144,3 +145,12 @@ def test_page_without_crypto_explains_and_keeps_form(uploader: UploaderPage) -> 
     uploader.page.locator("#id_files").set_input_files(uploader.file("by form.txt"))
     uploader.page.get_by_role("button", name="Upload").click()
     expect(uploader.page.get_by_role("heading", level=1)).to_have_text("1 of 1 stored")
+
+
+def test_row_actions_without_scripts_are_links(plain: Page, alice: User) -> None:
+    file_rows.create_row(alice, State.AVAILABLE, name="plan.txt")
+    plain.goto("/")
+    plain.locator(".file-row").hover()
+    assert plain.locator(".row-action:visible").count() == 2, "copying needs scripts"
+    plain.get_by_role("button", name="Actions for plan.txt").click()
+    expect(plain.get_by_role("heading", level=1)).to_have_text("plan.txt")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group, User
@@ -11,8 +12,9 @@ from django.test import Client
 
 from tests.support.file_rows import create_row, ensure_folder
 from tests.support.upload_client import UploadClient
-from uploads import services
+from uploads import listing, services
 from uploads.errors import Conflict, Forbidden, ValidationFailed
+from uploads.listing import ListQuery
 from uploads.models import AccessLevel, Action, Event, File, Folder, State, Visibility
 from uploads.services import folders
 
@@ -216,3 +218,56 @@ def test_protocol_hides_names_of_closed_folders(upload_client: UploadClient, ali
     folders.set_access(board, {Group.objects.create(name="few"): AccessLevel.MANAGE}, by=admin_user)
     assert upload_client.look(upload).json()["folder"] == "…/…"
     assert upload_client.unfinished().json()["uploads"][0]["folder"] == "…/…"
+
+
+def test_rights_of_rows_agree_with_what_actions_permit(
+    secret: Folder, team: Group, alice: User, bob: User, viewer: User, manager: User, admin_user: User
+) -> None:
+    others = Group.objects.create(name="others")
+    bob.groups.add(others)
+    folders.set_access(secret, {team: AccessLevel.MANAGE, others: AccessLevel.UPLOAD}, by=admin_user)
+    for owner in (alice, bob):
+        for folder in (None, secret, secret.children.get(), ensure_folder("Open", alice)):
+            create_row(owner, State.AVAILABLE, folder=folder)
+        create_row(owner, State.AVAILABLE, visibility=Visibility.PRIVATE)
+        create_row(owner, State.AVAILABLE, quarantined=True, scan_status="infected")
+    query = ListQuery(subfolders=True)
+    for user in (alice, bob, viewer, manager, admin_user):
+        page = listing.paginate(
+            query,
+            files=listing.files_for(user, query, None),
+            folders=Folder.objects.visible_to(user),
+            columns=listing.COLUMNS,
+            after=None,
+        )
+        rights = listing.load_rights(user, page, None, recursive=True)
+        permitted = [
+            "c" * folders.can_edit(folder, user)
+            + "m" * Folder.objects.managed_by(user).filter(pk=folder.pk).exists()
+            + "f" * Folder.objects.writable_by(user).filter(pk=folder.pk).exists()
+            for folder in page.folders
+        ]
+        for row in page.files:
+            file = File.objects.filter(pk=row.pk)
+            permitted.append(
+                "c" * (file & File.objects.changeable_by(user)).exists()
+                + "d" * (file & File.objects.removable_by(user)).exists()
+                + "o" * (row.owner == user.username)
+            )
+        assert rights == permitted, user
+
+
+def test_rights_of_an_open_folder_need_no_query(alice: User, django_assert_num_queries: Any) -> None:
+    ensure_folder("Open", alice)
+    create_row(alice, State.AVAILABLE)
+    alice.get_all_permissions()
+    query = ListQuery()
+    page = listing.paginate(
+        query,
+        files=listing.files_for(alice, query, None),
+        folders=listing.folders_for(alice, query, None),
+        columns=listing.COLUMNS,
+        after=None,
+    )
+    with django_assert_num_queries(0):
+        assert listing.load_rights(alice, page, None, recursive=False) == ["cf", "cdo"]

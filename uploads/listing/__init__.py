@@ -1,7 +1,7 @@
 """Lists of files and folders: queries, matching rows, and pagination."""
 
 from uploads.listing.cursor import Cursor, InvalidCursor
-from uploads.listing.marks import Marks, load_marks
+from uploads.listing.marks import FolderRights, Marks, load_marks, load_rights
 from uploads.listing.pagination import PAGE_SIZE, ListRow, Page, SearchTooBroad, neighbors, paginate
 from uploads.listing.query import AGE_FILTERS, SIZE_FILTERS, SORTS, ListQuery, time_ago
 from uploads.listing.redaction import redact_detail, referenced_folders, visible_folder_ids
@@ -29,6 +29,7 @@ __all__ = [
     "SORTS",
     "TRASH_COLUMNS",
     "Cursor",
+    "FolderRights",
     "InvalidCursor",
     "ListQuery",
     "ListRow",
@@ -41,6 +42,7 @@ __all__ = [
     "files_for",
     "folders_for",
     "load_marks",
+    "load_rights",
     "load_sidebar",
     "neighbors",
     "paginate",

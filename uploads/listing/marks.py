@@ -1,15 +1,17 @@
-"""What the rows of a list show beside the facts of a file: its thumbnail, and whether it is shared by link."""
+"""What a list shows beside the facts of its files: thumbnails, what is shared by link, and what the user may do."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from django.contrib.auth.models import User
 from django.db import connections, router
+from django.db.models import Value
 
-from uploads.listing.pagination import ListRow
-from uploads.models import Preview, PreviewKind, PreviewState
+from uploads.listing.pagination import ListRow, Page
+from uploads.models import Folder, Preview, PreviewKind, PreviewState, Visibility
 
 # One query for both: lists are the page that most requests are for. A link that expires, or whose creator is
 # deactivated, is no mark any more.
@@ -46,3 +48,54 @@ def load_marks(rows: Sequence[ListRow]) -> Marks:
         for file, is_shared in cursor.fetchall():
             (marks.shared if is_shared else marks.thumbnails).add(file)
     return marks
+
+
+# What a user may do with a row. Pages have this apart from the rows, whose HTML is cached for all users.
+CHANGE, TRASH, OWN, MANAGE, FILL = "c", "d", "o", "m", "f"
+
+
+class FolderRights:
+    """Which of some folders this user may fill, and which they manage. One query, none without restricted folders."""
+
+    def __init__(self, user: User, restricted: Iterable[int]) -> None:
+        ids = set() if user.is_superuser else set(restricted)
+        self.restricted = ids
+        fillable, managed = (
+            folders.order_by().filter(pk__in=ids).values_list("pk", Value(right))
+            for folders, right in ((Folder.objects.writable_by(user), FILL), (Folder.objects.managed_by(user), MANAGE))
+        )
+        self.permitted = set(fillable.union(managed, all=True)) if ids else set()
+        self.fills_others = user.has_perm("uploads.add_file")
+        self.manages_others = user.has_perm("uploads.change_file")
+
+    def may_fill(self, pk: int | None) -> bool:
+        return (pk, FILL) in self.permitted if pk in self.restricted else self.fills_others
+
+    def may_manage(self, pk: int | None) -> bool:
+        return (pk, MANAGE) in self.permitted if pk in self.restricted else self.manages_others
+
+
+def load_rights(user: User, page: Page, folder: Folder | None, *, recursive: bool) -> list[str]:
+    """Return what this user may do with each row of the page, folders first, as in `changeable_by`, `removable_by` and
+    `can_edit`. With a right to change but not to remove, TRASH is left out for the files of others.
+    """
+    restricted = {row.pk for row in page.folders if row.access_root_id}
+    if folder is not None and folder.access_root_id:
+        restricted.add(folder.pk)
+    if recursive:  # rows do not say whether their folders are restricted
+        restricted.update(row.folder_id for row in page.files if row.folder_id)
+    rights = FolderRights(user, restricted)
+    removes = user.has_perm("uploads.delete_file") or not user.has_perm("uploads.change_file")
+    others = CHANGE + TRASH if removes else CHANGE
+    rows = []
+    for row in page.folders:
+        manages, fills = rights.may_manage(row.pk), rights.may_fill(row.pk)
+        edits = manages or (fills and row.created_by_id == user.pk and not row.restricted)
+        rows.append(CHANGE * edits + MANAGE * manages + FILL * fills)
+    for file in page.files:
+        if file.owner == user.get_username():
+            rows.append(CHANGE + TRASH + OWN)
+        else:
+            team = file.visibility == Visibility.TEAM and not file.quarantined
+            rows.append(others if team and rights.may_manage(file.folder_id) else "")
+    return rows

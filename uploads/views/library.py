@@ -200,7 +200,11 @@ def _rows_context(user: User, query: ListQuery, scope: ListScope, page: Page) ->
     marks = listing.load_marks(() if scope.trash else page.files)
     folders = folder_rows(page.folders, paths=paths)
     files = file_rows(page.files, column=column, paths=paths, marks=marks)
-    return {"folders": folders, "files": files, "rows_digest": rows_digest(folders, files)}
+    context = {"folders": folders, "files": files, "rows_digest": rows_digest(folders, files)}
+    if scope.trash:
+        return context
+    rights = listing.load_rights(user, page, scope.folder, recursive=query.recursive)
+    return context | {"row_rights": ",".join(rights)}
 
 
 def _filter_context(query: ListQuery, scope: ListScope, sidebar: Sidebar) -> dict[str, Any]:

@@ -34,6 +34,7 @@ class FileRow(NamedTuple):
 
 
 class FolderRow(NamedTuple):
+    pk: int
     url: str
     name: str
     above: str
@@ -78,6 +79,7 @@ def folder_rows(
     before, after = urls or _url_parts("folder", 0)
     return [
         FolderRow(
+            pk=folder.pk,
             url=f"{before}{folder.pk}{after}",
             name=folder.name,
             above=folder_path(paths.get(folder.pk, [])[:-1]),

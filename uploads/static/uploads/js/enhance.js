@@ -117,7 +117,7 @@ function copyField(button) {
  * @param {string} text @param {HTMLElement} button @param {string} confirmation
  */
 export async function copyToClipboard(text, button, confirmation) {
-  await (navigator.clipboard?.writeText(text) ?? Promise.reject()).catch(() => copyWithExecCommand(text));
+  await writeToClipboard(text);
   if (button.dataset.label) return;
   button.dataset.label = button.textContent ?? "";
   button.textContent = confirmation;
@@ -125,6 +125,11 @@ export async function copyToClipboard(text, button, confirmation) {
     button.textContent = button.dataset.label ?? "";
     delete button.dataset.label;
   }, COPIED_LABEL_MS);
+}
+
+/** @param {string} text */
+export async function writeToClipboard(text) {
+  await (navigator.clipboard?.writeText(text) ?? Promise.reject()).catch(() => copyWithExecCommand(text));
 }
 
 /** Copy without the Clipboard API, which is available in secure contexts only. @param {string} text */

@@ -19,7 +19,7 @@ const checkboxes = () => {
   return [...document.querySelectorAll("#bulk .row-checkbox")].map((box) => /** @type {HTMLInputElement} */ (box));
 };
 
-const selected = () => checkboxes().filter((box) => box.checked);
+export const selected = () => checkboxes().filter((box) => box.checked);
 
 /** @param {MouseEvent} event */
 function onClick(event) {
@@ -103,7 +103,7 @@ function onKeydown(event) {
     " ": () => row && toggle(row, event.shiftKey),
     // In a checkbox, Enter would press the first button of the form.
     Enter: () => row && linkOf(row)?.click(),
-    Delete: () => moveToTrash(row),
+    Delete: () => runAction("trash", selected().length ? null : row, row),
     ArrowLeft: () => follow("prev"),
     ArrowRight: () => follow("next"),
     Escape: () => selected().length > 0 && clear(),
@@ -152,10 +152,10 @@ function moveFocus(event, target, row) {
   if (next && focusRow(next)) event.preventDefault();
 }
 
-const rows = () => [...document.querySelectorAll("#bulk .file-row")];
+export const rows = () => [...document.querySelectorAll("#bulk .file-row")];
 
 /** @param {Element} row @returns {boolean} whether it has something to focus */
-function focusRow(row) {
+export function focusRow(row) {
   const element = linkOf(row) ?? row.querySelector(".row-checkbox");
   if (!(element instanceof HTMLElement)) return false;
   element.focus();
@@ -164,23 +164,33 @@ function focusRow(row) {
 }
 
 /** @param {Element} row @returns {HTMLElement|null} */
-const linkOf = (row) => row.querySelector("a[href]:not([tabindex])");
+export const linkOf = (row) => row.querySelector("a[href]:not([tabindex])");
 
-/** @param {HTMLElement} row @param {boolean} range */
+/** @param {Element} row @returns {HTMLInputElement|null} */
+export const checkboxOf = (row) => row.querySelector(".row-checkbox");
+
+/** @param {Element} row @param {boolean} range */
 function toggle(row, range) {
-  const box = row.querySelector(".row-checkbox");
-  if (!(box instanceof HTMLInputElement)) return;
+  const box = checkboxOf(row);
+  if (!box) return;
   box.checked = range || !box.checked;
   select(box, range);
 }
 
-/** Move the selection to the trash, or the focused row if nothing is selected. @param {HTMLElement|null} row */
-function moveToTrash(row) {
-  const button = document.querySelector("#bulk button[value=trash]");
+/**
+ * Press the button of a bulk action.
+ * @param {string} name @param {Element|null} only  the row to select instead of the selection
+ * @param {Element|null} focused  the row to whose place the focus returns
+ */
+export function runAction(name, only, focused) {
+  const button = document.querySelector(`#bulk [data-do="${name}"]`);
   if (!(button instanceof HTMLButtonElement)) return;
-  if (selected().length === 0 && row) toggle(row, false);
+  if (only) {
+    clear();
+    toggle(only, false);
+  }
   if (selected().length === 0) return;
-  focusedIndex = row ? rows().indexOf(row) : -1;
+  focusedIndex = focused ? rows().indexOf(focused) : -1;
   button.click();
 }
 

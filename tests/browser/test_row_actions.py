@@ -1,0 +1,139 @@
+"""The actions of rows: buttons, menu, rename, drag and drop, and selecting on a phone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import pytest
+from django.contrib.auth.models import Group, User
+from playwright.sync_api import Locator, Page, expect
+
+from tests.browser.test_access import serious_violations
+from tests.browser.uploader_page import UploaderPage
+from tests.support import file_rows
+from uploads.models import File, Folder, State, Visibility
+from uploads.services import folders
+
+HEBREW = "תוכנית עבודה.txt"
+
+
+@pytest.fixture
+def brand(alice: User) -> Folder:
+    folder = folders.ensure(["Brand"], by=alice)["Brand"]
+    assert isinstance(folder, Folder)
+    return folder
+
+
+@pytest.fixture
+def listed(uploader: UploaderPage, alice: User, brand: Folder) -> Page:
+    """Alice before a folder and four files."""
+    for name in ("a.txt", "b.txt", "c.txt", HEBREW):
+        file_rows.create_row(alice, State.AVAILABLE, name=name)
+    uploader.page.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=uploader.site)
+    uploader.page.goto(f"{uploader.site}/?sort=name")
+    return uploader.page
+
+
+def row(page: Page, name: str) -> Locator:
+    return page.locator(".file-row", has_text=name)
+
+
+def menu_of(page: Page) -> list[str]:
+    return page.locator("#row-menu [role=menuitem]").all_inner_texts()
+
+
+# --- the menu ---------------------------------------------------------------------------------
+
+
+def test_menu_of_a_row_opens_by_button_pointer_and_keyboard(listed: Page) -> None:
+    row(listed, "a.txt").get_by_role("button", name="Actions for a.txt").click()
+    assert menu_of(listed) == [
+        "Open", "Download", "Copy link", "Move", "Tags", "Share", "Make private", "Move to trash"
+    ]  # fmt: skip
+    listed.keyboard.press("Escape")
+    expect(row(listed, "a.txt").get_by_role("button", name="Actions")).to_be_focused()
+    row(listed, HEBREW).click(button="right")
+    expect(listed.get_by_role("menuitem", name="Open")).to_be_focused()
+    listed.keyboard.press("End")
+    expect(listed.get_by_role("menuitem", name="Move to trash")).to_be_focused()
+    listed.keyboard.press("Tab")
+    expect(listed.locator("#row-menu")).to_be_hidden()
+    listed.get_by_role("link", name="b.txt").focus()
+    listed.keyboard.press("Shift+F10")
+    listed.keyboard.press("o")
+    listed.keyboard.press("Enter")
+    expect(listed.get_by_role("heading", level=1)).to_have_text("b.txt")
+
+
+def test_menu_changes_its_row_and_focus_returns_there(listed: Page) -> None:
+    listed.get_by_label("Select c.txt").check()
+    row(listed, "a.txt").click(button="right")
+    listed.get_by_role("menuitem", name="Make private").click()
+    expect(listed.get_by_text("Made 1 file private.")).to_be_visible()
+    assert File.objects.get(visibility=Visibility.PRIVATE).name == "a.txt"
+    expect(listed.get_by_role("link", name="a.txt")).to_be_focused()
+    row(listed, "a.txt").click(button="right")
+    expect(listed.get_by_role("menuitem", name="Share with team")).to_be_visible()
+    assert "Make private" not in menu_of(listed)
+
+
+def test_menu_of_a_selected_row_is_about_the_selection(listed: Page) -> None:
+    for name in ("a.txt", "b.txt"):
+        listed.get_by_label(f"Select {name}").check()
+    row(listed, "b.txt").click(button="right")
+    listed.get_by_role("menuitem", name="Move to trash").click()
+    expect(listed.get_by_text("Moved 2 files to trash.")).to_be_visible()
+    assert set(File.objects.trashed().values_list("name", flat=True)) == {"a.txt", "b.txt"}
+
+
+def test_link_is_copied_from_the_row(listed: Page, uploader: UploaderPage) -> None:
+    row(listed, "a.txt").hover()
+    row(listed, "a.txt").get_by_role("button", name="Copy link").click()
+    expect(listed.locator("#live-region")).to_have_text("Copied")
+    assert listed.evaluate("navigator.clipboard.readText()") == (
+        uploader.site + File.objects.get(name="a.txt").get_absolute_url()
+    )
+
+
+def test_folder_menu_leads_to_its_pages(listed: Page) -> None:
+    row(listed, "Brand").click(button="right")
+    assert menu_of(listed) == ["Open", "Copy link", "Move", "Share", "Delete"]
+    listed.get_by_role("menuitem", name="Delete").click()
+    expect(listed.get_by_role("heading", level=1)).to_have_text("Delete “Brand”")
+
+
+@pytest.mark.parametrize("view", ["table", "grid"])
+def test_viewer_is_offered_what_viewers_may(
+    view: str, listed: Page, viewer: User, uploader: UploaderPage, sign_in: Callable[[User, str], Page]
+) -> None:
+    page = sign_in(viewer, uploader.site)
+    page.goto(f"{uploader.site}/?view={view}")
+    row(page, "a.txt").get_by_role("button", name="Actions for a.txt").click()
+    assert menu_of(page) == ["Open", "Download", "Copy link"]
+
+
+def test_manager_may_change_what_the_team_has(
+    listed: Page, bob: User, uploader: UploaderPage, sign_in: Callable[[User, str], Page]
+) -> None:
+    bob.groups.set([Group.objects.get(name="managers")])
+    page = sign_in(bob, uploader.site)
+    page.goto(f"{uploader.site}/?view=grid")
+    row(page, "a.txt").click(button="right")
+    assert menu_of(page) == ["Open", "Download", "Copy link", "Move", "Tags", "Share", "Move to trash"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_open_menu_has_no_serious_axe_violations(scheme: Literal["light", "dark"], listed: Page) -> None:
+    listed.emulate_media(color_scheme=scheme)
+    for width in (1280, 360):
+        listed.set_viewport_size({"width": width, "height": 700})
+        for name in (HEBREW, "Brand"):
+            row(listed, name).get_by_role("button", name="Actions").click()
+            assert serious_violations(listed) == []
+            assert listed.evaluate("document.documentElement.scrollWidth") <= width
+            box = listed.locator("#row-menu").bounding_box()
+            assert box
+            assert 0 <= box["x"] <= width - box["width"]
+            listed.keyboard.press("Escape")
