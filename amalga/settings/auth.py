@@ -27,6 +27,7 @@ AUTH_PASSWORD_VALIDATORS.append(
         "OPTIONS": {"min_length": 12},
     }
 )
+SESSION_ENGINE = "uploads.accounts.sessions"
 SESSION_COOKIE_NAME = "__Host-amalga-session" if HTTPS else "amalga-session"
 CSRF_COOKIE_NAME = "__Host-amalga-csrf" if HTTPS else "amalga-csrf"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
