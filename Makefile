@@ -117,8 +117,8 @@ bench-guests: $(VENV)/dev.stamp proxies  ## measure ten thousand guests of one f
 bench-scale: $(VENV)/dev.stamp  ## measure what a file takes of Postgres; then docs/operate/capacity.md
 	@exec $(LOCAL) --with-parent --ephemeral $(PY) -m bench.scale
 
-scale-page: $(VENV)/dev.stamp  ## write docs/operate/capacity.md from bench/results/
-	@$(PY) -m bench.scale_page
+capacity-page: $(VENV)/dev.stamp  ## write docs/operate/capacity.md from bench/results/
+	@$(PY) -m bench.capacity_page
 
 pictures: $(VENV)/dev.stamp browser  ## take the pictures of README.md and docs/ again
 	@exec $(LOCAL) --with-parent --ephemeral $(PY) -m bench.pictures

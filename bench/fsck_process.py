@@ -1,4 +1,4 @@
-"""Whole processes, measured: time from start to end, and what the system says they took."""
+"""Measure whole processes: wall time, CPU time and memory."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ PROJECT = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class ProcessResult:
     """Seconds of wall and CPU time, and the largest resident set in MiB of one process."""
 
     wall_s: float
     cpu_s: float
     rss_mib: float
     status: int
-    said: str
+    output: str
 
 
-def measured(*commands: Sequence[str], env: Mapping[str, str]) -> Taken:
+def measure(*commands: Sequence[str], env: Mapping[str, str]) -> ProcessResult:
     """Run these at once until all have ended: wall time of all, CPU in sum, memory of the largest, the worst status."""
-    with tempfile.TemporaryFile() as said:
-        begun = time.perf_counter()
-        running = [
-            subprocess.Popen(command, stdout=said, stderr=said, cwd=PROJECT, env=env).pid for command in commands
+    with tempfile.TemporaryFile() as output:
+        started = time.perf_counter()
+        pids = [
+            subprocess.Popen(command, stdout=output, stderr=output, cwd=PROJECT, env=env).pid for command in commands
         ]
-        ended = [os.wait4(pid, 0) for pid in running]
-        wall_s = time.perf_counter() - begun
-        # only the end: a child's peak counts from that of its parent, which has to stay small
-        said.seek(max(0, said.tell() - MAX_MESSAGES))
-        return Taken(
+        exits = [os.wait4(pid, 0) for pid in pids]
+        wall_s = time.perf_counter() - started
+        # only the end: the peak of a child includes that of its parent, which must stay small
+        output.seek(max(0, output.tell() - MAX_MESSAGES))
+        return ProcessResult(
             wall_s,
-            sum(usage.ru_utime + usage.ru_stime for _pid, _status, usage in ended),
-            max(usage.ru_maxrss for _pid, _status, usage in ended) / 1024,
-            max(abs(os.waitstatus_to_exitcode(status)) for _pid, status, _usage in ended),
-            said.read().decode(errors="replace"),
+            sum(usage.ru_utime + usage.ru_stime for _pid, _status, usage in exits),
+            max(usage.ru_maxrss for _pid, _status, usage in exits) / 1024,
+            max(abs(os.waitstatus_to_exitcode(status)) for _pid, status, _usage in exits),
+            output.read().decode(errors="replace"),
         )
 
 

@@ -1,4 +1,4 @@
-"""The made-up bucket of these measurements, and the rows that fit it: number by number, in Python and in SQL alike.
+"""The synthetic bucket of these measurements, and the rows that fit it: number by number, in Python and in SQL alike.
 
 Keys come in the order of their bytes, spread evenly over all first digits, as random ones are.
 """
@@ -29,7 +29,7 @@ def uploaded(number: int, count: int) -> Entry:
 
 
 def photo(number: int, _count: int) -> Entry:
-    """An object of somebody else's bucket: a thousand lie in a folder."""
+    """An object of another bucket: a thousand lie in a folder."""
     place = number // FILES_IN_A_FOLDER
     return Entry(
         f"photos/{place // 100:05}/{place % 100:02}/IMG_{number:09}.jpg", _size(number), _hash(f"etag {number}")
@@ -63,7 +63,7 @@ _FACTS = f"""
 """
 
 # Take `count` and `owner`.
-PLANT = f"""
+AVAILABLE = f"""
 INSERT INTO uploads_file (
     id, token, key, owner_id, name, normalized_name, current, visibility, declared_type, detected_type, category, state,
     size, part_size, multipart_id, etag, checksum, checksum_algorithm, checksum_status, created_at, updated_at,
@@ -71,7 +71,7 @@ INSERT INTO uploads_file (
 )
 SELECT id, token, key, owner_id, name, normalized_name, current, visibility, declared_type, declared_type, category,
     'available', size, 16777216, '', etag, checksum, algorithm, 'verified_by_storage', at, at, at
-FROM (SELECT {_FACTS} FROM generate_series(0, %(count)s::bigint - 1) AS number) AS made
+FROM (SELECT {_FACTS} FROM generate_series(0, %(count)s::bigint - 1) AS number) AS numbered
 """
 
 # Every other one has the key of no object; every tenth was sent in parts.
@@ -85,7 +85,7 @@ SELECT id, token, CASE WHEN number %% 2 = 0 THEN key ELSE 'f/' || md5('never sen
     normalized_name, current, visibility, declared_type, '', category, 'uploading', size,
     CASE WHEN number %% 10 = 0 THEN 500 ELSE 16777216 END,
     CASE WHEN number %% 10 = 0 THEN md5('parts ' || number) ELSE '' END, '', '', algorithm, 'unverified', at, at, at
-FROM (SELECT number, {_FACTS} FROM generate_series(0, %(count)s::bigint - 1) AS number) AS made
+FROM (SELECT number, {_FACTS} FROM generate_series(0, %(count)s::bigint - 1) AS number) AS numbered
 """
 
 # Takes key, owner, size, ETag and checksum.

@@ -1,6 +1,6 @@
-"""Ten thousand guests of one file request at once: `make bench-guests`.
+"""Measure ten thousand concurrent guests of one file request: `make bench-guests`.
 
-Each guest has an address and a session of their own, opens the page and announces a file. There are more guests than
+Each guest has a separate address and session, opens the page and starts an upload. There are more guests than
 files that the request accepts, so that the last ones are refused. gunicorn runs behind the shipped nginx.
 """
 
@@ -19,17 +19,17 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from bench.load import behind_nginx
-from bench.load_stage import stage
-from bench.table import keep
+from bench.load_fixtures import create_fixtures
+from bench.report import save_results
 from bench.web import Web
 
 MAX_FILES, GUESTS = 10_000, 10_200
-AT_ONCE = 24
+CONCURRENCY = 24
 PER_NETWORK = 200  # of the last number of an address
 REFUSALS = {"over_quota", "too_many_attempts"}
 
 
-class Crowd:
+class GuestLoad:
     def __init__(self, web: Web, path: str) -> None:
         self.port, self.path = urlsplit(web.url).port or 80, path
         self.statuses: Counter[str] = Counter()
@@ -38,11 +38,11 @@ class Crowd:
         self._lock = threading.Lock()
 
     def visit(self, number: int) -> None:
-        """Open the page as this guest, and announce a file."""
+        """Open the page as this guest, and start an upload."""
         address = f"127.{3 + number // (PER_NETWORK * 250)}.{number // PER_NETWORK % 250}.{1 + number % PER_NETWORK}"
-        line = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60, source_address=(address, 0))
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60, source_address=(address, 0))
         try:
-            status, cookies, _body = self._send(line, "page", "GET", self.path, {}, b"")
+            status, cookies, _body = self._send(connection, "page", "GET", self.path, {}, b"")
             if status != 200:
                 self._count(f"page {status}")
                 return
@@ -53,27 +53,35 @@ class Crowd:
             }
             file = {"token": str(uuid.uuid4()), "name": f"{number}.txt", "size": 1, "type": "text/plain"}
             body = json.dumps({"files": [file]}).encode()
-            status, _cookies, answer = self._send(line, "first file", "POST", f"{self.path}uploads/", headers, body)
+            status, _cookies, response_body = self._send(
+                connection, "first file", "POST", f"{self.path}uploads/", headers, body
+            )
         finally:
-            line.close()
+            connection.close()
         self._count(str(status))
         if status != 200:
-            error = json.loads(answer).get("error", {}) if answer.startswith(b"{") else {}
+            error = json.loads(response_body).get("error", {}) if response_body.startswith(b"{") else {}
             if error.get("code") not in REFUSALS or not error.get("message"):
                 with self._lock:
                     self.unclear += 1
 
     def _send(
-        self, line: http.client.HTTPConnection, kind: str, method: str, path: str, headers: dict[str, str], body: bytes
+        self,
+        connection: http.client.HTTPConnection,
+        kind: str,
+        method: str,
+        path: str,
+        headers: dict[str, str],
+        body: bytes,
     ) -> tuple[int, dict[str, str], bytes]:
-        begun = time.perf_counter()
-        line.request(method, path, body, {"Host": "localhost", **headers})
-        response = line.getresponse()
-        answer = response.read()
+        started = time.perf_counter()
+        connection.request(method, path, body, {"Host": "localhost", **headers})
+        response = connection.getresponse()
+        response_body = response.read()
         with self._lock:
-            self.ms[kind].append((time.perf_counter() - begun) * 1000)
+            self.ms[kind].append((time.perf_counter() - started) * 1000)
         pairs = (text.partition(";")[0].partition("=") for text in response.headers.get_all("Set-Cookie", []))
-        return response.status, {name: value for name, _equals, value in pairs}, answer
+        return response.status, {name: value for name, _equals, value in pairs}, response_body
 
     def _count(self, status: str) -> None:
         with self._lock:
@@ -81,18 +89,18 @@ class Crowd:
 
 
 def main() -> None:
-    stage()
+    create_fixtures()
     request, path = _request()
     with ExitStack() as stack:
         web = behind_nginx(stack, log=stack.enter_context(tempfile.TemporaryFile()), WEB_CONCURRENCY="2")
-        crowd = Crowd(web, path)
-        with web.measured() as cost, ThreadPoolExecutor(AT_ONCE) as threads:
-            list(threads.map(crowd.visit, range(GUESTS)))
+        load = GuestLoad(web, path)
+        with web.measured() as cost, ThreadPoolExecutor(CONCURRENCY) as threads:
+            list(threads.map(load.visit, range(GUESTS)))
     rows = [
-        {"case": kind, "p50_ms": _percentile(ms, 0.5), "p95_ms": _percentile(ms, 0.95), "answers": len(ms)}
-        for kind, ms in crowd.ms.items()
+        {"case": kind, "p50_ms": _percentile(ms, 0.5), "p95_ms": _percentile(ms, 0.95), "responses": len(ms)}
+        for kind, ms in load.ms.items()
     ]
-    print(keep("guests", rows, _verdicts(request, crowd, cost)))
+    print(save_results("guests", rows, _verdicts(request, load, cost)))
 
 
 def _request() -> tuple[Any, str]:
@@ -109,19 +117,19 @@ def _request() -> tuple[Any, str]:
     return request, f"/r/{token}/"
 
 
-def _verdicts(request: Any, crowd: Crowd, cost: Any) -> list[str]:
+def _verdicts(request: Any, load: GuestLoad, cost: Any) -> list[str]:
     from uploads.models import File, GuestSession
 
     request.refresh_from_db()
     sessions = GuestSession.objects.filter(request=request).count()
     files = File.objects.filter(guest_session__request=request).count()
-    errors = sum(count for status, count in crowd.statuses.items() if status not in {"200", "413", "429"})
+    errors = sum(count for status, count in load.statuses.items() if status not in {"200", "413", "429"})
     return [
-        f"{GUESTS:,} guests, {AT_ONCE} at each moment: {sessions:,} sessions opened, {cost.wall_s:.0f} s",
+        f"{GUESTS:,} guests, {CONCURRENCY} at each moment: {sessions:,} sessions opened, {cost.wall_s:.0f} s",
         f"files: {files:,}, counted {request.file_count:,} (exactly {MAX_FILES:,})",
-        f"answers to the first file: {json.dumps(crowd.statuses, sort_keys=True)}; errors: {errors} (at most 0), "
-        f"refusals without a message: {crowd.unclear} (at most 0)",
-        f"web CPU: {cost.web_cpu_s * 1000 / GUESTS:.1f} ms a guest; memory of the web grew by "
+        f"responses to the first file: {json.dumps(load.statuses, sort_keys=True)}; errors: {errors} (at most 0), "
+        f"refusals without a message: {load.unclear} (at most 0)",
+        f"web CPU: {cost.web_cpu_s * 1000 / GUESTS:.1f} ms per guest; memory of the web grew by "
         f"{cost.web_growth_mib:.0f} MiB at its peak",
     ]
 

@@ -1,7 +1,7 @@
-"""What a library costs to look at when it holds ten thousand files, and when it holds ten million.
+"""Compare the response times of a library of ten thousand files with those of ten million.
 
-`make bench-library` makes both in the embedded Postgres, starts a gunicorn for each, and asks both in turn, so that
-a change of the machine's speed meets both. `--small` and `--large` make other sizes.
+`make bench-library` creates both in the embedded Postgres, starts a gunicorn for each, and sends requests to both in
+turn, so that a change of the machine's speed affects both. `--small` and `--large` choose other sizes.
 """
 
 from __future__ import annotations
@@ -25,40 +25,40 @@ import psycopg
 from psycopg import sql
 
 from amalga.local.processes import free_port
-from bench.table import RESULTS, keep
+from bench.report import RESULTS, save_results
 from bench.web import Web
 
 WARM_UP = 3
-PATIENCE_SECONDS = 30
-LIKE_SMALL = {"list": 1.5, "folder": 1.5, "admin list": 1.5, "search": 3.0, "filter": 3.0}  # times, at most
+TIMEOUT_SECONDS = 30
+MAX_RATIOS = {"list": 1.5, "folder": 1.5, "admin list": 1.5, "search": 3.0, "filter": 3.0}  # times, at most
 MAX_MS, MAX_DASHBOARD_MS, MAX_CPU_MS = 200, 1000, 40
-WITH_CPU_BAR = {"list", "folder"}
+WITH_CPU_LIMIT = {"list", "folder"}
 SHARED_BUFFERS = "4GB"
 
 
 @dataclass(slots=True)
 class Site:
-    """One library behind a web server: whoever asks, keeps the connection."""
+    """One library behind a web server, with a persistent connection."""
 
     web: Web
     cookies: dict[str, str]
     connection: http.client.HTTPConnection = field(init=False)
 
     def __post_init__(self) -> None:
-        self.connection = http.client.HTTPConnection(urlsplit(self.web.url).netloc, timeout=PATIENCE_SECONDS)
+        self.connection = http.client.HTTPConnection(urlsplit(self.web.url).netloc, timeout=TIMEOUT_SECONDS)
 
-    def ask(self, address: str, who: str) -> tuple[float, int]:
-        """Milliseconds until the whole answer was here, and its status."""
-        begun = time.perf_counter()
-        self.connection.request("GET", address, headers={"Cookie": self.cookies[who]})
-        answer = self.connection.getresponse()
-        answer.read()
-        return (time.perf_counter() - begun) * 1000, answer.status
+    def get(self, address: str, user: str) -> tuple[float, int]:
+        """Return the milliseconds until the whole response has arrived, and its status."""
+        started = time.perf_counter()
+        self.connection.request("GET", address, headers={"Cookie": self.cookies[user]})
+        response = self.connection.getresponse()
+        response.read()
+        return (time.perf_counter() - started) * 1000, response.status
 
 
 @dataclass(slots=True)
-class Asked:
-    """What the requests of one case took at one site."""
+class Timings:
+    """Response times, statuses and CPU time of one case at one site."""
 
     ms: list[float] = field(default_factory=list)
     statuses: set[int] = field(default_factory=set)
@@ -81,41 +81,42 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--small", type=int, default=10_000)
     parser.add_argument("--large", type=int, default=10_000_000)
-    parser.add_argument("--requests", type=int, default=50, help="of each case, to each of the two")
+    parser.add_argument("--requests", type=int, default=50, help="of each case, to each of the two libraries")
     options = parser.parse_args()
     enlarge_cache()
-    looks, sites = [], []
+    libraries, sites = [], []
     with ExitStack() as stack:
         for files in (options.small, options.large):
             url = _library(files)
-            look = json.loads(_python("bench.library_look", url))
+            library = json.loads(_python("bench.library_queries", url))
             web = stack.enter_context(Web(DATABASE_URL=url, PORT=str(free_port())))
-            looks.append(look)
-            sites.append(Site(web, look["cookies"]))
+            libraries.append(library)
+            sites.append(Site(web, library["cookies"]))
         rows = [
-            _measure(sites, options.requests, *both) for both in zip(looks[0]["cases"], looks[1]["cases"], strict=True)
+            _measure(sites, options.requests, *both)
+            for both in zip(libraries[0]["cases"], libraries[1]["cases"], strict=True)
         ]
     notes = [
-        f"small: {options.small:,} files, large: {options.large:,}; {options.requests} requests a case.",
+        f"small: {options.small:,} files, large: {options.large:,}; {options.requests} requests per case.",
         *_verdicts(rows),
     ]
     notes += json.loads(_python("bench.library_uploads", _url(options.large)))
-    _keep_plans(looks[1]["cases"])
-    print(keep("library", rows, [*notes, f"Postgres as embedded, but shared_buffers = {SHARED_BUFFERS}."]))
+    _save_plans(libraries[1]["cases"])
+    print(save_results("library", rows, [*notes, f"Postgres as embedded, but shared_buffers = {SHARED_BUFFERS}."]))
 
 
 def _measure(sites: Sequence[Site], requests: int, *cases: dict[str, Any]) -> dict[str, Any]:
-    small, large = Asked(), Asked()
-    both = list(zip(sites, (small, large), cases, strict=True))
-    for site, _asked, case in both:
+    small, large = Timings(), Timings()
+    sides = list(zip(sites, (small, large), cases, strict=True))
+    for site, _timings, case in sides:
         for turn in range(WARM_UP):
-            site.ask(_address(case, turn), case["who"])
+            site.get(_address(case, turn), case["user"])
     for turn in range(requests):
-        for site, asked, case in both:
-            with _cpu_of(site.web, asked):
-                ms, status = site.ask(_address(case, turn), case["who"])
-            asked.ms.append(ms)
-            asked.statuses.add(status)
+        for site, timings, case in sides:
+            with _cpu_of(site.web, timings):
+                ms, status = site.get(_address(case, turn), case["user"])
+            timings.ms.append(ms)
+            timings.statuses.add(status)
     print(f"{cases[1]['name']}: {small.median:.1f} and {large.median:.1f} ms", file=sys.stderr, flush=True)
     return _row(cases[1], small, large)
 
@@ -125,16 +126,16 @@ def _address(case: dict[str, Any], turn: int) -> str:
 
 
 @contextmanager
-def _cpu_of(web: Web, asked: Asked) -> Iterator[None]:
+def _cpu_of(web: Web, timings: Timings) -> Iterator[None]:
     before = web.cpu_seconds()
     yield
-    asked.cpu_s += web.cpu_seconds() - before
+    timings.cpu_s += web.cpu_seconds() - before
 
 
-def _row(case: dict[str, Any], small: Asked, large: Asked) -> dict[str, Any]:
+def _row(case: dict[str, Any], small: Timings, large: Timings) -> dict[str, Any]:
     row = {
         "case": case["name"],
-        "who": case["who"],
+        "user": case["user"],
         "kind": case["kind"],
         "queries": case["queries"],
         "small_ms": round(small.median, 1),
@@ -149,47 +150,47 @@ def _row(case: dict[str, Any], small: Asked, large: Asked) -> dict[str, Any]:
 
 def _missed(row: dict[str, Any], statuses: set[int]) -> str:
     kind = row["kind"]
-    most_ms = MAX_DASHBOARD_MS if kind == "dashboard" else MAX_MS
-    found = [f"answered {status}" for status in sorted(statuses - {200})]
-    if row["ratio"] > LIKE_SMALL.get(kind, math.inf):
-        found.append("ratio")
-    if row["large_p95_ms"] > most_ms:
-        found.append("p95")
-    if kind in WITH_CPU_BAR and row["web_cpu_ms"] > MAX_CPU_MS:
-        found.append("cpu")
-    return " ".join(found)
+    max_ms = MAX_DASHBOARD_MS if kind == "dashboard" else MAX_MS
+    missed = [f"status {status}" for status in sorted(statuses - {200})]
+    if row["ratio"] > MAX_RATIOS.get(kind, math.inf):
+        missed.append("ratio")
+    if row["large_p95_ms"] > max_ms:
+        missed.append("p95")
+    if kind in WITH_CPU_LIMIT and row["web_cpu_ms"] > MAX_CPU_MS:
+        missed.append("cpu")
+    return " ".join(missed)
 
 
 def _verdicts(rows: Sequence[dict[str, Any]]) -> list[str]:
     lines = []
     for kind in dict.fromkeys(row["kind"] for row in rows):
         of_kind = [row for row in rows if row["kind"] == kind]
-        most = f" (at most {LIKE_SMALL[kind]})" if kind in LIKE_SMALL else ""
+        limit = f" (at most {MAX_RATIOS[kind]})" if kind in MAX_RATIOS else ""
         worst, slowest = max(row["ratio"] for row in of_kind), max(row["large_p95_ms"] for row in of_kind)
-        kept = sum(not row["missed"] for row in of_kind)
-        bar = MAX_DASHBOARD_MS if kind == "dashboard" else MAX_MS
+        passed = sum(not row["missed"] for row in of_kind)
+        max_ms = MAX_DASHBOARD_MS if kind == "dashboard" else MAX_MS
         lines.append(
-            f"{kind}: {kept} of {len(of_kind)} keep all bars; ratio up to {worst}{most}, "
-            f"p95 up to {slowest} ms (at most {bar})"
+            f"{kind}: {passed} of {len(of_kind)} are within all limits; ratio up to {worst}{limit}, "
+            f"p95 up to {slowest} ms (at most {max_ms})"
         )
-    cpu = max(row["web_cpu_ms"] for row in rows if row["kind"] in WITH_CPU_BAR)
+    cpu = max(row["web_cpu_ms"] for row in rows if row["kind"] in WITH_CPU_LIMIT)
     return [*lines, f"web CPU of a list page: up to {cpu} ms (at most {MAX_CPU_MS})"]
 
 
-def _keep_plans(cases: Sequence[dict[str, Any]]) -> None:
+def _save_plans(cases: Sequence[dict[str, Any]]) -> None:
     RESULTS.mkdir(exist_ok=True)
-    texts = ["\n".join([f"== {case['name']} ({case['who']})", case["sql"], "", *case["plan"]]) for case in cases]
+    texts = ["\n".join([f"== {case['name']} ({case['user']})", case["sql"], "", *case["plan"]]) for case in cases]
     (RESULTS / "library-plans.txt").write_text("\n\n".join(texts) + "\n")
 
 
 def _library(files: int) -> str:
-    """The URL of a library with this many files; it is made unless it is there."""
+    """Return the URL of a library with this many files; create it if necessary."""
     url, name = _url(files), urlsplit(_url(files)).path[1:]
     with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as connection:
         if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
     print(f"a library of {files:,} files", file=sys.stderr, flush=True)
-    _python("bench.library_make", url, str(files))
+    _python("bench.library_seed", url, str(files))
     return url
 
 
@@ -199,25 +200,25 @@ def _url(files: int) -> str:
 
 
 def _python(module: str, url: str, *arguments: str) -> str:
-    """Run a module of the bench with another database: settings are read once in a process."""
+    """Run a module of the benchmark in a process with another database, because settings are read once per process."""
     command = [sys.executable, "-m", module, *arguments]
-    done = subprocess.run(
+    process = subprocess.run(
         command, env=os.environ | {"DATABASE_URL": url}, stdout=subprocess.PIPE, check=True, text=True
     )
-    return done.stdout
+    return process.stdout
 
 
 def enlarge_cache() -> None:
-    """Give Postgres the memory that a library of millions deserves. Whoever runs it starts it again."""
+    """Give Postgres the memory for a library of millions. Its supervisor restarts it."""
     with psycopg.connect(os.environ["LOCAL_SUPERUSER_URL"], autocommit=True) as connection:
-        asked = "SELECT current_setting('shared_buffers'), pg_read_file('postmaster.pid')"
-        now, pid_file = connection.execute(asked).fetchone() or ("", "")
-        if now == SHARED_BUFFERS:
+        query = "SELECT current_setting('shared_buffers'), pg_read_file('postmaster.pid')"
+        current, pid_file = connection.execute(query).fetchone() or ("", "")
+        if current == SHARED_BUFFERS:
             return
         connection.execute(sql.SQL("ALTER SYSTEM SET shared_buffers = {}").format(sql.Literal(SHARED_BUFFERS)))
         connection.execute("ALTER SYSTEM SET max_wal_size = '8GB'")
     os.kill(int(pid_file.split()[0]), 2)  # SIGINT, its fast shutdown
-    end = time.monotonic() + PATIENCE_SECONDS
+    end = time.monotonic() + TIMEOUT_SECONDS
     while time.monotonic() < end:
         time.sleep(1)
         try:
@@ -225,7 +226,7 @@ def enlarge_cache() -> None:
         except psycopg.OperationalError:
             continue
         return
-    raise TimeoutError("Postgres did not come back with more memory")
+    raise TimeoutError("Postgres did not restart with more memory")
 
 
 if __name__ == "__main__":

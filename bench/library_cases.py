@@ -1,4 +1,4 @@
-"""What is asked of a library: each list, search, filter, order, deep page, admin list and the dashboard."""
+"""The requests to a library: each list, search, filter, order, deep page, admin list and the dashboard."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from random import Random
 from typing import Any
 from urllib.parse import urlencode
 
-from bench.library_make import MANAGER, MEMBER, ROOT
 from bench.library_names import COMMON, proper_names
+from bench.library_seed import MANAGER, MEMBER, ROOT
 
-ASKED = 50  # requests a case
+REQUESTS = 50  # per case
 SAMPLED = 4_000
 DEEP = (0.85, 0.95)
-WHO = {"member": MEMBER, "manager": MANAGER, "root": ROOT}
+USERS = {"member": MEMBER, "manager": MANAGER, "root": ROOT}
 SORTS = ["-added", "added", "name", "-name", "size", "-size"]
 COLUMNS = {"added": "available_at", "name": "normalized_name", "size": "size"}
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """Addresses to ask one after the other, over and over; `kind` says which bars hold."""
+    """Addresses to request in turn; `kind` decides which limits apply."""
 
     name: str
     kind: str
-    who: str
+    user: str
     addresses: Sequence[str]
 
 
 class Sample:
-    """Rows of this library that the addresses are made of. The same library gives the same sample."""
+    """Rows of this library that the addresses contain. The same library gives the same sample."""
 
     def __init__(self) -> None:
         from django.contrib.auth.models import User
@@ -44,24 +44,24 @@ class Sample:
         open_ids = set(Folder.objects.visible_to(self.member).values_list("pk", flat=True))
         counts = list(stored.filter(kind=Kind.FOLDER).exclude(key="0").values_list("key", "files"))
         self.folders = [int(key) for key, _files in counts if int(key) in open_ids]
-        self.small = [int(key) for key, files in counts if files < 60 and int(key) in open_ids][:ASKED]
+        self.small = [int(key) for key, files in counts if files < 60 and int(key) in open_ids][:REQUESTS]
         self.wide = Folder.objects.order_by("pk")[0].pk
         self.tops = list(Folder.objects.filter(parent=None, pk__in=open_ids).values_list("pk", flat=True))[1:]
         third = Folder.objects.filter(path__len=3, pk__in=open_ids, children__isnull=False).distinct()
-        self.middling = list(third.order_by("pk").values_list("pk", flat=True)[:ASKED])
+        self.middling = list(third.order_by("pk").values_list("pk", flat=True)[:REQUESTS])
         names = dict(User.objects.values_list("pk", "username"))
         self.owners = [names[int(key)] for key in stored.filter(kind=Kind.OWNER).values_list("key", flat=True)]
         tags = dict(Tag.objects.values_list("pk", "name"))
         self.tags = [tags[int(key)] for key in stored.filter(kind=Kind.TAG).values_list("key", flat=True)]
 
     def deep(self, sort: str) -> list[str]:
-        """Spots from which a list in this order goes on near its end."""
+        """Return cursors near the end of a list in this order."""
         from uploads.listing import Cursor
 
         column = COLUMNS[sort.removeprefix("-")]
         rows = sorted(((getattr(file, column), file.pk) for file in self.files), reverse=sort.startswith("-"))
         start, end = (int(share * len(rows)) for share in DEEP)
-        return [str(Cursor(value, pk)) for value, pk in Random(sort).sample(rows[start:end], ASKED)]
+        return [str(Cursor(value, pk)) for value, pk in Random(sort).sample(rows[start:end], REQUESTS)]
 
 
 def _some_files(user: Any, *, share: float) -> list[Any]:
@@ -81,23 +81,23 @@ def all_cases(sample: Sample) -> list[Case]:
 
 
 def _lists(sample: Sample) -> list[Case]:
-    found = [Case("top of the library", "list", "member", ["/"])]
-    found += [Case(f"all files, {sort}", "list", "member", [_list(sort=sort)]) for sort in SORTS]
-    found += [Case(f"all files, {who}", "list", who, [_list()]) for who in ("manager", "root")]
-    found.append(Case("all files as a grid", "list", "member", [_list(view="grid")]))
+    cases = [Case("top of the library", "list", "member", ["/"])]
+    cases += [Case(f"all files, {sort}", "list", "member", [_list(sort=sort)]) for sort in SORTS]
+    cases += [Case(f"all files, {user}", "list", user, [_list()]) for user in ("manager", "root")]
+    cases.append(Case("all files as a grid", "list", "member", [_list(view="grid")]))
     for sort in SORTS:
-        deep = [_list(sort=sort, after=spot) for spot in sample.deep(sort)]
-        found.append(Case(f"deep page, {sort}", "list", "member", deep))
+        deep = [_list(sort=sort, after=cursor) for cursor in sample.deep(sort)]
+        cases.append(Case(f"deep page, {sort}", "list", "member", deep))
     for sort in ("-added", "name", "size"):
-        found.append(Case(f"trash, {sort}", "list", "manager", [_at("/trash/", sort=sort)]))
-    return found
+        cases.append(Case(f"trash, {sort}", "list", "manager", [_at("/trash/", sort=sort)]))
+    return cases
 
 
 def _folders(sample: Sample) -> list[Case]:
     huge = f"/folders/{sample.folders[0]}/"
-    found = [Case(f"fullest folder, {sort}", "folder", "member", [_at(huge, sort=sort)]) for sort in SORTS]
+    cases = [Case(f"fullest folder, {sort}", "folder", "member", [_at(huge, sort=sort)]) for sort in SORTS]
     return [
-        *found,
+        *cases,
         Case("small folders", "folder", "member", [f"/folders/{pk}/" for pk in sample.small]),
         Case("folder of very many folders", "folder", "member", [f"/folders/{sample.wide}/"]),
         Case("below a folder of the top", "folder", "member", _below(sample.tops)),
@@ -113,43 +113,43 @@ def _filters(sample: Sample) -> list[Case]:
     sizes, times = ["under-1mb", "1-10mb", "10-100mb", "over-1gb"], ["7d", "30d", "1y", "older"]
     rare, last = sample.tags[-5:], sample.owners[-5:]
     return [
-        _filter("type", [_list(type=one) for one in types]),
-        _filter("type, name", [_list(type=one, sort="name") for one in types]),
-        _filter("type, size", [_list(type=one, sort="size") for one in types]),
-        _filter("owner", [_list(owner=one) for one in sample.owners]),
-        _filter("owner, name", [_list(owner=one, sort="name") for one in sample.owners]),
-        _filter("owner, -size", [_list(owner=one, sort="-size") for one in sample.owners]),
-        _filter("common tag", [_list(tag=one) for one in sample.tags[:5]]),
-        _filter("common tag, name", [_list(tag=one, sort="name") for one in sample.tags[:5]]),
-        _filter("rare tag", [_list(tag=one) for one in rare]),
-        _filter("rare tag, name", [_list(tag=one, sort="name") for one in rare]),
-        _filter("size", [_list(size=one) for one in sizes]),
-        _filter("size, name", [_list(size=one, sort="name") for one in sizes]),
-        _filter("added", [_list(added=one) for one in times]),
-        _filter("added, -size", [_list(added=one, sort="-size") for one in times]),
-        _filter("rare owner and type", [_list(owner=one, type="other") for one in last]),
-        _filter("rare owner and rare tag", [_list(owner=one, tag=tag) for one in last for tag in rare]),
-        _filter("type, size and time", [_list(type=one, size="over-100mb", added="1y") for one in types]),
+        _filter("type", [_list(type=value) for value in types]),
+        _filter("type, name", [_list(type=value, sort="name") for value in types]),
+        _filter("type, size", [_list(type=value, sort="size") for value in types]),
+        _filter("owner", [_list(owner=value) for value in sample.owners]),
+        _filter("owner, name", [_list(owner=value, sort="name") for value in sample.owners]),
+        _filter("owner, -size", [_list(owner=value, sort="-size") for value in sample.owners]),
+        _filter("common tag", [_list(tag=value) for value in sample.tags[:5]]),
+        _filter("common tag, name", [_list(tag=value, sort="name") for value in sample.tags[:5]]),
+        _filter("rare tag", [_list(tag=value) for value in rare]),
+        _filter("rare tag, name", [_list(tag=value, sort="name") for value in rare]),
+        _filter("size", [_list(size=value) for value in sizes]),
+        _filter("size, name", [_list(size=value, sort="name") for value in sizes]),
+        _filter("added", [_list(added=value) for value in times]),
+        _filter("added, -size", [_list(added=value, sort="-size") for value in times]),
+        _filter("rare owner and type", [_list(owner=value, type="other") for value in last]),
+        _filter("rare owner and rare tag", [_list(owner=value, tag=tag) for value in last for tag in rare]),
+        _filter("type, size and time", [_list(type=value, size="over-100mb", added="1y") for value in types]),
     ]
 
 
 def _searches(sample: Sample) -> list[Case]:
-    common = COMMON.split()[:ASKED]
+    common = COMMON.split()[:REQUESTS]
     names = [word.normalized_name for word in proper_names().items]
-    middling, rare = names[200 : 200 + ASKED], names[-ASKED:]
+    middling, rare = names[200 : 200 + REQUESTS], names[-REQUESTS:]
     kinds = {
         "common word": common,
         "name": middling,
         "rare name": rare,
-        "no hit": [f"zzq{number}x" for number in range(ASKED)],
-        "two words": [f"{one} {two}" for one, two in zip(common, middling, strict=True)],
-        "word and year": [f"{one} 2024" for one in common],
+        "no hit": [f"zzq{number}x" for number in range(REQUESTS)],
+        "two words": [f"{word} {two}" for word, two in zip(common, middling, strict=True)],
+        "word and year": [f"{word} 2024" for word in common],
         "two letters": ["te", "re", "jp", "pd", "v2", "im"],
         "accents": ["résumé", "Über", "niño", "ŁÓDŹ", "déjà"],
         "other scripts": ["отчёт", "договор", "تقرير", "חוזה"],
     }
-    found = [_search(name, [_list(q=word) for word in words]) for name, words in kinds.items()]
-    found += [
+    cases = [_search(name, [_list(q=word) for word in words]) for name, words in kinds.items()]
+    cases += [
         _search("common word, name", [_list(q=word, sort="name") for word in common]),
         _search("common word, -size", [_list(q=word, sort="-size") for word in common]),
         _search("name, size", [_list(q=word, sort="size") for word in middling]),
@@ -160,23 +160,23 @@ def _searches(sample: Sample) -> list[Case]:
         _search("common word below folders", _below(sample.middling, q="report")),
         _search("name in the fullest folder", [_at(f"/folders/{sample.folders[0]}/", q=word) for word in middling]),
     ]
-    return found
+    return cases
 
 
 def _pages(sample: Sample) -> list[Case]:
-    files = [f"/files/{file.link}/" for file in sample.files[:ASKED]]
+    files = [f"/files/{file.link}/" for file in sample.files[:REQUESTS]]
     return [Case("file page", "page", "member", files), Case("tags", "page", "member", ["/tags/"])]
 
 
 def _admin(sample: Sample) -> list[Case]:
     files = "/admin/uploads/file/"
-    names = [word.normalized_name for word in proper_names().items[200 : 200 + ASKED]]
+    names = [word.normalized_name for word in proper_names().items[200 : 200 + REQUESTS]]
     lists = {
         "files": [files],
         "files, page 2": [_at(files, p="2")],
         "files, name": [_at(files, o="2")],
-        "files, one type": [_at(files, type=one) for one in ("image", "pdf", "other")],
-        "files, one owner": [_at(files, owner=one) for one in sample.owners],
+        "files, one type": [_at(files, type=value) for value in ("image", "pdf", "other")],
+        "files, one owner": [_at(files, owner=value) for value in sample.owners],
         "files, in the trash": [_at(files, state="trash")],
         "events": ["/admin/uploads/event/"],
         "events, one action": [_at("/admin/uploads/event/", action="move")],
@@ -185,12 +185,12 @@ def _admin(sample: Sample) -> list[Case]:
         "users": ["/admin/auth/user/"],
         "usage": ["/admin/uploads/usage/"],
     }
-    found = [Case(f"admin: {name}", "admin list", "root", addresses) for name, addresses in lists.items()]
-    found.append(Case("admin: files of a manager", "admin list", "manager", [files]))
-    found.append(Case("admin: files, search", "search", "root", [_at(files, q=word) for word in names]))
-    found.append(Case("admin: folders, search", "search", "root", [_at("/admin/uploads/folder/", q=w) for w in names]))
-    found.append(Case("admin: dashboard", "dashboard", "root", ["/admin/storage/"]))
-    return found
+    cases = [Case(f"admin: {name}", "admin list", "root", addresses) for name, addresses in lists.items()]
+    cases.append(Case("admin: files of a manager", "admin list", "manager", [files]))
+    cases.append(Case("admin: files, search", "search", "root", [_at(files, q=word) for word in names]))
+    cases.append(Case("admin: folders, search", "search", "root", [_at("/admin/uploads/folder/", q=w) for w in names]))
+    cases.append(Case("admin: dashboard", "dashboard", "root", ["/admin/storage/"]))
+    return cases
 
 
 def _filter(name: str, addresses: list[str]) -> Case:

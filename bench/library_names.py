@@ -72,7 +72,7 @@ class Kind:
 
 @dataclass(slots=True)
 class Weighted(Generic[Item]):
-    """Things to draw from, some more often than others."""
+    """Items to draw from, some more often than others."""
 
     items: list[Item]
     sums: list[float] = field(default_factory=list)
@@ -82,7 +82,7 @@ class Weighted(Generic[Item]):
 
 
 def by_rank(items: list[Item], *, steepness: float) -> Weighted[Item]:
-    """The first the most often: what stands at rank r has a share in proportion to 1 / r ** steepness."""
+    """The first the most often: the item at rank r has a share in proportion to 1 / r ** steepness."""
     return Weighted(items, list(accumulate((rank + 1) ** -steepness for rank in range(len(items)))))
 
 
@@ -97,21 +97,21 @@ def common_words() -> Weighted[Word]:
 def proper_names() -> Weighted[Word]:
     """Customers, projects and places: the first are in every hundredth name, the last in a handful of millions."""
     rng, syllables = Random("proper names"), SYLLABLES.split()
-    found: dict[str, None] = {}
-    while len(found) < PROPER_NAMES:
+    names: dict[str, None] = {}
+    while len(names) < PROPER_NAMES:
         stem = "".join(rng.choices(syllables, k=rng.choice([2, 3, 3, 4])))
-        found[(stem + rng.choice(ENDINGS)).capitalize()] = None
-    return by_rank([word(text) for text in found], steepness=0.9)
+        names[(stem + rng.choice(ENDINGS)).capitalize()] = None
+    return by_rank([word(text) for text in names], steepness=0.9)
 
 
 def kinds() -> Weighted[Kind]:
-    found, shares = [], []
+    extensions, shares = [], []
     for share, median, spread, by_machine, ends in FAMILIES.values():
         for rank, (extension, media_type) in enumerate(ends):
             end = word(f".{extension}")
-            found.append(Kind(end, category_of(media_type), media_type, median, spread, by_machine))
+            extensions.append(Kind(end, category_of(media_type), media_type, median, spread, by_machine))
             shares.append(share / (rank + 1))
-    return Weighted(found, list(accumulate(shares)))
+    return Weighted(extensions, list(accumulate(shares)))
 
 
 class Namer:
@@ -123,6 +123,6 @@ class Namer:
         self.tails = [word(text) for text in TAILS]
 
     def stems(self, rng: Random, count: int) -> list[tuple[Word, Word, Word]]:
-        """What people write: a thing, whose it is, and how final."""
+        """Draw stems as people write them: a subject, an owner, and the state of a draft."""
         tails = rng.choices(self.tails, k=count)
         return list(zip(self.common.draw(rng, count), self.proper.draw(rng, count), tails, strict=True))

@@ -1,4 +1,4 @@
-"""The rows of a made-up library, as text for COPY. The same number of files gives the same library each time."""
+"""The rows of a synthetic library, as text for COPY. The same number of files gives the same library each time."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ CHUNK = 10_000  # files
 YEARS = 6
 PRIVATE, TRASHED, UNFINISHED, VERSIONED, UNVERIFIED = 0.10, 0.02, 0.0002, 0.01, 0.001
 OF_NO_FOLDER = 0.05
-TAGGED = 0.18  # of these, each has one to three tags
-TELLING = 0.10  # files with an event
+TAGGED = 0.18  # with one to three tags each
+WITH_EVENT = 0.10  # files with an event
 TAGS = 200
-THUMBNAILS_FROM = 0.75  # pictures of the last quarter have thumbnails: what people look at
+THUMBNAILS_FROM = 0.75  # only images of the last quarter have thumbnails, as those that users open
 PART_BYTES = 16 * 1024**2
 NULL = r"\N"
 
@@ -38,7 +38,7 @@ ACTIONS = by_rank(["upload", "download", "move", "tag", "rename", "visibility"],
 
 @dataclass(slots=True)
 class Library:
-    """What all chunks of one library share."""
+    """The data that all chunks of one library share."""
 
     files: int
     owners: list[tuple[int, str]]  # ids and names
@@ -54,7 +54,7 @@ class Library:
         self.shares = by_rank(self.owners, steepness=0.8)
 
     def moment(self, number: int) -> datetime:
-        """When the file of this number came: more each year, the last of them now."""
+        """Return when this file was uploaded: more files each year, the last of them now."""
         age = 1 - ((number + 1) / self.files) ** 0.7
         return self.now - timedelta(days=365 * YEARS * age)
 
@@ -72,8 +72,8 @@ class Chunk:
 
 def chunk(library: Library, first: int) -> dict[str, bytes]:
     """The rows of files number `first` to `first + CHUNK`, by table."""
-    made = Chunk(Random(f"chunk {first}"))
-    count, rng = min(CHUNK, library.files - first), made.rng
+    result = Chunk(Random(f"chunk {first}"))
+    count, rng = min(CHUNK, library.files - first), result.rng
     drawn = zip(
         range(first, first + count),
         library.namer.stems(rng, count),
@@ -87,12 +87,12 @@ def chunk(library: Library, first: int) -> dict[str, bytes]:
         moment = library.moment(number)
         word = _machine_name(rng, camera, moment) if rng.random() < kind.by_machine else _name(rng, stem)
         full = Word(word.name + kind.end.name, word.normalized_name + kind.end.normalized_name)
-        _write_file(made, library, number, full, kind, owner, folder, moment)
-    return made.copies()
+        _write_file(result, library, number, full, kind, owner, folder, moment)
+    return result.copies()
 
 
 def _name(rng: Random, stem: tuple[Word, Word, Word]) -> Word:
-    """A thing, whose it is and a number, in one of the orders that people have for them."""
+    """Return a name of a subject, an owner and a number, in one of the usual orders."""
     first, second, tail = stem
     between, order = rng.choice(" _-"), rng.choice(ORDERS)
     number = f"{rng.randrange(1990, 2027)}" if rng.random() < 0.3 else f"{rng.randrange(10_000):04}"
@@ -109,33 +109,33 @@ def _machine_name(rng: Random, camera: Word, moment: datetime) -> Word:
 
 
 def _write_file(
-    made: Chunk, library: Library, number: int, word: Word, kind: Kind, owner: tuple[int, str], folder: int,
+    chunk: Chunk, library: Library, number: int, word: Word, kind: Kind, owner: tuple[int, str], folder: int,
     moment: datetime,
 ) -> None:  # fmt: skip
-    rng, at = made.rng, moment.isoformat()
+    rng, at = chunk.rng, moment.isoformat()
     chance = rng.random()
     state = "trashed" if chance < TRASHED else "uploading" if chance > 1 - UNFINISHED else "available"
     pk, versioned = rng.randbytes(16), state == "available" and rng.random() < VERSIONED
     link = pk.hex()
-    facts = _facts(made, library, word, kind, owner, folder, at, state=state)
+    facts = _facts(chunk, library, word, kind, owner, folder, at, state=state)
     if versioned:
-        made.lines["uploads_file"].append(_line(made, link, link, "f", facts))
+        chunk.lines["uploads_file"].append(_line(chunk, link, link, "f", facts))
         pk = rng.randbytes(16)
-    made.lines["uploads_file"].append(_line(made, pk.hex(), link if versioned else NULL, "t", facts))
+    chunk.lines["uploads_file"].append(_line(chunk, pk.hex(), link if versioned else NULL, "t", facts))
     if state == "available":
-        _write_tags(made, library, pk.hex())
-        _write_event(made, owner, link, word.name, at)
+        _write_tags(chunk, library, pk.hex())
+        _write_event(chunk, owner, link, word.name, at)
         if kind.category == "image" and number >= THUMBNAILS_FROM * library.files:
-            made.lines["uploads_preview"].append(
+            chunk.lines["uploads_preview"].append(
                 f"{pk.hex()}\tthumbnail\tready\tp/{rng.randbytes(16).hex()}\t9000\t256\t192\t\t{at}\n"
             )
 
 
 def _facts(
-    made: Chunk, library: Library, word: Word, kind: Kind, owner: tuple[int, str], folder: int, at: str, *, state: str
+    chunk: Chunk, library: Library, word: Word, kind: Kind, owner: tuple[int, str], folder: int, at: str, *, state: str
 ) -> list[str]:
     """The columns that all versions of a file have alike: owner to name, visibility to size, and the times."""
-    rng = made.rng
+    rng = chunk.rng
     size = int(rng.lognormvariate(math.log(kind.median), kind.spread))
     status = "unverified" if rng.random() < UNVERIFIED else "verified_by_storage"
     soon = (library.now + timedelta(days=30 * rng.random())).isoformat() if state != "available" else NULL
@@ -150,9 +150,9 @@ def _facts(
     return [before, middle, status, f"{times}\t{soon if state == 'trashed' else NULL}"]
 
 
-def _line(made: Chunk, pk: str, series: str, current: str, facts: list[str]) -> str:
+def _line(chunk: Chunk, pk: str, series: str, current: str, facts: list[str]) -> str:
     before, middle, status, times = facts
-    raw = made.rng.randbytes(80)
+    raw = chunk.rng.randbytes(80)
     checksum = binascii.b2a_base64(raw[48:], newline=False).decode()
     key, token, etag = raw[:16].hex(), raw[16:32].hex(), raw[32:48].hex()
     return (
@@ -161,17 +161,17 @@ def _line(made: Chunk, pk: str, series: str, current: str, facts: list[str]) -> 
     )
 
 
-def _write_tags(made: Chunk, library: Library, pk: str) -> None:
-    if made.rng.random() < TAGGED:
-        for tag in {*library.tags.draw(made.rng, made.rng.choice([1, 1, 2, 3]))}:
-            made.lines["uploads_tagging"].append(f"{tag}\t{pk}\n")
+def _write_tags(chunk: Chunk, library: Library, pk: str) -> None:
+    if chunk.rng.random() < TAGGED:
+        for tag in {*library.tags.draw(chunk.rng, chunk.rng.choice([1, 1, 2, 3]))}:
+            chunk.lines["uploads_tagging"].append(f"{tag}\t{pk}\n")
 
 
-def _write_event(made: Chunk, owner: tuple[int, str], link: str, name: str, at: str) -> None:
-    if made.rng.random() < TELLING:
-        action = ACTIONS.draw(made.rng, 1)[0]
-        address = f"10.{made.rng.randrange(256)}.{made.rng.randrange(256)}.7"
-        made.lines["uploads_event"].append(
+def _write_event(chunk: Chunk, owner: tuple[int, str], link: str, name: str, at: str) -> None:
+    if chunk.rng.random() < WITH_EVENT:
+        action = ACTIONS.draw(chunk.rng, 1)[0]
+        address = f"10.{chunk.rng.randrange(256)}.{chunk.rng.randrange(256)}.7"
+        chunk.lines["uploads_event"].append(
             f"{at}\t{action}\t{owner[0]}\t{owner[1]}\t{uuid.UUID(link)}\t{name}\t{address}\t{{}}\n"
         )
 

@@ -1,6 +1,6 @@
-"""What it costs the database to take a hundred small files into a library: `python -m bench.library_uploads`.
+"""Measure the upload of a hundred small files in the database: `python -m bench.library_uploads`.
 
-As JSON, a line to read. What is written is taken back.
+Print a line as JSON. The uploads are rolled back.
 """
 
 from __future__ import annotations
@@ -16,27 +16,30 @@ from typing import Any, TypeVar
 
 import django
 
-from bench.library_make import MEMBER
+from bench.library_seed import MEMBER
 
 FILES, RUNS = 100, 15
-Done = TypeVar("Done")
+Result = TypeVar("Result")
 
 
-class TakenBack(Exception):
-    """Ends a transaction of which nothing is to stay."""
+class RollBack(Exception):
+    """Raised to roll back a transaction."""
 
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "amalga.settings")
     django.setup()
-    took: dict[str, list[float]] = {"start": [], "claim": [], "publish": []}
+    times: dict[str, list[float]] = {"start": [], "acquire_lease": [], "publish": []}
     for _ in range(RUNS):
-        _take_in(took)
-    medians = ", ".join(f"{step} {statistics.median(times):.1f}" for step, times in took.items())
-    json.dump([f"{FILES} small files into the large library, ms of the database and its caller: {medians}"], sys.stdout)
+        _upload(times)
+    medians = ", ".join(f"{step} {statistics.median(values):.1f}" for step, values in times.items())
+    json.dump(
+        [f"{FILES} small files into the large library, ms as measured by the client of the database: {medians}"],
+        sys.stdout,
+    )
 
 
-def _take_in(took: dict[str, list[float]]) -> None:
+def _upload(times: dict[str, list[float]]) -> None:
     from django.contrib.auth.models import User
     from django.db import transaction
 
@@ -52,24 +55,24 @@ def _take_in(took: dict[str, list[float]]) -> None:
     ]
     try:
         with transaction.atomic():
-            started: Any = _timed(took["start"], lambda: services.start(owner, new))
-            ids = [answer.file.pk for answer in started]
-            _timed(took["claim"], lambda: File.objects.filter(pk__in=ids).acquire_lease())
-            facts = {
+            started: Any = _timed(times["start"], lambda: services.start(owner, new))
+            ids = [upload.file.pk for upload in started]
+            _timed(times["acquire_lease"], lambda: File.objects.filter(pk__in=ids).acquire_lease())
+            metadata = {
                 pk: ObjectMetadata("0" * 32, digest, ChecksumStatus.UNVERIFIED, "application/pdf", Category.PDF)
                 for pk in ids
             }
-            _timed(took["publish"], lambda: publish(facts))
-            raise TakenBack
-    except TakenBack:
+            _timed(times["publish"], lambda: publish(metadata))
+            raise RollBack
+    except RollBack:
         pass
 
 
-def _timed(times: list[float], act: Callable[[], Done]) -> Done:
-    begun = time.perf_counter()
-    done = act()
-    times.append((time.perf_counter() - begun) * 1000)
-    return done
+def _timed(times: list[float], function: Callable[[], Result]) -> Result:
+    started = time.perf_counter()
+    result = function()
+    times.append((time.perf_counter() - started) * 1000)
+    return result
 
 
 if __name__ == "__main__":

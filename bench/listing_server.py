@@ -1,8 +1,8 @@
-"""A made-up bucket of millions of objects that costs its server next to nothing to list.
+"""A synthetic bucket of millions of objects that needs little CPU to list.
 
 `python -m bench.listing_server --keys 1000000` answers ListObjectsV2 (prefix, delimiter, start-after, tokens,
-max-keys, encoding-type), HEAD and GET of its objects, and takes what is put and deleted without keeping it, save for
-the marker. Signatures are not checked. The entries of a listing are written to a file once; a page is a slice of it.
+max-keys, encoding-type), HEAD and GET of its objects, and accepts PUT and DELETE without storing anything, except
+for the marker. Signatures are not checked. The entries are written to a file once; a page is a slice of it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Bucket:
                 if entry.key <= before or not PLAIN.fullmatch(entry.key):
                     raise ValueError(f"{entry.key} is out of order, or not plain")
                 before = entry.key
-                self.starts.append(self.starts[-1] + file.write(rendered(entry)))
+                self.starts.append(self.starts[-1] + file.write(render(entry)))
             file.flush()
             self.file = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
@@ -55,16 +55,16 @@ class Bucket:
         return len(self.starts) - 1
 
     def entry(self, number: int) -> Entry:
-        found = FACTS.search(self.slice(number, number + 1))
-        if not found:
+        match = FACTS.search(self.slice(number, number + 1))
+        if not match:
             raise IndexError(number)
-        return Entry(found[1].decode(), int(found[3]), found[2].decode())
+        return Entry(match[1].decode(), int(match[3]), match[2].decode())
 
     def slice(self, first: int, end: int) -> bytes:
         return self.file[self.starts[first] : self.starts[end]]
 
     def place(self, key: str) -> int:
-        """The number of the first entry whose key is this one or comes after it."""
+        """Return the number of the first entry whose key is this one or sorts after it."""
         low, high = 0, len(self)
         while low < high:
             middle = (low + high) // 2
@@ -73,17 +73,17 @@ class Bucket:
 
     def find(self, key: str) -> Entry | None:
         number = self.place(key)
-        found = self.entry(number) if number < len(self) else None
-        return found if found and found.key == key else None
+        entry = self.entry(number) if number < len(self) else None
+        return entry if entry and entry.key == key else None
 
 
 class Page(NamedTuple):
     body: bytes
     keys: int
-    go_on: int | None  # the number of the entry that the next page begins with
+    next_number: int | None  # the number of the entry that the next page begins with
 
 
-def rendered(entry: Entry) -> bytes:
+def render(entry: Entry) -> bytes:
     return (
         f"<Contents><Key>{entry.key}</Key><LastModified>{LAST_MODIFIED}</LastModified>"
         f"<ETag>&quot;{entry.etag}&quot;</ETag><Size>{entry.size}</Size>"
@@ -91,26 +91,28 @@ def rendered(entry: Entry) -> bytes:
     ).encode()
 
 
-def listing(bucket: Bucket, name: str, asked: dict[str, str]) -> bytes:
-    """The answer to ListObjectsV2."""
-    prefix, most = asked.get("prefix", ""), min(int(asked.get("max-keys", MAX_KEYS)), MAX_KEYS)
-    token = asked.get("continuation-token")
-    first = int(token) if token else _first(bucket, prefix, asked.get("start-after", ""))
+def listing(bucket: Bucket, name: str, query: dict[str, str]) -> bytes:
+    """Return the response to ListObjectsV2."""
+    prefix, max_keys = query.get("prefix", ""), min(int(query.get("max-keys", MAX_KEYS)), MAX_KEYS)
+    token = query.get("continuation-token")
+    first = int(token) if token else _first(bucket, prefix, query.get("start-after", ""))
     end = bucket.place(prefix[:-1] + chr(ord(prefix[-1]) + 1)) if prefix else len(bucket)
-    delimiter = asked.get("delimiter")
-    page = _grouped(bucket, first, end, most, prefix, delimiter) if delimiter else _flat(bucket, first, end, most)
-    more = page.go_on is not None
+    delimiter = query.get("delimiter")
+    page = (
+        _grouped(bucket, first, end, max_keys, prefix, delimiter) if delimiter else _flat(bucket, first, end, max_keys)
+    )
+    more = page.next_number is not None
     head = (
         '<?xml version="1.0" encoding="UTF-8"?>\n<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
         f"<Name>{name}</Name><Prefix>{escape(prefix)}</Prefix><KeyCount>{page.keys}</KeyCount>"
-        f"<MaxKeys>{most}</MaxKeys><IsTruncated>{'true' if more else 'false'}</IsTruncated>"
+        f"<MaxKeys>{max_keys}</MaxKeys><IsTruncated>{'true' if more else 'false'}</IsTruncated>"
     )
     if delimiter:
         head += f"<Delimiter>{escape(delimiter)}</Delimiter>"
-    if "encoding-type" in asked:
+    if "encoding-type" in query:
         head += "<EncodingType>url</EncodingType>"
     if more:
-        head += f"<NextContinuationToken>{page.go_on}</NextContinuationToken>"
+        head += f"<NextContinuationToken>{page.next_number}</NextContinuationToken>"
     return head.encode() + page.body + b"</ListBucketResult>"
 
 
@@ -118,15 +120,15 @@ def _first(bucket: Bucket, prefix: str, after: str) -> int:
     return bucket.place(max(prefix, after + "\0") if after else prefix)
 
 
-def _flat(bucket: Bucket, first: int, end: int, most: int) -> Page:
-    last = min(first + most, end)
+def _flat(bucket: Bucket, first: int, end: int, max_keys: int) -> Page:
+    last = min(first + max_keys, end)
     return Page(bucket.slice(first, last), last - first, last if last < end else None)
 
 
-def _grouped(bucket: Bucket, first: int, end: int, most: int, prefix: str, delimiter: str) -> Page:
-    """Keys that have the delimiter behind the prefix are told once, by what they have in common."""
+def _grouped(bucket: Bucket, first: int, end: int, max_keys: int, prefix: str, delimiter: str) -> Page:
+    """Keys that have the delimiter behind the prefix are grouped as common prefixes."""
     parts: list[bytes] = []
-    while first < end and len(parts) < most:
+    while first < end and len(parts) < max_keys:
         key = bucket.entry(first).key
         cut = key.find(delimiter, len(prefix))
         if cut < 0:
@@ -140,7 +142,7 @@ def _grouped(bucket: Bucket, first: int, end: int, most: int, prefix: str, delim
 
 
 class Connection(asyncio.Protocol):
-    """One client; what it asks is answered in order, and the connection stays."""
+    """A persistent connection of a client, with responses in the order of its requests."""
 
     def __init__(self, bucket: Bucket, marker: list[bytes]) -> None:
         self.bucket = bucket
@@ -164,28 +166,28 @@ class Connection(asyncio.Protocol):
                 return
             body, self.waiting = self.waiting[end + 4 : whole], self.waiting[whole:]
             method, address, _version = first.split(" ")
-            self._answer(method, address, headers, body)
+            self._respond(method, address, headers, body)
 
-    def _answer(self, method: str, address: str, headers: dict[str, str], body: bytes) -> None:
+    def _respond(self, method: str, address: str, headers: dict[str, str], body: bytes) -> None:
         path, _mark, query = address.partition("?")
-        asked = dict(parse_qsl(query, keep_blank_values=True))
+        parameters = dict(parse_qsl(query, keep_blank_values=True))
         name, _slash, key = unquote(path).lstrip("/").partition("/")
         if key:
-            self._answer_object(method, key, headers, body)
-        elif method == "GET" and "uploads" in asked:
+            self._respond_object(method, key, headers, body)
+        elif method == "GET" and "uploads" in parameters:
             self._send("200 OK", b"<ListMultipartUploadsResult><IsTruncated>false</IsTruncated>"
                        b"</ListMultipartUploadsResult>")  # fmt: skip
-        elif method == "GET" and asked.get("list-type") == "2":
-            self._send("200 OK", listing(self.bucket, name, asked))
-        elif method == "POST" and "delete" in asked:
-            gone = b"".join(b"<Deleted>%s</Deleted>" % found for found in re.findall(rb"<Key>.+?</Key>", body))
-            self._send("200 OK", b"<DeleteResult>" + gone + b"</DeleteResult>")
+        elif method == "GET" and parameters.get("list-type") == "2":
+            self._send("200 OK", listing(self.bucket, name, parameters))
+        elif method == "POST" and "delete" in parameters:
+            deleted = b"".join(b"<Deleted>%s</Deleted>" % element for element in re.findall(rb"<Key>.+?</Key>", body))
+            self._send("200 OK", b"<DeleteResult>" + deleted + b"</DeleteResult>")
         elif method == "HEAD":
             self._send("200 OK")
         else:
             self._send("501 Not Implemented", _error("NotImplemented"))
 
-    def _answer_object(self, method: str, key: str, headers: dict[str, str], body: bytes) -> None:
+    def _respond_object(self, method: str, key: str, headers: dict[str, str], body: bytes) -> None:
         if method == "DELETE":
             self._send("204 No Content")
         elif method == "PUT":
@@ -199,19 +201,19 @@ class Connection(asyncio.Protocol):
         else:
             self._send("404 Not Found", b"" if method == "HEAD" else _error("NoSuchKey"))
 
-    def _send_object(self, method: str, entry: Entry, asked: str) -> None:
-        """As many zeros as the object has bytes, or the range that was asked for."""
-        ranged = re.fullmatch(r"bytes=(\d+)-(\d*)", asked)
-        first = int(ranged[1]) if ranged else 0
-        last = min(int(ranged[2] or entry.size), entry.size - 1) if ranged else entry.size - 1
-        if ranged and first > last:
+    def _send_object(self, method: str, entry: Entry, range_header: str) -> None:
+        """Send as many zeros as the object has bytes, or the requested range of them."""
+        match = re.fullmatch(r"bytes=(\d+)-(\d*)", range_header)
+        first = int(match[1]) if match else 0
+        last = min(int(match[2] or entry.size), entry.size - 1) if match else entry.size - 1
+        if match and first > last:
             self._send("416 Range Not Satisfiable", _error("InvalidRange"))
             return
         facts = {"ETag": f'"{entry.etag}"', "Last-Modified": LAST_MODIFIED_IN_HEADERS, "Accept-Ranges": "bytes"}
-        if ranged:
+        if match:
             facts["Content-Range"] = f"bytes {first}-{last}/{entry.size}"
         length = last - first + 1
-        self._send("206 Partial Content" if ranged else "200 OK", b"", facts, length=length)
+        self._send("206 Partial Content" if match else "200 OK", b"", facts, length=length)
         while method == "GET" and length > 0:
             self.transport.write(ZEROS[:length])
             length -= len(ZEROS)
@@ -219,22 +221,22 @@ class Connection(asyncio.Protocol):
     def _send(
         self, status: str, body: bytes = b"", headers: dict[str, str] | None = None, *, length: int | None = None
     ) -> None:
-        """`length` for a body that comes later, or not at all."""
-        told = {"Content-Length": str(len(body) if length is None else length), **(headers or {})}
+        """Send a response; `length` is for a body that follows later, or not at all."""
+        fields = {"Content-Length": str(len(body) if length is None else length), **(headers or {})}
         if body:
-            told["Content-Type"] = "application/xml"
-        head = "".join(f"{name}: {value}\r\n" for name, value in told.items())
+            fields["Content-Type"] = "application/xml"
+        head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
         self.transport.write(f"HTTP/1.1 {status}\r\n{head}\r\n".encode() + body)
 
 
 def _error(code: str) -> bytes:
-    told = f"<Error><Code>{code}</Code><Message>{code}</Message></Error>"
-    return f'<?xml version="1.0" encoding="UTF-8"?>\n{told}'.encode()
+    element = f"<Error><Code>{code}</Code><Message>{code}</Message></Error>"
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{element}'.encode()
 
 
 @contextmanager
 def served(kind: str, count: int, marker: str) -> Iterator[str]:
-    """The address of such a bucket, in a process of its own."""
+    """Run such a bucket in a separate process; yield its address."""
     command = [sys.executable, "-m", "bench.listing_server", "--kind", kind, "--keys", str(count), "--marker", marker]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -247,8 +249,10 @@ def served(kind: str, count: int, marker: str) -> Iterator[str]:
 
 
 async def _serve(bucket: Bucket, marker: bytes, port: int) -> None:
-    kept = [marker]
-    server = await asyncio.get_running_loop().create_server(lambda: Connection(bucket, kept), "127.0.0.1", port)
+    stored_marker = [marker]
+    server = await asyncio.get_running_loop().create_server(
+        lambda: Connection(bucket, stored_marker), "127.0.0.1", port
+    )
     print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
     await server.serve_forever()
 
@@ -256,13 +260,17 @@ async def _serve(bucket: Bucket, marker: bytes, port: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--keys", type=int, default=1_000_000)
-    parser.add_argument("--kind", choices=KINDS, default="uploaded", help="of the keys: our own, or somebody's photos")
-    parser.add_argument("--marker", default="00000000-0000-0000-0000-000000000000", help="which installation it names")
-    parser.add_argument("--port", type=int, default=0, help="0: any that is free, told on stdout")
+    parser.add_argument(
+        "--kind", choices=KINDS, default="uploaded", help="of the keys: uploaded files, or photos of another bucket"
+    )
+    parser.add_argument(
+        "--marker", default="00000000-0000-0000-0000-000000000000", help="the installation that it names"
+    )
+    parser.add_argument("--port", type=int, default=0, help="0: any free port, printed on stdout")
     options = parser.parse_args()
-    begun = time.perf_counter()
+    started = time.perf_counter()
     bucket = Bucket(entries(options.kind, options.keys, options.marker))
-    print(f"{len(bucket):,} entries in {time.perf_counter() - begun:.1f} s", file=sys.stderr, flush=True)
+    print(f"{len(bucket):,} entries in {time.perf_counter() - started:.1f} s", file=sys.stderr, flush=True)
     asyncio.run(_serve(bucket, marker_body(options.marker), options.port))
 
 

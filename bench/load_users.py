@@ -1,8 +1,8 @@
-"""Many people at once, in a process of their own: a plan as JSON comes by stdin, what they met goes to stdout.
+"""Simulate many concurrent users: the plan comes as JSON on stdin, the statistics go to stdout.
 
-One loop over plain sockets, so that it takes as little as possible of the processors that it shares with the server.
-Nobody pauses between two requests: so many people are always waiting for an answer. Only who is told to come back later
-(503 with Retry-After) does so, as browsers and our uploader do. Each has an address of their own.
+One loop over plain sockets, so that it takes as little as possible of the CPUs that it shares with the server. Users
+send the next request as soon as the response to the last one has arrived; only after 503 with Retry-After they wait, as
+browsers and the uploader do. Each user has a separate address.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-PATIENCE_SECONDS = 30
+TIMEOUT_SECONDS = 30
 BODY = os.urandom(10 * 1024)
 RETRY_AFTER = re.compile(rb"\r\nretry-after: *(\d+)", re.IGNORECASE)
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
@@ -33,7 +33,7 @@ CLOSES = re.compile(rb"\r\nconnection: *close", re.IGNORECASE)
 
 @dataclass(slots=True)
 class Step:
-    """One request, and what it is called in the results. The store's are not counted."""
+    """One request, and its kind in the results. Requests to storage are not counted."""
 
     kind: str
     address: tuple[str, int]
@@ -42,181 +42,181 @@ class Step:
 
 
 @dataclass(slots=True)
-class Answer:
+class Response:
     status: int
     body: bytes
 
 
-Life = Generator[Step, Answer, None]
+Scenario = Generator[Step, Response, None]
 
 
 @dataclass(slots=True)
-class Met:
-    """What all of them met of one kind."""
+class Stats:
+    """Response times and statuses of one kind of request."""
 
     ms: list[float] = field(default_factory=list)
     statuses: Counter[int] = field(default_factory=Counter)
-    late: int = 0  # 503 without a word when to come back
+    without_retry_after: int = 0  # 503 without that header
 
 
-class Line:
-    """A connection that is kept, and the answer that comes through it."""
+class Connection:
+    """A persistent connection, and the response that is being read from it."""
 
     def __init__(self, address: tuple[str, int], source: str) -> None:
-        self.socket = socket.create_connection(address, timeout=PATIENCE_SECONDS, source_address=(source, 0))
+        self.socket = socket.create_connection(address, timeout=TIMEOUT_SECONDS, source_address=(source, 0))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.got = b""
+        self.buffer = b""
 
-    def ask(self, request: bytes) -> None:
-        self.got = b""
+    def send(self, request: bytes) -> None:
+        self.buffer = b""
         self.socket.sendall(request)
 
     def read(self) -> bytes | None:
-        """The whole answer, or None until it is here."""
+        """Return the whole response, or None while it is incomplete."""
         chunk = self.socket.recv(1 << 18)
         if not chunk:
             raise ConnectionError("closed early")
-        self.got += chunk
-        end = self.got.find(b"\r\n\r\n")
+        self.buffer += chunk
+        end = self.buffer.find(b"\r\n\r\n")
         if end < 0:
             return None
-        length = LENGTH.search(self.got, 0, end + 2)
-        if length is None and not self.got.startswith((b"HTTP/1.1 204", b"HTTP/1.1 304")):
-            raise ConnectionError("an answer without a length")
-        return self.got if not length or len(self.got) >= end + 4 + int(length[1]) else None
+        length = LENGTH.search(self.buffer, 0, end + 2)
+        if length is None and not self.buffer.startswith((b"HTTP/1.1 204", b"HTTP/1.1 304")):
+            raise ConnectionError("a response without a length")
+        return self.buffer if not length or len(self.buffer) >= end + 4 + int(length[1]) else None
 
 
 class User:
-    """One who asks, waits, and asks the next thing."""
+    """A user who sends one request after the other."""
 
-    def __init__(self, crowd: Crowd, life: Life, source: str) -> None:
-        self.crowd, self.life, self.source = crowd, life, source
-        self.lines: dict[tuple[str, int], Line] = {}
-        self.step = next(life)
-        self.begun = 0.0
-        self.begin()
+    def __init__(self, generator: LoadGenerator, scenario: Scenario, source: str) -> None:
+        self.generator, self.scenario, self.source = generator, scenario, source
+        self.connections: dict[tuple[str, int], Connection] = {}
+        self.step = next(scenario)
+        self.started = 0.0
+        self.send()
 
-    def begin(self) -> None:
+    def send(self) -> None:
         address = self.step.address
-        self.begun = time.perf_counter()
-        line = self.lines.get(address)
-        if line is None:
-            line = self.lines[address] = Line(address, self.source)
-            self.crowd.selector.register(line.socket, selectors.EVENT_READ, (self, line))
-        line.ask(self.step.request)
+        self.started = time.perf_counter()
+        connection = self.connections.get(address)
+        if connection is None:
+            connection = self.connections[address] = Connection(address, self.source)
+            self.generator.selector.register(connection.socket, selectors.EVENT_READ, (self, connection))
+        connection.send(self.step.request)
 
-    def readable(self, line: Line) -> None:
+    def handle_readable(self, connection: Connection) -> None:
         try:
-            got = line.read()
+            data = connection.read()
         except OSError:
-            self.forget(line)
-            self.went_on(Answer(0, b""))
+            self.close(connection)
+            self.handle_response(Response(0, b""))
             return
-        if got is not None:
-            head, _empty, body = got.partition(b"\r\n\r\n")
+        if data is not None:
+            head, _empty, body = data.partition(b"\r\n\r\n")
             if CLOSES.search(head):
-                self.forget(line)
-            later = RETRY_AFTER.search(head)
-            self.went_on(Answer(int(got[9:12]), body), later=int(later[1]) if later else 0)
+                self.close(connection)
+            match = RETRY_AFTER.search(head)
+            self.handle_response(Response(int(data[9:12]), body), retry_after=int(match[1]) if match else 0)
 
-    def forget(self, line: Line) -> None:
-        self.crowd.selector.unregister(line.socket)
-        line.socket.close()
-        self.lines = {address: kept for address, kept in self.lines.items() if kept is not line}
+    def close(self, connection: Connection) -> None:
+        self.generator.selector.unregister(connection.socket)
+        connection.socket.close()
+        self.connections = {key: value for key, value in self.connections.items() if value is not connection}
 
-    def went_on(self, answer: Answer, *, later: int = 0) -> None:
-        self.crowd.note(self.step, answer, time.perf_counter() - self.begun, told_when=later > 0)
-        self.step = self.life.send(answer)
-        if answer.status == 503 and later:
-            self.crowd.wait(self, later)
+    def handle_response(self, response: Response, *, retry_after: int = 0) -> None:
+        self.generator.record(self.step, response, time.perf_counter() - self.started, has_retry_after=retry_after > 0)
+        self.step = self.scenario.send(response)
+        if response.status == 503 and retry_after:
+            self.generator.wait(self, retry_after)
         else:
-            self.go_on()
+            self.resume()
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         try:
-            self.begin()
+            self.send()
         except OSError:
-            self.lines.clear()
-            self.crowd.met[self.step.kind].statuses[0] += 1
+            self.connections.clear()
+            self.generator.stats[self.step.kind].statuses[0] += 1
 
 
-class Crowd:
+class LoadGenerator:
     def __init__(self, plan: dict[str, Any]) -> None:
         self.plan = plan
         self.selector = selectors.DefaultSelector()
-        self.met: defaultdict[str, Met] = defaultdict(Met)
+        self.stats: defaultdict[str, Stats] = defaultdict(Stats)
         self.end = time.perf_counter() + plan["seconds"]
         self.waiting: list[tuple[float, int, User]] = []
         self.waited = 0
 
     def run(self) -> dict[str, Any]:
         for number in range(self.plan["users"]):
-            User(self, life(self.plan, number), f"127.1.{number // 200}.{1 + number % 200}")
+            User(self, scenario(self.plan, number), f"127.1.{number // 200}.{1 + number % 200}")
         while time.perf_counter() < self.end:
             for key, _events in self.selector.select(timeout=0.1):
-                user, line = key.data
-                user.readable(line)
+                user, connection = key.data
+                user.handle_readable(connection)
             while self.waiting and self.waiting[0][0] < time.perf_counter():
-                heapq.heappop(self.waiting)[2].go_on()
+                heapq.heappop(self.waiting)[2].resume()
         return {
-            kind: {"ms": met.ms, "statuses": met.statuses, "late": met.late}
-            for kind, met in self.met.items()
-            if kind != "store"
+            kind: {"ms": stats.ms, "statuses": stats.statuses, "without_retry_after": stats.without_retry_after}
+            for kind, stats in self.stats.items()
+            if kind != "storage"
         }
 
     def wait(self, user: User, seconds: int) -> None:
         self.waited += 1
         heapq.heappush(self.waiting, (time.perf_counter() + seconds, self.waited, user))
 
-    def note(self, step: Step, answer: Answer, seconds: float, *, told_when: bool) -> None:
-        met = self.met[step.kind]
-        met.statuses[answer.status] += 1
-        if answer.status == step.expected:
-            met.ms.append(seconds * 1000)
-        elif answer.status == 503 and not told_when:
-            met.late += 1
+    def record(self, step: Step, response: Response, seconds: float, *, has_retry_after: bool) -> None:
+        stats = self.stats[step.kind]
+        stats.statuses[response.status] += 1
+        if response.status == step.expected:
+            stats.ms.append(seconds * 1000)
+        elif response.status == 503 and not has_retry_after:
+            stats.without_retry_after += 1
 
 
-# --- what one person does ---------------------------------------------------------------------
+# --- scenarios --------------------------------------------------------------------------------------
 
 
-def life(plan: dict[str, Any], number: int) -> Life:
+def scenario(plan: dict[str, Any], number: int) -> Scenario:
     chance = random.Random(number)
-    person = plan["people"][number % len(plan["people"])]
+    user = plan["sessions"][number % len(plan["sessions"])]
     kinds, weights = list(plan["mix"]), list(plan["mix"].values())
     site = _address(plan["url"])
     while True:
         kind = chance.choices(kinds, weights)[0]
         if kind == "upload":
-            yield from _upload(plan, person, site)
+            yield from _upload(plan, user, site)
             continue
         path, expected = chance.choice(plan["paths"][kind]), 302 if kind == "redirect" else 200
-        yield Step(kind, site, _request("GET", path, site, person), expected)
+        yield Step(kind, site, _request("GET", path, site, user), expected)
 
 
-def _upload(plan: dict[str, Any], person: dict[str, str], site: tuple[str, int]) -> Life:
-    """A file of ten kilobytes: announced, sent to the store, finished."""
+def _upload(plan: dict[str, Any], user: dict[str, str], site: tuple[str, int]) -> Scenario:
+    """Upload a file of ten kilobytes: start, PUT to storage, finish."""
     item = {"token": str(uuid.uuid4()), "name": "load.bin", "size": len(BODY), "sha256": plan["sha256"]}
-    told = yield Step("start", site, _request("POST", "/uploads/", site, person, {"files": [item]}), 200)
-    if told.status != 200:
+    response = yield Step("start", site, _request("POST", "/uploads/", site, user, {"files": [item]}), 200)
+    if response.status != 200:
         return
-    (begun,) = json.loads(told.body)["files"]
-    (signed,) = begun["parts"]
+    (started,) = json.loads(response.body)["files"]
+    (signed,) = started["parts"]
     parts = urlsplit(signed["url"])
     headers = "".join(f"{name}: {value}\r\n" for name, value in signed["headers"].items())
     put = f"PUT {parts.path}?{parts.query} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Length: {len(BODY)}\r\n"
-    stored = yield Step("store", _address(signed["url"]), f"{put}{headers}\r\n".encode() + BODY, 200)
+    stored = yield Step("storage", _address(signed["url"]), f"{put}{headers}\r\n".encode() + BODY, 200)
     if stored.status == 200:
-        finish = {"files": [{"id": begun["id"], "sha256": [plan["sha256"]]}]}
-        yield Step("finish", site, _request("POST", "/uploads/finish/", site, person, finish), 200)
+        finish = {"files": [{"id": started["id"], "sha256": [plan["sha256"]]}]}
+        yield Step("finish", site, _request("POST", "/uploads/finish/", site, user, finish), 200)
 
 
-def _request(method: str, path: str, site: tuple[str, int], person: dict[str, str], data: object = None) -> bytes:
+def _request(method: str, path: str, site: tuple[str, int], user: dict[str, str], data: object = None) -> bytes:
     body = b"" if data is None else json.dumps(data).encode()
-    lines = [f"{method} {path} HTTP/1.1", f"Host: localhost:{site[1]}", f"Cookie: {person['cookie']}",
+    lines = [f"{method} {path} HTTP/1.1", f"Host: localhost:{site[1]}", f"Cookie: {user['cookie']}",
              "Accept-Language: en"]  # fmt: skip
     if body:
-        lines += [f"X-CSRFToken: {person['token']}", "Content-Type: application/json", f"Content-Length: {len(body)}"]
+        lines += [f"X-CSRFToken: {user['token']}", "Content-Type: application/json", f"Content-Length: {len(body)}"]
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
@@ -229,7 +229,7 @@ def _address(url: str) -> tuple[str, int]:
 def main() -> None:
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    json.dump(Crowd(json.load(sys.stdin)).run(), sys.stdout)
+    json.dump(LoadGenerator(json.load(sys.stdin)).run(), sys.stdout)
 
 
 if __name__ == "__main__":

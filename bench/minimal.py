@@ -1,4 +1,4 @@
-"""The bar of `make bench-load`: a Django view that asks one question, with nothing before it."""
+"""The baseline of `make bench-load`: a Django view with one query and no middleware."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What share links cost: `make bench-sharing`.
+"""Measure share links: `make bench-sharing`.
 
 Three comparisons over gunicorn behind the shipped nginx, in turn, so that a change of the machine's speed meets both
 sides: a download by link and the redirect of a member, the page of a shared folder with ten thousand files and the
-library list of a member, and a member's requests with and without a thousand guessed links a second. The last one also
+library list of a member, and requests of a member with and without a thousand guesses per second. The last one also
 without nginx. `--guesses` runs only that one, for a shorter time.
 """
 
@@ -20,14 +20,14 @@ from typing import Any
 
 from amalga.local.processes import free_port
 from bench.load import Run, behind_nginx, run
-from bench.load_stage import FILES, stage
-from bench.table import keep
+from bench.load_fixtures import FILES, create_fixtures
+from bench.report import save_results
 from bench.web import Web
 
 ROUNDS = 5
 SECONDS = 4.0
-AT_ONCE = 4
-GUESSES_A_SECOND, GUESS_SECONDS, SHORT_GUESS_SECONDS = 1_000, 10.0, 4.0
+CONCURRENCY = 4
+GUESSES_PER_SECOND, GUESS_SECONDS, SHORT_GUESS_SECONDS = 1_000, 10.0, 4.0
 MAX_DOWNLOAD, MAX_PAGE, MAX_P95 = 1.2, 1.5, 2.0
 ADDRESSES = {"one address": 1, "1,000 addresses": 1_000}
 MEMBER_MIX = {"list": 1, "redirect": 1}
@@ -38,9 +38,9 @@ def main() -> None:
     parser.add_argument("--guesses", action="store_true")
     options = parser.parse_args()
     seconds = SHORT_GUESS_SECONDS if options.guesses else GUESS_SECONDS
-    members = stage()
+    members = create_fixtures()
     links, folder_page = _share(members)
-    guest = {"people": [{"cookie": "", "token": ""}], "paths": {"redirect": links, "list": [folder_page]}}
+    guest = {"sessions": [{"cookie": "", "token": ""}], "paths": {"redirect": links, "list": [folder_page]}}
     rows: list[dict[str, Any]] = []
     with ExitStack() as stack:
         log = stack.enter_context(tempfile.TemporaryFile())
@@ -49,12 +49,12 @@ def main() -> None:
         if not options.guesses:
             rows += _compare(web, "redirect", members, guest, "download")
             rows += _compare(web, "list", members, guest, "page")
-        rows += _guessed(web, members, "behind nginx", seconds)
-        rows += _guessed(bare, members, "without nginx", seconds)
+        rows += _guess(web, members, "behind nginx", seconds)
+        rows += _guess(bare, members, "without nginx", seconds)
     if options.guesses:
         print("\n".join(_guess_verdicts(rows, seconds)))
     else:
-        print(keep("sharing", rows, _verdicts(rows)))
+        print(save_results("sharing", rows, _verdicts(rows)))
 
 
 def _share(members: dict[str, Any]) -> tuple[list[str], str]:
@@ -78,66 +78,66 @@ def _share(members: dict[str, Any]) -> tuple[list[str], str]:
     return downloads, f"/s/{token}/"
 
 
-def _compare(web: Web, kind: str, member: dict[str, Any], guest: dict[str, Any], what: str) -> list[dict[str, Any]]:
+def _compare(web: Web, kind: str, member: dict[str, Any], guest: dict[str, Any], subject: str) -> list[dict[str, Any]]:
     """Return a row each for a member and a guest: the web CPU of a request, the median of the rounds."""
-    sides = {f"{what}: member": {**member, "mix": {}}, f"{what}: guest with link": {**member, **guest}}
-    cpu: dict[str, list[float]] = {case: [] for case in sides}
-    runs: dict[str, list[Run]] = {case: [] for case in sides}
+    plans = {f"{subject}: member": {**member, "mix": {}}, f"{subject}: guest with link": {**member, **guest}}
+    cpu: dict[str, list[float]] = {case: [] for case in plans}
+    runs: dict[str, list[Run]] = {case: [] for case in plans}
     for number in range(ROUNDS + 1):
-        for case, plan in sides.items():
-            done = run(web, plan, {kind: 1}, users=AT_ONCE, seconds=SECONDS)
+        for case, plan in plans.items():
+            result = run(web, plan, {kind: 1}, users=CONCURRENCY, seconds=SECONDS)
             if number:  # the first is not counted
-                cpu[case].append(done.cpu_s * 1000 / max(1, len(done.ms)))
-                runs[case].append(done)
+                cpu[case].append(result.cpu_s * 1000 / max(1, len(result.ms)))
+                runs[case].append(result)
     rows: list[dict[str, Any]] = []
-    for case in sides:
-        statuses = sum((done.statuses for done in runs[case]), Counter[str]())
-        answered = sum(len(done.ms) for done in runs[case])
+    for case in plans:
+        statuses = sum((result.statuses for result in runs[case]), Counter[str]())
+        answered = sum(len(result.ms) for result in runs[case])
         rows.append(
             {
                 "case": case,
                 "web_cpu_ms": round(statistics.median(cpu[case]), 2),
-                "p95_ms": statistics.median(done.percentile(0.95) for done in runs[case]),
-                "answers": answered,
+                "p95_ms": statistics.median(result.percentile(0.95) for result in runs[case]),
+                "responses": answered,
                 "errors": statuses.total() - answered,
             }
         )
-    rows[1]["times"] = round(rows[1]["web_cpu_ms"] / rows[0]["web_cpu_ms"], 2)
+    rows[1]["ratio"] = round(rows[1]["web_cpu_ms"] / rows[0]["web_cpu_ms"], 2)
     return rows
 
 
-def _guessed(web: Web, members: dict[str, Any], where: str, seconds: float) -> list[dict[str, Any]]:
+def _guess(web: Web, members: dict[str, Any], where: str, seconds: float) -> list[dict[str, Any]]:
     """Return rows of one member without pauses: alone, and while links are guessed."""
     rows = []
     for case, addresses in ADDRESSES.items():
         alone = run(web, members, MEMBER_MIX, users=1, seconds=seconds)
-        command = [sys.executable, "-m", "bench.sharing_guesses", web.url, str(GUESSES_A_SECOND), str(seconds)]
+        command = [sys.executable, "-m", "bench.sharing_guesses", web.url, str(GUESSES_PER_SECOND), str(seconds)]
         guesser = subprocess.Popen([*command, str(addresses)], stdout=subprocess.PIPE, text=True)
         beside = run(web, members, MEMBER_MIX, users=1, seconds=seconds)
-        text, _error = guesser.communicate()
+        text, _stderr = guesser.communicate()
         guesses = json.loads(text)
         cases = {f"member alone, before {case}, {where}": alone, f"member while {case} guess, {where}": beside}
-        for name, done in cases.items():
-            errors = done.statuses.total() - len(done.ms)
+        for name, result in cases.items():
+            errors = result.statuses.total() - len(result.ms)
             rows.append(
-                {"case": name, "p95_ms": done.percentile(0.95), "answers": len(done.ms), "errors": errors}
+                {"case": name, "p95_ms": result.percentile(0.95), "responses": len(result.ms), "errors": errors}
             )  # fmt: skip
-        found = sum(count for status, count in guesses["statuses"].items() if status in {"200", "302", "410"})
+        hits = sum(count for status, count in guesses["statuses"].items() if status in {"200", "302", "410"})
         rows[-1] |= {
-            "times": round(beside.percentile(0.95) / alone.percentile(0.95), 2),
-            "guesses_a_second": guesses["a_second"],
-            "links_found": found,
+            "ratio": round(beside.percentile(0.95) / alone.percentile(0.95), 2),
+            "guesses_per_second": guesses["per_second"],
+            "guessed_links": hits,
             "guess_statuses": json.dumps(guesses["statuses"], sort_keys=True),
         }
     return rows
 
 
 def _verdicts(rows: list[dict[str, Any]]) -> list[str]:
-    times = {row["case"]: row["times"] for row in rows if "times" in row}
+    ratios = {row["case"]: row["ratio"] for row in rows if "ratio" in row}
     return [
-        f"download by link: {times['download: guest with link']} times the web CPU of a member's redirect "
+        f"download by link: {ratios['download: guest with link']} times the web CPU of a member's redirect "
         f"(at most {MAX_DOWNLOAD})",
-        f"page of a shared folder with {FILES:,} files: {times['page: guest with link']} times the web CPU of the "
+        f"page of a shared folder with {FILES:,} files: {ratios['page: guest with link']} times the web CPU of the "
         f"library list (at most {MAX_PAGE})",
         *_guess_verdicts(rows, GUESS_SECONDS),
         "gunicorn: 2 processes of 8 threads; Postgres, S3, members and guests on the same machine.",
@@ -145,14 +145,14 @@ def _verdicts(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def _guess_verdicts(rows: list[dict[str, Any]], seconds: float) -> list[str]:
-    guessed = [row for row in rows if "guesses_a_second" in row]
+    guessed = [row for row in rows if "guesses_per_second" in row]
     return [
         *(
-            f"p95 of a {row['case']} {GUESSES_A_SECOND:,} links a second for {seconds:.0f} s: "
-            f"{row['times']} times that without (at most {MAX_P95}); {row['guess_statuses']}"
+            f"p95 of a {row['case']} {GUESSES_PER_SECOND:,} links per second for {seconds:.0f} s: "
+            f"{row['ratio']} times that without (at most {MAX_P95}); {row['guess_statuses']}"
             for row in guessed
         ),
-        f"links found: {sum(row['links_found'] for row in guessed)} (at most 0)",
+        f"links found: {sum(row['guessed_links'] for row in guessed)} (at most 0)",
     ]
 
 

@@ -1,7 +1,7 @@
-"""Guess links at a steady rate, in a process of its own: `python -m bench.sharing_guesses URL RATE SECONDS ADDRESSES`.
+"""Guess links at a steady rate, in a separate process: `python -m bench.sharing_guesses URL RATE SECONDS ADDRESSES`.
 
-Prints a JSON object with the number of answers of each status. A guess is sent when its time has come, whether earlier
-ones were answered or not; with more than one address, each guess comes from the next one.
+Prints a JSON object with the number of responses of each status. Guesses are sent on schedule, whether earlier ones
+were answered or not; with more than one address, each guess comes from the next one.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from collections import Counter
 from urllib.parse import urlsplit
 
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
-LAST_ANSWERS_SECONDS = 5
-MAX_CONNECTIONS_OF_ONE = 64
+LAST_RESPONSES_SECONDS = 5
+MAX_CONNECTIONS_PER_ADDRESS = 64
 
 
 class Guesses:
@@ -31,40 +31,42 @@ class Guesses:
         self.sent = 0
 
     def send(self) -> None:
-        """Send one guess; it counts as `dropped` if 64 guesses of one address wait for their answers."""
+        """Send one guess; it counts as `dropped` if 64 guesses of one address are waiting for responses."""
         if self.addresses > 1:
             host = f"127.2.{self.sent % self.addresses // 200}.{1 + self.sent % self.addresses % 200}"
-            line, keep = self._open(host), "close"
+            connection, connection_header = self._open(host), "close"
         elif self.idle:
-            line, keep = self.idle.pop(), "keep-alive"
-        elif len(self.selector.get_map()) < MAX_CONNECTIONS_OF_ONE:
-            line, keep = self._open("127.0.0.9"), "keep-alive"
+            connection, connection_header = self.idle.pop(), "connection_header-alive"
+        elif len(self.selector.get_map()) < MAX_CONNECTIONS_PER_ADDRESS:
+            connection, connection_header = self._open("127.0.0.9"), "connection_header-alive"
         else:
             self.statuses["dropped"] += 1
             return
         self.sent += 1
         path = f"/s/{secrets.token_urlsafe(24)}/"
-        line.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: {keep}\r\n\r\n".encode())
+        connection.sendall(
+            f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: {connection_header}\r\n\r\n".encode()
+        )
 
     def _open(self, host: str) -> socket.socket:
-        line = socket.create_connection(("127.0.0.1", self.port), timeout=5, source_address=(host, 0))
-        self.selector.register(line, selectors.EVENT_READ)
-        return line
+        connection = socket.create_connection(("127.0.0.1", self.port), timeout=5, source_address=(host, 0))
+        self.selector.register(connection, selectors.EVENT_READ)
+        return connection
 
     def receive(self, timeout: float) -> None:
         for key, _events in self.selector.select(timeout):
-            line: socket.socket = key.fileobj  # type: ignore[assignment]
-            answer = line.recv(1 << 16)
-            head, _empty, body = answer.partition(b"\r\n\r\n")
+            connection: socket.socket = key.fileobj  # type: ignore[assignment]
+            response = connection.recv(1 << 16)
+            head, _empty, body = response.partition(b"\r\n\r\n")
             length = LENGTH.search(head + b"\r\n")
-            while length and len(body) < int(length[1]) and (more := line.recv(1 << 16)):
+            while length and len(body) < int(length[1]) and (more := connection.recv(1 << 16)):
                 body += more
             self.statuses[head[9:12].decode() or "closed"] += 1
-            if self.addresses > 1 or not answer:
-                self.selector.unregister(line)
-                line.close()
+            if self.addresses > 1 or not response:
+                self.selector.unregister(connection)
+                connection.close()
             else:
-                self.idle.append(line)
+                self.idle.append(connection)
 
 
 def main() -> None:
@@ -72,16 +74,16 @@ def main() -> None:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     guesses = Guesses(urlsplit(url).port or 80, addresses)
-    begun = time.perf_counter()
+    started = time.perf_counter()
     for number in range(int(rate * seconds)):
-        while (wait := begun + number / rate - time.perf_counter()) > 0:
+        while (wait := started + number / rate - time.perf_counter()) > 0:
             guesses.receive(min(wait, 0.01))
         guesses.send()
         guesses.receive(0)
-    spent = time.perf_counter() - begun
-    while guesses.statuses.total() < guesses.sent and time.perf_counter() < begun + seconds + LAST_ANSWERS_SECONDS:
+    elapsed = time.perf_counter() - started
+    while guesses.statuses.total() < guesses.sent and time.perf_counter() < started + seconds + LAST_RESPONSES_SECONDS:
         guesses.receive(0.1)
-    json.dump({"statuses": guesses.statuses, "a_second": round(guesses.sent / spent)}, sys.stdout)
+    json.dump({"statuses": guesses.statuses, "per_second": round(guesses.sent / elapsed)}, sys.stdout)
 
 
 if __name__ == "__main__":

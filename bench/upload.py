@@ -27,7 +27,7 @@ import brotli
 import django
 from playwright.sync_api import BrowserContext, sync_playwright
 
-from bench.table import keep
+from bench.report import save_results
 from bench.upload_peers import PARTS, PUT, UPPY, browser_peers, delete_uploads, serving_peers, storage_client
 from bench.web import Cost, Web
 from tests.support.chromium import ARGUMENTS, find
@@ -78,11 +78,11 @@ def main() -> None:
     if options.clients:
         print(notes, *rows, sep="\n")
     else:
-        print(keep("upload", rows, [*notes, *verdicts(rows)]))
+        print(save_results("upload", rows, [*notes, *verdicts(rows)]))
 
 
 def prepare() -> tuple[str, str]:
-    """Create tables, static files and a user who can upload; return the name and value of their session cookie."""
+    """Create tables, static files and a user client can upload; return the name and value of their session cookie."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "amalga.settings")
     django.setup()
     from django.conf import settings
@@ -213,16 +213,16 @@ def measure(web: Web, case: str, files: Sequence[Path], clients: dict[str, Clien
     return [row(case, name, costs_of_client, size=size, files=len(files)) for name, costs_of_client in costs.items()]
 
 
-def row(case: str, who: str, costs: Sequence[Cost], *, size: int, files: int) -> dict[str, Any]:
+def row(case: str, client: str, costs: Sequence[Cost], *, size: int, files: int) -> dict[str, Any]:
     wall = statistics.median(cost.wall_s for cost in costs)
     cpu = statistics.median(cost.web_cpu_s for cost in costs)
     return {
         "case": case,
-        "who": who,
+        "client": client,
         "wall_s": round(wall, 3),
         "wall_min_s": round(min(cost.wall_s for cost in costs), 3),
         "wall_max_s": round(max(cost.wall_s for cost in costs), 3),
-        "mib_s": round(size / MIB / wall, 2),
+        "mib_per_second": round(size / MIB / wall, 2),
         "web_cpu_s": round(cpu, 3),
         "web_cpu_ms_per_file": round(cpu * 1000 / files, 2),
         "web_growth_mib": round(max(cost.web_growth_mib for cost in costs), 2),
@@ -232,7 +232,7 @@ def row(case: str, who: str, costs: Sequence[Cost], *, size: int, files: int) ->
 
 def verdicts(rows: Sequence[dict[str, Any]]) -> list[str]:
     half = len(rows) // 2
-    large, small = ({row["who"]: row for row in of_case} for of_case in (rows[:half], rows[half:]))
+    large, small = ({row["client"]: row for row in of_case} for of_case in (rows[:half], rows[half:]))
 
     def ratio(case: dict[str, Any], peer: str, limit: float) -> str:
         times = case[PAGE]["wall_s"] / case[peer]["wall_s"]

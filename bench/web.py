@@ -1,4 +1,4 @@
-"""A real gunicorn over the servers of this run, and what it costs while something happens."""
+"""Run gunicorn with the servers of this run, and measure what it uses."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SAMPLE_SECONDS = 0.05
 
 @dataclass
 class Cost:
-    """Wall time in seconds, CPU seconds of all web processes, growth of their memory in MiB at its peak."""
+    """Wall time in seconds, CPU seconds of all web processes, peak growth of their memory in MiB."""
 
     wall_s: float = 0.0
     web_cpu_s: float = 0.0
@@ -32,10 +32,10 @@ class Cost:
 
 
 class Web:
-    """gunicorn as it runs in production, with the settings of the environment and those given on top."""
+    """gunicorn as in production, with the environment and the given variables."""
 
     def __init__(self, *, log: IO[bytes] | None = None, **variables: str) -> None:
-        """What it says goes to `log`, or to where we say things."""
+        """Send its stderr to `log`, or to our own."""
         env = os.environ | variables
         self.url = f"http://localhost:{env['PORT']}"
         command = [sys.executable, "-m", "gunicorn", "-c", str(PROJECT / "amalga/gunicorn_conf.py"), "amalga.wsgi"]
@@ -43,7 +43,7 @@ class Web:
 
     def __enter__(self) -> Web:
         end = time.monotonic() + READY_SECONDS
-        while not self._answers():
+        while not self._is_ready():
             if time.monotonic() > end:
                 raise TimeoutError("the web server did not start")
             time.sleep(0.1)
@@ -79,17 +79,17 @@ class Web:
         return [self.process, *self.process.children(recursive=True)]
 
     def memory(self) -> int:
-        """Bytes of all web processes that are no other process's as well, and their share of the rest."""
+        """Return the proportional set size (PSS) of all web processes in bytes."""
         return sum(process.memory_full_info().pss for process in self._all())
 
     def _memory(self) -> int:
         return sum(process.memory_info().rss for process in self._all())
 
     def cpu_seconds(self) -> float:
-        """Of all web processes, since they started."""
+        """Return the CPU seconds of all web processes since they started."""
         return sum(times.user + times.system for times in (process.cpu_times() for process in self._all()))
 
-    def _answers(self) -> bool:
+    def _is_ready(self) -> bool:
         try:
             with urllib.request.urlopen(f"{self.url}/accounts/login/"):  # noqa: S310  (our own address)
                 return True

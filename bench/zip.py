@@ -1,7 +1,7 @@
-"""What a zip costs: 1,000 files of 2 MiB through the app, against reading them one after another with boto3.
+"""Measure ZIP downloads: 1,000 files of 2 MiB through the app, against reading them one after another with boto3.
 
-`make bench-zip` runs it against the embedded Postgres and S3, the two ways in turn, so that a change of the machine's
-speed meets both; medians count.
+`make bench-zip` runs it against the embedded Postgres and S3, both clients in turn, so that a change of the
+machine's speed affects both; medians count.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from urllib.parse import urlencode, urlsplit
 import boto3
 from botocore.config import Config
 
-from bench.table import keep
+from bench.report import save_results
 from bench.upload import prepare
 from bench.web import Web
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 MIB = 1024**2
 CHUNK = MIB
-LEAST_SPEED = 0.7
+MIN_SPEED = 0.7
 MAX_GROWTH_MIB = 30
 WARM_UP = 12
 
@@ -50,18 +50,18 @@ def main() -> None:
     with Web() as web:
         for _time in range(WARM_UP):  # until each worker has its clients
             check(web.url, cookie, files[:10])
-        ways: dict[str, Callable[[], int]] = {
-            "boto3, one object after another": lambda: boto3_way(files),
-            "zip": lambda: zip_way(web.url, cookie, files),
+        clients: dict[str, Callable[[], int]] = {
+            "boto3, one object after another": lambda: download_objects(files),
+            "zip": lambda: download_zip(web.url, cookie, files),
         }
-        for way in ways.values():
-            way()  # once without counting
-        rows = measure(web, ways, files, options.runs)
-    print(keep("zip", rows, verdicts(rows)))
+        for download_all in clients.values():
+            download_all()  # once without counting
+        rows = measure(web, clients, files, options.runs)
+    print(save_results("zip", rows, verdicts(rows)))
 
 
 def store(count: int, size: int) -> list[File]:
-    """Available files of these many random bytes, and their objects."""
+    """Create available files of this many random bytes, with their objects."""
     from django.contrib.auth.models import User
 
     from uploads.models import File
@@ -69,7 +69,7 @@ def store(count: int, size: int) -> list[File]:
     owner = User.objects.get(username="bench")
     block = os.urandom(size)
 
-    def one(number: int) -> File:
+    def put(number: int) -> File:
         body = number.to_bytes(8) + block[8:]
         digest = base64.b64encode(hashlib.sha256(body).digest()).decode()
         file = File(owner=owner, name=f"photo {number:05}.jpg", size=size, part_size=16 * MIB, checksum=digest)
@@ -77,7 +77,7 @@ def store(count: int, size: int) -> list[File]:
         return file
 
     with ThreadPoolExecutor(2) as pool:
-        files = list(pool.map(one, range(count)))
+        files = list(pool.map(put, range(count)))
     return publish(files)
 
 
@@ -99,17 +99,17 @@ def client() -> Any:
     )
 
 
-def boto3_way(files: Sequence[File]) -> int:
-    """Read every object to its end; how many bytes."""
-    made, read = client(), 0
+def download_objects(files: Sequence[File]) -> int:
+    """Read every object to its end; return the number of bytes."""
+    s3, read = client(), 0
     for file in files:
-        body = made.get_object(Bucket=os.environ["AWS_STORAGE_BUCKET_NAME"], Key=file.key)["Body"]
+        body = s3.get_object(Bucket=os.environ["AWS_STORAGE_BUCKET_NAME"], Key=file.key)["Body"]
         read += sum(len(chunk) for chunk in body.iter_chunks(CHUNK))
     return read
 
 
-def zip_way(url: str, cookie: tuple[str, str], files: Sequence[File]) -> int:
-    """Download the zip to its end; how many bytes, all that were announced."""
+def download_zip(url: str, cookie: tuple[str, str], files: Sequence[File]) -> int:
+    """Download the ZIP file to its end; return the number of bytes."""
     read = sum(len(chunk) for chunk in download(url, cookie, files))
     if read < sum(file.size for file in files):
         raise RuntimeError(f"the zip ended after {read} bytes")
@@ -117,22 +117,22 @@ def zip_way(url: str, cookie: tuple[str, str], files: Sequence[File]) -> int:
 
 
 def download(url: str, cookie: tuple[str, str], files: Sequence[File]) -> Iterator[bytes]:
-    """Raises http.client.IncompleteRead for fewer bytes than announced."""
+    """Yield the ZIP file in chunks; raise http.client.IncompleteRead if it is shorter than announced."""
     with closing(http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)) as connection:
         token = "t" * 32
         names = {"Cookie": f"{cookie[0]}={cookie[1]}; {csrf_cookie()}={token}", "X-CSRFToken": token}
         form = {"Content-Type": "application/x-www-form-urlencoded", "Origin": url}
         body = urlencode([("file", str(file.pk)) for file in files])
         connection.request("POST", "/files/zip", body, {**names, **form})
-        with connection.getresponse() as answer:
-            if answer.status != http.client.OK:
-                raise RuntimeError(f"the app answers {answer.status}")
-            left = int(answer.headers["Content-Length"])
-            while left:
-                chunk = answer.read(min(CHUNK, left))
+        with connection.getresponse() as response:
+            if response.status != http.client.OK:
+                raise RuntimeError(f"the app responded with {response.status}")
+            remaining = int(response.headers["Content-Length"])
+            while remaining:
+                chunk = response.read(min(CHUNK, remaining))
                 if not chunk:
-                    raise http.client.IncompleteRead(b"", left)
-                left -= len(chunk)
+                    raise http.client.IncompleteRead(b"", remaining)
+                remaining -= len(chunk)
                 yield chunk
 
 
@@ -143,15 +143,17 @@ def csrf_cookie() -> str:
 
 
 def check(url: str, cookie: tuple[str, str], files: Sequence[File]) -> None:
-    """A fast zip that is wrong is no zip."""
+    """Compare the contents of a ZIP download with its manifest."""
     with TemporaryDirectory(dir=os.environ.get("BENCH_FOLDER")) as folder:
         path = Path(folder) / "some.zip"
         path.write_bytes(b"".join(download(url, cookie, files)))
         with zipfile.ZipFile(path) as archive:
             lines = archive.read("SHA256SUMS").decode().splitlines()
-            right = [_digest(archive.open(name)) == digest for digest, name in (line.split("  ", 1) for line in lines)]
-    if right != [True] * len(files):
-        raise RuntimeError("the zip does not hold what its manifest says")
+            matching = [
+                _digest(archive.open(name)) == digest for digest, name in (line.split("  ", 1) for line in lines)
+            ]
+    if matching != [True] * len(files):
+        raise RuntimeError("the zip does not match its manifest")
 
 
 def _digest(file: IO[bytes]) -> str:
@@ -159,37 +161,38 @@ def _digest(file: IO[bytes]) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # ZipExtFile is one
 
 
-def measure(web: Web, ways: dict[str, Callable[[], int]], files: Sequence[File], runs: int) -> list[dict[str, Any]]:
-    times: dict[str, list[float]] = {who: [] for who in ways}
-    costs: dict[str, list[tuple[float, float]]] = {who: [] for who in ways}
+def measure(web: Web, clients: dict[str, Callable[[], int]], files: Sequence[File], runs: int) -> list[dict[str, Any]]:
+    times: dict[str, list[float]] = {client_name: [] for client_name in clients}
+    costs: dict[str, list[tuple[float, float]]] = {client_name: [] for client_name in clients}
     for _run in range(runs):
-        for who, way in ways.items():
+        for client_name, download_all in clients.items():
             with web.measured() as cost:
                 began = time.perf_counter()
-                way()
-                times[who].append(time.perf_counter() - began)
-            costs[who].append((cost.web_cpu_s, cost.web_growth_mib))
+                download_all()
+                times[client_name].append(time.perf_counter() - began)
+            costs[client_name].append((cost.web_cpu_s, cost.web_growth_mib))
     size = sum(file.size for file in files) / MIB
     return [
         {
             "case": f"{len(files)} files, {size:.0f} MiB",
-            "who": who,
-            "wall_s": statistics.median(times[who]),
-            "wall_min_s": min(times[who]),
-            "wall_max_s": max(times[who]),
-            "mib_s": size / statistics.median(times[who]),
-            "web_cpu_s": statistics.median(cpu for cpu, _growth in costs[who]),
-            "web_growth_mib": max(growth for _cpu, growth in costs[who]),
+            "client": client_name,
+            "wall_s": statistics.median(times[client_name]),
+            "wall_min_s": min(times[client_name]),
+            "wall_max_s": max(times[client_name]),
+            "mib_per_second": size / statistics.median(times[client_name]),
+            "web_cpu_s": statistics.median(cpu for cpu, _growth in costs[client_name]),
+            "web_growth_mib": max(growth for _cpu, growth in costs[client_name]),
             "runs": runs,
         }
-        for who in ways
+        for client_name in clients
     ]
 
 
 def verdicts(rows: Sequence[dict[str, Any]]) -> list[str]:
     plain, zipped = rows
+    ratio = zipped["mib_per_second"] / plain["mib_per_second"]
     return [
-        f"zip: {zipped['mib_s'] / plain['mib_s']:.2f} times the speed of boto3 (at least {LEAST_SPEED})",
+        f"zip: {ratio:.2f} times the speed of boto3 (at least {MIN_SPEED})",
         f"zip: {zipped['web_growth_mib']:.1f} MiB of growth at its peak (at most {MAX_GROWTH_MIB})",
     ]
 

@@ -1,4 +1,4 @@
-"""A library of ten thousand files, and the people who look at it: what `bench.load_users` is told."""
+"""Create a library of ten thousand files and signed-in users: the fixtures of `bench.load_users`."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import sys
 from typing import Any
 
 FILES = 10_000
-PEOPLE = 40
+USERS = 40
 TOKEN = "t" * 32
 
 
-def stage() -> dict[str, Any]:
-    subprocess.run([sys.executable, "-m", "bench.library_make", str(FILES)], check=True, stdout=subprocess.DEVNULL)
+def create_fixtures() -> dict[str, Any]:
+    subprocess.run([sys.executable, "-m", "bench.library_seed", str(FILES)], check=True, stdout=subprocess.DEVNULL)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "amalga.settings")
     import django
 
@@ -23,36 +23,36 @@ def stage() -> dict[str, Any]:
 
     call_command("collectstatic", verbosity=0, interactive=False)
     member = User.objects.get(username="bench-member")
-    people = User.objects.filter(is_superuser=False, groups__name="uploaders").order_by("pk")[:PEOPLE]
-    return {"people": [_signed_in(person) for person in [member, *people]], "paths": _paths(member)}
+    users = User.objects.filter(is_superuser=False, groups__name="uploaders").order_by("pk")[:USERS]
+    return {"sessions": [_session(user) for user in [member, *users]], "paths": _paths(member)}
 
 
-def _signed_in(person: Any) -> dict[str, str]:
+def _session(user: Any) -> dict[str, str]:
     from django.conf import settings
     from django.test import Client
 
     client = Client(SERVER_NAME="localhost")
-    client.force_login(person)
-    client.get("/")  # what is written once a while is written now
+    client.force_login(user)
+    client.get("/")  # writes what is only written once in a while
     names = {settings.SESSION_COOKIE_NAME: client.cookies[settings.SESSION_COOKIE_NAME].value}
     names[settings.CSRF_COOKIE_NAME] = TOKEN
     return {"cookie": "; ".join(f"{name}={value}" for name, value in names.items()), "token": TOKEN}
 
 
 def _paths(member: Any) -> dict[str, list[str]]:
-    """Files that everybody sees, the library and its open folders."""
+    """Return the paths to request by kind: files that everyone can see, the library and its open folders."""
     from uploads.models import File, Folder, Visibility
 
-    seen = File.objects.visible_to(member).listed().filter(visibility=Visibility.TEAM, folder__access_root=None)
-    files = [str(file.link) for file in seen.order_by("pk")[:500]]
+    visible = File.objects.visible_to(member).listed().filter(visibility=Visibility.TEAM, folder__access_root=None)
+    links = [str(file.link) for file in visible.order_by("pk")[:500]]
     folders = Folder.objects.living().filter(access_root=None).order_by("pk").values_list("pk", flat=True)[:30]
     return {
         "minimal": ["/"],
         "list": ["/?subfolders=1"],
-        "page": [f"/files/{link}/" for link in files] + [f"/folders/{pk}/" for pk in folders],
-        "redirect": [f"/files/{link}/download" for link in files],
+        "page": [f"/files/{link}/" for link in links] + [f"/folders/{pk}/" for pk in folders],
+        "redirect": [f"/files/{link}/download" for link in links],
     }
 
 
 if __name__ == "__main__":
-    stage()
+    create_fixtures()

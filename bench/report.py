@@ -1,4 +1,4 @@
-"""Results: the same rows as a table for people and as JSON for programs."""
+"""Save results: the same rows as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from typing import Any
 RESULTS = Path(__file__).parent / "results"
 
 
-def keep(name: str, rows: Sequence[dict[str, Any]], notes: Sequence[str] = ()) -> str:
-    """Write `results/NAME.json` and `results/NAME.txt`; the table as text."""
+def save_results(name: str, rows: Sequence[dict[str, Any]], notes: Sequence[str] = ()) -> str:
+    """Write `results/NAME.json` and `results/NAME.txt`; return the table as text."""
     machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     date = datetime.now(UTC).isoformat(timespec="seconds")
     text = "\n".join([f"{name}: {machine}, {date}", "", *_lines(rows), "", *notes]).rstrip() + "\n"
     RESULTS.mkdir(exist_ok=True)
-    told = {"machine": machine, "date": date, "rows": list(rows), "notes": list(notes)}
-    (RESULTS / f"{name}.json").write_text(json.dumps(told, indent=1) + "\n")
+    results = {"machine": machine, "date": date, "rows": list(rows), "notes": list(notes)}
+    (RESULTS / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n")
     (RESULTS / f"{name}.txt").write_text(text)
     return text
 

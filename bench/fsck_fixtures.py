@@ -1,4 +1,4 @@
-"""What the cases stand on: databases with the rows they need, and the variables that lead a process to its servers."""
+"""Fixtures of the cases: databases with their rows, and the environment variables of a process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import psycopg
 from psycopg import sql
 
 from bench.fsck_process import PROJECT
-from bench.fsck_rows import EXPIRED, PLANT, READABLE
+from bench.fsck_rows import AVAILABLE, EXPIRED, READABLE
 
 MARKER = "5eed5eed-0000-4000-8000-000000000000"
 OWNER = "bench"
@@ -41,7 +41,7 @@ def url_of(name: str) -> str:
 
 
 def environment(database: str, endpoint: str | None = None) -> dict[str, str]:
-    """The variables of this run with another database and, if told, another store; fit for any S3 client."""
+    """Return the variables of this run with another database and possibly another storage, for any S3 client."""
     env = {**os.environ, "DATABASE_URL": url_of(database), "RCLONE_CONFIG": os.devnull}
     env |= {"AWS_ENDPOINT_URL_S3": endpoint} if endpoint else {}
     remote = {"TYPE": "s3", "PROVIDER": "Other", "ENV_AUTH": "true", "LIST_VERSION": "2",
@@ -50,7 +50,7 @@ def environment(database: str, endpoint: str | None = None) -> dict[str, str]:
 
 
 def prepare() -> None:
-    """A database without files, that knows its bucket's marker and somebody who may own files."""
+    """Create a database without files, with the marker of its bucket and a user who can own files."""
     _create(EMPTY)
     migrate = [sys.executable, "manage.py", "migrate", "--verbosity", "0"]
     subprocess.run(migrate, env=environment(EMPTY), cwd=PROJECT, check=True)
@@ -64,19 +64,19 @@ def prepare() -> None:
 
 
 def copy(name: str, *, of: str = EMPTY) -> str:
-    """A database like that one, made anew; its name."""
+    """Create a copy of that database, replacing an older one; return its name."""
     _create(name, of)
     return name
 
 
 def with_rows(count: int) -> str:
-    """A library of so many files, whose objects the listing server has; its name. Triggers stay on."""
-    return _planted(f"bench_rows_{count}", PLANT, count)
+    """Create a library of so many files, whose objects the listing server has; return its name. Triggers stay on."""
+    return _with_sql(f"bench_rows_{count}", AVAILABLE, count)
 
 
 def with_expired(count: int) -> str:
-    """So many uploads whose time is over. The listing server has the object of every other one."""
-    return _planted(f"bench_expired_{count}", EXPIRED, count)
+    """Create so many expired uploads. The listing server has the object of every other one."""
+    return _with_sql(f"bench_expired_{count}", EXPIRED, count)
 
 
 def with_bodies(bodies: Sequence[Body]) -> str:
@@ -98,16 +98,16 @@ def store(count: int, size: int, folder: Path, env: dict[str, str]) -> list[Body
     client = boto3.client("s3", endpoint_url=env["AWS_ENDPOINT_URL_S3"], config=settings)
     block = os.urandom(size)
 
-    def one(number: int) -> Body:
+    def put(number: int) -> Body:
         key = f"f/{hashlib.md5(f'{size} {number}'.encode(), usedforsecurity=False).hexdigest()}"
-        bytes_ = number.to_bytes(8) + block[8:]
-        (folder / key).write_bytes(bytes_)
-        put = client.put_object(Bucket=env["AWS_STORAGE_BUCKET_NAME"], Key=key, Body=bytes_)
-        return Body(key, size, put["ETag"].strip('"'), checksum_of(bytes_))
+        body = number.to_bytes(8) + block[8:]
+        (folder / key).write_bytes(body)
+        response = client.put_object(Bucket=env["AWS_STORAGE_BUCKET_NAME"], Key=key, Body=body)
+        return Body(key, size, response["ETag"].strip('"'), checksum_of(body))
 
     (folder / "f").mkdir(exist_ok=True)
     with ThreadPoolExecutor(2) as pool:
-        return list(pool.map(one, range(count)))
+        return list(pool.map(put, range(count)))
 
 
 def checksum_of(body: bytes) -> str:
@@ -119,11 +119,11 @@ def checksum_of(body: bytes) -> str:
 
 def rows_in(name: str, where: str = "true") -> int:
     with psycopg.connect(url_of(name)) as connection:
-        found = connection.execute(f"SELECT count(*) FROM uploads_file WHERE {where}").fetchone()
-    return int(found[0]) if found else 0
+        row = connection.execute(f"SELECT count(*) FROM uploads_file WHERE {where}").fetchone()
+    return int(row[0]) if row else 0
 
 
-def _planted(name: str, rows: str, count: int) -> str:
+def _with_sql(name: str, rows: str, count: int) -> str:
     copy(name)
     with psycopg.connect(url_of(name), autocommit=True) as connection:
         connection.execute("SET statement_timeout = 0")
@@ -133,8 +133,8 @@ def _planted(name: str, rows: str, count: int) -> str:
 
 
 def _owner(connection: psycopg.Connection[tuple[object, ...]]) -> object:
-    found = connection.execute("SELECT id FROM auth_user WHERE username = %s", [OWNER]).fetchone()
-    return found[0] if found else None
+    row = connection.execute("SELECT id FROM auth_user WHERE username = %s", [OWNER]).fetchone()
+    return row[0] if row else None
 
 
 def _count(connection: psycopg.Connection[tuple[object, ...]]) -> None:
@@ -146,5 +146,5 @@ def _count(connection: psycopg.Connection[tuple[object, ...]]) -> None:
 def _create(name: str, template: str = "template1") -> None:
     with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as connection:
         connection.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name)))
-        made = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
-        connection.execute(made)
+        statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
+        connection.execute(statement)

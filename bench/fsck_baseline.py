@@ -1,4 +1,4 @@
-"""List a bucket and do nothing else, by obstore or by boto3: `python -m bench.fsck_bare obstore PREFIX`."""
+"""List a bucket and do nothing else, with obstore or by boto3: `python -m bench.fsck_baseline obstore PREFIX`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import sys
 
 
 def main() -> None:
-    who, prefix = sys.argv[1:]
-    print({"obstore": by_obstore, "boto3": by_boto3}[who](prefix))
+    client, prefix = sys.argv[1:]
+    print({"obstore": by_obstore, "boto3": by_boto3}[client](prefix))
 
 
 def by_obstore(prefix: str) -> int:
@@ -26,10 +26,10 @@ def by_obstore(prefix: str) -> int:
 def by_boto3(prefix: str) -> int:
     import boto3
 
-    client = boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL_S3"], region_name="us-east-1")
-    pages = client.get_paginator("list_objects_v2")
-    found = pages.paginate(Bucket=os.environ["AWS_STORAGE_BUCKET_NAME"], Prefix=prefix)
-    return sum(len(page.get("Contents", [])) for page in found)
+    s3 = boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL_S3"], region_name="us-east-1")
+    pages = s3.get_paginator("list_objects_v2")
+    result_pages = pages.paginate(Bucket=os.environ["AWS_STORAGE_BUCKET_NAME"], Prefix=prefix)
+    return sum(len(page.get("Contents", [])) for page in result_pages)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Fill one empty database with a made-up library: `python -m bench.library_make FILES`, into DATABASE_URL.
+"""Fill an empty database with a synthetic library: `python -m bench.library_seed FILES`, into DATABASE_URL.
 
-Rows come by COPY, with triggers off and indexes asleep; then every index is built as its migration says, and the
-kept figures are counted as `manage.py recount` counts them.
+Rows are loaded with COPY, with triggers off and indexes disabled; then the indexes are rebuilt, and the statistics are
+counted as `manage.py recount` counts them.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from bench.library_rows import CHUNK, COLUMNS, NULL, TAGS, Library, chunk
 
 OWNERS = 50
 MEMBER, MANAGER, ROOT = "bench-member", "bench-manager", "bench-root"
-MEMBER_RANK, MANAGER_RANK = 9, 3  # of the owners by their share: nobody special
+MEMBER_RANK, MANAGER_RANK = 9, 3  # of the owners by their share: average users
 GROUPS = ["board", "legal", "press", "staff", "studio"]
-AHEAD = 6  # chunks that wait to be written, about 6 MiB each
+AHEAD = 6  # chunks waiting to be written, about 6 MiB each
 SETTINGS = {"maintenance_work_mem": "1GB", "max_parallel_maintenance_workers": "2", "statement_timeout": "0"}
 
 
@@ -39,7 +39,7 @@ def main() -> None:
     from django.core.management import call_command
 
     call_command("migrate", verbosity=0)
-    if made(os.environ["DATABASE_URL"]) == files:
+    if seeded_files(os.environ["DATABASE_URL"]) == files:
         return
     library = Library(files, _people(), library_rows.now())
     with psycopg.connect(_superuser_url(), autocommit=True) as connection:
@@ -49,29 +49,29 @@ def main() -> None:
 
 
 def _superuser_url() -> str:
-    """The same database, for the role that may turn triggers and indexes off."""
+    """Return the URL of the same database for the role that can turn off triggers and indexes."""
     name = urlsplit(os.environ["DATABASE_URL"]).path
     return urlsplit(os.environ["LOCAL_SUPERUSER_URL"])._replace(path=name).geturl()
 
 
-def made(url: str) -> int | None:
-    """How many files the library in this database has, if it was made to the end."""
+def seeded_files(url: str) -> int | None:
+    """Return the number of files of the library in this database, or None if it is not complete."""
     with psycopg.connect(url) as connection:
-        note = "SELECT obj_description(to_regclass('uploads_file'), 'pg_class')"
-        found = connection.execute(note).fetchone()
-    return int(found[0]) if found and found[0] else None
+        query = "SELECT obj_description(to_regclass('uploads_file'), 'pg_class')"
+        row = connection.execute(query).fetchone()
+    return int(row[0]) if row and row[0] else None
 
 
 def _fill(connection: psycopg.Connection[Any], library: Library) -> None:
     with _step("folders and tags"):
         _write_folders(connection, library)
         _write_tags(connection)
-    with _asleep(connection), _step("files, taggings, events, previews"):
+    with _without_indexes(connection), _step("files, taggings, events, previews"):
         _write_chunks(connection, library)
     for table in COLUMNS:
         with _step(f"indexes of {table}"):
             connection.execute(sql.SQL("REINDEX TABLE {}").format(sql.Identifier(table)))
-    with _step("figures and usage"):
+    with _step("statistics and usage"):
         _count(connection)
     with _step("VACUUM ANALYZE"):
         connection.execute("VACUUM ANALYZE")
@@ -79,7 +79,7 @@ def _fill(connection: psycopg.Connection[Any], library: Library) -> None:
 
 
 def _people() -> list[tuple[int, str]]:
-    """The owners, who stores most first; two of them and an administrator are those who will look at the library."""
+    """Create the owners, those with most files first; two of them and an administrator send the requests later."""
     from django.contrib.auth.models import Group, User
 
     names = [f"colleague-{number:02}" for number in range(OWNERS)]
@@ -95,7 +95,7 @@ def _people() -> list[tuple[int, str]]:
 
 def _write_folders(connection: psycopg.Connection[Any], library: Library) -> None:
     columns = "id, parent_id, name, normalized_name, path, restricted, access_root_id"
-    with _quiet(connection), connection.cursor().copy(f"COPY uploads_folder ({columns}) FROM STDIN") as copy:
+    with _without_triggers(connection), connection.cursor().copy(f"COPY uploads_folder ({columns}) FROM STDIN") as copy:
         for folder in library.tree.branches:
             parent = folder.path[-2] if len(folder.path) > 1 else NULL
             path = "{" + ",".join(map(str, folder.path)) + "}"
@@ -112,12 +112,12 @@ def _write_tags(connection: psycopg.Connection[Any]) -> None:
     with connection.cursor().copy("COPY uploads_tag (id, name, normalized_name) FROM STDIN") as copy:
         for number in range(TAGS):
             word, turn = words[number % len(words)], number // len(words) + 1
-            more = f" {turn}" if turn > 1 else ""
-            copy.write(f"{number + 1}\t{word.name}{more}\t{word.normalized_name}{more}\n")
+            suffix = f" {turn}" if turn > 1 else ""
+            copy.write(f"{number + 1}\t{word.name}{suffix}\t{word.normalized_name}{suffix}\n")
 
 
 def _write_chunks(connection: psycopg.Connection[Any], library: Library) -> None:
-    """One COPY a table, all at once; other processes make the lines, in order."""
+    """Run one COPY per table in parallel; other processes create the lines, in order."""
     with ExitStack() as stack:
         copies = {}
         for table, columns in COLUMNS.items():
@@ -125,8 +125,8 @@ def _write_chunks(connection: psycopg.Connection[Any], library: Library) -> None
             writer.execute("SET session_replication_role = replica")
             writer.execute("SET statement_timeout = 0")
             copies[table] = stack.enter_context(writer.cursor().copy(f"COPY {table} ({columns}) FROM STDIN"))
-        for made in _chunks(library):
-            for table, data in made.items():
+        for tables in _chunks(library):
+            for table, data in tables.items():
                 copies[table].write(data)
 
 
@@ -143,7 +143,7 @@ def _chunks(library: Library) -> Iterator[dict[str, bytes]]:
             yield waiting.popleft().result()
 
 
-_shared: Library | None = None  # what the processes were forked with
+_shared: Library | None = None  # inherited by the forked processes
 
 
 def _chunk(first: int) -> dict[str, bytes]:
@@ -152,8 +152,8 @@ def _chunk(first: int) -> dict[str, bytes]:
 
 
 @contextmanager
-def _asleep(connection: psycopg.Connection[Any]) -> Iterator[None]:
-    """No index of these tables takes rows until REINDEX wakes it, by the definition it was made with."""
+def _without_indexes(connection: psycopg.Connection[Any]) -> Iterator[None]:
+    """Disable the indexes of these tables until REINDEX rebuilds them."""
     connection.execute(
         "UPDATE pg_index SET indisready = false, indisvalid = false WHERE indrelid = ANY(%s::regclass[])",
         [list(COLUMNS)],
@@ -162,8 +162,8 @@ def _asleep(connection: psycopg.Connection[Any]) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet(connection: psycopg.Connection[Any]) -> Iterator[None]:
-    """No trigger fires: what they would set is in the rows, what they would note is counted later."""
+def _without_triggers(connection: psycopg.Connection[Any]) -> Iterator[None]:
+    """Disable the triggers: what they would set is in the rows, and the statistics are counted later."""
     connection.execute("SET session_replication_role = replica")
     yield
     connection.execute("RESET session_replication_role")
@@ -178,10 +178,10 @@ def _count(connection: psycopg.Connection[Any]) -> None:
 
 
 @contextmanager
-def _step(what: str) -> Iterator[None]:
-    begun = time.monotonic()
+def _step(label: str) -> Iterator[None]:
+    started = time.monotonic()
     yield
-    print(f"{what}: {time.monotonic() - begun:.1f} s", file=sys.stderr, flush=True)
+    print(f"{label}: {time.monotonic() - started:.1f} s", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
