@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Literal
 
@@ -12,7 +13,7 @@ from playwright.sync_api import Locator, Page, expect
 from tests.browser.test_access import serious_violations
 from tests.browser.uploader_page import UploaderPage
 from tests.support import file_rows
-from uploads.models import File, Folder, State, Visibility
+from uploads.models import AccessLevel, File, Folder, State, Visibility
 from uploads.services import folders
 
 HEBREW = "תוכנית עבודה.txt"
@@ -49,7 +50,7 @@ def menu_of(page: Page) -> list[str]:
 def test_menu_of_a_row_opens_by_button_pointer_and_keyboard(listed: Page) -> None:
     row(listed, "a.txt").get_by_role("button", name="Actions for a.txt").click()
     assert menu_of(listed) == [
-        "Open", "Download", "Copy link", "Move", "Tags", "Share", "Make private", "Move to trash"
+        "Open", "Download", "Copy link", "Rename", "Move", "Tags", "Share", "Make private", "Move to trash"
     ]  # fmt: skip
     listed.keyboard.press("Escape")
     expect(row(listed, "a.txt").get_by_role("button", name="Actions")).to_be_focused()
@@ -98,7 +99,7 @@ def test_link_is_copied_from_the_row(listed: Page, uploader: UploaderPage) -> No
 
 def test_folder_menu_leads_to_its_pages(listed: Page) -> None:
     row(listed, "Brand").click(button="right")
-    assert menu_of(listed) == ["Open", "Copy link", "Move", "Share", "Delete"]
+    assert menu_of(listed) == ["Open", "Copy link", "Rename", "Move", "Share", "Delete"]
     listed.get_by_role("menuitem", name="Delete").click()
     expect(listed.get_by_role("heading", level=1)).to_have_text("Delete “Brand”")
 
@@ -120,7 +121,7 @@ def test_manager_may_change_what_the_team_has(
     page = sign_in(bob, uploader.site)
     page.goto(f"{uploader.site}/?view=grid")
     row(page, "a.txt").click(button="right")
-    assert menu_of(page) == ["Open", "Download", "Copy link", "Move", "Tags", "Share", "Move to trash"]
+    assert menu_of(page) == ["Open", "Download", "Copy link", "Rename", "Move", "Tags", "Share", "Move to trash"]
 
 
 @pytest.mark.slow
@@ -137,3 +138,77 @@ def test_open_menu_has_no_serious_axe_violations(scheme: Literal["light", "dark"
             assert box
             assert 0 <= box["x"] <= width - box["width"]
             listed.keyboard.press("Escape")
+
+
+# --- rename -----------------------------------------------------------------------------------
+
+
+def test_file_is_renamed_in_its_row(listed: Page) -> None:
+    listed.get_by_role("link", name="b.txt").focus()
+    listed.keyboard.press("F2")
+    listed.keyboard.type("zz/")  # replaces the name but not its extension
+    listed.keyboard.press("Enter")
+    expect(listed.get_by_role("alert")).to_contain_text("can't contain a slash")
+    field = listed.get_by_label("Name", exact=True)
+    expect(field).to_have_value("zz/.txt")
+    expect(field).to_be_focused()
+    field.fill("zz.md")
+    listed.keyboard.press("Enter")
+    expect(listed.get_by_role("link", name="zz.md")).to_be_focused()
+    expect(listed.get_by_text("The extension changed from “.txt” to “.md”.")).to_be_visible()
+    assert File.objects.filter(name="zz.md").exists()
+
+
+def test_escape_cancels_a_rename(listed: Page) -> None:
+    row(listed, "a.txt").click(button="right")
+    listed.get_by_role("menuitem", name="Rename").click()
+    listed.keyboard.type("other")
+    listed.keyboard.press("Escape")
+    expect(listed.get_by_role("link", name="a.txt")).to_be_focused()
+
+
+def test_folder_is_renamed_in_its_row(listed: Page, alice: User) -> None:
+    folders.ensure(["Press"], by=alice)
+    listed.get_by_role("link", name="Brand").focus()
+    listed.keyboard.press("F2")
+    listed.keyboard.type("Press")
+    listed.keyboard.press("Enter")
+    expect(listed.get_by_role("alert")).to_contain_text("already")
+    listed.get_by_label("Name", exact=True).fill("Brands")
+    listed.keyboard.press("Enter")
+    expect(listed.get_by_role("link", name="Brands")).to_be_focused()
+    expect(listed).to_have_url(re.compile(r"/\?sort=name$"))
+
+
+# --- drag to move -----------------------------------------------------------------------------
+
+
+def test_selection_is_dragged_into_a_folder_and_back_to_the_top(listed: Page, brand: Folder) -> None:
+    for name in ("a.txt", "b.txt"):
+        listed.get_by_label(f"Select {name}").check()
+    listed.get_by_role("link", name="b.txt").drag_to(row(listed, "Brand"))
+    expect(listed.get_by_text("Moved 2 files to “Brand”.")).to_be_visible()
+    assert set(brand.files.values_list("name", flat=True)) == {"a.txt", "b.txt"}
+    expect(listed.locator("#drop-overlay")).to_be_hidden()
+    listed.get_by_role("link", name="Brand", exact=True).first.click()
+    row(listed, "a.txt").locator("time").drag_to(listed.locator(".breadcrumb").get_by_role("link", name="Library"))
+    expect(listed.get_by_text("Moved 1 file to “Library”.")).to_be_visible()
+    assert set(brand.files.values_list("name", flat=True)) == {"b.txt"}
+
+
+def test_folder_that_one_may_not_fill_is_no_target(
+    listed: Page, brand: Folder, uploader: UploaderPage, alice: User, manager: User
+) -> None:
+    group = Group.objects.create(name="readers")
+    alice.groups.add(group)
+    managers = Group.objects.get(name="managers")
+    folders.set_access(brand, {managers: AccessLevel.MANAGE, group: AccessLevel.VIEW}, by=manager)
+    listed.reload()
+    source, target = row(listed, "a.txt").locator("time"), row(listed, "Brand")
+    source.hover()
+    listed.mouse.down()
+    target.hover()
+    target.hover()
+    expect(listed.locator(".drop-here")).to_have_count(0)
+    listed.mouse.up()
+    assert not brand.files.exists()

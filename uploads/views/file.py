@@ -39,7 +39,7 @@ from uploads.services.previews import REASONS
 from uploads.views.folder_picker import choose_folder, picker_form
 from uploads.views.library import breadcrumbs
 from uploads.views.neighbors import neighbor_context
-from uploads.views.responses import FieldError, flash_result, html_errors, render_page, request_user
+from uploads.views.responses import FieldError, flash_result, html_errors, redirect_next, render_page, request_user
 
 MAX_VERSIONS = 100
 MAX_EVENTS = 50
@@ -91,7 +91,7 @@ def rename_file(request: HttpRequest, pk: UUID) -> HttpResponse:
     if old != new:
         text = _("The extension changed from “%(old)s” to “%(new)s”. Some programs may not open the file.")
         messages.warning(request, text % {"old": old, "new": new})
-    return redirect("file", pk=pk)
+    return redirect_next(request, file.get_absolute_url())
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

@@ -20,7 +20,7 @@ from uploads.models import AccessLevel, Folder
 from uploads.services import folders
 from uploads.views.folder_picker import choose_folder, picker_form
 from uploads.views.library import library_page
-from uploads.views.responses import FieldError, html_errors, render_page, request_user
+from uploads.views.responses import FieldError, html_errors, redirect_next, render_page, request_user
 
 MAX_GROUPS = 200
 
@@ -49,7 +49,7 @@ def rename_folder(request: HttpRequest, pk: int) -> HttpResponse:
     except (ValidationFailed, Conflict) as problem:
         return library_page(request, folder, FieldError("rename-folder", name, problem))
     messages.success(request, _("Renamed the folder to “%(name)s”.") % {"name": folder.name})
-    return redirect(folder)
+    return redirect_next(request, folder.get_absolute_url())
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

@@ -62,7 +62,7 @@ def library_page(request: HttpRequest, folder: Folder | None, field_error: Field
         context |= {"show_onboarding": show_onboarding and not context["list_query"].has_filters}
     else:
         context = browse(request, ListScope(folder.get_absolute_url(), folder))
-        context |= {"folder": folder, "title": folder.name, "crumbs": breadcrumbs(user, folder), **rights(user, folder)}
+        context |= {"folder": folder, "title": folder.name, "crumbs": _crumbs(user, folder), **rights(user, folder)}
     response = render_page(request, "uploads/library.html", context, field_error)
     if request.GET.get("view") in {"grid", "table"}:
         _remember(response, VIEW_COOKIE, request.GET["view"])
@@ -236,6 +236,13 @@ def breadcrumbs(user: User, folder: Folder | None) -> list[dict[str, str]]:
         return []
     path = listing.breadcrumbs_for(user, [folder.pk]).get(folder.pk, [])
     return [{"name": name, "url": reverse("folder", args=[pk]) if name else ""} for pk, name in path]
+
+
+def _crumbs(user: User, folder: Folder) -> list[dict[str, str]]:
+    """Return the breadcrumbs with the ids of the folders that this user may move files to."""
+    rights = listing.FolderRights(user, folder.path if folder.access_root_id else ())
+    ids = [str(pk) if rights.may_fill(pk) else "" for pk in folder.path]
+    return [crumb | {"fillable": pk} for crumb, pk in zip(breadcrumbs(user, folder), ids, strict=True)]
 
 
 def _start(text: str) -> int:

@@ -23,7 +23,7 @@ export function listenForRowMenu() {
 }
 
 /** @param {EventTarget|null} target @returns {HTMLElement|null} the row with a menu that an element is in */
-function rowOf(target) {
+export function rowOf(target) {
   return target instanceof Element ? target.closest("#bulk[data-rights] .file-row") : null;
 }
 
@@ -166,6 +166,7 @@ function choose(item) {
   } else {
     closeMenu();
     if (name === "open") linkOf(row)?.click();
+    else if (name === "rename") row.dispatchEvent(new CustomEvent("rename-row", { bubbles: true }));
     else runAction(name, checkboxOf(row)?.checked ? null : row, row);
   }
 }
