@@ -56,6 +56,10 @@ _REPEATED = re.compile(f"([{_JOINER}\u180e])[{_JOINER}\u180e]+|([{_SELECTOR}])[{
 # A Windows path, as old browsers send it: `C:\`, `\\server\`, `..\`.
 _WINDOWS_PATH = re.compile(r"[A-Za-z]:[\\/]|\\\\|\.{1,2}\\")
 
+# The number of a copy, as in `export (2).csv`.
+_NUMBER = re.compile(r" \(([1-9][0-9]{0,5})\)\Z")
+_MAX_NUMBER_CHARACTERS = len(" (999999)")
+
 _SEPARATOR = re.compile(r"[:/\\]")
 _BACKSLASHES = re.compile(r"\\+")
 
@@ -130,6 +134,21 @@ def shorten(name: str, limit: int = MAX_CHARACTERS) -> str:
     if not stem or len(extension) > MAX_EXTENSION_CHARACTERS:
         return name[:limit].rstrip()
     return stem[: limit - len(extension) - 1].rstrip() + dot + extension
+
+
+def numbered(name: str, step: int) -> str:
+    """Return the name with the number after its own that many steps ahead, before the extension.
+
+    `export.csv` becomes `export (2).csv` in one step, and that `export (3).csv` in another.
+    """
+    stem, dot, extension = name.rpartition(".")
+    if not stem or len(extension) > MAX_EXTENSION_CHARACTERS:
+        stem, dot, extension = name, "", ""
+    number = 1
+    if match := _NUMBER.search(stem[-_MAX_NUMBER_CHARACTERS:]):
+        stem, number = stem[: -len(match[0])], int(match[1])
+    end = f" ({number + step}){dot}{extension}"
+    return stem[: MAX_CHARACTERS - len(end)].rstrip() + end
 
 
 # --- normalization for search ------------------------------------------------------------------

@@ -106,6 +106,7 @@ urlpatterns = [
     path("people/<int:pk>/hand-over", person.hand_over_files, name="hand_over_files"),
     path("invitations/<str:token>/", invitations.accept_invitation, name="accept_invitation"),
     path("uploads/", views.uploads, name="uploads"),
+    path("uploads/conflicts/", views.conflicts, name="conflicts"),
     path("uploads/finish/", views.finish, name="finish"),
     path("uploads/<uuid:pk>/", views.upload_detail, name="upload_detail"),
     path("uploads/<uuid:pk>/parts/", views.sign_parts, name="sign_parts"),

@@ -10,6 +10,7 @@ import socket
 from pathlib import Path
 
 import pytest
+from django.contrib.auth.models import User
 from playwright.sync_api import Dialog, Response, Route, expect
 
 from tests.browser.uploader_page import WAIT_MS, UploaderPage
@@ -152,14 +153,92 @@ def test_pasted_image_gets_unique_name(uploader: UploaderPage) -> None:
     assert File.objects.get().name.startswith("pasted 20")
 
 
-def test_100_small_files_take_two_api_calls(uploader: UploaderPage) -> None:
+def test_100_small_files_take_three_api_calls(uploader: UploaderPage) -> None:
     calls: list[str] = []
     uploader.page.on("request", lambda request: calls.append(request.url) if request.method == "POST" else None)
     for number in range(100):
         uploader.file(f"many/{number}.txt", str(number).encode())
     uploader.drop(uploader.folder / "many")
     uploader.expect_title("100 of 100 stored, size verified")
-    assert calls == [f"{uploader.site}/uploads/", f"{uploader.site}/uploads/finish/"]
+    assert calls == [f"{uploader.site}/uploads/{call}" for call in ("conflicts/", "", "finish/")]
+
+
+def existing(owner: User, *names: str) -> list[File]:
+    return [file_rows.create_row(owner, State.AVAILABLE, name=name) for name in names]
+
+
+def already_exists(name: str) -> str:
+    return f"“\u2068{name}\u2069” already exists"
+
+
+def test_same_name_becomes_a_new_version_by_default(uploader: UploaderPage, alice: User, bucket: Bucket) -> None:
+    (first,) = existing(alice, "export.csv")
+    uploader.drop(uploader.file("export.csv", b"new"), uploader.file("other.csv", b"other"))
+    expect(uploader.page.get_by_role("dialog", name=already_exists("export.csv"))).to_be_visible()
+    uploader.page.keyboard.press("Enter")
+    uploader.expect_title("2 of 2 stored, size verified")
+    current = File.objects.listed().get(name="export.csv")
+    assert (current.link, bucket.read(current.key)) == (first.pk, b"new")
+    assert set(File.objects.listed().values_list("name", flat=True)) == {"export.csv", "other.csv"}
+
+
+def test_same_names_are_kept_beside_each_other(uploader: UploaderPage, alice: User) -> None:
+    existing(alice, "a.txt", "a (2).txt", "b.txt")
+    uploader.drop(uploader.file("a.txt"), uploader.file("b.txt"))
+    dialog = uploader.page.get_by_role("dialog", name="2 files already exist")
+    expect(dialog).to_contain_text(re.compile("a.txt.*b.txt"))
+    uploader.click("Keep both", within=dialog)
+    uploader.expect_title("2 of 2 stored, size verified")
+    names = ["a (2).txt", "a (3).txt", "a.txt", "b (2).txt", "b.txt"]
+    assert sorted(File.objects.listed().values_list("name", flat=True)) == names
+
+
+def test_same_names_in_a_dropped_folder_are_skipped_with_escape(uploader: UploaderPage, alice: User) -> None:
+    logos = file_rows.ensure_folder("brand/logos", alice)
+    file_rows.create_row(alice, State.AVAILABLE, name="a.svg", folder=logos)
+    uploader.file("brand/logos/a.svg")
+    uploader.file("brand/a.svg")
+    uploader.drop(uploader.folder / "brand")
+    dialog = uploader.page.get_by_role("dialog", name=already_exists("brand/logos/a.svg"))
+    expect(dialog).to_be_visible()
+    uploader.page.keyboard.press("Escape")
+    uploader.expect_title("1 of 1 stored, size verified")
+    expect(uploader.tray).to_contain_text("Skipped 1 file that already exists: brand/logos/a.svg.")
+    assert File.objects.count() == 2
+
+
+def test_new_version_is_not_offered_for_the_file_of_someone_else(uploader: UploaderPage, bob: User) -> None:
+    existing(bob, "plan.txt")
+    uploader.drop(uploader.file("plan.txt"))
+    dialog = uploader.page.get_by_role("dialog", name=already_exists("plan.txt"))
+    expect(dialog).to_contain_text("You don't have permission to replace this file.")
+    expect(dialog.get_by_role("button")).to_have_text(["Skip", "Keep both"])
+    uploader.page.keyboard.press("Enter")
+    uploader.expect_title("1 of 1 stored, size verified")
+    assert set(File.objects.values_list("name", "owner__username")) == {("plan.txt", "bob"), ("plan (2).txt", "alice")}
+
+
+def test_upload_beside_an_existing_file_resumes_without_a_question(uploader: UploaderPage, alice: User) -> None:
+    existing(alice, "large.bin")
+    large = uploader.large_file()
+    blocked = uploader.block_puts(lambda count: count > 1)
+    uploader.drop(large)
+    uploader.click("Keep both", within=uploader.page.get_by_role("dialog"))
+    blocked.wait_for(3, uploader.page)
+    uploader.page.on("dialog", lambda dialog: dialog.accept())
+    uploader.page.goto(uploader.site)
+    blocked.release()
+    uploader.drop(large)
+    uploader.expect_title("1 of 1 stored, size verified")
+    assert sorted(File.objects.values_list("name", flat=True)) == ["large (2).bin", "large.bin"]
+
+
+def test_files_are_uploaded_when_the_names_cannot_be_looked_up(uploader: UploaderPage, alice: User) -> None:
+    existing(alice, "a.txt")
+    uploader.page.route("**/uploads/conflicts/", lambda route: route.fulfill(status=400, json={}))
+    uploader.drop(uploader.file("a.txt"))
+    uploader.expect_title("1 of 1 stored, size verified")
+    assert File.objects.count() == 2
 
 
 @pytest.mark.faults

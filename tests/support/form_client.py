@@ -41,10 +41,12 @@ class Form:
     submission: str = field(default_factory=lambda: str(uuid.uuid4()))
     private: bool = False
     token: str = ""
+    same_name: str = ""
 
     def head(self) -> bytes:
         fields = {"csrfmiddlewaretoken": self.token, "submission": self.submission}
         fields |= {"private": "on"} if self.private else {}
+        fields |= {"same_name": self.same_name} if self.same_name else {}
         return b"".join(_field(name, value) for name, value in fields.items())
 
     def body(self) -> bytes:
@@ -71,9 +73,9 @@ def _end() -> bytes:
     return f"--{BOUNDARY}--\r\n".encode()
 
 
-def post(client: Client, *files: Chosen, submission: str = "", private: bool = False) -> Answer:
+def post(client: Client, *files: Chosen, submission: str = "", private: bool = False, same_name: str = "") -> Answer:
     """Send these files to the form by Django's test client."""
-    form = Form(files, submission or str(uuid.uuid4()), private)
+    form = Form(files, submission or str(uuid.uuid4()), private, same_name=same_name)
     return client.post("/upload/", data=form.body(), content_type=MULTIPART)
 
 

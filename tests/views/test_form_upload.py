@@ -223,3 +223,52 @@ def test_another_person_with_the_same_form_has_files_of_their_own(
     (file_of_alice,) = send(as_alice, Chosen("a.txt"), submission=submission)
     (file_of_bob,) = send(as_bob, Chosen("a.txt"), submission=submission)
     assert (file_of_alice.owner, file_of_bob.owner) == (alice, bob)
+
+
+# --- the same name again ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("same_name", "stored"),
+    [
+        ("new_version", {"a.txt": b"new", "b.txt": b"b"}),
+        ("keep_both", {"a.txt": b"old", "a (2).txt": b"new", "b.txt": b"b"}),
+        ("skip", {"a.txt": b"old", "b.txt": b"b"}),
+    ],
+)
+def test_existing_name_is_handled_as_chosen(
+    same_name: str, stored: dict[str, bytes], alice: User, as_alice: Client, bucket: Bucket
+) -> None:
+    (first,) = send(as_alice, Chosen("a.txt", b"old"))
+    submission = str(uuid.uuid4())
+    for _attempt in range(2):  # the second is a double click: it changes nothing
+        response = post(as_alice, Chosen("a.txt", b"new"), Chosen("b.txt", b"b"), same_name=same_name,
+                        submission=submission)  # fmt: skip
+        assert response.status_code == 200
+    files = File.objects.listed()
+    assert {file.name: bucket.read(file.key) for file in files} == stored
+    assert files.get(name="a.txt").link == first.pk
+    assert File.objects.exclude(state=State.AVAILABLE).exclude(state=State.DELETING).count() == 0
+    assert factories.stored_usage(alice)[0] == File.objects.available().count()
+
+
+def test_skipped_file_is_told_on_the_result_page(as_alice: Client, bucket: Bucket) -> None:
+    send(as_alice, Chosen("a.txt", b"old"))
+    response = post(as_alice, Chosen("a.txt", b"new"), Chosen("b.txt"), same_name="skip")
+    assert "1 of 2 stored" in words_of(response.content)
+    assert "a.txt Skipped: a file with this name exists." in words_of(response.content)
+
+
+def test_file_that_may_not_be_replaced_is_kept_beside_the_new_one(as_alice: Client, bob: User, bucket: Bucket) -> None:
+    factories.create_file(bob, bucket=bucket, name="a.txt")
+    post(as_alice, Chosen("a.txt", b"new"), same_name="new_version")
+    assert set(File.objects.listed().values_list("name", "owner__username")) == {
+        ("a.txt", "bob"),
+        ("a (2).txt", "alice"),
+    }
+
+
+def test_unknown_choice_for_existing_names_is_refused(as_alice: Client, bucket: Bucket) -> None:
+    response = post(as_alice, Chosen("a.txt"), same_name="overwrite")
+    assert response.status_code == 400
+    assert not File.objects.available().exists()

@@ -94,15 +94,13 @@ PAGES: dict[str, dict[str, str]] = {
     "set_language": dict.fromkeys(VERBS, "302 302 302 302 302 302 302"),
 }
 PROTOCOL: dict[str, dict[str, str]] = {
-    "uploads": {
-        "GET": "403 403 403 200 200 200 200",
-        "POST": "403 403 403 200 200 200 200",
-    },
+    "uploads": dict.fromkeys(("GET", "POST"), "403 403 403 200 200 200 200"),
     "upload_detail": {
         "GET": "403 404 404 404 200 404 404",
         "DELETE": "403 404 404 404 204 404 404",
     },
     "sign_parts": {"POST": "403 403 403 404 200 404 404"},
+    "conflicts": {"POST": "403 403 403 200 200 200 200"},
     "finish": {"POST": "403 403 403 404 200 404 404"},
 }
 # What stands in the address of a route beside its own words.
@@ -248,7 +246,7 @@ class RouteRequest:
         return people_routes.form(self.route) if self.route in PEOPLE else FORMS.get(self.route, "")
 
     def call(self) -> str:
-        if self.route == "uploads":
+        if self.route in {"uploads", "conflicts"}:
             return f'{{"files": [{{"token": "{uuid.uuid4()}", "name": "a.txt", "size": 5}}]}}'
         if self.route == "sign_parts":
             return '{"parts": [{"number": 1}]}'

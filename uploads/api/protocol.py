@@ -11,7 +11,12 @@ from django.http import HttpResponse, JsonResponse
 from django.utils.translation import gettext as _
 
 from uploads import s3, services
-from uploads.api.serializers import FinishUploadsSerializer, SignPartsSerializer, StartUploadsSerializer
+from uploads.api.serializers import (
+    FindConflictsSerializer,
+    FinishUploadsSerializer,
+    SignPartsSerializer,
+    StartUploadsSerializer,
+)
 from uploads.errors import Gone, NotFound, Problem, ValidationFailed
 from uploads.listing import paths_for
 from uploads.models import File, Folder, GuestSession, State
@@ -71,6 +76,13 @@ def start(sender: Sender, body: StartUploadsSerializer) -> HttpResponse:
         else:
             items.append({"token": str(token), **_started(sender, outcome)})
     return multi_status(items, problems)
+
+
+def conflicts(sender: Sender, body: FindConflictsSerializer) -> HttpResponse:
+    """Return which names exist already. Only for people: guests must not learn what is in a folder."""
+    outcomes = services.find_conflicts(sender.owner, body.names, into=sender.start_folder(body.folder_id))
+    items = [{"name": name} | _conflict(item) for (_folder, name), item in zip(body.names, outcomes, strict=True)]
+    return no_store(JsonResponse({"files": items}))
 
 
 def unfinished(sender: Sender) -> HttpResponse:
@@ -137,6 +149,17 @@ def _started(sender: Sender, started: services.Started) -> dict[str, Any]:
     if started.signed:
         data["parts"] = [_signed_part(started.signed)]
     return data
+
+
+def _conflict(conflict: services.NameConflict | None) -> dict[str, Any]:
+    if conflict is None:
+        return {"exists": False}
+    return {
+        "exists": True,
+        "id": str(conflict.file.link),
+        "replaceable": conflict.replaceable,
+        "free_name": conflict.free_name,
+    }
 
 
 def _upload(file: File, paths: dict[int, str]) -> dict[str, Any]:

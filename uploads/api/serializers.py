@@ -20,6 +20,7 @@ from uploads.services.sign import PartRequest
 from uploads.services.start import NewUpload
 
 MAX_FILES = 100
+MAX_NAMES = 500
 MAX_PARTS_PER_REQUEST = 100
 MAX_INTEGER = 2**62
 
@@ -39,12 +40,22 @@ class StartUploadsSerializer:
         data = _members(body)
         items = _items(data, "files", maximum=MAX_FILES)
         tokens = _distinct_uuids(items, "token")
-        folder_id = data.get("folder_id")
-        return cls(
-            [(token, _new_file(token, i)) for token, i in zip(tokens, items, strict=True)],
-            None if folder_id is None else _integer(folder_id, "folder_id", minimum=1, maximum=MAX_INTEGER),
-            data.get("guest"),
-        )
+        files = [(token, _new_file(token, item)) for token, item in zip(tokens, items, strict=True)]
+        return cls(files, _folder_id(data), data.get("guest"))
+
+
+@dataclass(frozen=True, slots=True)
+class FindConflictsSerializer:
+    """`{"files": [{"name", "folder"?}], "folder_id"?}`: `names` has the folder path and the name of each file."""
+
+    names: list[tuple[str, str]]
+    folder_id: int | None
+
+    @classmethod
+    def read(cls, body: bytes) -> Self:
+        data = _members(body)
+        items = _items(data, "files", maximum=MAX_NAMES)
+        return cls([(_folder(item.get("folder")), _name(item.get("name"))) for item in items], _folder_id(data))
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +110,11 @@ def _items(data: dict[str, Any], member: str, *, maximum: int) -> Sequence[dict[
             % {"member": member, "most": maximum, "count": len(items)}
         )
     return items
+
+
+def _folder_id(data: dict[str, Any]) -> int | None:
+    value = data.get("folder_id")
+    return None if value is None else _integer(value, "folder_id", minimum=1, maximum=MAX_INTEGER)
 
 
 def _distinct_uuids(items: Sequence[dict[str, Any]], member: str) -> list[UUID]:

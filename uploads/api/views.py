@@ -9,7 +9,7 @@ from django.utils.translation import gettext as _
 
 from uploads.api import protocol
 from uploads.api.protocol import Sender
-from uploads.api.serializers import StartUploadsSerializer
+from uploads.api.serializers import FindConflictsSerializer, StartUploadsSerializer
 from uploads.errors import Forbidden
 from uploads.views.responses import api_view, request_user
 
@@ -20,6 +20,12 @@ def uploads(request: HttpRequest) -> HttpResponse:
     if request.method == "POST":
         return protocol.start(_sender(request), StartUploadsSerializer.read(request.body))
     return protocol.unfinished(_sender(request))
+
+
+@api_view("POST", permission="uploads.add_file")
+def conflicts(request: HttpRequest) -> HttpResponse:
+    """Return which names exist already where files are about to be uploaded. Changes nothing."""
+    return protocol.conflicts(_sender(request), FindConflictsSerializer.read(request.body))
 
 
 @api_view("GET", "DELETE")

@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy
 
 from uploads import names
 from uploads.errors import ValidationFailed
-from uploads.models import AccessLevel, Folder
+from uploads.models import AccessLevel, Folder, SameName
 from uploads.models.tag import MAX_TAG_CHARACTERS
 
 MAX_TAGS_PER_REQUEST = 50
@@ -229,6 +229,10 @@ class UploadForm(forms.Form):
     folder = forms.IntegerField(widget=forms.HiddenInput, required=False, min_value=1)
     replaces = forms.UUIDField(widget=forms.HiddenInput, required=False)
     private = forms.BooleanField(label=gettext_lazy("Private: only I can see these files"), required=False)
+    same_name = forms.ChoiceField(
+        label=gettext_lazy("If a file with the same name exists"), required=False, widget=forms.RadioSelect,
+        choices=SameName.choices, initial=SameName.NEW_VERSION,
+    )  # fmt: skip
     # the metaclass removes fields from the class, so this does not replace Form.files
     files = forms.Field(  # type: ignore[assignment]
         label=gettext_lazy("Files"), required=False, widget=ManyFilesInput(attrs={"multiple": True})

@@ -68,6 +68,14 @@ class Refusal(models.TextChoices):
     DENIED = "denied", _("access denied by storage")
 
 
+class SameName(models.TextChoices):
+    """What to do with an upload that has the name of an existing file."""
+
+    NEW_VERSION = "new_version", _("New version: the file keeps its link and its previous versions")
+    KEEP_BOTH = "keep_both", _("Keep both: the new file gets a number")
+    SKIP = "skip", _("Skip: the new file isn't uploaded")
+
+
 class Origin(models.TextChoices):
     """Who created the object of a file, and so whether Amalga may delete it."""
 

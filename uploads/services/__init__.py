@@ -5,6 +5,7 @@ from uploads.services.erase import erase
 from uploads.services.files import cancel, rename
 from uploads.services.finish import Finished, finish, resume_completion
 from uploads.services.form_upload import StreamingUpload
+from uploads.services.name_conflicts import NameConflict, find_conflicts
 from uploads.services.previews import REASONS, kinds_for, make_previews
 from uploads.services.sign import StoredPart, parts_of, sign_parts
 from uploads.services.start import Started, start
@@ -26,12 +27,14 @@ __all__ = [
     "REASONS",
     "Bundle",
     "Finished",
+    "NameConflict",
     "Started",
     "StoredPart",
     "StreamingUpload",
     "bundle",
     "cancel",
     "erase",
+    "find_conflicts",
     "finish",
     "kinds_for",
     "learn_encoding",

@@ -19,17 +19,38 @@ from django.db.models import Q
 from django.utils.translation import gettext as _
 
 from uploads import s3
-from uploads.errors import Problem, TooLarge, ValidationFailed
+from uploads.errors import Conflict, Problem, TooLarge, ValidationFailed
 from uploads.failpoints import failpoint
 from uploads.humanize import humanize_bytes
-from uploads.models import File, Folder, GuestSession, State, Usage, Visibility
+from uploads.models import File, Folder, GuestSession, SameName, State, Usage, Visibility
+from uploads.names import normalize_for_search
 from uploads.parts import digest_of
 from uploads.services.files import cancel_expired
 from uploads.services.finish import Finished, FinishRequest, finish
+from uploads.services.name_conflicts import NameConflict, find_conflicts
 from uploads.services.sign import open_multipart
 from uploads.services.start import NewUpload, start
 from uploads.services.tree import ensure
 from uploads.services.versions import count_versions, require_version_room
+
+
+def _place_beside(conflict: NameConflict, same_name: SameName, place: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the place of a file whose name exists: that of a new version, or `place` with a name that is free.
+
+    Raises Conflict for a file to skip, or ValidationFailed for a file with too many versions.
+    """
+    if same_name == SameName.SKIP:
+        raise Conflict(_("Skipped: a file with this name exists."))
+    if same_name == SameName.NEW_VERSION and conflict.replaceable:
+        return version_place(conflict.file)
+    name = conflict.free_name
+    return {**place, "name": name, "normalized_name": normalize_for_search(name)}
+
+
+def version_place(file: File) -> dict[str, Any]:
+    """Return the fields of a new version of this file. Raises ValidationFailed if it has too many versions."""
+    require_version_room(count_versions([file.link])[file.link])
+    return {"folder_id": file.folder_id, "visibility": file.visibility, "series": file.link, "current": False}
 
 
 @dataclass(slots=True)
@@ -113,15 +134,26 @@ class StreamingUpload:
         self.files[-1].problem = problem
         self._cancel(self.files[-1])
 
-    def publish(self, *, submission: uuid.UUID, place: Mapping[str, Any]) -> list[tuple[str, File | Problem]]:
+    def publish(
+        self, *, submission: uuid.UUID, place: Mapping[str, Any], same_name: SameName | None = None
+    ) -> list[tuple[str, File | Problem]]:
         """Publish the complete files, and return for each its name and its row, or the problem.
 
         `submission` identifies the form: the same file sent with it twice is one file. `place` has the fields for
-        folder and visibility of the rows, from `in_folder` or `as_version`.
+        folder and visibility of the rows, from `in_folder` or `as_version`. `same_name` decides about files whose name
+        exists in the folder: Conflict for those that are skipped. Without it they are added under the same name.
         """
+        conflicts: Sequence[NameConflict | None] = [None] * len(self.files)
+        if same_name:
+            conflicts = find_conflicts(self.owner, [("", target.name) for target in self.files], into=place["folder"])
         results: list[tuple[str, File | Problem]] = []
-        for index, target in enumerate(self.files):
-            outcome = target.problem or self._publish_one(target, submission=submission, index=index, place=place)
+        for index, (target, conflict) in enumerate(zip(self.files, conflicts, strict=True)):
+            token = self._token(target, submission, index)
+            try:
+                fields = _place_beside(conflict, same_name, place) if conflict and same_name else place
+                outcome = target.problem or self._publish_one(target, token=token, place=fields)
+            except Problem as problem:
+                outcome = self._existing(token) or problem
             results.append((target.name, outcome))
         return results
 
@@ -136,8 +168,7 @@ class StreamingUpload:
         """Return the place for a new version of this file. Raises ValidationFailed unless exactly one file was sent."""
         if len(self.files) != 1:
             raise ValidationFailed(_("Choose one file to replace the current version."))
-        require_version_room(count_versions([file.link])[file.link])
-        return {"folder_id": file.folder_id, "visibility": file.visibility, "series": file.link, "current": False}
+        return version_place(file)
 
     def _reserve(self, target: UploadTarget, *, size: int) -> File:
         new = NewUpload(token=uuid.uuid4(), name=target.name, size=size, declared_type=target.declared_type)
@@ -175,14 +206,14 @@ class StreamingUpload:
                 failpoint("receive.4-size-settling")
                 file.size = size
 
-    def _publish_one(
-        self, target: UploadTarget, *, submission: uuid.UUID, index: int, place: Mapping[str, Any]
-    ) -> File | Problem:
+    def _token(self, target: UploadTarget, submission: uuid.UUID, index: int) -> uuid.UUID:
+        """Return the token that the same file has whenever it is sent with this form."""
+        return uuid.uuid5(submission, f"{index}/{target.name}/{target.size}/{' '.join(target.digests)}")
+
+    def _publish_one(self, target: UploadTarget, *, token: uuid.UUID, place: Mapping[str, Any]) -> File | Problem:
         file = target.file
         if file is None:
             return ValidationFailed(_("The upload was incomplete. Upload the file again."))
-        identity = f"{index}/{target.name}/{target.size}/{' '.join(target.digests)}"
-        token = uuid.uuid5(submission, identity)
         try:
             with transaction.atomic():
                 File.objects.filter(pk=file.pk).update(token=token, **place)

@@ -259,6 +259,13 @@ def ensure(
     raise Conflict(_("Other people are creating the same folders. Try again in a moment."))
 
 
+def find(paths: Iterable[str], into: Folder | None = None) -> dict[str, Folder | None]:
+    """Return the folder of each clean path under `into` that exists; the empty path is `into` itself."""
+    tree = Tree(paths, into)
+    tree.read()
+    return {path: end.folder for path, end in tree.ends.items() if end is tree.base or end.folder is not None}
+
+
 def require_depth(depth: int) -> None:
     """Raise ValidationFailed for a new folder at this depth, counted from 1 at the top level."""
     if depth > MAX_DEPTH:

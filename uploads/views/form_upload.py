@@ -16,11 +16,11 @@ from django.utils.translation import gettext as _
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.http import require_http_methods
 
-from uploads.errors import Forbidden, Problem, TooLarge, ValidationFailed
+from uploads.errors import Conflict, Forbidden, Problem, TooLarge, ValidationFailed
 from uploads.forms import UploadForm, find_folder
 from uploads.humanize import humanize_bytes
 from uploads.listing import as_path, breadcrumbs_for
-from uploads.models import File, Folder, Usage, Visibility
+from uploads.models import File, Folder, SameName, Usage, Visibility
 from uploads.names import clean_name, clean_type
 from uploads.services import StreamingUpload
 from uploads.services.fair_use import FORMS, SenderWatch
@@ -143,7 +143,10 @@ def _receive(request: HttpRequest, receiver: StreamingUpload) -> HttpResponse:
         return _form(request, form, status=400)
     target = _upload_target(request, receiver, form.cleaned_data)
     submission: UUID = form.cleaned_data["submission"]
-    outcomes = receiver.publish(submission=submission, place=target)
+    same_name = None if form.cleaned_data["replaces"] else form.cleaned_data["same_name"]
+    outcomes = receiver.publish(
+        submission=submission, place=target, same_name=SameName(same_name) if same_name else None
+    )
     return _results_page(request, outcomes, target.get("folder"))
 
 
@@ -175,6 +178,7 @@ def _results_page(
             "name": name,
             "file": outcome if isinstance(outcome, File) else None,
             "error": outcome.message if isinstance(outcome, Problem) else None,
+            "skipped": isinstance(outcome, Conflict),
         }
         for name, outcome in outcomes
     ]

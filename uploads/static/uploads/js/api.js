@@ -36,6 +36,12 @@ export class Api {
     return this.call("POST", this.uploadsUrl, body, signal);
   }
 
+  /** Ask which names exist. @param {object[]} files @param {number|null} folderId @param {AbortSignal} signal */
+  findConflicts(files, folderId, signal) {
+    const body = { files, ...(folderId === null ? {} : { folder_id: folderId }) };
+    return this.call("POST", `${this.uploadsUrl}conflicts/`, body, signal);
+  }
+
   /** @param {string} id @param {object[]} parts @param {AbortSignal} signal */
   sign(id, parts, signal) {
     return this.call("POST", `${this.uploadUrl(id)}parts/`, { parts }, signal);
@@ -156,6 +162,7 @@ export function uploadError({ code, message }, status = 0) {
 /** Blocks all requests while it is closed. */
 export class Gate {
   reason = "";
+  #closing = new AbortController();
   /** @type {Promise<void>} */
   #opened = Promise.resolve();
   #open = () => {};
@@ -164,11 +171,18 @@ export class Gate {
   close(reason) {
     if (!this.reason) this.#opened = new Promise((resolve) => (this.#open = resolve));
     this.reason = reason;
+    this.#closing.abort();
   }
 
   open() {
     this.reason = "";
+    this.#closing = new AbortController();
     this.#open();
+  }
+
+  /** Aborted while the gate is closed: for requests that are not worth waiting for. */
+  get closing() {
+    return this.#closing.signal;
   }
 
   /** @param {AbortSignal} signal */

@@ -4,7 +4,10 @@ import { setText, setVisible } from "./dom.js";
 
 /** @typedef {import("./i18n.js").Translate} Translate */
 /** @typedef {import("./resume.js").PickedFile} PickedFile  folder: the path inside the drop */
-/** @typedef {{kind: "system"|"empty", path: string}} SkippedFile  a file of the operating system, or an empty folder */
+/**
+ * @typedef {{kind: "system"|"empty"|"exists", path: string}} SkippedFile  a file of the operating system, an empty
+ *   folder, or a file whose name exists
+ */
 /** @typedef {{picked: PickedFile[], failed: string[], skipped: SkippedFile[]}} FileBatch */
 /** @typedef {{folderId: number|null, path: string, replaces: string}} Destination  the folder on the page */
 /** @typedef {(batches: AsyncIterable<FileBatch>|Iterable<FileBatch>, destination: Destination) => void} OnFiles */

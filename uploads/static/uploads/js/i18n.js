@@ -11,8 +11,8 @@ import { isVerified } from "./upload.js";
 /** @typedef {(key: string, values?: Record<string, string|number>) => string} Translate */
 
 const UNITS = ["B", "kB", "MB", "GB", "TB"];
-/** Names of skipped files to list. */
-const MAX_SKIPPED_NAMES = 3;
+/** Names of files to list in a text. */
+const MAX_LISTED_NAMES = 3;
 
 /**
  * Replace the placeholders of a text.
@@ -89,6 +89,18 @@ export function duration(seconds) {
   return { key: "hours", count: Math.round(seconds / 3600) };
 }
 
+/** @param {readonly string[]} names @returns {string} the first few of them */
+function listNames(names) {
+  const unique = [...new Set(names)];
+  const list = unique.slice(0, MAX_LISTED_NAMES).join(", ");
+  return unique.length > MAX_LISTED_NAMES ? `${list}, …` : list;
+}
+
+/** Keep the direction of a name from changing the text around it. @param {string} name */
+function isolate(name) {
+  return `\u2068${name}\u2069`;
+}
+
 /** The messages of the upload tray. */
 export class Messages {
   /** @param {Translate} translate @param {{language: string, maxBytes: number}} options */
@@ -132,18 +144,32 @@ export class Messages {
   }
 
   /**
-   * @param {readonly {kind: "system"|"empty", path: string}[]} skipped
-   * @returns {string} what a drop left out, with some of the names
+   * @param {readonly {kind: "system"|"empty"|"exists", path: string}[]} skipped
+   * @returns {string} what was left out, with some of the names
    */
   skipped(skipped) {
-    const kinds = /** @type {const} */ (["system", "empty"]);
+    const kinds = /** @type {const} */ (["exists", "system", "empty"]);
     const texts = kinds.map((kind) => {
       const paths = skipped.filter((item) => item.kind === kind).map(({ path }) => path);
-      const names = [...new Set(kind === "system" ? paths.map((path) => path.split("/").pop() ?? "") : paths)];
-      const list = names.slice(0, MAX_SKIPPED_NAMES).join(", ") + (names.length > MAX_SKIPPED_NAMES ? ", …" : "");
-      return paths.length ? this.translate(`skipped.${kind}`, { count: paths.length, names: list }) : "";
+      const names = kind === "system" ? paths.map((path) => path.split("/").pop() ?? "") : paths;
+      return paths.length ? this.translate(`skipped.${kind}`, { count: paths.length, names: listNames(names) }) : "";
     });
     return texts.filter(Boolean).join(" ");
+  }
+
+  /**
+   * @param {readonly {path: string, replaceable: boolean}[]} conflicts  files whose names exist
+   * @returns {{question: string, names: string, explanation: string}}
+   */
+  sameName(conflicts) {
+    const count = conflicts.length;
+    const fixed = conflicts.filter(({ replaceable }) => !replaceable).length;
+    const kind = fixed === 0 ? "versions" : fixed === count ? "fixed" : "some_fixed";
+    return {
+      question: this.translate("same_name", { count, name: isolate(conflicts[0].path) }),
+      names: count > 1 ? listNames(conflicts.map(({ path }) => isolate(path))) : "",
+      explanation: this.translate(`same_name.${kind}`, { count: fixed || count }),
+    };
   }
 
   /**

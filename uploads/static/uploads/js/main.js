@@ -4,7 +4,7 @@ import { Api, Gate, Session } from "./api.js";
 import { UploadContext, VerificationPoller } from "./context.js";
 import { announce } from "./dom.js";
 import { listenForFiles, refuseDrops } from "./drop-target.js";
-import { enhance, showSupported } from "./enhance.js";
+import { enhance, showStored, showSupported } from "./enhance.js";
 import { Messages, translatorOf } from "./i18n.js";
 import { canHash } from "./parts.js";
 import { tokenMatcher } from "./resume.js";
@@ -18,8 +18,14 @@ import { Uploader } from "./uploader.js";
 /** @typedef {import("./drop-target.js").Destination} Destination */
 /** @typedef {import("./drop-target.js").FileBatch} FileBatch */
 /** @typedef {import("./resume.js").UnfinishedUpload} UnfinishedUpload */
+/** @typedef {import("./uploader.js").NewFile} NewFile */
+/** @typedef {{id: string, replaceable: boolean, free_name: string}} ExistingName */
+/** @typedef {{item: NewFile, path: string, replaceable: boolean, conflict: ExistingName}} SameName */
 
-const UNFINISHED_TIMEOUT_MS = 5000;
+/** Time to look up what exists. Files are uploaded without it if the server does not respond. */
+const LOOKUP_TIMEOUT_MS = 5000;
+/** The server has the same limit. */
+const MAX_NAMES_PER_CALL = 500;
 
 const box = document.getElementById("tray");
 const canUpload = box !== null && canHash();
@@ -74,7 +80,7 @@ function startUploader(box) {
     uploader, messages, gate,
     refreshSession: () => session.refresh(),
     onStored: () => {
-      notify("files-stored");
+      showStored();
       if (uploader.uploads.some(({ phase, replaces }) => phase === "done" && replaces)) notify("version-stored");
       poller.start();
     },
@@ -83,37 +89,87 @@ function startUploader(box) {
   listenForFiles((batches, destination) => {
     // Other forms only require the file that is being dropped.
     if (guestForm instanceof HTMLFormElement && !guestForm.reportValidity()) return;
-    addFiles(batches, destination, { api, uploader, tray, translate, flat: guestForm !== null });
+    addFiles(batches, destination, { api, uploader, tray, translate, isGuest: guestForm !== null });
   }, translate);
   addEventListener("beforeunload", (event) => uploader.inProgress && event.preventDefault());
 }
 
 /**
- * Add files to the uploader in the order they are read, and resume those that have an unfinished upload.
+ * Add files to the uploader in the order they are read, and resume those that have an unfinished upload. Files whose
+ * names exist wait until all are read, for one question about all of them.
  * @param {AsyncIterable<FileBatch>|Iterable<FileBatch>} batches
  * @param {Destination} destination
- * @param {{api: Api, uploader: Uploader, tray: Tray, translate: import("./i18n.js").Translate, flat: boolean}} options
- *   flat: leave out the folders of the files
+ * @param {{api: Api, uploader: Uploader, tray: Tray, translate: import("./i18n.js").Translate, isGuest: boolean}} options
  */
-async function addFiles(batches, { folderId, path, replaces }, { api, uploader, tray, translate, flat }) {
+async function addFiles(batches, { folderId, path, replaces }, { api, uploader, tray, translate, isGuest }) {
   const field = document.querySelector("[data-upload-form] input[name=private]");
   const visibility = field instanceof HTMLInputElement && field.checked ? "private" : "team";
   uploader.beginAdding();
   const tokenFor = replaces ? () => "" : tokenMatcher(await unfinishedUploads(api, uploader), path);
+  /** @type {SameName[]} */
+  const conflicts = [];
   let count = 0;
   for await (const { picked, failed, skipped } of batches) {
     // A file can be replaced by one file only: the first.
     const accepted = replaces ? picked.splice(0, count ? 0 : 1) : picked.splice(0);
-    if (flat) for (const item of accepted) item.folder = "";
-    uploader.add(accepted.map((item) => ({ ...item, folderId, replaces, token: tokenFor(item) })), visibility);
+    if (isGuest) for (const item of accepted) item.folder = "";
+    const items = accepted.map((item) => ({ ...item, folderId, replaces, token: tokenFor(item) }));
+    const existing = isGuest || replaces ? new Map() : await existingNames(items.filter(({ token }) => !token), api);
+    for (const [item, conflict] of existing) {
+      // What was kept beside the existing file before has the free name.
+      const token = tokenFor({ ...item, name: conflict.free_name });
+      if (token) Object.assign(item, { token, name: conflict.free_name });
+      else conflicts.push({ item, path: pathOf(item), replaceable: conflict.replaceable, conflict });
+    }
+    const held = new Set(conflicts.map(({ item }) => item));
+    uploader.add(items.filter((item) => !held.has(item)), visibility);
     for (const { file } of picked) uploader.addFailed(file.name, new UploadError("several_versions"));
     for (const name of failed) uploader.addFailed(name, new UploadError("unreadable_entry"));
     uploader.addSkipped(skipped);
     count += accepted.length + picked.length + failed.length + skipped.length;
-    if (count) tray.open();
+    if (count > conflicts.length) tray.open();
+  }
+  if (conflicts.length) {
+    const answer = await tray.askSameName(conflicts);
+    if (answer === "skip") uploader.addSkipped(conflicts.map((conflict) => ({ kind: "exists", path: conflict.path })));
+    else uploader.add(conflicts.map((conflict) => resolveConflict(conflict, answer)), visibility);
+    tray.open();
   }
   uploader.endAdding();
   if (!count) announce(translate("no_files"));
+}
+
+/** @param {NewFile} item */
+function pathOf({ file, folder }) {
+  return folder ? `${folder}/${file.name}` : file.name;
+}
+
+/** @param {SameName} conflict @param {string} answer @returns {NewFile} */
+function resolveConflict({ item, conflict }, answer) {
+  if (answer === "new_version" && conflict.replaceable) return { ...item, replaces: conflict.id };
+  return { ...item, name: conflict.free_name };
+}
+
+/**
+ * Return the files whose names exist in the destination. If the server does not respond, none: then they are uploaded
+ * beside those that exist.
+ * @param {NewFile[]} items @param {Api} api
+ * @returns {Promise<Map<NewFile, ExistingName>>}
+ */
+async function existingNames(items, api) {
+  const existing = new Map();
+  for (let start = 0; start < items.length; start += MAX_NAMES_PER_CALL) {
+    const batch = items.slice(start, start + MAX_NAMES_PER_CALL);
+    const names = batch.map(({ file, folder }) => ({ name: file.name, folder }));
+    try {
+      const signal = AbortSignal.any([AbortSignal.timeout(LOOKUP_TIMEOUT_MS), api.session.gate.closing]);
+      const { files } = await api.findConflicts(names, batch[0].folderId ?? null, signal);
+      batch.forEach((item, index) => files[index].exists && existing.set(item, files[index]));
+    } catch {
+      break;
+    }
+  }
+  return existing;
 }
 
 /**
@@ -124,7 +180,7 @@ async function addFiles(batches, { folderId, path, replaces }, { api, uploader, 
 async function unfinishedUploads(api, uploader) {
   if (!document.querySelector("#site-nav .count, [data-unfinished]") && uploader.uploads.length === 0) return [];
   try {
-    const { uploads } = await api.listUnfinished(AbortSignal.timeout(UNFINISHED_TIMEOUT_MS));
+    const { uploads } = await api.listUnfinished(AbortSignal.timeout(LOOKUP_TIMEOUT_MS));
     const active = uploader.activeTokens;
     return uploads.filter((/** @type {UnfinishedUpload} */ upload) => !active.has(upload.token));
   } catch {

@@ -2,7 +2,7 @@
 /** Match files to unfinished uploads by what a browser knows of a file. Checksums decide later which parts to send. */
 
 /** @typedef {{name: string, folder: string, size: number, modified: number|null, token: string}} UnfinishedUpload */
-/** @typedef {{file: File, folder: string}} PickedFile */
+/** @typedef {{file: File, folder: string, name?: string}} PickedFile  name: if not that of the file */
 
 /**
  * Return a key that is the same for the same file.
@@ -26,9 +26,9 @@ export function tokenMatcher(uploads, basePath = "") {
     const key = fileKey(upload);
     tokens.set(key, [...(tokens.get(key) ?? []), upload.token]);
   }
-  return ({ file, folder }) => {
+  return ({ file, folder, name = file.name }) => {
     const path = [basePath, folder].filter(Boolean).join("/");
-    const key = fileKey({ name: file.name, folder: path, size: file.size, modified: file.lastModified });
+    const key = fileKey({ name, folder: path, size: file.size, modified: file.lastModified });
     return tokens.get(key)?.shift() ?? "";
   };
 }

@@ -26,6 +26,8 @@ export class Tray {
   #redrawScheduled = false;
   #drawnAt = 0;
   #wasFinished = true;
+  /** The last question, since only one can be open. @type {Promise<string>} */
+  #asked = Promise.resolve("");
 
   /**
    * @param {HTMLElement} box
@@ -154,6 +156,35 @@ export class Tray {
     dialog.returnValue = "no";
     dialog.addEventListener("close", () => dialog.returnValue === "yes" && cancel(), { once: true });
     dialog.showModal();
+  }
+
+  /**
+   * Ask what to do with files whose names exist: once for all of them.
+   * @param {readonly {path: string, replaceable: boolean}[]} conflicts
+   * @returns {Promise<string>} "new_version", "keep_both" or "skip"
+   */
+  askSameName(conflicts) {
+    this.#asked = this.#asked.then(() => this.#askSameName(conflicts));
+    return this.#asked;
+  }
+
+  /** @param {readonly {path: string, replaceable: boolean}[]} conflicts @returns {Promise<string>} */
+  #askSameName(conflicts) {
+    const dialog = /** @type {HTMLDialogElement} */ (document.getElementById("same-name-dialog"));
+    const { question, names, explanation } = this.messages.sameName(conflicts);
+    setText(ref(dialog, "question"), question);
+    setText(ref(dialog, "names"), names);
+    setVisible(ref(dialog, "names"), names !== "");
+    setText(ref(dialog, "explanation"), explanation);
+    const versions = /** @type {HTMLButtonElement} */ (dialog.querySelector("[value=new_version]"));
+    const both = /** @type {HTMLButtonElement} */ (dialog.querySelector("[value=keep_both]"));
+    setVisible(versions, conflicts.some(({ replaceable }) => replaceable));
+    dialog.returnValue = "";
+    dialog.showModal();
+    (versions.hidden ? both : versions).focus();
+    return new Promise((resolve) => {
+      dialog.addEventListener("close", () => resolve(dialog.returnValue || "skip"), { once: true });
+    });
   }
 
   /** @param {HTMLElement} target */

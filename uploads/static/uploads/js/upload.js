@@ -65,13 +65,15 @@ export class Upload {
 
   /**
    * @param {File} file
-   * @param {{folder?: string, folderId?: number|null, replaces?: string, visibility?: string,
+   * @param {{name?: string, folder?: string, folderId?: number|null, replaces?: string, visibility?: string,
    *   onChange?: (upload: Upload) => void}} [options]  folder: a path below the folder with the id `folderId`;
    *   replaces: the id of the file to add a version to
    */
-  constructor(file, { folder = "", folderId = null, replaces = "", visibility = "team", onChange = () => {} } = {}) {
+  constructor(file, {
+    name = file.name, folder = "", folderId = null, replaces = "", visibility = "team", onChange = () => {},
+  } = {}) {
     this.file = file;
-    this.name = file.name;
+    this.name = name;
     this.size = file.size;
     this.folder = folder;
     this.folderId = folderId;

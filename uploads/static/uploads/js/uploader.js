@@ -3,7 +3,10 @@ import { UploadError, UploadGone } from "./retry.js";
 import { uploadFile } from "./upload-file.js";
 import { Upload } from "./upload.js";
 
-/** @typedef {{file: File, folder: string, folderId?: number|null, replaces?: string, token?: string}} NewFile */
+/**
+ * @typedef {{file: File, folder: string, folderId?: number|null, replaces?: string, token?: string, name?: string}} NewFile
+ *   name: if not that of the file
+ */
 
 /** Small files start in batches, so that API calls are full. A batch is hashed before its first byte is sent. */
 const MAX_BATCH_FILES = 100;
@@ -55,8 +58,8 @@ export class Uploader {
 
   /** @param {NewFile[]} picked @param {string} visibility */
   add(picked, visibility) {
-    for (const { file, folder, folderId, replaces, token } of picked) {
-      const upload = new Upload(file, { folder, folderId, replaces, visibility, onChange: this.onChange });
+    for (const { file, token, ...place } of picked) {
+      const upload = new Upload(file, { ...place, visibility, onChange: this.onChange });
       if (token) this.#resumeFrom(upload, token);
       this.uploads.push(upload);
       if (upload.size > this.maxBytes) this.#fail(upload, new UploadError("too_large"));
