@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import User
-from playwright.sync_api import Browser, Page, ViewportSize, expect
+from playwright.sync_api import Browser, Page, Route, ViewportSize, expect
 
 from tests.browser.conftest import watched
 from tests.browser.uploader_page import UploaderPage
@@ -107,6 +107,37 @@ def test_upload_continues_across_pages(uploader: UploaderPage, bucket: Bucket) -
     blocked.release()
     uploader.expect_title("1 of 1 stored, size verified")
     expect(uploader.page.locator("#list")).to_contain_text("on the way.txt")
+
+
+def test_list_that_was_requested_before_files_were_stored_is_reloaded(uploader: UploaderPage, bucket: Bucket) -> None:
+    page = uploader.page
+    blocked = uploader.block_puts(lambda count: True)
+    outdated: list[Route] = []
+    uploader.drop(uploader.file("on the way.txt"))
+    blocked.wait_for(1, page)
+    page.get_by_role("link", name="Trash").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Trash")
+    page.route(f"{uploader.site}/", lambda route: outdated.append(route), times=1)
+    page.go_back()
+    while not outdated:
+        page.wait_for_timeout(50)
+    response = outdated[0].fetch()
+    blocked.release()
+    uploader.expect_title("1 of 1 stored, size verified")
+    outdated[0].fulfill(response=response)
+    expect(page.locator("#list")).to_contain_text("on the way.txt")
+
+
+def test_list_of_a_search_stays_filtered_after_an_upload(uploader: UploaderPage, alice: User) -> None:
+    for name in ("plan.txt", "other.txt"):
+        file_rows.create_row(alice, State.AVAILABLE, name=name)
+    uploader.page.reload()
+    uploader.page.get_by_role("searchbox").fill("plan")
+    expect(uploader.page.locator("#list")).not_to_contain_text("other.txt")
+    uploader.drop(uploader.file("plan b.txt"))
+    uploader.expect_title("1 of 1 stored, size verified")
+    expect(uploader.page.locator("#list")).to_contain_text("plan b.txt")
+    expect(uploader.page.locator("#list")).not_to_contain_text("other.txt")
 
 
 def test_user_without_role_sees_notice(

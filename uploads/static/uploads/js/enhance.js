@@ -4,6 +4,36 @@ import { announce, setVisible } from "./dom.js";
 
 const COPIED_LABEL_MS = 1600;
 
+/** When files were stored last, and when each request for a page was sent: milliseconds since this page was loaded. */
+let storedAt = -1;
+/** @type {WeakMap<XMLHttpRequest, number>} */
+const sentAt = new WeakMap();
+
+/** Let the page show the files that the uploader has stored. */
+export function showStored() {
+  storedAt = performance.now();
+  document.body.dispatchEvent(new CustomEvent("files-stored"));
+}
+
+/** Reload a list that was requested before files were stored and arrives afterwards: they are missing from it. */
+function reloadOutdatedLists() {
+  const { body } = document;
+  const onSend = (/** @type {Event} */ event) => sentAt.set(xhrOf(event), performance.now());
+  const isOutdated = (/** @type {XMLHttpRequest|undefined} */ xhr) => (xhr && sentAt.get(xhr) || Infinity) < storedAt;
+  body.addEventListener("htmx:beforeSend", onSend);
+  body.addEventListener("htmx:afterSettle", (event) => isOutdated(xhrOf(event)) && showStored());
+  // Pages that people go back to have events of their own, which end without the request.
+  let outdated = false;
+  body.addEventListener("htmx:historyCacheMiss", onSend);
+  body.addEventListener("htmx:historyCacheMissLoad", (event) => (outdated = isOutdated(xhrOf(event))));
+  body.addEventListener("htmx:historyRestore", () => outdated && showStored());
+}
+
+/** @param {Event} event  of htmx @returns {XMLHttpRequest} */
+function xhrOf(event) {
+  return /** @type {CustomEvent} */ (event).detail.xhr;
+}
+
 export function enhance() {
   document.addEventListener("click", (event) => {
     const target = event.target instanceof Element ? event.target : null;
@@ -27,6 +57,7 @@ export function enhance() {
   document.body.addEventListener("htmx:configRequest", removeEmptyParameters);
   document.body.addEventListener("htmx:historyRestore", restoreSearch);
   rememberScroll();
+  reloadOutdatedLists();
 }
 
 /**
@@ -66,8 +97,11 @@ function leaveWhenSignedOut(event) {
 
 /** Keep empty filters out of URLs. @param {Event} event */
 function removeEmptyParameters(event) {
-  const { parameters, verb } = /** @type {CustomEvent} */ (event).detail;
+  const { detail } = /** @type {CustomEvent} */ (event);
+  const { elt, parameters, verb } = detail;
   if (verb !== "get") return;
+  // The search and the filters may have changed since the page was loaded.
+  if (elt.id === "list-refresh") detail.path = location.pathname + location.search;
   for (const name of Object.keys(parameters)) if (parameters[name] === "") delete parameters[name];
 }
 
