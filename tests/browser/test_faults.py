@@ -71,6 +71,24 @@ def test_upload_survives_refused_connections(uploader: UploaderPage, bucket: Buc
     assert_stored(uploader, bucket, large.read_bytes())
 
 
+def test_try_now_ends_the_wait_after_an_outage(uploader: UploaderPage, bucket: Bucket) -> None:
+    uploader.page.evaluate("Math.random = () => 1")  # the longest waits
+    blocked = uploader.block_puts(lambda count: True)
+    blocked.disconnect()
+    uploader.drop(uploader.file("small.txt", b"small"))
+    expect(uploader.tray.get_by_role("button", name="Try now")).to_be_visible(timeout=WAIT_MS)
+    while blocked.count < 5:
+        uploader.page.wait_for_timeout(50)
+    blocked.reconnect()
+    blocked.release()
+    uploader.page.wait_for_timeout(500)
+    assert blocked.count == 5
+    uploader.click("Try now")  # 12 s before the next attempt
+    expect(uploader.title).to_have_text("1 of 1 stored, size verified")
+    assert bucket.read(File.objects.get(state=State.AVAILABLE).key) == b"small"
+    expect(uploader.tray.get_by_role("button", name="Try now")).to_be_hidden()
+
+
 def test_lost_multipart_upload_is_sent_again(uploader: UploaderPage, bucket: Bucket) -> None:
     blocked = uploader.block_puts(lambda count: count > 2)
     large = uploader.large_file(parts=5)

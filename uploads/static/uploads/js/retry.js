@@ -2,12 +2,12 @@
 /** Errors, and retries: exponential backoff with jitter, `Retry-After`, and a limit on the attempts of each request. */
 
 const BASE_DELAY_MS = 800;
-const MAX_DELAY_MS = 30_000;
+const MAX_DELAY_MS = 15_000;
 const MAX_RETRY_AFTER_MS = 120_000;
 /** Attempts while other requests succeed: then the problem is this request. */
 const MAX_ATTEMPTS = 8;
 /** Attempts while no request succeeds, about 20 minutes: the network or the storage is unavailable. */
-const MAX_OUTAGE_ATTEMPTS = 45;
+const MAX_OUTAGE_ATTEMPTS = 110;
 /** How often to check again while the browser reports that it is offline; the report can be wrong. */
 const OFFLINE_POLL_MS = 5000;
 
@@ -55,12 +55,13 @@ export function parseRetryAfter(value, now = Date.now()) {
 }
 
 /**
- * Sleep until the time is over or the browser comes back online.
+ * Sleep until the time is over, the browser comes back online, or one of the events happens.
  * @param {number} ms
  * @param {AbortSignal} signal
+ * @param {EventTarget} [target] @param {string[]} [events]  of the target
  * @returns {Promise<void>} rejects with the signal's reason
  */
-export function sleep(ms, signal) {
+export function sleep(ms, signal, target, events = []) {
   return new Promise((resolve, reject) => {
     const listeners = new AbortController();
     const end = (/** @type {() => void} */ settle) => {
@@ -72,15 +73,22 @@ export function sleep(ms, signal) {
     if (signal.aborted) return end(() => reject(signal.reason));
     signal.addEventListener("abort", () => end(() => reject(signal.reason)), { signal: listeners.signal });
     addEventListener("online", () => end(resolve), { signal: listeners.signal });
+    for (const event of events) target?.addEventListener(event, () => end(resolve), { signal: listeners.signal });
   });
 }
 
-/** The time of the last successful request, shared by all requests. */
-export class LastSuccess {
+/** The time of the last successful request, shared by all requests. Fires "success", and "retry" when people ask for it. */
+export class LastSuccess extends EventTarget {
   at = -1;
 
   record() {
     this.at = performance.now();
+    this.dispatchEvent(new Event("success"));
+  }
+
+  /** Let all requests that wait be repeated now. */
+  retryNow() {
+    this.dispatchEvent(new Event("retry"));
   }
 }
 
@@ -97,17 +105,19 @@ export class RetryPolicy {
   }
 
   /**
-   * Wait before the next attempt. Waiting while offline does not count as an attempt.
+   * Wait before the next attempt. Waiting while offline does not count as an attempt. The first success of another
+   * request ends an outage for all: they try again at once.
    * @param {AbortSignal} signal
    * @param {number} [minDelay]  milliseconds that the server asked for
    * @throws {UploadError} `unavailable` after too many attempts
    */
   async wait(signal, minDelay = 0) {
-    if (navigator.onLine === false) return sleep(OFFLINE_POLL_MS, signal);
+    if (navigator.onLine === false) return sleep(OFFLINE_POLL_MS, signal, this.lastSuccess, ["retry"]);
     const othersSucceed = this.lastSuccess.at > this.startedAt;
     if (this.attempts >= (othersSucceed ? MAX_ATTEMPTS : MAX_OUTAGE_ATTEMPTS)) throw new UploadError("unavailable");
     this.attempts += 1;
-    await sleep(Math.max(minDelay, backoff(this.attempts - 1)), signal);
+    const events = othersSucceed || minDelay ? ["retry"] : ["retry", "success"];
+    await sleep(Math.max(minDelay, backoff(this.attempts - 1)), signal, this.lastSuccess, events);
   }
 
   /**

@@ -103,6 +103,7 @@ export class Tray {
     setVisible(button(this.box, "close"), finished);
     setVisible(button(this.box, "pause-all"), !paused);
     setVisible(button(this.box, "resume-all"), paused);
+    setVisible(button(this.box, "try-now"), Boolean(problem) && !paused);
     setProgress(ref(this.box, "bar"), summary.sent, summary.bytes);
     const progress = this.messages.progress(summary, this.uploader.context.throughput.read(), paused);
     const text = problem && !paused ? this.messages.translate(`problem.${problem}`) : progress;
@@ -118,6 +119,7 @@ export class Tray {
       "refresh-session": () => this.refreshSession(),
       "pause-all": () => this.uploader.pauseAll(),
       "resume-all": () => this.uploader.resumeAll(),
+      "try-now": () => this.uploader.context.lastSuccess.retryNow(),
       "cancel-all": () => this.#cancelAll(),
       "retry-failed": () => this.uploader.retryFailed(),
       "copy-links": () => this.#copyLinks(/** @type {HTMLElement} */ (target)),
