@@ -4,6 +4,7 @@ import base64
 import hashlib
 from collections.abc import Iterable, Sequence
 
+MIN_PART_BYTES = 5 * 1024**2  # of every part but the last (ibid.)
 MAX_PARTS = 10_000  # S3 user guide, "Amazon S3 multipart upload limits"
 SHA256_BYTES = 32
 

@@ -20,6 +20,7 @@ from tests.support.upload_client import UploadClient, put_bytes, sha256
 from uploads.models import File, State
 
 BODY = b"hello"
+MIB = 1024**2
 
 
 def test_start_reserves_a_row_and_leaves_nothing_in_the_bucket(as_alice: Client, alice: User, bucket: Bucket) -> None:
@@ -203,3 +204,23 @@ def test_user_without_the_permission_starts_nothing(as_viewer: Client, as_charli
 def test_announced_digest_of_a_small_file_is_unverified(as_alice: Client) -> None:
     file = UploadClient(as_alice).start(BODY).row()
     assert (file.checksum, file.checksum_status) == (sha256(BODY), "unverified")
+
+
+@pytest.mark.parametrize(
+    ("requested", "expected"), [(None, 16 * MIB), (8 * MIB, 8 * MIB), (1, 5 * MIB), (64 * MIB, 16 * MIB)]
+)
+def test_part_size_is_as_requested_within_the_limits(
+    requested: int | None, expected: int, as_alice: Client, settings: Settings
+) -> None:
+    settings.UPLOAD_PART_BYTES = 16 * MIB
+    item = {"token": str(uuid.uuid4()), "name": "a.bin", "size": 40 * MIB, "part_size": requested}
+    response = as_alice.post("/uploads/", {"files": [item]}, content_type="application/json")
+    (file,) = response.json()["files"]
+    assert (file["part_size"], file["part_count"]) == (expected, -(-40 * MIB // expected))
+
+
+def test_requested_parts_grow_until_10000_hold_the_file(as_alice: Client, settings: Settings) -> None:
+    settings.UPLOAD_QUOTA_BYTES = settings.UPLOAD_MAX_BYTES = 10**14
+    item = {"token": str(uuid.uuid4()), "name": "a.bin", "size": 60_000 * MIB, "part_size": 5 * MIB}
+    response = as_alice.post("/uploads/", {"files": [item]}, content_type="application/json")
+    assert response.json()["files"][0]["part_size"] == 10 * MIB

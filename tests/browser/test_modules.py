@@ -77,7 +77,24 @@ def test_sign_batch_size_covers_one_minute(modules: Page) -> None:
 
 def test_backoff_doubles_with_jitter_up_to_maximum(modules: Page) -> None:
     body = """return [0, 1, 2, 20].map((attempt) => [backoff(attempt, () => 0), backoff(attempt, () => 1)])"""
-    assert run(modules, "retry", "backoff", body) == [[400, 800], [800, 1600], [1600, 3200], [15_000, 30_000]]
+    assert run(modules, "retry", "backoff", body) == [[400, 800], [800, 1600], [1600, 3200], [7500, 15_000]]
+
+
+def test_first_success_ends_the_waits_of_an_outage(modules: Page) -> None:
+    body = """const shared = new LastSuccess(); const {signal} = new AbortController(); const woken = [];
+        const waits = [1, 2].map((name) => {
+            const policy = new RetryPolicy(shared);
+            policy.attempts = 6;
+            return policy.wait(signal).then(() => { woken.push(name); return policy; });
+        });
+        await sleep(20, signal); shared.record();
+        const [policy] = await Promise.all(waits);
+        const patient = policy.wait(signal).then(() => woken.push('patient'));
+        shared.record(); await sleep(20, signal);
+        const before = [...woken];
+        shared.retryNow(); await patient;
+        return [before, woken]"""
+    assert run(modules, "retry", "LastSuccess, RetryPolicy, sleep", body) == [[1, 2], [1, 2, "patient"]]
 
 
 def test_retry_after_is_parsed_as_seconds_or_date_up_to_maximum(modules: Page) -> None:
@@ -219,6 +236,28 @@ def test_semaphore_is_first_come_first_served(modules: Page) -> None:
         given.abort(); free(); free(); await gone; await next; await semaphore.acquire(signal);
         return order"""
     assert run(modules, "concurrency", "Semaphore", body) == ["gone", "next"]
+
+
+def test_semaphore_can_be_resized(modules: Page) -> None:
+    body = """const semaphore = new Semaphore(3); const {signal} = new AbortController(); const order = [];
+        const releases = [];
+        for (let i = 0; i < 3; i += 1) releases.push(await semaphore.acquire(signal));
+        semaphore.resize(1);
+        const next = semaphore.acquire(signal).then(() => order.push('next'));
+        releases[0](); releases[1](); await Promise.resolve(); order.push('two are free');
+        releases[2](); await next;
+        const more = semaphore.acquire(signal).then(() => order.push('more'));
+        semaphore.resize(2); await more;
+        return order"""
+    assert run(modules, "concurrency", "Semaphore", body) == ["two are free", "next", "more"]
+
+
+def test_slow_connections_get_smaller_parts_and_fewer_at_once(modules: Page) -> None:
+    body = "return [0, 1e5, 1e6, 1e7].map((speed) => planFor(speed)).map((p) => [p.partBytes / 2 ** 20, p.concurrency])"
+    plans = run(modules, "parts", "planFor", body)
+    assert plans[1:3] == [[5, 2], [8, 2]]
+    assert plans[0] == plans[3]
+    assert plans[0][1] == 4
 
 
 def test_throughput_is_measured_over_last_seconds(modules: Page) -> None:

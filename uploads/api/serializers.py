@@ -27,9 +27,9 @@ MAX_INTEGER = 2**62
 
 @dataclass(frozen=True, slots=True)
 class StartUploadsSerializer:
-    """`{"files": [{"token", "name", "size", "type"?, "modified"?, "folder"?, "visibility"?, "replaces"?, "sha256"?}],
-    "folder_id"?, "guest"?}`: `folder_id` is the id of the folder that the files' paths are relative to, and `guest` has
-    what a guest says of themselves."""
+    """`{"files": [{"token", "name", "size", "type"?, "modified"?, "folder"?, "visibility"?, "replaces"?, "sha256"?,
+    "part_size"?}], "folder_id"?, "guest"?}`: `folder_id` is the id of the folder that the files' paths are relative
+    to, and `guest` has what a guest says of themselves."""
 
     files: list[tuple[UUID, NewUpload | Problem]]
     folder_id: int | None
@@ -136,6 +136,7 @@ def _new_file(token: UUID, item: dict[str, Any]) -> NewUpload | Problem:
             visibility=_visibility(item.get("visibility")),
             replaces=_uuid(item["replaces"], "replaces") if item.get("replaces") is not None else None,
             sha256=_digest_or_none(item.get("sha256")),
+            part_size=_part_size(item.get("part_size")),
         )
     except Problem as problem:
         return problem
@@ -220,6 +221,10 @@ def _datetime(value: object) -> datetime | None:
         return datetime.fromtimestamp(value / 1000, UTC) if math.isfinite(value) else None
     except (ValueError, OverflowError, OSError):
         return None
+
+
+def _part_size(value: object) -> int | None:
+    return None if value is None else _integer(value, "part_size", minimum=1, maximum=MAX_INTEGER)
 
 
 def _visibility(value: object) -> Visibility:

@@ -24,7 +24,7 @@ from uploads.media_types import canonical, containers_of
 from uploads.models import File, FileRequest, Folder, GuestSession, State, Usage, Visibility
 from uploads.models.querysets import seconds_from_now
 from uploads.names import extensions_of
-from uploads.parts import part_size_for
+from uploads.parts import MIN_PART_BYTES, part_size_for
 from uploads.services import file_requests
 from uploads.services.sign import PartRequest, sign_parts
 from uploads.services.tree import ensure
@@ -49,6 +49,7 @@ class NewUpload:
     visibility: Visibility = Visibility.TEAM
     replaces: UUID | None = None
     sha256: str | None = None  # of the whole file, when it fits one part
+    part_size: int | None = None  # that the sender prefers
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +186,7 @@ def _create(
         declared_type=new.declared_type,
         modified=new.modified,
         size=new.size,
-        part_size=part_size_for(new.size, smallest=settings.UPLOAD_PART_BYTES),
+        part_size=part_size_for(new.size, smallest=_smallest_part(new)),
         state=State.UPLOADING,
         expires_at=seconds_from_now(settings.UPLOAD_EXPIRY_HOURS * 3600),
         signed_until=seconds_from_now(s3.URL_SECONDS) if new.sha256 else None,
@@ -194,6 +195,12 @@ def _create(
         file.checksum = new.sha256 or ""  # as announced; valid once the file is available
     fresh.append(file)
     return Started(file, new=True)
+
+
+def _smallest_part(new: NewUpload) -> int:
+    """Return the part size that the sender prefers, within what the storage accepts and the setting."""
+    largest = settings.UPLOAD_PART_BYTES
+    return largest if new.part_size is None else min(largest, max(MIN_PART_BYTES, new.part_size))
 
 
 def _resolve_folder(new: NewUpload, owner: User, fresh: Sequence[File], places: _Places) -> dict[str, Any]:

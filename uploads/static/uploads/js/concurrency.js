@@ -1,14 +1,24 @@
 // @ts-check
 
-/** A fixed number of permits, given out first come, first served. */
+/** A number of permits, given out first come, first served. */
 export class Semaphore {
   /** @type {(() => void)[]} */
   #waiters = [];
+  #size;
+  /** Below zero after the number was lowered, until enough permits are released. */
   #permits;
 
-  /** @param {number} permits */
-  constructor(permits) {
-    this.#permits = permits;
+  /** @param {number} size */
+  constructor(size) {
+    this.#size = size;
+    this.#permits = size;
+  }
+
+  /** Change the number of permits. @param {number} size */
+  resize(size) {
+    this.#permits += size - this.#size;
+    this.#size = size;
+    this.#wake();
   }
 
   /**
@@ -44,9 +54,15 @@ export class Semaphore {
   }
 
   #release() {
-    const next = this.#waiters.shift();
-    if (next) next();
-    else this.#permits += 1;
+    this.#permits += 1;
+    this.#wake();
+  }
+
+  #wake() {
+    while (this.#permits > 0 && this.#waiters.length > 0) {
+      this.#permits -= 1;
+      this.#waiters.shift()?.();
+    }
   }
 }
 

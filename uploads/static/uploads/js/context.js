@@ -1,15 +1,15 @@
 // @ts-check
 import { uploadError } from "./api.js";
 import { Batcher, Semaphore } from "./concurrency.js";
-import { sha256, ThroughputMeter } from "./parts.js";
+import { planFor, sha256, ThroughputMeter } from "./parts.js";
 import { parseRetryAfter, RetryPolicy, sleep } from "./retry.js";
 
 /** @typedef {import("./upload.js").Upload} Upload */
 
 /** Browsers open six connections to a host over HTTP/1.1 and queue further requests where we cannot see them. */
 const REQUEST_CONCURRENCY = 6;
-/** Requests for parts of large files, so that small files always get a connection. */
-const LARGE_FILE_CONCURRENCY = 4;
+/** Where the browser keeps how fast large files were sent last, so that the next upload begins with a plan for it. */
+const SPEED_KEY = "amalga-upload-speed";
 /** Parts in memory at a time while they are hashed. */
 const HASH_CONCURRENCY = 3;
 /** New folders in one call; the server has the same limit. */
@@ -22,7 +22,11 @@ const VERIFICATION_DELAYS_MS = [2000, 2000, 3000, 5000, 10_000, 20_000, 40_000];
 /** What all uploads share: the concurrency limits, the batches, and the API calls in terms of uploads. */
 export class UploadContext {
   requests = new Semaphore(REQUEST_CONCURRENCY);
-  largeFileRequests = new Semaphore(LARGE_FILE_CONCURRENCY);
+  plan = planFor(readSpeed());
+  /** For parts of large files, so that small files always get a connection. */
+  largeFileRequests = new Semaphore(this.plan.concurrency);
+  /** How fast large files are sent: small ones rather measure how fast the server responds. */
+  #largeFileThroughput = new ThroughputMeter();
   hashing = new Semaphore(HASH_CONCURRENCY);
   throughput = new ThroughputMeter();
   /** Small files that will soon be created. @type {Set<Upload>} */
@@ -52,9 +56,32 @@ export class UploadContext {
     });
   }
 
-  /** @param {number} bytes */
-  recordSent(bytes) {
+  /** @param {Upload} upload @param {number} bytes */
+  recordSent(upload, bytes) {
     this.throughput.add(bytes);
+    if (upload.partCount === 1) return;
+    this.#largeFileThroughput.add(bytes);
+    this.#adapt(this.#largeFileThroughput.read());
+  }
+
+  /** Forget the measured speed, for example after a pause. */
+  resetThroughput() {
+    this.throughput.reset();
+    this.#largeFileThroughput.reset();
+  }
+
+  /** The largest file or part to send at once. */
+  get maxPartBytes() {
+    return Math.min(this.partBytes, this.plan.partBytes);
+  }
+
+  /** @param {number} bytesPerSecond  0 while unknown */
+  #adapt(bytesPerSecond) {
+    const plan = bytesPerSecond ? planFor(bytesPerSecond) : this.plan;
+    if (plan === this.plan) return;
+    this.plan = plan;
+    this.largeFileRequests.resize(plan.concurrency);
+    writeSpeed(bytesPerSecond);
   }
 
   /** Stop expecting this upload in a batch. @param {Upload} upload */
@@ -127,6 +154,7 @@ export class UploadContext {
       const code = result.error?.code;
       if (!code || code === "parts_missing") return result;
       if (code !== "unavailable") throw uploadError(result.error);
+      upload.setNote("unavailable");
       await retryPolicy.wait(signal, parseRetryAfter(result.retry_after));
     }
   }
@@ -135,7 +163,8 @@ export class UploadContext {
   async #createAll(uploads) {
     for (const folderId of new Set(uploads.map((upload) => upload.folderId))) {
       for (const batch of splitByFolders(uploads.filter((upload) => upload.folderId === folderId))) {
-        const { files } = await this.api.create(batch.map(createItem), folderId, new AbortController().signal);
+        const items = batch.map((upload) => createItem(upload, this.plan));
+        const { files } = await this.api.create(items, folderId, new AbortController().signal);
         files.forEach((/** @type {any} */ result, /** @type {number} */ index) => {
           this.results.set(batch[index], result);
           if (!result.error) applyCreated(batch[index], result);
@@ -174,9 +203,10 @@ function* splitByFolders(uploads) {
   if (batch.length) yield batch;
 }
 
-/** @param {Upload} upload */
-function createItem(upload) {
+/** @param {Upload} upload @param {import("./parts.js").Plan} plan */
+function createItem(upload, { partBytes }) {
   return {
+    part_size: Number.isFinite(partBytes) ? partBytes : undefined,
     token: upload.token, name: upload.name, size: upload.size, type: upload.file.type,
     modified: upload.file.lastModified, folder: upload.folder, visibility: upload.visibility,
     replaces: upload.replaces || undefined, sha256: upload.digests.get(1),
@@ -200,6 +230,24 @@ function applyCreated(upload, result) {
   upload.partCount = result.part_count;
   if (result.part_count > 1) upload.digests.clear();
   for (const part of result.parts ?? []) upload.setSignedPart(part.number, part);
+}
+
+/** @returns {number} bytes per second; 0 if unknown */
+function readSpeed() {
+  try {
+    return Number(localStorage.getItem(SPEED_KEY)) || 0;
+  } catch {
+    return 0; // people can forbid pages to store anything
+  }
+}
+
+/** @param {number} bytesPerSecond */
+function writeSpeed(bytesPerSecond) {
+  try {
+    localStorage.setItem(SPEED_KEY, String(Math.round(bytesPerSecond)));
+  } catch {
+    // The next page measures again.
+  }
 }
 
 /**

@@ -12,6 +12,24 @@ const SAMPLE_INTERVAL_MS = 250;
 const WINDOW_MS = 8000;
 const MIN_WINDOW_MS = 1500;
 
+const MIB = 1024 ** 2;
+/**
+ * How to send large files on slow connections, where a large part takes minutes and is lost if the connection fails:
+ * below this many bytes per second, with parts of this size, this many at a time. 5 MiB is S3's minimum.
+ */
+const SLOW_PLANS = [
+  { below: 500_000, partBytes: 5 * MIB, concurrency: 2 },
+  { below: 2_000_000, partBytes: 8 * MIB, concurrency: 2 },
+];
+const FAST_PLAN = { partBytes: Infinity, concurrency: 4 };
+
+/** @typedef {{partBytes: number, concurrency: number}} Plan  partBytes: the largest part */
+
+/** @param {number} bytesPerSecond  0 while unknown @returns {Plan} how to send large files */
+export function planFor(bytesPerSecond) {
+  return SLOW_PLANS.find(({ below }) => bytesPerSecond > 0 && bytesPerSecond < below) ?? FAST_PLAN;
+}
+
 /**
  * Return the byte range of a part.
  * @param {number} number  from 1

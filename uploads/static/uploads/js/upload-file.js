@@ -37,7 +37,7 @@ async function prepare(upload, context, signal) {
   upload.setPhase("checking");
   await lock(upload);
   if (!upload.id) {
-    if (upload.size <= context.partBytes) await context.hash(upload, 1, signal);
+    if (upload.size <= context.maxPartBytes) await context.hash(upload, 1, signal);
     await context.create(upload, signal);
   }
   if (upload.resumed && upload.partCount > 1 && upload.storedBytes === 0) await context.refreshParts(upload, signal);

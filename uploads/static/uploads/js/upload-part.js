@@ -54,7 +54,7 @@ async function sendPart(upload, number, context, signal) {
   const { url, headers } = upload.signedPart(number);
   /** @param {number} sent */
   const onProgress = (sent) => {
-    context.recordSent(upload.recordProgress(number, sent));
+    context.recordSent(upload, upload.recordProgress(number, sent));
     upload.setNote("");
   };
   try {

@@ -125,7 +125,7 @@ export class Uploader {
 
   pauseAll() {
     this.paused = true;
-    this.context.throughput.reset();
+    this.context.resetThroughput();
     for (const upload of this.uploads) {
       if (upload.phase === "waiting" || upload.running) this.pause(upload);
     }
@@ -198,7 +198,7 @@ export class Uploader {
 
   #removeFinished() {
     this.paused = false;
-    this.context.throughput.reset();
+    this.context.resetThroughput();
     this.uploads = this.uploads.filter((upload) => upload.phase === "failed");
     this.skipped.length = 0;
   }
