@@ -218,7 +218,7 @@ def test_unsigned_id_token_is_refused(alice: User, provider: Identity, monkeypat
 
 
 def test_provider_with_another_issuer_is_refused(alice: User, provider: Identity) -> None:
-    provider.told_issuer = "https://evil.example"
+    provider.callback_issuer = "https://evil.example"
     assert Client().get("/accounts/sso/").status_code == 403
 
 
@@ -288,7 +288,7 @@ def test_started_sign_ins_of_one_address_are_limited(provider: Identity, monkeyp
     limit = Limit(capacity=3, refill_seconds=20, shared=True)
     monkeypatch.setattr(throttling, "SSO_LIMIT", limit)
     assert [Client().get("/accounts/sso/").status_code for _ in range(5)] == [302] * 3 + [429] * 2
-    assert len(provider.asked) == 3
+    assert len(provider.queries) == 3
     assert Client().get("/accounts/sso/", REMOTE_ADDR="203.0.113.9").status_code == 302
 
 

@@ -391,13 +391,13 @@ def test_code_of_one_provider_is_refused_at_the_callback_of_another(alice: User,
     callback = oidc_provider.agree(begin(client, "/accounts/sso/entra/")).partition("?")[2]
     assert client.get(f"/accounts/sso/google/back/?{callback}").status_code == 403
     assert not is_signed_in(client)
-    assert "/token" not in google.asked
+    assert "/token" not in google.queries
 
 
-@pytest.mark.parametrize("told", ["https://evil.example", ""])
-def test_callback_that_names_another_issuer_is_refused(told: str, alice: User, provider: Identity) -> None:
+@pytest.mark.parametrize("callback_issuer", ["https://evil.example", ""])
+def test_callback_that_names_another_issuer_is_refused(callback_issuer: str, alice: User, provider: Identity) -> None:
     """RFC 9207."""
-    provider.extra_response = {"iss": told or provider.issuer}
+    provider.extra_response = {"iss": callback_issuer or provider.issuer}
     client = Client()
-    assert sign_in(client).status_code == (403 if told else 302)
-    assert is_signed_in(client) is not bool(told)
+    assert sign_in(client).status_code == (403 if callback_issuer else 302)
+    assert is_signed_in(client) is not bool(callback_issuer)

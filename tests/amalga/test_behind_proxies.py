@@ -34,7 +34,7 @@ from tests.support.reverse_proxies import Behind
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
-CROWD = 700
+CLIENTS = 700
 ADDRESSES = 10
 SECONDS = 30
 LONG_NAME = "長い名前" * 62 + "帳.pptx"
@@ -65,8 +65,8 @@ def test_download_with_a_long_name_passes_the_proxy(
     assert len(LONG_NAME) > 250
     file = factories.create_file(alice, name=LONG_NAME)
     with FRONTS[name](tmp_path, behind, authority) as url:
-        answer = get(url, f"/files/{file.link}/download", cookies_of(behind, alice), authority)
-    assert (answer.status, len(answer.headers["Location"]) > 2000) == (302, True)
+        response = get(url, f"/files/{file.link}/download", cookies_of(behind, alice), authority)
+    assert (response.status, len(response.headers["Location"]) > 2000) == (302, True)
 
 
 @pytest.mark.parametrize("name", FRONTS)
@@ -84,8 +84,10 @@ def test_web_server_of_compose_is_reached_by_its_sockets(
     django_db_setup: None, authority: CertificateAuthority, tmp_path: Path
 ) -> None:
     """Started with the variables of compose.yaml; only the folder of the sockets is another."""
-    told = yaml.safe_load((PROJECT / "compose.yaml").read_text())["services"]["web"]["environment"]
-    own = {name: told[name].replace("/run/amalga", str(tmp_path)) for name in ("GUNICORN_CMD_ARGS", "PROBE_BIND")}
+    environment = yaml.safe_load((PROJECT / "compose.yaml").read_text())["services"]["web"]["environment"]
+    own = {
+        name: environment[name].replace("/run/amalga", str(tmp_path)) for name in ("GUNICORN_CMD_ARGS", "PROBE_BIND")
+    }
     database = "postgres://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**connection.settings_dict)
     web = Daemon("web", tmp_path, mark="gunicorn", stop_signal=signal.SIGTERM)
     command = [sys.executable, "-m", "gunicorn", "-c", str(PROJECT / "amalga" / "gunicorn_conf.py"), "amalga.wsgi"]
@@ -108,44 +110,44 @@ def test_crowd_is_served_as_far_as_it_goes_and_the_rest_is_told_to_come_back(
     for number in range(50):
         factories.create_file(alice, name=f"file {number}")
     cookies = cookies_of(behind, alice)
-    asked = f"GET / HTTP/1.1\r\nHost: localhost\r\nCookie: {cookies}\r\nConnection: close\r\n\r\n".encode()
+    request = f"GET / HTTP/1.1\r\nHost: localhost\r\nCookie: {cookies}\r\nConnection: close\r\n\r\n".encode()
     with reverse_proxies.nginx_in_container(tmp_path, behind) as url, ExitStack() as stack:
-        crowd = [stack.enter_context(asker(url, number, asked)) for number in range(CROWD)]
+        clients = [stack.enter_context(connect(url, number, request)) for number in range(CLIENTS)]
         begun = time.monotonic()
         with urllib.request.urlopen(f"{url}/healthz", timeout=SECONDS) as probe:
             assert (probe.status, time.monotonic() - begun < 1) == (200, True)
-        answers = answers_to(crowd)
+        responses = responses_to(clients)
         assert get(url, "/", cookies, authority).status == 200  # it is over at once
-    codes = Counter(int(answer.split()[1]) for answer in answers)
+    codes = Counter(int(response.split()[1]) for response in responses)
     assert set(codes) == {200, 503}
     assert codes[200] >= 256
-    refused = [answer for answer in answers if answer.startswith(b"HTTP/1.1 503")]
-    assert all(b"\r\nRetry-After: 5\r\n" in answer for answer in refused)
-    assert all(answer.endswith(b"</html>\n") for answer in answers if answer not in refused)
+    refused = [response for response in responses if response.startswith(b"HTTP/1.1 503")]
+    assert all(b"\r\nRetry-After: 5\r\n" in response for response in refused)
+    assert all(response.endswith(b"</html>\n") for response in responses if response not in refused)
     log = (tmp_path / "nginx" / "access.log").read_text()
     assert len(re.findall(r" 503 \d+ [\d.]+ [0-9a-f]{32} busy$", log, re.MULTILINE)) == codes[503]
 
 
-def asker(url: str, number: int, request: bytes) -> socket.socket:
-    one = socket.socket()
-    one.settimeout(SECONDS)
-    one.bind((f"127.0.0.{2 + number % ADDRESSES}", 0))
-    one.connect(("127.0.0.1", urlsplit(url).port or 0))
-    one.sendall(request)
-    return one
+def connect(url: str, number: int, request: bytes) -> socket.socket:
+    client = socket.socket()
+    client.settimeout(SECONDS)
+    client.bind((f"127.0.0.{2 + number % ADDRESSES}", 0))
+    client.connect(("127.0.0.1", urlsplit(url).port or 0))
+    client.sendall(request)
+    return client
 
 
-def answers_to(crowd: list[socket.socket]) -> list[bytes]:
-    got = dict.fromkeys(crowd, b"")
+def responses_to(clients: list[socket.socket]) -> list[bytes]:
+    received = dict.fromkeys(clients, b"")
     with selectors.DefaultSelector() as selector:
-        for each in crowd:
+        for each in clients:
             selector.register(each, selectors.EVENT_READ)
         end = time.monotonic() + SECONDS
         while selector.get_map() and time.monotonic() < end:
             for key, _events in selector.select(timeout=1):
-                one: Any = key.fileobj
-                if chunk := one.recv(65536):
-                    got[one] += chunk
+                client: Any = key.fileobj
+                if chunk := client.recv(65536):
+                    received[client] += chunk
                 else:
-                    selector.unregister(one)
-    return list(got.values())
+                    selector.unregister(client)
+    return list(received.values())

@@ -19,7 +19,7 @@ Private = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
 
 @functools.cache
-def made(bits: int) -> str:
+def private_key(bits: int) -> str:
     return pem(rsa.generate_private_key(public_exponent=65537, key_size=bits))
 
 
@@ -32,7 +32,7 @@ def all_three(**other: str) -> dict[str, str]:
     return {
         "CLOUDFRONT_DOMAIN": "d111111abcdef8.cloudfront.net",
         "CLOUDFRONT_KEY_ID": "K2JCJMDEHXQW5F",
-        "CLOUDFRONT_PRIVATE_KEY": made(2048),
+        "CLOUDFRONT_PRIVATE_KEY": private_key(2048),
         **other,
     }
 
@@ -63,9 +63,9 @@ def test_while_files_move_the_other_store_delivers_its_own(monkeypatch: pytest.M
 
 
 def test_a_key_may_stand_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    in_one_line = made(2048).replace("\n", "\\n")
-    settings = read(monkeypatch, **all_three(CLOUDFRONT_PRIVATE_KEY=in_one_line))
-    assert settings["STORAGES"]["default"]["OPTIONS"]["cloudfront_key"] == made(2048).strip()
+    key_in_one_line = private_key(2048).replace("\n", "\\n")
+    settings = read(monkeypatch, **all_three(CLOUDFRONT_PRIVATE_KEY=key_in_one_line))
+    assert settings["STORAGES"]["default"]["OPTIONS"]["cloudfront_key"] == private_key(2048).strip()
 
 
 @pytest.mark.parametrize("missing", CLOUDFRONT_VARIABLES)
@@ -104,8 +104,8 @@ def test_a_key_that_cloudfront_would_not_take_is_refused_and_not_told(
     public = good.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     keys = {
         "nonsense": "a secret that is no key, however long it is and whatever it says",
-        "half": made(2048)[:400],
-        "small": made(1024),
+        "half": private_key(2048)[:400],
+        "small": private_key(1024),
         "curve": pem(ec.generate_private_key(ec.SECP256R1())),
         "hidden": pem(good, b"a passphrase"),
         "public": public.decode(),

@@ -48,8 +48,8 @@ class Cluster:
         return Call("POST", "/uploads/", {"files": [item]}).by(self.alice).status
 
     def read(self) -> str:
-        answer, page = self.alice.ask("GET", "/")
-        return page.decode() if answer.status == 200 else str(answer.status)
+        response, page = self.alice.request("GET", "/")
+        return page.decode() if response.status == 200 else str(response.status)
 
 
 @pytest.fixture
@@ -71,13 +71,13 @@ def cluster(alice: User, tmp_path: Path) -> Iterator[Cluster]:
 
 
 def caught_up(cluster: Cluster) -> None:
-    number = cluster.first.ask("SELECT pg_current_wal_insert_lsn()")
-    until(lambda: cluster.second.ask(f"SELECT pg_last_wal_replay_lsn() >= '{number}'"))
+    number = cluster.first.fetch_value("SELECT pg_current_wal_insert_lsn()")
+    until(lambda: cluster.second.fetch_value(f"SELECT pg_last_wal_replay_lsn() >= '{number}'"))
 
 
 def turn_read_only(server: Standby) -> None:
-    server.ask("ALTER SYSTEM SET default_transaction_read_only = on")
-    server.ask("SELECT pg_reload_conf()")
+    server.fetch_value("ALTER SYSTEM SET default_transaction_read_only = on")
+    server.fetch_value("SELECT pg_reload_conf()")
 
 
 def test_an_old_primary_that_lives_on_read_only_is_left(cluster: Cluster) -> None:
@@ -86,25 +86,25 @@ def test_an_old_primary_that_lives_on_read_only_is_left(cluster: Cluster) -> Non
     caught_up(cluster)
     turn_read_only(cluster.first)
     cluster.switch()
-    cluster.second.ask(
+    cluster.second.fetch_value(
         "UPDATE uploads_file SET name = 'after.txt', normalized_name = 'after.txt' WHERE name = 'before.txt'"
     )
     assert [cluster.write() for _ in range(4)] == [200] * 4
     assert "after.txt" in cluster.read()
-    assert cluster.second.ask("SELECT count(*) FROM uploads_file WHERE name = 'new.txt'") == 8
-    assert cluster.first.ask("SELECT count(*) FROM uploads_file WHERE name = 'new.txt'") == 4
+    assert cluster.second.fetch_value("SELECT count(*) FROM uploads_file WHERE name = 'new.txt'") == 8
+    assert cluster.first.fetch_value("SELECT count(*) FROM uploads_file WHERE name = 'new.txt'") == 4
 
 
 @pytest.mark.faults
 def test_a_primary_that_dies_under_load_costs_no_more_than_the_break(cluster: Cluster) -> None:
-    told: dict[str, Counter[int]] = {"away": Counter(), "back": Counter()}
+    statuses: dict[str, Counter[int]] = {"away": Counter(), "back": Counter()}
     phase, stop = ["away"], threading.Event()
 
-    def ask() -> None:
+    def request_pages() -> None:
         while not stop.is_set():
-            told[phase[0]][cluster.write()] += 1
+            statuses[phase[0]][cluster.write()] += 1
 
-    threads = [threading.Thread(target=ask) for _ in range(THREADS)]
+    threads = [threading.Thread(target=request_pages) for _ in range(THREADS)]
     for thread in threads:
         thread.start()
     time.sleep(1)
@@ -118,8 +118,8 @@ def test_a_primary_that_dies_under_load_costs_no_more_than_the_break(cluster: Cl
     stop.set()
     for thread in threads:
         thread.join()
-    assert set(told["away"]) == {200, 503}
-    assert set(told["back"]) == {200}
+    assert set(statuses["away"]) == {200, 503}
+    assert set(statuses["back"]) == {200}
     assert len(re.findall("Booting worker", cluster.log.read_text())) == 1
 
 
@@ -131,4 +131,4 @@ def test_what_was_acknowledged_on_the_old_one_is_on_the_new_one(cluster: Cluster
     cluster.first.kill()
     cluster.switch()
     until(lambda: cluster.write() == 200, seconds=BACK_SECONDS)
-    assert cluster.second.ask("SELECT count(*) FROM uploads_file WHERE name = 'new.txt'") == written + 1
+    assert cluster.second.fetch_value("SELECT count(*) FROM uploads_file WHERE name = 'new.txt'") == written + 1

@@ -31,7 +31,7 @@ DATABASES_TURN = 5  # seconds: what a balancer waits at most
 
 
 @pytest.fixture(autouse=True)
-def nobody_asked_yet() -> Iterator[None]:
+def empty_probe_cache() -> Iterator[None]:
     health.clear_cache()
     yield
     health.clear_cache()
@@ -123,11 +123,11 @@ def test_an_open_connection_that_works_proves_nothing(client: Client, database: 
 
 
 def test_when_connections_are_exhausted_nobody_is_sent_here(client: Client) -> None:
-    with ExitStack() as held:
+    with ExitStack() as stack:
         params = {**connection.get_connection_params(), "connect_timeout": 2}
         with suppress(psycopg.OperationalError):
             while True:
-                held.enter_context(psycopg.connect(**params))
+                stack.enter_context(psycopg.connect(**params))
         assert get_json(client)[0] == 503
     time.sleep(health.CACHE_SECONDS)
     assert get_json(client)[0] == 200
@@ -199,15 +199,15 @@ def test_readyz_tells_nothing_of_our_insides(client: Client, database: Proxy) ->
 def test_a_server_whose_database_goes_away_lives_and_is_not_ready(tmp_path: Path) -> None:
     params = connection.get_connection_params()
     proxy = Proxy(params["host"], int(params["port"]))
-    ask = urllib3.PoolManager(timeout=DATABASES_TURN, retries=False)
+    pool = urllib3.PoolManager(timeout=DATABASES_TURN, retries=False)
     try:
         with serving(tmp_path, {}, database_port=proxy.port) as site:
-            assert ask.request("GET", f"{site}/readyz", headers=BALANCER).status == 200
+            assert pool.request("GET", f"{site}/readyz", headers=BALANCER).status == 200
             with proxy.being("refuse"):
-                assert ask.request("GET", f"{site}/healthz", headers=BALANCER).status == 200
+                assert pool.request("GET", f"{site}/healthz", headers=BALANCER).status == 200
                 time.sleep(health.CACHE_SECONDS)
-                assert ask.request("GET", f"{site}/readyz", headers=BALANCER).status == 503
+                assert pool.request("GET", f"{site}/readyz", headers=BALANCER).status == 503
             time.sleep(health.CACHE_SECONDS)
-            assert ask.request("GET", f"{site}/readyz", headers=BALANCER).status == 200
+            assert pool.request("GET", f"{site}/readyz", headers=BALANCER).status == 200
     finally:
         proxy.close()

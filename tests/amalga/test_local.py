@@ -54,7 +54,7 @@ def test_first_start_serves_the_site_and_the_next_one_finds_its_administrator(la
     ready = f"http://127.0.0.1:{laptop.ports['PORT']}/readyz"
     for _start in range(2):
         server = laptop.start("--serve")
-        wait_until(lambda: answers(ready), seconds=120)
+        wait_until(lambda: is_ready(ready), seconds=120)
         password = (laptop.folder / "admin-password").read_text().strip()
         server.send_signal(signal.SIGTERM)
         server.communicate(timeout=SECONDS)
@@ -65,7 +65,7 @@ def test_first_start_serves_the_site_and_the_next_one_finds_its_administrator(la
     assert laptop.python(code) == "admin"
 
 
-def answers(url: str) -> bool:
+def is_ready(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=5) as response:
             return bool(response.status == 200)

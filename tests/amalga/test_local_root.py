@@ -20,9 +20,9 @@ from tests.support.local_installation import CONNECT, WHO, LocalInstallation, ma
 
 pytestmark = pytest.mark.slow
 
-NOBODY = UnprivilegedUser()
+UNPRIVILEGED_USER = UnprivilegedUser()
 # It keeps the right to read: the Python of a developer may lie in a closed folder.
-AS_NOBODY = ("setpriv", f"--reuid={NOBODY.uid}", f"--regid={NOBODY.gid}", "--clear-groups",
+AS_UNPRIVILEGED_USER = ("setpriv", f"--reuid={UNPRIVILEGED_USER.uid}", f"--regid={UNPRIVILEGED_USER.gid}", "--clear-groups",
              "--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search", "--")  # fmt: skip
 SUPERUSER = CONNECT.replace("DATABASE_URL", "LOCAL_SUPERUSER_URL")
 SHADOW = "\ntry: db.execute(\"SELECT pg_read_file('/etc/shadow')\")\nexcept psycopg.Error as error: print(error)"
@@ -81,8 +81,8 @@ def test_postgres_has_no_capability_and_nothing_of_roots(laptop: LocalInstallati
     fields = {name: value.split() for name, _, value in (line.partition(":") for line in status.splitlines())}
     for capabilities in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
         assert int(fields[capabilities][0], 16) == 0
-    assert set(fields["Uid"]) == {str(NOBODY.uid)}
-    assert set(fields["Gid"]) == {str(NOBODY.gid)}
+    assert set(fields["Uid"]) == {str(UNPRIVILEGED_USER.uid)}
+    assert set(fields["Gid"]) == {str(UNPRIVILEGED_USER.gid)}
     assert (fields["Groups"], fields["NoNewPrivs"]) == ([], ["1"])
 
 
@@ -126,8 +126,10 @@ def test_without_the_right_to_give_up_rights_for_good_the_servers_start(laptop: 
 def test_an_ordinary_user_whose_home_is_read_only_gets_both_servers(clone: Path, place: Path) -> None:
     own = place / "own"
     shutil.copytree(clone, own, symlinks=True)
-    subprocess.run(["chown", "-R", f"{NOBODY.uid}:{NOBODY.gid}", own], check=True)
-    laptop = LocalInstallation(own / ".local", python=own / ".venv/bin/python", home=place, cwd=own, before=AS_NOBODY)
+    subprocess.run(["chown", "-R", f"{UNPRIVILEGED_USER.uid}:{UNPRIVILEGED_USER.gid}", own], check=True)
+    laptop = LocalInstallation(
+        own / ".local", python=own / ".venv/bin/python", home=place, cwd=own, before=AS_UNPRIVILEGED_USER
+    )
     try:
         for options in ((), ("--ephemeral",)):
             result = laptop.run(*options, "sh", "-c", 'exec "$0" -c "$1"', laptop.interpreter, WHO)
@@ -141,17 +143,17 @@ def test_an_ordinary_user_whose_home_is_read_only_gets_both_servers(clone: Path,
 
 
 def test_a_copy_is_made_once(out_of_reach: Path, place: Path) -> None:
-    first = programs_for(NOBODY, (place,))
+    first = programs_for(UNPRIVILEGED_USER, (place,))
     before = (first / "postgres").stat().st_ino
-    assert programs_for(NOBODY, (place,)) == first
+    assert programs_for(UNPRIVILEGED_USER, (place,)) == first
     assert (first / "postgres").stat().st_ino == before
-    assert NOBODY.can_run(first / "initdb", "--version")
+    assert UNPRIVILEGED_USER.can_run(first / "initdb", "--version")
 
 
 def test_no_other_user_can_change_a_copy(out_of_reach: Path, place: Path) -> None:
     before = os.umask(0)
     try:
-        programs_for(NOBODY, (place,))
+        programs_for(UNPRIVILEGED_USER, (place,))
     finally:
         os.umask(before)
     for path in (place / COPIES).rglob("*"):
@@ -162,7 +164,7 @@ def test_no_other_user_can_change_a_copy(out_of_reach: Path, place: Path) -> Non
 def test_a_strict_umask_makes_no_copy_that_cannot_be_run(out_of_reach: Path, place: Path) -> None:
     before = os.umask(0o077)
     try:
-        assert programs_for(NOBODY, (place,)).is_relative_to(place)
+        assert programs_for(UNPRIVILEGED_USER, (place,)).is_relative_to(place)
     finally:
         os.umask(before)
 
@@ -173,13 +175,13 @@ def test_a_folder_that_others_could_fill_is_passed_over(out_of_reach: Path, plac
     good.mkdir()
     (bad / COPIES).mkdir(parents=True)
     if planted == "by another user":
-        NOBODY.take_ownership(bad / COPIES)
+        UNPRIVILEGED_USER.take_ownership(bad / COPIES)
     elif planted == "a link":
         (bad / COPIES).rename(bad / "elsewhere")
         (bad / COPIES).symlink_to(bad / "elsewhere")
     else:
         (bad / COPIES).chmod(0o777)
-    assert programs_for(NOBODY, (bad, good)).is_relative_to(good)
+    assert programs_for(UNPRIVILEGED_USER, (bad, good)).is_relative_to(good)
     assert list((bad / COPIES).iterdir()) == []
 
 
@@ -189,7 +191,7 @@ def test_a_place_that_others_can_write_to_is_passed_over(out_of_reach: Path, pla
     good.mkdir()
     shared.mkdir()
     shared.chmod(rights)
-    assert programs_for(NOBODY, (shared, good)).is_relative_to(good)
+    assert programs_for(UNPRIVILEGED_USER, (shared, good)).is_relative_to(good)
 
 
 def test_a_place_where_no_program_can_run_is_passed_over(
@@ -205,23 +207,23 @@ def test_a_place_where_no_program_can_run_is_passed_over(
         return program.is_relative_to(good) and can_run(self, program, *options)
 
     monkeypatch.setattr(UnprivilegedUser, "can_run", only_in_good)
-    assert programs_for(NOBODY, (noexec, good)).is_relative_to(good)
+    assert programs_for(UNPRIVILEGED_USER, (noexec, good)).is_relative_to(good)
 
 
 def test_without_a_place_the_refusal_says_what_to_do(out_of_reach: Path, place: Path) -> None:
     with pytest.raises(StartupError, match="Start it as another user"):
-        programs_for(NOBODY, (place / "missing",))
+        programs_for(UNPRIVILEGED_USER, (place / "missing",))
 
 
 def test_a_copy_that_was_interrupted_is_made_again(out_of_reach: Path, place: Path) -> None:
     leftover = place / COPIES / "new-killed"
     leftover.mkdir(parents=True)
-    programs_for(NOBODY, (place,))
+    programs_for(UNPRIVILEGED_USER, (place,))
     assert [path.name for path in (place / COPIES).glob("new-*")] == []
 
 
 def test_two_that_copy_at_once_get_one_whole_copy(out_of_reach: Path, place: Path) -> None:
     with ThreadPoolExecutor() as pool:
-        first, second = pool.map(lambda _: programs_for(NOBODY, (place,)), range(2))
+        first, second = pool.map(lambda _: programs_for(UNPRIVILEGED_USER, (place,)), range(2))
     assert first == second
-    assert NOBODY.can_run(first / "initdb", "--version")
+    assert UNPRIVILEGED_USER.can_run(first / "initdb", "--version")

@@ -70,7 +70,7 @@ def secrets(client: Client) -> list[str]:
     return [*ALWAYS_SECRET, *filter(None, cookies), *ours]
 
 
-def found_in(text: str, client: Client) -> list[str]:
+def secrets_in(text: str, client: Client) -> list[str]:
     return [secret for secret in secrets(client) if secret in text]
 
 
@@ -90,14 +90,14 @@ def a_day_of_work(client: Client) -> None:
     for route in ("trash_file", "restore_file"):
         client.post(reverse(route, args=[file.pk]))
     upload = upload_client.start(b"never sent", name=FILE_NAME)
-    upload_client.look(upload)
+    upload_client.retrieve(upload)
     upload_client.cancel(upload)
 
 
 def test_a_day_of_work_is_told_without_secrets(erin: User, bucket: Bucket, log: Everything) -> None:
     client = signed_in_by_form(Client())
     a_day_of_work(client)
-    assert found_in(log.text, client) == []
+    assert secrets_in(log.text, client) == []
 
 
 def test_each_act_is_one_line_with_its_file(erin: User, bucket: Bucket, log: Everything) -> None:
@@ -112,7 +112,7 @@ def test_each_act_is_one_line_with_its_file(erin: User, bucket: Bucket, log: Eve
 def test_a_failed_sign_in_tells_neither_name_nor_password(erin: User, log: Everything) -> None:
     client = signed_in_by_form(Client(), password=f"{PASSWORD}-wrong")
     client.post("/admin/login/", {"username": PASSWORD, "password": "x"})  # typed into the wrong field
-    assert found_in(log.text, client) == []
+    assert secrets_in(log.text, client) == []
 
 
 def test_a_store_that_is_away_is_told_without_its_urls(
@@ -130,7 +130,7 @@ def test_a_store_that_is_away_is_told_without_its_urls(
     finally:
         s3.reset()
     assert "s3_error" in log.text
-    assert found_in(log.text, client) == []
+    assert secrets_in(log.text, client) == []
 
 
 def test_a_fault_is_told_whole_but_without_secrets(
@@ -146,7 +146,7 @@ def test_a_fault_is_told_whole_but_without_secrets(
     monkeypatch.setattr(s3, "download_url", broken)
     assert client.get(reverse("download", args=[file.pk]) + f"?token={PASSWORD}").status_code == 500
     assert "this is what broke" in log.text
-    assert found_in(log.text, client) == []
+    assert secrets_in(log.text, client) == []
 
 
 def test_odd_requests_are_told_in_one_line_each(erin: User, log: Everything) -> None:
@@ -166,9 +166,9 @@ def test_a_real_server_says_no_more(roles: None, bucket: Bucket, django_db_setup
         visitor = Visitor(site, erin).open_form()
         visitor.post(Chosen(f"{FILE_NAME}.txt"))
         file = File.objects.get()
-        visitor.ask("GET", f"/files/{file.pk}/download?inline=1&word={PASSWORD}")
-        visitor.ask("POST", "/accounts/login/", f"username=x&password={PASSWORD}".encode())
-        visitor.ask("GET", f"/nothing?word={PASSWORD}")
+        visitor.request("GET", f"/files/{file.pk}/download?inline=1&word={PASSWORD}")
+        visitor.request("POST", "/accounts/login/", f"username=x&password={PASSWORD}".encode())
+        visitor.request("GET", f"/nothing?word={PASSWORD}")
     log = (tmp_path / "web.log").read_text()
     assert f"file={file.pk}" in log
     hidden = [*ALWAYS_SECRET, visitor.token, *visitor.cookies.values(), str(connection.settings_dict["PASSWORD"])]

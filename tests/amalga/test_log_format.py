@@ -31,11 +31,11 @@ TRACE = "1-67891233-abcdef012345678912345678"
 
 
 def record(message: str, *args: object, **more: Any) -> logging.LogRecord:
-    made = logging.LogRecord(
+    log_record = logging.LogRecord(
         "uploads.services.start", logging.INFO, __file__, 1, message, args, more.pop("fault", None)
     )
-    vars(made).update(more)
-    return made
+    vars(log_record).update(more)
+    return log_record
 
 
 def plain(message: str, *args: object, **more: Any) -> str:

@@ -129,8 +129,8 @@ def test_reports_keep_the_innermost_frames_and_the_newest_lines() -> None:
     frames = [{"function": f"f{number}", "vars": None} for number in range(1_000)]
     event: Any = {"exception": {"values": [{"type": "E", "value": "x", "stacktrace": {"frames": frames}}]}}
     sent: Any = sentry.before_send(event, {})
-    kept = sent["exception"]["values"][0]["stacktrace"]["frames"]
-    assert kept == frames[-sentry.MAX_ITEMS :]
+    sent_frames = sent["exception"]["values"][0]["stacktrace"]["frames"]
+    assert sent_frames == frames[-sentry.MAX_ITEMS :]
 
 
 # --- a running site ---------------------------------------------------------------------------
@@ -153,7 +153,7 @@ def web(
         connection.close()
 
 
-def ask(web: http.client.HTTPConnection, method: str, path: str, headers: dict[str, str]) -> int:
+def request(web: http.client.HTTPConnection, method: str, path: str, headers: dict[str, str]) -> int:
     web.putrequest(method, path, skip_host="Host" in headers)
     for name, value in {"X-Forwarded-Proto": "https", "Content-Length": "0", **headers}.items():
         web.putheader(name, value)
@@ -171,8 +171,8 @@ def ask(web: http.client.HTTPConnection, method: str, path: str, headers: dict[s
 def test_a_site_that_gets_a_hostile_header_goes_on_answering(web: http.client.HTTPConnection, name: str) -> None:
     for text in HOSTILE:
         for value in (text, f"https://{text}"):
-            assert ask(web, "POST", "/accounts/login/", {name: value}) in range(300, 500)
-            assert ask(web, "GET", "/healthz", {}) == 200
+            assert request(web, "POST", "/accounts/login/", {name: value}) in range(300, 500)
+            assert request(web, "GET", "/healthz", {}) == 200
 
 
 @pytest.mark.django_db(transaction=True)
@@ -180,6 +180,6 @@ def test_a_site_that_gets_a_hostile_header_goes_on_answering(web: http.client.HT
 def test_a_site_that_gets_a_hostile_address_goes_on_answering(web: http.client.HTTPConnection, before: str) -> None:
     for text in HOSTILE:
         path = before + text.replace(" ", "+")[:3_500]
-        assert ask(web, "POST", path, {"Origin": "null"}) in range(300, 500)
-        assert ask(web, "GET", path, {}) in range(200, 500)
-        assert ask(web, "GET", "/healthz", {}) == 200
+        assert request(web, "POST", path, {"Origin": "null"}) in range(300, 500)
+        assert request(web, "GET", path, {}) in range(200, 500)
+        assert request(web, "GET", "/healthz", {}) == 200

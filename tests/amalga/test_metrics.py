@@ -227,8 +227,8 @@ def test_what_is_late_or_in_trouble_is_told(client: Client, alice: User) -> None
 
 def add_task(*, enqueued: timedelta, run_after: Any = None, status: str = "READY") -> None:
     task = {"args_kwargs": {"args": [], "kwargs": {}}, "task_path": "x", "backend_name": "default", "status": status}
-    made = DBTaskResult.objects.create(run_after=run_after or get_date_max(), **task)
-    DBTaskResult.objects.filter(pk=made.pk).update(enqueued_at=timezone.now() - enqueued)
+    result = DBTaskResult.objects.create(run_after=run_after or get_date_max(), **task)
+    DBTaskResult.objects.filter(pk=result.pk).update(enqueued_at=timezone.now() - enqueued)
 
 
 def test_the_queue_is_told_by_what_could_be_worked_at(client: Client) -> None:

@@ -98,20 +98,20 @@ def test_group_that_exists_gets_the_permissions_of_its_role() -> None:
 
 
 def test_migrating_takes_its_time_and_pages_do_not() -> None:
-    seen: list[str] = []
+    timeouts: list[str] = []
 
-    def look(**_: object) -> None:
+    def record_timeout(**_: object) -> None:
         with connection.cursor() as cursor:
             cursor.execute("SHOW statement_timeout")
-            seen.append(cursor.fetchone()[0])
+            timeouts.append(cursor.fetchone()[0])
 
-    signals.pre_migrate.connect(look)
+    signals.pre_migrate.connect(record_timeout)
     try:
         call_command("migrate", verbosity=0)
     finally:
-        signals.pre_migrate.disconnect(look)
-    look()
-    assert set(seen[:-1]) == {"0"}
-    assert seen[-1] == "8s"
-    held: Any = connection.connection
-    assert held.response_timeout == RESPONSE_SECONDS
+        signals.pre_migrate.disconnect(record_timeout)
+    record_timeout()
+    assert set(timeouts[:-1]) == {"0"}
+    assert timeouts[-1] == "8s"
+    raw_connection: Any = connection.connection
+    assert raw_connection.response_timeout == RESPONSE_SECONDS

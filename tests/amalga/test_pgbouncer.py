@@ -62,9 +62,9 @@ def execute(sql: str) -> None:
 @pytest.fixture
 def limits(db: None) -> Iterator[None]:
     """As docs/operate/database.md says, word for word."""
-    told = re.search(r"```sql\n(.*?)```", (PROJECT / "docs" / "operate" / "database.md").read_text(), re.DOTALL)
-    assert told
-    execute(told[1])
+    match = re.search(r"```sql\n(.*?)```", (PROJECT / "docs" / "operate" / "database.md").read_text(), re.DOTALL)
+    assert match
+    execute(match[1])
     close_other_connections()
     yield
     execute("ALTER ROLE CURRENT_USER RESET ALL")
@@ -83,15 +83,15 @@ def run(bouncer: Bouncer, *commands: list[str], pooler: str = "on") -> dict[str,
         cwd=PROJECT, capture_output=True, text=True, timeout=110,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    found: dict[str, tuple[int, str]] = json.loads(done.stdout)
-    return found
+    results: dict[str, tuple[int, str]] = json.loads(done.stdout)
+    return results
 
 
 def limits_in_force(bouncer: Bouncer) -> set[str]:
     """Of both connections to the server, held at once."""
-    with psycopg.connect(bouncer.url) as one, psycopg.connect(bouncer.url) as other:
-        asked = "SELECT pg_backend_pid(), current_setting('statement_timeout')"
-        rows = [it.execute(asked).fetchone() for it in (one, other)]
+    with psycopg.connect(bouncer.url) as first, psycopg.connect(bouncer.url) as other:
+        query = "SELECT pg_backend_pid(), current_setting('statement_timeout')"
+        rows = [it.execute(query).fetchone() for it in (first, other)]
     assert len({row[0] for row in rows if row}) == 2
     return {row[1] for row in rows if row}
 
@@ -103,10 +103,10 @@ def test_people_notice_nothing(bouncer: Bouncer, limits: None, alice: User, buck
         assert visitor.post(*(Chosen(f"report {n}.txt") for n in range(3)))[0].status == 200
         file = File.objects.get(name="report 1.txt")
         for path in ("/", "/?q=report", f"/files/{file.pk}/", "/trash/", "/tags/", "/unfinished/"):
-            assert visitor.ask("GET", path)[0].status == 200
-        assert visitor.ask("GET", f"/files/{file.pk}/download")[0].status == 302
+            assert visitor.request("GET", path)[0].status == 200
+        assert visitor.request("GET", f"/files/{file.pk}/download")[0].status == 302
         form = {"X-CSRFToken": visitor.token, "Content-Type": "application/x-www-form-urlencoded"}
-        assert visitor.ask("POST", f"/files/{file.pk}/trash", urlencode({}).encode(), headers=form)[0].status == 302
+        assert visitor.request("POST", f"/files/{file.pk}/trash", urlencode({}).encode(), headers=form)[0].status == 302
     file.refresh_from_db()
     assert file.state == State.TRASHED
 
@@ -117,14 +117,14 @@ def test_commands_pass_through_and_leave_no_limit_lifted(
     for n in range(3):
         factories.create_file(alice, name=f"report {n}.txt", bucket=bucket)
     bucket.write("old/letter.txt", b"hello")
-    told = run(
+    results = run(
         bouncer, ["migrate"], ["check", "--database", "default"], ["sweep"], ["fsck"], ["verify"], ["recount"],
         ["export_manifest"], ["previews"], ["import_bucket", "old/", "--owner", "alice"], ["clearsessions"], ["doctor"],
     )  # fmt: skip
-    assert {line: code for line, (code, _said) in told.items() if code > 1} == {}
-    assert "OK    database timeouts: statement_timeout 8s, lock_timeout 4s" in told["doctor"][1]
-    assert "OK    database connections: a pooler is configured" in told["doctor"][1]
-    assert "3" in told["fsck"][1]
+    assert {line: code for line, (code, _output) in results.items() if code > 1} == {}
+    assert "OK    database timeouts: statement_timeout 8s, lock_timeout 4s" in results["doctor"][1]
+    assert "OK    database connections: a pooler is configured" in results["doctor"][1]
+    assert "3" in results["fsck"][1]
     assert limits_in_force(bouncer) == {"8s"}
 
 
@@ -160,9 +160,9 @@ assert limit() == "8s"
 
 
 def test_doctor_says_when_the_limits_are_missing(bouncer: Bouncer, bucket: Bucket) -> None:
-    said = run(bouncer, ["doctor"])["doctor"][1]
-    assert "FAIL  database timeouts: not set: statement_timeout, lock_timeout" in said
-    assert "ALTER ROLE amalga SET statement_timeout" in said
+    output = run(bouncer, ["doctor"])["doctor"][1]
+    assert "FAIL  database timeouts: not set: statement_timeout, lock_timeout" in output
+    assert "ALTER ROLE amalga SET statement_timeout" in output
 
 
 def test_doctor_says_how_to_name_a_pooler(bouncer: Bouncer, monkeypatch: pytest.MonkeyPatch) -> None:

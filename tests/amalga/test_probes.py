@@ -46,8 +46,8 @@ def test_probes_are_answered_while_all_threads_wait_for_a_silent_database(
         for _each in range(20):
             waiting = stack.enter_context(socket.create_connection(("127.0.0.1", web)))
             waiting.sendall(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            asking = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
-            asking.sendall(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+            connection.sendall(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         time.sleep(0.3)
         begun = time.monotonic()
         assert status(port, "/healthz") == 200

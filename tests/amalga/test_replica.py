@@ -67,16 +67,16 @@ def bob_at(pair: Pair, bob: User) -> Visitor:
 
 
 def page(visitor: Visitor, path: str) -> str:
-    answer, body = visitor.ask("GET", path)
-    assert answer.status == 200
+    response, body = visitor.request("GET", path)
+    assert response.status == 200
     return body.decode()
 
 
 def from_replica(pair: Pair, visitor: Visitor, path: str) -> bool:
     """Whether it was asked for this list."""
-    before = len(pair.standby.was_asked())
+    before = len(pair.standby.last_queries())
     page(visitor, path)
-    return '"uploads_file"' in pair.standby.was_asked()[before:]
+    return '"uploads_file"' in pair.standby.last_queries()[before:]
 
 
 def warm(pair: Pair, visitor: Visitor) -> None:
@@ -87,14 +87,14 @@ def warm(pair: Pair, visitor: Visitor) -> None:
 
 def send(visitor: Visitor, name: str) -> None:
     body = Form([Chosen(name)], token=visitor.token).body()
-    answer, _page = visitor.ask("POST", "/upload/", body, headers={"Content-Type": MULTIPART})
-    assert answer.status == 200
+    response, _page = visitor.request("POST", "/upload/", body, headers={"Content-Type": MULTIPART})
+    assert response.status == 200
 
 
 def press(visitor: Visitor, path: str, **fields: object) -> None:
     headers = {"X-CSRFToken": visitor.token, "Content-Type": "application/x-www-form-urlencoded"}
-    answer, _page = visitor.ask("POST", path, urlencode(fields).encode(), headers=headers)
-    assert answer.status == 302
+    response, _page = visitor.request("POST", path, urlencode(fields).encode(), headers=headers)
+    assert response.status == 302
 
 
 # --- who is asked -----------------------------------------------------------------------------
@@ -111,11 +111,11 @@ def test_lists_and_searches_are_read_from_the_replica(path: str, pair: Pair, ali
 def test_nothing_else_is(pair: Pair, alice: User, alice_at: Visitor) -> None:
     file = factories.create_file(alice)
     warm(pair, alice_at)
-    before = len(pair.standby.was_asked())
+    before = len(pair.standby.last_queries())
     for path in (f"/files/{file.pk}/", "/unfinished/", "/uploads/", "/upload/", "/tags/"):
         page(alice_at, path)
-    assert "uploads_" not in pair.standby.was_asked()[before:]
-    assert not re.search(r"django_session|auth_permission|: (INSERT|UPDATE|DELETE)", pair.standby.was_asked())
+    assert "uploads_" not in pair.standby.last_queries()[before:]
+    assert not re.search(r"django_session|auth_permission|: (INSERT|UPDATE|DELETE)", pair.standby.last_queries())
 
 
 # --- what I wrote -----------------------------------------------------------------------------

@@ -50,7 +50,7 @@ def named(name: Name, standby: Standby) -> Standby:
     return standby
 
 
-def may_be_asked(written: str | None = None) -> bool:
+def is_usable(written: str | None = None) -> bool:
     token = replica._written.set(written)
     try:
         return replica.read_from_replica(lambda: replica._alias.get()) == replica.ALIAS
@@ -59,15 +59,15 @@ def may_be_asked(written: str | None = None) -> bool:
 
 
 def test_one_that_is_as_far_is_asked(named: Standby) -> None:
-    until(may_be_asked)
+    until(is_usable)
     number = replica._number_now()
-    until(lambda: may_be_asked(number))
+    until(lambda: is_usable(number))
 
 
 def test_one_that_has_not_what_i_wrote_is_not(named: Standby) -> None:
-    until(may_be_asked)
-    assert not may_be_asked(str(2**60))
-    until(lambda: may_be_asked("1"))
+    until(is_usable)
+    assert not is_usable(str(2**60))
+    until(lambda: is_usable("1"))
 
 
 @pytest.mark.parametrize("which", ["PRIMARY", "REPLAYED"])
@@ -76,31 +76,31 @@ def test_without_numbers_it_is_left_alone_for_a_while_after_a_write(
 ) -> None:
     """As with Aurora; the browser lets go of its cookie by itself."""
     monkeypatch.setattr(replica, which, UNKNOWN)
-    assert may_be_asked() is True
-    assert may_be_asked(replica.NO_LSN) is False
+    assert is_usable() is True
+    assert is_usable(replica.NO_LSN) is False
     assert replica._number_now() == replica.NO_LSN
 
 
 def test_a_server_that_is_no_replica_is_left(name: Name, standby: Standby) -> None:
     name()
-    assert not may_be_asked()
+    assert not is_usable()
     assert replica._replica_state.away_until > 0
 
 
 def test_what_fails_there_is_asked_of_the_primary(named: Standby) -> None:
-    until(may_be_asked)
-    asked: list[str] = []
+    until(is_usable)
+    aliases: list[str] = []
 
     def find() -> int:
         alias = replica._alias.get() or "default"
-        asked.append(alias)
+        aliases.append(alias)
         with connections[alias].cursor() as cursor:
             cursor.execute("SELECT 1 / (pg_is_in_recovery() = false)::int")
             return int(cursor.fetchone()[0])
 
-    until(lambda: replica.read_from_replica(find) == 1 and "replica" in asked)
-    assert asked[-2:] == ["replica", "default"]
-    assert not may_be_asked()
+    until(lambda: replica.read_from_replica(find) == 1 and "replica" in aliases)
+    assert aliases[-2:] == ["replica", "default"]
+    assert not is_usable()
 
 
 # --- the cookie -------------------------------------------------------------------------------
@@ -135,13 +135,13 @@ def test_who_only_looks_gets_none(method: str, named: Standby) -> None:
 # --- doctor -----------------------------------------------------------------------------------
 
 
-def told() -> tuple[Level, str]:
+def replica_status() -> tuple[Level, str]:
     (line,) = replica_lines()
     return line.level, line.reason
 
 
 def test_doctor_finds_it_well(named: Standby) -> None:
-    level, reason = told()
+    level, reason = replica_status()
     assert level is Level.OK
     assert (reason[:7], reason[-6:]) == ("lag of ", " bytes")
 
@@ -152,25 +152,25 @@ def test_doctor_says_nothing_where_there_is_none() -> None:
 
 def test_doctor_names_a_server_that_is_no_replica(name: Name) -> None:
     name()
-    assert told() == (Level.FAIL, "not a replica: it is writable")
+    assert replica_status() == (Level.FAIL, "not a replica: it is writable")
 
 
 def test_doctor_names_one_that_is_away(name: Name) -> None:
     name(there=False, PORT=9)
-    assert told() == (Level.WARN, "cannot connect to 127.0.0.1: connection refused")
+    assert replica_status() == (Level.WARN, "cannot connect to 127.0.0.1: connection refused")
 
 
 def test_doctor_names_one_of_another_database(named: Standby) -> None:
     with named.standing_still():
         Installation.objects.all().delete()
         Installation.objects.own_id()
-        assert told() == (Level.FAIL, "a replica of another database")
+        assert replica_status() == (Level.FAIL, "a replica of another database")
 
 
 def test_doctor_says_when_it_is_far_behind(named: Standby) -> None:
     with named.standing_still():
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_logical_emit_message(false, 'test', repeat('x', 20000000))")
-        level, reason = told()
+        level, reason = replica_status()
     assert level is Level.WARN
     assert re.match(r"lag of [\d.]+ MB", reason)

@@ -125,16 +125,16 @@ def collected(transactional_db: None, roles: None) -> Collector:
 
 def test_a_fault_is_reported_with_its_place_and_nothing_of_anybodys(collected: Collector) -> None:
     first, *rest = collected.events
-    (told,) = first["exception"]["values"]
-    assert (told["type"], told["stacktrace"]["frames"][-1]["function"]) == ("RuntimeError", "broken")
+    (exception,) = first["exception"]["values"]
+    assert (exception["type"], exception["stacktrace"]["frames"][-1]["function"]) == ("RuntimeError", "broken")
     assert set(first["request"]) == {"method", "url"}
     assert first["request"]["url"].endswith("/download")
     assert (first["release"], first.get("user")) == ("1.2.3", None)
     assert len(first["tags"]["request_id"]) == 16
     assert [secret for secret in SECRETS if secret in collected.text] == []
     # the outage once, the store's never, and what was logged as an error
-    told_of = [event.get("logentry", {}).get("message") or event["exception"]["values"][-1]["value"] for event in rest]
-    assert told_of == ["first outage", "token=…"]
+    messages = [event.get("logentry", {}).get("message") or event["exception"]["values"][-1]["value"] for event in rest]
+    assert messages == ["first outage", "token=…"]
 
 
 @pytest.mark.parametrize(

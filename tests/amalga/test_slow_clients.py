@@ -32,10 +32,10 @@ from uploads.models import File
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
-CROWD = 2000
+CONNECTIONS = 2000
 ADDRESSES = 8  # that they come from
 SECONDS = 20
-ASKED = 40
+REQUESTS = 40
 SETTLED_SECONDS = 5
 # Below this nobody notices, and on a busy machine twice a few milliseconds is chance.
 NOT_NOTICED_SECONDS = 0.25
@@ -78,12 +78,12 @@ def visitor(front: str, behind: Behind, authority: CertificateAuthority, alice: 
     cookies = "; ".join(f"{k}={v}" for k, v in Visitor(f"http://{behind.web}", alice).cookies.items())
     trusted = ssl.create_default_context(cafile=str(authority.file))
 
-    def ask(path: str) -> float:
+    def get(path: str) -> float:
         begun = time.monotonic()
         assert reverse_proxies.get(front, path, cookies=cookies, trusted=trusted, seconds=SECONDS).status == 200
         return time.monotonic() - begun
 
-    return ask
+    return get
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ SLOW: dict[str, bytes] = {
     "begin a form": request("POST /upload/", "Content-Length: 9000000", body=b"a"),
     "begin a chunk": request("POST /accounts/login/", "Transfer-Encoding: chunked", body=b"1000\r\nuser"),
     "wait for a word": request("POST /accounts/login/", "Content-Length: 9", "Expect: 100-continue"),
-    "ask once and stay": request("GET /healthz"),
+    "get once and stay": request("GET /healthz"),
 }
 
 
@@ -134,7 +134,7 @@ def served_as_before(visitor: Callable[[str], float], normal: float) -> None:
     end = time.monotonic() + SETTLED_SECONDS
     while visitor("/healthz") > 1:
         assert time.monotonic() < end
-    assert p95([visitor("/") for _each in range(ASKED)]) < max(2 * normal, NOT_NOTICED_SECONDS)
+    assert p95([visitor("/") for _each in range(REQUESTS)]) < max(2 * normal, NOT_NOTICED_SECONDS)
     assert visitor("/readyz") < 1
 
 
@@ -143,10 +143,10 @@ def test_slow_connections_with_tls_keep_nobody_waiting(
     visitor: Callable[[str], float], connect: Callable[..., socket.socket]
 ) -> None:
     """Half of them do not even begin to shake hands."""
-    normal = p95([visitor("/") for _each in range(ASKED)])
-    for _each in range(CROWD // 2):
+    normal = p95([visitor("/") for _each in range(REQUESTS)])
+    for _each in range(CONNECTIONS // 2):
         connect(tls=False)
-    for _each in range(CROWD // 4):
+    for _each in range(CONNECTIONS // 4):
         with suppress(OSError):
             connect().sendall(SLOW["begin a small body"])
     served_as_before(visitor, normal)
@@ -156,12 +156,12 @@ def test_slow_connections_with_tls_keep_nobody_waiting(
 def test_two_thousand_slow_connections_keep_nobody_waiting(
     how: str, visitor: Callable[[str], float], connect: Callable[..., socket.socket]
 ) -> None:
-    normal = p95([visitor("/") for _each in range(ASKED)])
-    for _each in range(CROWD):
+    normal = p95([visitor("/") for _each in range(REQUESTS)])
+    for _each in range(CONNECTIONS):
         connection = connect()
         with suppress(OSError):  # over the limit of an address
             connection.sendall(SLOW[how])
-            if how == "ask once and stay":
+            if how == "get once and stay":
                 connection.recv(1000)
     served_as_before(visitor, normal)
 
@@ -169,12 +169,12 @@ def test_two_thousand_slow_connections_keep_nobody_waiting(
 def test_connections_that_send_a_byte_now_and_then_keep_nobody_waiting(
     visitor: Callable[[str], float], connect: Callable[..., socket.socket]
 ) -> None:
-    normal = p95([visitor("/") for _each in range(ASKED)])
-    crowd = [connect() for _each in range(CROWD // 4)]
-    for connection in crowd:
+    normal = p95([visitor("/") for _each in range(REQUESTS)])
+    connections = [connect() for _each in range(CONNECTIONS // 4)]
+    for connection in connections:
         connection.sendall(SLOW["begin a small body"])
     for _round in range(3):
-        for connection in crowd:
+        for connection in connections:
             with suppress(OSError):
                 connection.sendall(b"a")
         served_as_before(visitor, normal)
@@ -183,13 +183,13 @@ def test_connections_that_send_a_byte_now_and_then_keep_nobody_waiting(
 def test_connections_that_read_slowly_keep_nobody_waiting(
     visitor: Callable[[str], float], connect: Callable[..., socket.socket], behind: Behind
 ) -> None:
-    normal = p95([visitor("/") for _each in range(ASKED)])
+    normal = p95([visitor("/") for _each in range(REQUESTS)])
     path = large_file(behind)
-    crowd = [connect(room=2048) for _each in range(CROWD)]
-    for connection in crowd:
+    connections = [connect(room=2048) for _each in range(CONNECTIONS)]
+    for connection in connections:
         with suppress(OSError):
             connection.sendall(request(f"GET {path}"))
-    wait_for_heads(crowd)
+    wait_for_heads(connections)
     served_as_before(visitor, normal)
 
 
@@ -201,10 +201,10 @@ def large_file(behind: Behind) -> str:
     return page.split('rel="stylesheet" href="')[1].split('"')[0]
 
 
-def wait_for_heads(crowd: list[socket.socket]) -> None:
+def wait_for_heads(connections: list[socket.socket]) -> None:
     """Until the last of them was answered, so that only reading is left."""
     with selectors.DefaultSelector() as selector:
-        for connection in crowd:
+        for connection in connections:
             selector.register(connection, selectors.EVENT_READ)
         end = time.monotonic() + SECONDS
         while selector.get_map() and time.monotonic() < end:
@@ -218,7 +218,7 @@ def wait_for_heads(crowd: list[socket.socket]) -> None:
 def test_forms_that_come_slowly_leave_threads_for_pages(
     visitor: Callable[[str], float], behind: Behind, alice: User, bucket: Bucket, connect: Callable[..., socket.socket]
 ) -> None:
-    normal = p95([visitor("/") for _each in range(ASKED)])
+    normal = p95([visitor("/") for _each in range(REQUESTS)])
     upload_client = Visitor(f"http://{behind.web}", alice).open_form()
     cookies = "; ".join(f"{name}={value}" for name, value in upload_client.cookies.items())
     head = request("POST /upload/", f"Cookie: {cookies}", "Content-Length: 50000000",
@@ -232,7 +232,7 @@ def test_forms_that_come_slowly_leave_threads_for_pages(
 def test_zips_that_are_read_slowly_leave_threads_for_pages(
     visitor: Callable[[str], float], behind: Behind, alice: User, bucket: Bucket, connect: Callable[..., socket.socket]
 ) -> None:
-    normal = p95([visitor("/") for _each in range(ASKED)])
+    normal = p95([visitor("/") for _each in range(REQUESTS)])
     upload_client = Visitor(f"http://{behind.web}", alice)
     file = factories.create_file(alice, name="large.bin", body=os.urandom(12_000_000))
     cookies = "; ".join(f"{name}={value}" for name, value in upload_client.cookies.items())

@@ -62,7 +62,7 @@ YOURS = {
     "platform: kill of the web process", "platform: kill of the worker",
 }  # fmt: skip
 
-TOLD = {what: float(number) * UNITS[unit] for what, number, unit, _where in ROW.findall(
+DOCUMENTED = {what: float(number) * UNITS[unit] for what, number, unit, _where in ROW.findall(
     (PROJECT / "docs" / "operate" / "timeouts.md").read_text())}  # fmt: skip
 
 
@@ -262,7 +262,7 @@ def longest_pause(retry: int) -> float:
 
 
 def test_the_page_tells_what_is_in_use(in_use: dict[str, float]) -> None:
-    assert {what: value for what, value in TOLD.items() if what not in YOURS} == in_use
+    assert {what: value for what, value in DOCUMENTED.items() if what not in YOURS} == in_use
 
 
 def test_the_page_names_places_that_exist() -> None:
@@ -400,7 +400,7 @@ ORDER: dict[str, tuple[str | Sum, str | Sum]] = {
 
 @pytest.mark.parametrize("rule", ORDER)
 def test_who_waits_for_another_waits_longer(rule: str) -> None:
-    smaller, larger = (TOLD[side] if isinstance(side, str) else side(TOLD) for side in ORDER[rule])
+    smaller, larger = (DOCUMENTED[side] if isinstance(side, str) else side(DOCUMENTED) for side in ORDER[rule])
     assert smaller < larger
 
 
@@ -408,9 +408,9 @@ def test_who_waits_for_another_waits_longer(rule: str) -> None:
 def test_no_url_outlives_the_credentials_that_sign_it(left: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(signing, "seconds_of_credentials", lambda *_, limit: min(left, limit))
     store = main_store()
-    assert signing.expires_in(signing.URL_SECONDS, store) == min(left, TOLD["URL: upload of a part"])
-    assert signing.expires_in(downloads.DOWNLOAD_SECONDS, store) == min(left, TOLD["URL: download"])
-    assert signing.expires_in(2 * downloads.WINDOW_SECONDS, store) == min(left, TOLD["URL: preview"])
+    assert signing.expires_in(signing.URL_SECONDS, store) == min(left, DOCUMENTED["URL: upload of a part"])
+    assert signing.expires_in(downloads.DOWNLOAD_SECONDS, store) == min(left, DOCUMENTED["URL: download"])
+    assert signing.expires_in(2 * downloads.WINDOW_SECONDS, store) == min(left, DOCUMENTED["URL: preview"])
 
 
 def test_the_clients_are_made_with_these_limits() -> None:
@@ -419,12 +419,15 @@ def test_the_clients_are_made_with_these_limits() -> None:
         "batch": ("storage, batch: read", "storage, batch: attempts"),
     }
     for kind, (read_seconds, attempts) in kinds.items():
-        made: Any = client.client(kind).meta.config  # its types know nothing of it
-        assert (made.connect_timeout, made.read_timeout) == (TOLD["storage: connect"], TOLD[read_seconds])
-        assert made.retries["total_max_attempts"] == TOLD[attempts]
+        config: Any = client.client(kind).meta.config  # its types know nothing of it
+        assert (config.connect_timeout, config.read_timeout) == (
+            DOCUMENTED["storage: connect"],
+            DOCUMENTED[read_seconds],
+        )
+        assert config.retries["total_max_attempts"] == DOCUMENTED[attempts]
     pool = client.http().connection_pool_kw
     assert (pool["timeout"].connect_timeout, pool["timeout"].read_timeout) == (1, 3)
-    assert pool["retries"].total == TOLD["storage: attempts"] - 1
+    assert pool["retries"].total == DOCUMENTED["storage: attempts"] - 1
 
 
 @pytest.mark.django_db
@@ -435,12 +438,12 @@ def test_the_database_is_asked_with_these_limits() -> None:
         for name, what in (("statement_timeout", "database: statement"), ("lock_timeout", "database: lock"),
                            ("idle_in_transaction_session_timeout", "database: idle in a transaction")):  # fmt: skip
             cursor.execute(f"SHOW {name}")
-            assert cursor.fetchone() == (f"{TOLD[what]:.0f}s",)
-    assert settings.DATABASES["default"]["OPTIONS"]["connect_timeout"] == TOLD["database: connect"]
+            assert cursor.fetchone() == (f"{DOCUMENTED[what]:.0f}s",)
+    assert settings.DATABASES["default"]["OPTIONS"]["connect_timeout"] == DOCUMENTED["database: connect"]
 
 
 def test_a_row_outlives_the_urls_that_lead_to_its_key() -> None:
     """The store's clock may be behind ours by so much, and it would still refuse the URL."""
-    assert TOLD["expired uploads: clock skew"] > 0
-    assert TOLD["URL: upload of a part"] == s3.URL_SECONDS
+    assert DOCUMENTED["expired uploads: clock skew"] > 0
+    assert DOCUMENTED["URL: upload of a part"] == s3.URL_SECONDS
     assert "signed_until__lt" in str(urls_expired())

@@ -107,8 +107,8 @@ def test_what_is_finished_or_being_finished_is_not_cancelled(
 ) -> None:
     file = create_row(alice, state)
     bucket.write(file.key, b"x")
-    answer = upload_client.client.delete(f"/uploads/{file.pk}/")
-    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "wrong_state")
+    response = upload_client.client.delete(f"/uploads/{file.pk}/")
+    assert (response.status_code, response.json()["error"]["code"]) == (409, "wrong_state")
     assert File.objects.get(pk=file.pk).state == state
     assert bucket.read(file.key) == b"x"
 
@@ -129,6 +129,6 @@ def test_a_cancelled_upload_takes_nothing_more(upload_client: UploadClient) -> N
     codes = [
         upload_client.finish(upload),
         upload_client.request_parts(upload.id, [{"number": 1}]),
-        upload_client.look(upload),
+        upload_client.retrieve(upload),
     ]
-    assert [answer.status_code for answer in codes] == [410, 410, 410]
+    assert [response.status_code for response in codes] == [410, 410, 410]

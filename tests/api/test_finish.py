@@ -27,8 +27,8 @@ PNG = b"\x89PNG\r\n\x1a\n" + b"\x00\x00\x00\rIHDR" + bytes(60)
 pytestmark = pytest.mark.usefixtures("small_parts")
 
 
-def error_of(answer: Any) -> dict[str, Any]:
-    error: dict[str, Any] = answer.json()["error"]
+def error_of(response: Any) -> dict[str, Any]:
+    error: dict[str, Any] = response.json()["error"]
     return error
 
 
@@ -58,8 +58,8 @@ def test_an_available_row_holds_what_the_store_holds(upload_client: UploadClient
 def test_the_answer_says_all_that_a_receipt_needs(upload_client: UploadClient) -> None:
     upload = upload_client.start(b"hello", name="a.txt")
     upload_client.put(upload)
-    (told,) = upload_client.finish(upload).json()["files"]
-    assert told == {
+    (item,) = upload_client.finish(upload).json()["files"]
+    assert item == {
         "id": str(upload.id), "state": "available", "name": "a.txt", "size": 5, "checksum": sha256(b"hello"),
         "checksum_status": "unverified", "url": f"/files/{upload.id}/",
     }  # fmt: skip
@@ -89,15 +89,15 @@ def test_a_part_sent_twice_counts_once(upload_client: UploadClient, bucket: Buck
 
 def test_a_hundred_files_finish_in_one_call_in_order(upload_client: UploadClient, bucket: Bucket) -> None:
     items = [upload_client.item(b"%03d" % n) for n in range(100)]
-    told = upload_client.announce(*items).json()["files"]
+    started = upload_client.announce(*items).json()["files"]
     uploads = [
         Upload(uuid.UUID(t["id"]), uuid.UUID(t["token"]), b"%03d" % n, 10, 1, "uploading", {1: t["parts"][0]})
-        for n, t in enumerate(told)
+        for n, t in enumerate(started)
     ]
     for upload in uploads:
         upload_client.put(upload)
-    answer = upload_client.finish(*uploads)
-    assert [t["id"] for t in answer.json()["files"]] == [str(upload.id) for upload in uploads]
+    response = upload_client.finish(*uploads)
+    assert [t["id"] for t in response.json()["files"]] == [str(upload.id) for upload in uploads]
     assert {bucket.read(key) for key in bucket.objects()} == {b"%03d" % n for n in range(100)}
     assert File.objects.available().count() == 100
 
@@ -143,23 +143,23 @@ def test_racing_finishes_make_one_object_and_all_get_the_same_answer(
     upload = upload_client.start(body)
     upload_client.put(upload)
     barrier = threading.Barrier(callers)
-    answers: list[list[tuple[int, bytes]]] = [[] for _ in range(callers)]
+    responses: list[list[tuple[int, bytes]]] = [[] for _ in range(callers)]
 
-    def race(told: list[tuple[int, bytes]]) -> None:
+    def race(results: list[tuple[int, bytes]]) -> None:
         barrier.wait(20)
-        while not told or told[-1][0] == 202:
-            answer = upload_client.finish(upload)
-            told.append((answer.status_code, answer.content))
+        while not results or results[-1][0] == 202:
+            response = upload_client.finish(upload)
+            results.append((response.status_code, response.content))
         connection.close()
 
-    threads = [threading.Thread(target=race, args=[told]) for told in answers]
+    threads = [threading.Thread(target=race, args=[results]) for results in responses]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert {told[-1][0] for told in answers} == {200}
-    assert len({told[-1][1] for told in answers}) == 1
-    assert {code for told in answers for code, _body in told[:-1]} <= {202}
+    assert {results[-1][0] for results in responses} == {200}
+    assert len({results[-1][1] for results in responses}) == 1
+    assert {code for results in responses for code, _body in results[:-1]} <= {202}
     assert bucket.objects() == {upload.row().key: len(body)}
     assert bucket.read(upload.row().key) == body
     assert sum("upload_available" in record.message for record in caplog.records) == 1
@@ -170,9 +170,9 @@ def test_an_upload_that_somebody_else_is_finishing_is_202_with_a_time_to_ask_aga
 ) -> None:
     file = create_row(alice, State.COMPLETING)
     upload = Upload(file.pk, file.token, b"x", 10, 1, "completing")
-    answer = upload_client.finish(upload)
-    assert (answer.status_code, answer["Retry-After"]) == (202, "2")
-    assert answer.json() == {"files": [{"id": str(file.pk), "state": "completing", "retry_after": 2}]}
+    response = upload_client.finish(upload)
+    assert (response.status_code, response["Retry-After"]) == (202, "2")
+    assert response.json() == {"files": [{"id": str(file.pk), "state": "completing", "retry_after": 2}]}
     assert upload.row().lease_until == file.lease_until
 
 
@@ -204,9 +204,9 @@ def test_a_crash_after_the_store_completed_is_mended_by_the_next_finish(
 def test_missing_parts_are_named_and_the_upload_goes_on(upload_client: UploadClient, bucket: Bucket) -> None:
     upload = upload_client.start(BODY)
     upload_client.put(upload, 2)
-    answer = upload_client.finish(upload)
-    assert answer.status_code == 409
-    assert (error_of(answer)["code"], error_of(answer)["missing"]) == ("parts_missing", [1, 3])
+    response = upload_client.finish(upload)
+    assert response.status_code == 409
+    assert (error_of(response)["code"], error_of(response)["missing"]) == ("parts_missing", [1, 3])
     assert upload.row().state == State.UPLOADING
     upload_client.put(upload, 1, 3)
     assert bucket.read(upload_client.finished(upload).key) == BODY
@@ -214,8 +214,8 @@ def test_missing_parts_are_named_and_the_upload_goes_on(upload_client: UploadCli
 
 def test_a_finish_before_the_first_part_misses_all(upload_client: UploadClient) -> None:
     for upload in (upload_client.start(BODY), upload_client.start(b"small")):
-        answer = upload_client.finish(upload)
-        assert (answer.status_code, error_of(answer)["missing"]) == (409, list(upload.numbers))
+        response = upload_client.finish(upload)
+        assert (response.status_code, error_of(response)["missing"]) == (409, list(upload.numbers))
         assert upload.row().state == State.UPLOADING
 
 
@@ -227,8 +227,8 @@ def test_a_short_part_is_refused(upload_client: UploadClient, bucket: Bucket) ->
     bucket.client.upload_part(
         Bucket=bucket.name, Key=row.key, UploadId=row.multipart_id, PartNumber=2, Body=b"only nine"
     )
-    answer = upload_client.finish(upload)
-    assert (answer.status_code, error_of(answer)["missing"]) == (409, [2])
+    response = upload_client.finish(upload)
+    assert (response.status_code, error_of(response)["missing"]) == (409, [2])
     assert not bucket.objects()
 
 
@@ -249,8 +249,8 @@ def test_an_object_of_another_size_never_becomes_available(
 ) -> None:
     upload = upload_client.start(b"fives")
     bucket.write(upload.row().key, foreign)
-    answer = upload_client.finish(upload)
-    assert (answer.status_code, error_of(answer)["code"]) == (410, "gone")
+    response = upload_client.finish(upload)
+    assert (response.status_code, error_of(response)["code"]) == (410, "gone")
     assert upload.row().state == State.DELETING
 
 
@@ -258,8 +258,8 @@ def test_the_wrong_number_of_digests_is_refused_and_changes_nothing(upload_clien
     upload = upload_client.start(BODY)
     upload_client.put(upload)
     for digests in ([sha256(b"1")], [*upload.digests, sha256(b"4")]):
-        answer = upload_client.finish(upload, digests=digests)
-        assert (answer.status_code, error_of(answer)["code"]) == (400, "bad_digest")
+        response = upload_client.finish(upload, digests=digests)
+        assert (response.status_code, error_of(response)["code"]) == (400, "bad_digest")
     assert upload.row().state == State.UPLOADING
     assert upload_client.finished(upload).state == State.AVAILABLE
 
@@ -268,16 +268,16 @@ def test_an_expired_upload_does_not_finish(upload_client: UploadClient, bucket: 
     upload = upload_client.start(BODY)
     upload_client.put(upload)
     File.objects.filter(pk=upload.id).update(expires_at=timezone.now() - timedelta(seconds=1))
-    answer = upload_client.finish(upload)
-    assert (answer.status_code, error_of(answer)["code"]) == (410, "expired")
+    response = upload_client.finish(upload)
+    assert (response.status_code, error_of(response)["code"]) == (410, "expired")
     assert not bucket.objects()
 
 
 @pytest.mark.parametrize("state", [State.TRASHED, State.DELETING])
 def test_a_removed_file_does_not_finish(upload_client: UploadClient, alice: User, state: State) -> None:
     file = create_row(alice, state)
-    answer = upload_client.finish(Upload(file.pk, file.token, b"x", 10, 1, state))
-    assert (answer.status_code, error_of(answer)["code"]) == (410, "gone")
+    response = upload_client.finish(Upload(file.pk, file.token, b"x", 10, 1, state))
+    assert (response.status_code, error_of(response)["code"]) == (410, "gone")
     assert File.objects.get(pk=file.pk).state == state
 
 
@@ -298,18 +298,18 @@ def test_one_that_fails_does_not_stop_the_others(upload_client: UploadClient, al
     upload_client.put(whole)
     busy = create_row(alice, State.COMPLETING)
     unknown = Upload(uuid.uuid4(), uuid.uuid4(), b"?", 10, 1, "")
-    answer = upload_client.finish(empty, whole, Upload(busy.pk, busy.token, b"x", 10, 1, ""), unknown)
-    assert answer.status_code == 200
-    told = [(t.get("state"), t.get("error", {}).get("code")) for t in answer.json()["files"]]
-    assert told == [(None, "parts_missing"), ("available", None), ("completing", None), (None, "not_found")]
+    response = upload_client.finish(empty, whole, Upload(busy.pk, busy.token, b"x", 10, 1, ""), unknown)
+    assert response.status_code == 200
+    outcomes = [(t.get("state"), t.get("error", {}).get("code")) for t in response.json()["files"]]
+    assert outcomes == [(None, "parts_missing"), ("available", None), ("completing", None), (None, "not_found")]
 
 
 def test_when_all_fail_the_first_error_is_the_answer(upload_client: UploadClient) -> None:
     empty, unknown = upload_client.start(b"never sent"), Upload(uuid.uuid4(), uuid.uuid4(), b"?", 10, 1, "")
-    answer = upload_client.finish(unknown, empty)
-    assert answer.status_code == 404
-    assert [t["error"]["code"] for t in answer.json()["files"]] == ["not_found", "parts_missing"]
-    assert error_of(answer)["code"] == "not_found"
+    response = upload_client.finish(unknown, empty)
+    assert response.status_code == 404
+    assert [t["error"]["code"] for t in response.json()["files"]] == ["not_found", "parts_missing"]
+    assert error_of(response)["code"] == "not_found"
 
 
 def test_a_multipart_upload_of_a_finished_file_takes_no_more_parts(upload_client: UploadClient, bucket: Bucket) -> None:

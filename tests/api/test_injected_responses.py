@@ -18,7 +18,7 @@ from pytest_django import Settings
 
 from tests.support import storage_proxies
 from tests.support.file_rows import create_row
-from tests.support.storage_proxies import FAULTS, Answer, Request, StorageProxy, broken, lost, midway, page, status
+from tests.support.storage_proxies import FAULTS, Request, Response, StorageProxy, broken, lost, midway, page, status
 from tests.support.stores import Bucket
 from tests.support.upload_client import Upload, UploadClient
 from uploads import s3, services
@@ -53,9 +53,9 @@ def sent(upload_client: UploadClient, body: bytes = BODY) -> Upload:
     return upload
 
 
-def unavailable(answer: Any) -> None:
-    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable")
-    assert int(answer["Retry-After"]) > 0
+def unavailable(response: Any) -> None:
+    assert (response.status_code, response.json()["error"]["code"]) == (503, "unavailable")
+    assert int(response["Retry-After"]) > 0
 
 
 def heals(upload_client: UploadClient, upload: Upload, front: StorageProxy, bucket: Bucket) -> None:
@@ -86,9 +86,9 @@ def test_a_lost_answer_after_complete_did_its_work_is_found_out(
 ) -> None:
     upload = sent(upload_client)
 
-    def lost_once(request: Request) -> Answer | None:
-        answer = request.forward()
-        return None if front.seen.count("complete") == 1 else answer
+    def lost_once(request: Request) -> Response | None:
+        response = request.forward()
+        return None if front.seen.count("complete") == 1 else response
 
     front.rules["complete"] = lost_once
     file = upload_client.finished(upload)
@@ -128,10 +128,10 @@ def test_a_second_complete_is_fine_whatever_the_store_says(
     old = storage_proxies.store.request("GET", _signed_list(row))
     assert listed
     s3.complete_multipart(row.key, row.multipart_id, listed, size=row.size)
-    front.rules["list"] = lambda _request: Answer(200, {"Content-Type": "application/xml"}, old.data)
+    front.rules["list"] = lambda _request: Response(200, {"Content-Type": "application/xml"}, old.data)
     if again == 200:
-        told = b"<CompleteMultipartUploadResult><ETag>x</ETag></CompleteMultipartUploadResult>"
-        front.rules["complete"] = lambda _request: Answer(200, {"Content-Type": "application/xml"}, told)
+        xml = b"<CompleteMultipartUploadResult><ETag>x</ETag></CompleteMultipartUploadResult>"
+        front.rules["complete"] = lambda _request: Response(200, {"Content-Type": "application/xml"}, xml)
     file = upload_client.finished(upload)
     assert front.seen.count("complete") == 2
     assert bucket.objects() == {file.key: len(BODY)}
@@ -146,8 +146,8 @@ def _signed_list(row: File) -> str:
 def test_no_such_upload_and_no_object_is_gone(upload_client: UploadClient, front: StorageProxy, bucket: Bucket) -> None:
     upload = sent(upload_client)
     front.rules["list"] = status(404, "NoSuchUpload")
-    answer = upload_client.finish(upload)
-    assert (answer.status_code, answer.json()["error"]["code"]) == (410, "gone")
+    response = upload_client.finish(upload)
+    assert (response.status_code, response.json()["error"]["code"]) == (410, "gone")
     assert upload.row().state == State.DELETING
 
 
@@ -215,12 +215,12 @@ def test_a_fault_at_the_look_never_removes_a_small_file(
     heals(upload_client, upload, front, bucket)
 
 
-@pytest.mark.parametrize("answer", [status(404), page(404)], ids=["no words", "page"])
+@pytest.mark.parametrize("rule", [status(404), page(404)], ids=["no words", "page"])
 def test_a_404_of_something_in_between_is_not_the_stores_word(
-    upload_client: UploadClient, front: StorageProxy, bucket: Bucket, answer: storage_proxies.Rule
+    upload_client: UploadClient, front: StorageProxy, bucket: Bucket, rule: storage_proxies.Rule
 ) -> None:
     upload = sent(upload_client)
-    front.rules["*"] = answer
+    front.rules["*"] = rule
     unavailable(upload_client.finish(upload))
     assert upload.row().state == State.COMPLETING
     heals(upload_client, upload, front, bucket)
@@ -244,15 +244,15 @@ def test_a_size_of_zero_in_a_broken_list_completes_nothing(
 ) -> None:
     upload = sent(upload_client)
     front.rules["list"] = lambda request: _with(request.forward(), b"<Size>10</Size>", b"<Size>0</Size>")
-    answer = upload_client.finish(upload)
-    assert (answer.status_code, answer.json()["error"]["missing"]) == (409, [1, 2])
+    response = upload_client.finish(upload)
+    assert (response.status_code, response.json()["error"]["missing"]) == (409, [1, 2])
     assert upload.row().state == State.UPLOADING
     heals(upload_client, upload, front, bucket)
 
 
-def _with(answer: Answer, old: bytes, new: bytes) -> Answer:
-    assert old in answer.body
-    return replace(answer, body=answer.body.replace(old, new))
+def _with(response: Response, old: bytes, new: bytes) -> Response:
+    assert old in response.body
+    return replace(response, body=response.body.replace(old, new))
 
 
 @pytest.mark.parametrize("fault", ["500", "403", "no bucket", "page 200", "broken"])
@@ -275,7 +275,7 @@ def test_a_fault_while_resuming_forgets_nothing(
     upload = sent(upload_client)
     before = upload.row().multipart_id
     front.rules["list"] = FAULTS[fault]
-    unavailable(upload_client.look(upload))
+    unavailable(upload_client.retrieve(upload))
     assert upload.row().multipart_id == before
     heals(upload_client, upload, front, bucket)
 
@@ -370,8 +370,8 @@ def test_while_the_store_is_away_nothing_becomes_available(
     unavailable(upload_client.finish(*uploads))
     assert not File.objects.available().exists()
     front.rules.clear()
-    answer = upload_client.finish(*uploads)
-    assert [t.get("state") for t in answer.json()["files"]] == ["available", "available", None]
+    response = upload_client.finish(*uploads)
+    assert [t.get("state") for t in response.json()["files"]] == ["available", "available", None]
 
 
 def test_verify_says_nothing_about_a_file_it_could_not_read_to_the_end(

@@ -17,7 +17,7 @@ from tests.support.upload_client import Upload, UploadClient, sha256
 from uploads.models import File, State
 
 if TYPE_CHECKING:
-    from django.test.client import _MonkeyPatchedWSGIResponse as Answer
+    from django.test.client import _MonkeyPatchedWSGIResponse as TestResponse
 
 DIGEST = sha256(b"good")
 BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
@@ -32,14 +32,14 @@ def upload(upload_client: UploadClient) -> Upload:
     return upload_client.start(BODY)
 
 
-def refused(answer: Answer, status: int, code: str) -> None:
+def refused(response: TestResponse, status: int, code: str) -> None:
     """Assert a JSON error with this status and code, and a message."""
-    assert answer.status_code == status, answer.content
-    error = answer.json()["error"]
+    assert response.status_code == status, response.content
+    error = response.json()["error"]
     assert error["code"] == code
     assert isinstance(error["message"], str)
     assert len(error["message"]) > 10
-    assert "no-store" in answer["Cache-Control"]
+    assert "no-store" in response["Cache-Control"]
 
 
 def nothing_left(bucket: Bucket) -> None:
@@ -77,10 +77,10 @@ ALLOWED = {
 
 @pytest.mark.parametrize(("path", "method"), [(path, m) for path in ALLOWED for m in sorted(METHODS - ALLOWED[path])])
 def test_an_unknown_method_is_refused(upload_client: UploadClient, upload: Upload, path: str, method: str) -> None:
-    answer = upload_client.client.generic(method, path.format(upload.id))
-    assert answer.status_code == 405
-    assert set(answer["Allow"].split(", ")) == ALLOWED[path]
-    assert method == "HEAD" or answer.json()["error"]["code"] == "method_not_allowed"
+    response = upload_client.client.generic(method, path.format(upload.id))
+    assert response.status_code == 405
+    assert set(response["Allow"].split(", ")) == ALLOWED[path]
+    assert method == "HEAD" or response.json()["error"]["code"] == "method_not_allowed"
     assert upload.row().state == State.UPLOADING
 
 
@@ -92,8 +92,8 @@ def test_body_that_is_too_large_is_refused(upload_client: UploadClient, settings
 
 
 def test_body_of_unknown_length_is_refused(upload_client: UploadClient) -> None:
-    answer = upload_client.client.post("/uploads/", b"{}", content_type=JSON, HTTP_TRANSFER_ENCODING="chunked")
-    refused(answer, 411, "length_required")
+    response = upload_client.client.post("/uploads/", b"{}", content_type=JSON, HTTP_TRANSFER_ENCODING="chunked")
+    refused(response, 411, "length_required")
 
 
 @pytest.mark.parametrize("length", ["-1", "1e3", "٣", "x"])
@@ -155,15 +155,15 @@ def test_small_file_has_one_part(upload_client: UploadClient) -> None:
     "pk", ["x", "1", "../admin", "%2e%2e%2f", "a++../", "0" * 32, "00000000-0000-0000-0000-00000000000g"]
 )
 def test_malformed_id_is_not_found(upload_client: UploadClient, path: str, pk: str) -> None:
-    answer = upload_client.client.generic("GET", path.format(pk))
-    assert answer.status_code == 404
+    response = upload_client.client.generic("GET", path.format(pk))
+    assert response.status_code == 404
 
 
 @pytest.mark.parametrize("path", ["/uploads/\x00/", "/uploads/%00/", "/uploads/?x=%00", "/uploads/?%00=1"])
 def test_nul_in_the_url_is_refused(upload_client: UploadClient, path: str) -> None:
-    answer = upload_client.client.get(path)
-    assert answer.status_code == 400
-    assert answer.json()["error"]["code"] == "bad_request"
+    response = upload_client.client.get(path)
+    assert response.status_code == 400
+    assert response.json()["error"]["code"] == "bad_request"
 
 
 def test_nul_in_a_cookie_is_refused(upload_client: UploadClient) -> None:
@@ -195,12 +195,12 @@ def test_etags_of_the_client_are_ignored(upload_client: UploadClient, upload: Up
 # --- who and when -----------------------------------------------------------------------------
 
 
-def request_each_view(client: Client, pk: uuid.UUID) -> list[Answer]:
+def request_each_view(client: Client, pk: uuid.UUID) -> list[TestResponse]:
     """Request each view of one upload: detail, sign, finish, cancel."""
     upload_client = UploadClient(client)
     named = Upload(pk, uuid.uuid4(), b"x", 10, 1, "")
     return [
-        upload_client.look(named),
+        upload_client.retrieve(named),
         upload_client.request_parts(pk, [{"number": 1, "sha256": DIGEST}]),
         upload_client.finish(named, digests=[DIGEST]),
         upload_client.cancel(named),
@@ -223,12 +223,12 @@ def test_upload_of_another_user_is_like_an_unknown_id(as_bob: Client, as_admin: 
 def test_anonymous_requests_are_refused(client: Client, alice: User, bucket: Bucket) -> None:
     file = create_row(alice)
     item = UploadClient(client).item(b"x")
-    for answer in [
+    for response in [
         *request_each_view(client, file.pk),
         UploadClient(client).announce(item),
         UploadClient(client).unfinished(),
     ]:
-        refused(answer, 403, "login_required")
+        refused(response, 403, "login_required")
     assert File.objects.count() == 1
 
 
@@ -236,8 +236,8 @@ def test_request_without_csrf_token_is_refused(alice: User, bucket: Bucket) -> N
     client = Client(enforce_csrf_checks=True)
     client.force_login(alice)
     file = create_row(alice)
-    for answer in request_each_view(client, file.pk)[1:]:
-        refused(answer, 403, "csrf")
+    for response in request_each_view(client, file.pk)[1:]:
+        refused(response, 403, "csrf")
     refused(UploadClient(client).announce(UploadClient(client).item(b"x")), 403, "csrf")
     assert File.objects.get().state == State.UPLOADING
 

@@ -41,9 +41,9 @@ def test_every_part_but_the_last_is_full_and_none_is_empty(size: int, data: st.D
 
 
 def test_parts_double_only_when_ten_thousand_would_not_hold_the_file() -> None:
-    most = parts.MAX_PARTS * 16 * MIB
-    assert parts.part_size_for(most, smallest=16 * MIB) == 16 * MIB
-    assert parts.part_size_for(most + 1, smallest=16 * MIB) == 32 * MIB
+    max_bytes = parts.MAX_PARTS * 16 * MIB
+    assert parts.part_size_for(max_bytes, smallest=16 * MIB) == 16 * MIB
+    assert parts.part_size_for(max_bytes + 1, smallest=16 * MIB) == 32 * MIB
 
 
 @pytest.mark.parametrize(("size", "count"), [(0, 1), (1, 1), (9, 1), (10, 1), (11, 2), (20, 2), (21, 3)])

@@ -17,7 +17,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from tests.support import storage_proxies
-from tests.support.storage_proxies import Answer, Request, StorageProxy, status
+from tests.support.storage_proxies import Request, Response, StorageProxy, status
 from tests.support.stores import Bucket
 from tests.support.upload_client import UploadClient, put_bytes, sha256
 from uploads import s3
@@ -28,7 +28,7 @@ BODY = bytes(range(256)) * 20 * 1024 + b"the rest"  # parts of 5 MiB and 8 bytes
 PAYLOAD_HASH = "x-amz-content-sha256"
 
 
-def holds_to_the_hash(request: Request) -> Answer | None:
+def holds_to_the_hash(request: Request) -> Response | None:
     sent = {name.lower(): value for name, value in request.headers.items()}
     if sent.get(PAYLOAD_HASH) != hashlib.sha256(request.body).hexdigest():
         return status(400, "XAmzContentSHA256Mismatch")(request)
@@ -114,16 +114,16 @@ def test_what_is_signed_into_a_url(upload_client: UploadClient) -> None:
 
 def test_no_part_is_signed_without_its_digest(upload_client: UploadClient) -> None:
     upload = upload_client.start(BODY)
-    answer = upload_client.request_parts(upload.id, [{"number": 1}])
-    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_digest")
+    response = upload_client.request_parts(upload.id, [{"number": 1}])
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "bad_digest")
 
 
 def test_while_a_url_lives_no_other_content_gets_one(upload_client: UploadClient, digest_bucket: Bucket) -> None:
     """Or the second URL would replace the object once the first content is published."""
     upload = upload_client.start(b"small")
     other = [{"number": 1, "sha256": sha256(b"other")}]
-    answer = upload_client.request_parts(upload.id, other)
-    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_digest")
+    response = upload_client.request_parts(upload.id, other)
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "bad_digest")
     assert upload_client.request_parts(upload.id, [{"number": 1, "sha256": sha256(b"small")}]).status_code == 200
     File.objects.update(signed_until=timezone.now() - timedelta(minutes=3))
     assert upload_client.request_parts(upload.id, other).status_code == 200

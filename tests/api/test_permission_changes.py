@@ -68,8 +68,8 @@ def upload(upload_client: UploadClient, folder: Folder) -> Upload:
 
 
 def refused(upload_client: UploadClient, upload: Upload) -> None:
-    answer = upload_client.finish(upload)
-    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "forbidden")
+    response = upload_client.finish(upload)
+    assert (response.status_code, response.json()["error"]["code"]) == (403, "forbidden")
     assert upload.row().state == State.DELETING
 
 
@@ -110,8 +110,8 @@ def test_no_part_is_signed_and_no_time_given_for_a_folder_that_was_closed(
 ) -> None:
     expires_at = upload.row().expires_at
     withdraw(alice, folder, admin_user)
-    answer = upload_client.request_parts(upload.id, [{"number": 1, "sha256": upload.digests[0]}])
-    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "forbidden")
+    response = upload_client.request_parts(upload.id, [{"number": 1, "sha256": upload.digests[0]}])
+    assert (response.status_code, response.json()["error"]["code"]) == (403, "forbidden")
     again = upload_client.announce(upload_client.item(b"hello", token=upload.token, folder="Team/Brand"))
     assert again.status_code == 403
     assert upload.row().expires_at == expires_at
@@ -135,9 +135,9 @@ def test_of_several_uploads_only_those_into_the_closed_folder_are_refused(
     other = upload_client.start(b"hello")
     upload_client.put(other)
     close_folder(alice, folder, admin_user)
-    answer = upload_client.finish(upload, other)
-    assert answer.status_code == 200
-    assert [entry.get("state") for entry in answer.json()["files"]] == [None, "available"]
+    response = upload_client.finish(upload, other)
+    assert response.status_code == 200
+    assert [entry.get("state") for entry in response.json()["files"]] == [None, "available"]
     assert (upload.row().state, other.row().state) == (State.DELETING, State.AVAILABLE)
 
 
@@ -159,8 +159,8 @@ def test_who_may_not_upload_any_more_ends_nothing_at_the_top_either(
     before = User.objects.get(pk=alice.pk)
     assert before.has_perm("uploads.add_file")
     lose(alice)
-    (answer,) = services.finish(before, [FinishRequest(upload.id, upload.digests)])
-    assert isinstance(answer, Forbidden)
+    (result,) = services.finish(before, [FinishRequest(upload.id, upload.digests)])
+    assert isinstance(result, Forbidden)
     assert upload.row().state == State.DELETING
 
 
@@ -311,15 +311,15 @@ def test_a_version_that_its_files_owner_has_no_room_for_is_refused_at_the_start(
     full: File, as_manager: Client, manager: User
 ) -> None:
     upload_client = UploadClient(as_manager)
-    answer = upload_client.announce(upload_client.item(b"y" * 9, replaces=full.pk))
-    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "over_quota")
+    response = upload_client.announce(upload_client.item(b"y" * 9, replaces=full.pk))
+    assert (response.status_code, response.json()["error"]["code"]) == (413, "over_quota")
     assert stored_usage(manager) == (0, 0)
 
 
 def test_versions_of_one_call_are_held_against_their_files_owner_together(full: File, as_manager: Client) -> None:
     upload_client = UploadClient(as_manager)
-    answer = upload_client.announce(*(upload_client.item(b"y" * 5, replaces=full.pk) for _number in range(2)))
-    assert ["error" in entry for entry in answer.json()["files"]] == [False, True]
+    response = upload_client.announce(*(upload_client.item(b"y" * 5, replaces=full.pk) for _number in range(2)))
+    assert ["error" in entry for entry in response.json()["files"]] == [False, True]
 
 
 def test_of_versions_begun_while_there_was_room_no_more_end_than_fit(
@@ -329,8 +329,8 @@ def test_of_versions_begun_while_there_was_room_no_more_end_than_fit(
     uploads = [upload_client.start(b"y" * 5, replaces=full.pk, name=f"{number}.txt") for number in range(3)]
     for upload in uploads:
         upload_client.put(upload)
-    answer = upload_client.finish(*uploads)
-    assert sorted(entry.get("state", entry.get("error", {}).get("code")) for entry in answer.json()["files"]) == [
+    response = upload_client.finish(*uploads)
+    assert sorted(entry.get("state", entry.get("error", {}).get("code")) for entry in response.json()["files"]) == [
         "available", "over_quota", "over_quota"
     ]  # fmt: skip
     assert (stored_usage(alice), stored_usage(manager)) == ((2, 17), (0, 0))
@@ -374,5 +374,5 @@ def test_private_files_stay_the_owners_alone_to_replace(full: File, as_manager: 
     upload_client = UploadClient(as_manager)
     upload = upload_client.start(b"y", replaces=full.pk)
     actions.set_visibility([full.pk], Visibility.PRIVATE, by=alice)
-    answer = upload_client.request_parts(upload.id, [{"number": 1, "sha256": upload.digests[0]}])
-    assert answer.status_code == 403
+    response = upload_client.request_parts(upload.id, [{"number": 1, "sha256": upload.digests[0]}])
+    assert response.status_code == 403

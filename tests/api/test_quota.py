@@ -25,20 +25,20 @@ from uploads.models import File, State, Usage
 from uploads.services.start import validate_type
 
 if TYPE_CHECKING:
-    from django.test.client import _MonkeyPatchedWSGIResponse as Answer
+    from django.test.client import _MonkeyPatchedWSGIResponse as TestResponse
 
 TEN = b"0123456789"
 
 
-def announce(client: Client, body: bytes = TEN, **more: object) -> Answer:
+def announce(client: Client, body: bytes = TEN, **more: object) -> TestResponse:
     upload_client = UploadClient(client)
     return upload_client.announce(upload_client.item(body, **more))
 
 
-def refused(answer: Answer, status: int, code: str) -> None:
-    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
-    assert answer.json()["error"]["message"]
-    assert answer.json()["files"][0]["error"]["code"] == code
+def refused(response: TestResponse, status: int, code: str) -> None:
+    assert (response.status_code, response.json()["error"]["code"]) == (status, code)
+    assert response.json()["error"]["message"]
+    assert response.json()["files"][0]["error"]["code"] == code
 
 
 @pytest.mark.django_db(transaction=True)
@@ -74,10 +74,10 @@ def test_file_that_fits_exactly_is_accepted(as_alice: Client, alice: User, setti
 def test_files_of_one_call_share_the_quota(as_alice: Client, alice: User, settings: Settings) -> None:
     settings.UPLOAD_QUOTA_BYTES = 25
     upload_client = UploadClient(as_alice)
-    answer = upload_client.announce(
+    response = upload_client.announce(
         upload_client.item(TEN), upload_client.item(TEN), upload_client.item(TEN), upload_client.item(bytes(5))
     )
-    codes = [file.get("error", {}).get("code") for file in answer.json()["files"]]
+    codes = [file.get("error", {}).get("code") for file in response.json()["files"]]
     assert codes == [None, None, "over_quota", None]
     assert stored_usage(alice) == usage_by_rows(alice) == (3, 25)
 

@@ -15,7 +15,7 @@ from django.test import Client
 from pytest_django import Settings
 
 from tests.support import storage_proxies
-from tests.support.storage_proxies import Answer, Request, StorageProxy
+from tests.support.storage_proxies import Request, Response, StorageProxy
 from tests.support.stores import Bucket
 from tests.support.upload_client import UploadClient
 from uploads import s3, services
@@ -47,7 +47,7 @@ REFUSALS: dict[str, tuple[int, str, str]] = {
 }
 
 
-def said(*words: str) -> str:
+def run(*words: str) -> str:
     out = io.StringIO()
     call_command(*words, stdout=out, stderr=io.StringIO())
     return out.getvalue()
@@ -57,7 +57,7 @@ def imported(bucket: Bucket, *names: str) -> list[File]:
     """One text of each name, that was in the bucket already."""
     for name in names:
         bucket.write(f"odd/{name}", f"words of {name}".encode())
-    said("import_bucket", "odd/", "--owner", "alice", "--apply")
+    run("import_bucket", "odd/", "--owner", "alice", "--apply")
     return [File.objects.get(name=name) for name in names]
 
 
@@ -74,11 +74,11 @@ def front(bucket: Bucket, settings: Settings, alice: User) -> Iterator[StoragePr
 def refuse(front: StorageProxy, part: str, status: int, body: str) -> None:
     """From now on the store says so of each key with this in it."""
 
-    def answer(request: Request) -> Answer:
+    def answer(request: Request) -> Response:
         if part not in request.url:
             return request.forward()
         text = f"<Error>{body}</Error>" if body else ""
-        return Answer(status, {"Content-Type": "application/xml"}, b"" if request.method == "HEAD" else text.encode())
+        return Response(status, {"Content-Type": "application/xml"}, b"" if request.method == "HEAD" else text.encode())
 
     front.rules["get"] = front.rules["head"] = answer
 
@@ -91,7 +91,7 @@ def cold(digest_bucket: Bucket, alice: User) -> list[File]:
     )
     for number in (2, 3):
         digest_bucket.write(f"odd/{number}-warm.txt", b"warm")
-    said("import_bucket", "odd/", "--owner", "alice", "--apply")
+    run("import_bucket", "odd/", "--owner", "alice", "--apply")
     return list(File.objects.order_by("key"))
 
 
@@ -122,11 +122,11 @@ def test_refusal_of_one_object_is_told_from_a_store_that_is_away(
      (429, "TooManyRequests", StorageUnavailable)],
 )  # fmt: skip
 def test_refusal_of_everything_is_no_refusal_of_one_object(
-    bucket: Bucket, front: StorageProxy, status: int, code: str, told: type[Exception]
+    bucket: Bucket, front: StorageProxy, status: int, code: str, error: type[Exception]
 ) -> None:
     bucket.write("odd/a.txt", b"words")
     front.rules["get"] = storage_proxies.status(status, code)
-    with pytest.raises(told) as caught:
+    with pytest.raises(error) as caught:
         s3.stream("odd/a.txt")
     assert not isinstance(caught.value, ObjectRefused)
 
@@ -170,7 +170,7 @@ def test_refused_preview_is_tried_again_on_request(bucket: Bucket, front: Storag
     refuse(front, "poison", 403, "<Code>AccessDenied</Code>")
     services.make_previews(file)
     front.rules.clear()
-    said("previews", "--retry-failed")
+    run("previews", "--retry-failed")
     file.refresh_from_db()
     services.make_previews(file)
     assert Preview.objects.get().state == PreviewState.READY
@@ -189,9 +189,9 @@ def test_import_says_how_many_objects_are_archived(digest_bucket: Bucket, cold: 
     digest_bucket.client.put_object(
         Bucket=digest_bucket.name, Key="odd/5-instant.txt", Body=b"instant", StorageClass="GLACIER_IR"
     )
-    told = said("import_bucket", "odd/", "--owner", "alice", "--apply")
-    assert "archived: 1\n" in told
-    assert "restore-object" in told
+    output = run("import_bucket", "odd/", "--owner", "alice", "--apply")
+    assert "archived: 1\n" in output
+    assert "restore-object" in output
     assert File.objects.get(key="odd/4-deep&dark.txt").refusal == Refusal.ARCHIVED
     assert File.objects.get(key="odd/5-instant.txt").refusal == ""
 
@@ -204,10 +204,10 @@ def test_page_of_an_archived_file_says_so_and_waits_for_no_preview(cold: list[Fi
 
 
 def test_download_of_an_archived_file_ends_at_our_own_page(cold: list[File], as_alice: Client) -> None:
-    answer = as_alice.get(f"{cold[0].get_absolute_url()}download")
-    assert answer.status_code == 409
-    assert "“1-cold.txt” is archived." in answer.content.decode()
-    assert "Retry-After" not in answer
+    response = as_alice.get(f"{cold[0].get_absolute_url()}download")
+    assert response.status_code == 409
+    assert "“1-cold.txt” is archived." in response.content.decode()
+    assert "Retry-After" not in response
 
 
 def test_download_of_a_file_archived_since_the_import_ends_at_our_own_page(cold: list[File], as_alice: Client) -> None:
@@ -233,28 +233,28 @@ def test_download_of_a_refused_file_says_why(
     (file,) = imported(bucket, "poison.txt")
     status, body, reason = REFUSALS[refusal]
     refuse(front, "poison", status, body)
-    answer = as_alice.get(f"{file.get_absolute_url()}download")
-    assert answer.status_code == 409
+    response = as_alice.get(f"{file.get_absolute_url()}download")
+    assert response.status_code == 409
     words = "encrypted with a key" if reason == Refusal.ENCRYPTED else "denied access"
-    assert words in answer.content.decode()
+    assert words in response.content.decode()
     assert "be opened." in as_alice.get(file.get_absolute_url()).content.decode()
 
 
 # --- zips ---------------------------------------------------------------------------------------
 
 
-def asked(client: Client, files: list[File]) -> Any:
+def request_zip(client: Client, files: list[File]) -> Any:
     return client.post("/files/zip", {"file": [str(file.link) for file in files]})
 
 
 def test_zip_with_an_archived_file_names_it_before_it_begins(
     digest_bucket: Bucket, cold: list[File], as_alice: Client
 ) -> None:
-    answer = asked(as_alice, cold)
-    assert answer.status_code == 409
-    assert "“1-cold.txt” is archived." in answer.content.decode()
+    response = request_zip(as_alice, cold)
+    assert response.status_code == 409
+    assert "“1-cold.txt” is archived." in response.content.decode()
     thaw(digest_bucket, cold[0])
-    with zipfile.ZipFile(io.BytesIO(b"".join(asked(as_alice, cold).streaming_content))) as archive:
+    with zipfile.ZipFile(io.BytesIO(b"".join(request_zip(as_alice, cold).streaming_content))) as archive:
         assert archive.read("1-cold.txt") == b"cold"
 
 
@@ -263,9 +263,9 @@ def test_zip_of_unknown_refusals_names_each_before_it_begins(
 ) -> None:
     files = imported(bucket, "a.txt", "poison-1.txt", "poison-2.txt")
     refuse(front, "poison", 403, "<Code>AccessDenied</Code>")
-    answer = asked(as_alice, files)
-    assert answer.status_code == 409
-    assert "“poison-1.txt”, “poison-2.txt”" in answer.content.decode()
+    response = request_zip(as_alice, files)
+    assert response.status_code == 409
+    assert "“poison-1.txt”, “poison-2.txt”" in response.content.decode()
 
 
 def test_large_zip_that_breaks_off_at_a_refused_file_does_not_begin_again(
@@ -275,10 +275,10 @@ def test_large_zip_that_breaks_off_at_a_refused_file_does_not_begin_again(
     files = imported(bucket, "a.txt", "poison.txt")
     refuse(front, "poison", 403, "<Code>AccessDenied</Code>")
     with pytest.raises(zips.DownloadAborted, match="object_refused"):
-        b"".join(asked(as_alice, files).streaming_content)
-    answer = asked(as_alice, files)
-    assert answer.status_code == 409
-    assert "“poison.txt”" in answer.content.decode()
+        b"".join(request_zip(as_alice, files).streaming_content)
+    response = request_zip(as_alice, files)
+    assert response.status_code == 409
+    assert "“poison.txt”" in response.content.decode()
 
 
 def test_zip_of_an_upload_that_was_archived_since_names_it_before_it_begins(
@@ -289,9 +289,9 @@ def test_zip_of_an_upload_that_was_archived_since_names_it_before_it_begins(
         Bucket=digest_bucket.name, Key=file.key, CopySource={"Bucket": digest_bucket.name, "Key": file.key},
         StorageClass="DEEP_ARCHIVE",
     )  # fmt: skip
-    answer = asked(as_alice, [file])
-    assert answer.status_code == 409
-    assert "“report.txt” is archived." in answer.content.decode()
+    response = request_zip(as_alice, [file])
+    assert response.status_code == 409
+    assert "“report.txt” is archived." in response.content.decode()
     assert as_alice.get(f"{file.get_absolute_url()}download").status_code == 409
 
 
@@ -301,7 +301,7 @@ def test_zip_that_the_store_does_not_answer_is_no_refusal(
     (file,) = imported(bucket, "poison.txt")
     File.objects.update(refusal=Refusal.ARCHIVED)
     front.rules["get"] = front.rules["head"] = storage_proxies.status(503, "SlowDown")
-    assert asked(as_alice, [file]).status_code == 503
+    assert request_zip(as_alice, [file]).status_code == 503
     assert File.objects.get().refusal == Refusal.ARCHIVED
 
 

@@ -22,9 +22,9 @@ pytestmark = pytest.mark.usefixtures("small_parts")
 
 
 def parts_told(upload_client: UploadClient, upload: Any) -> dict[int, tuple[int, str | None]]:
-    answer = upload_client.look(upload)
-    assert answer.status_code == 200
-    return {part["number"]: (part["size"], part.get("sha256")) for part in answer.json()["parts"]}
+    response = upload_client.retrieve(upload)
+    assert response.status_code == 200
+    return {part["number"]: (part["size"], part.get("sha256")) for part in response.json()["parts"]}
 
 
 def test_stored_parts_are_told_with_their_size_and_announced_digest(upload_client: UploadClient) -> None:
@@ -41,10 +41,15 @@ def test_a_part_that_was_only_signed_is_not_told(upload_client: UploadClient) ->
 
 def test_the_answer_tells_the_upload_itself(upload_client: UploadClient) -> None:
     upload = upload_client.start(BODY, name="a.txt", folder="x/y", modified=1_700_000_000_000)
-    told = upload_client.look(upload).json()
-    assert (told["id"], told["token"], told["state"]) == (str(upload.id), str(upload.token), "uploading")
-    assert (told["name"], told["folder"], told["size"], told["modified"]) == ("a.txt", "x/y", 23, 1_700_000_000_000)
-    assert (told["part_size"], told["part_count"], told["parts"]) == (10, 3, [])
+    payload = upload_client.retrieve(upload).json()
+    assert (payload["id"], payload["token"], payload["state"]) == (str(upload.id), str(upload.token), "uploading")
+    assert (payload["name"], payload["folder"], payload["size"], payload["modified"]) == (
+        "a.txt",
+        "x/y",
+        23,
+        1_700_000_000_000,
+    )
+    assert (payload["part_size"], payload["part_count"], payload["parts"]) == (10, 3, [])
 
 
 def test_sending_only_what_is_missing_finishes_the_file(upload_client: UploadClient, bucket: Bucket) -> None:
@@ -88,12 +93,12 @@ def test_unfinished_uploads_are_listed_newest_first_with_what_matches_a_file(upl
     first = upload_client.start(BODY, name="a.txt", modified=1000)
     second = upload_client.start(b"x", name="b.txt", folder="f")
     upload_client.send(b"done")
-    told = upload_client.unfinished().json()["uploads"]
-    assert [(t["id"], t["name"], t["folder"], t["size"], t["modified"]) for t in told] == [
+    items = upload_client.unfinished().json()["uploads"]
+    assert [(t["id"], t["name"], t["folder"], t["size"], t["modified"]) for t in items] == [
         (str(second.id), "b.txt", "f", 1, None),
         (str(first.id), "a.txt", "", 23, 1000),
     ]
-    assert all(t["expires_at"] and t["part_count"] and t["state"] == "uploading" for t in told)
+    assert all(t["expires_at"] and t["part_count"] and t["state"] == "uploading" for t in items)
 
 
 def test_the_list_holds_only_ones_own(upload_client: UploadClient, as_bob: Client) -> None:
@@ -105,8 +110,8 @@ def test_a_finished_file_has_no_parts_to_tell(upload_client: UploadClient) -> No
     upload = upload_client.start(BODY)
     upload_client.put(upload)
     upload_client.finished(upload)
-    told = upload_client.look(upload).json()
-    assert (told["state"], told["parts"]) == ("available", [])
+    payload = upload_client.retrieve(upload).json()
+    assert (payload["state"], payload["parts"]) == ("available", [])
 
 
 def test_an_expired_upload_still_says_what_it_has_but_takes_no_more(upload_client: UploadClient) -> None:
@@ -120,8 +125,8 @@ def test_an_expired_upload_still_says_what_it_has_but_takes_no_more(upload_clien
 @pytest.mark.parametrize("state", [State.TRASHED, State.DELETING])
 def test_a_removed_upload_is_gone(as_alice: Client, alice: User, state: State) -> None:
     file = create_row(alice, state)
-    answer = as_alice.get(f"/uploads/{file.pk}/")
-    assert (answer.status_code, answer.json()["error"]["code"]) == (410, "gone")
+    response = as_alice.get(f"/uploads/{file.pk}/")
+    assert (response.status_code, response.json()["error"]["code"]) == (410, "gone")
 
 
 def test_more_than_a_thousand_parts_are_all_told(

@@ -35,7 +35,11 @@ def test_each_part_goes_to_its_place_in_one_multipart_upload(as_alice: Client, b
     upload = upload_client.start(BODY)
     upload_client.put(upload)
     assert bucket.multipart_uploads() == [(upload.row().key, upload.row().multipart_id)]
-    assert [(p["number"], p["size"]) for p in upload_client.look(upload).json()["parts"]] == [(1, 10), (2, 10), (3, 3)]
+    assert [(p["number"], p["size"]) for p in upload_client.retrieve(upload).json()["parts"]] == [
+        (1, 10),
+        (2, 10),
+        (3, 3),
+    ]
 
 
 @pytest.mark.parametrize("difference", [-1, 1])
@@ -48,7 +52,7 @@ def test_a_byte_more_or_less_than_announced_is_refused_by_the_store(
     for signed, length in ((several.signed[3], 3), (small.signed[1], 9)):
         assert put_bytes(signed, bytes(length + difference)).status == 403
     assert not bucket.objects()
-    assert upload_client.look(several).json()["parts"] == []
+    assert upload_client.retrieve(several).json()["parts"] == []
 
 
 def test_the_exact_length_is_signed_into_every_url(as_alice: Client) -> None:
@@ -82,12 +86,12 @@ def test_credentials_that_come_late_are_waited_for(as_alice: Client, bucket: Buc
         patch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
         patch.setenv("AWS_CONFIG_FILE", "/nowhere")
         s3.reset()
-        answers = [
+        responses = [
             upload_client.announce(upload_client.item(b"x")),
             upload_client.request_parts(upload_client.start(BODY).id, [{"number": 1}]),
             as_alice.get(f"{file.get_absolute_url()}download"),
         ]
-    assert [answer.status_code for answer in answers] == [503, 503, 503]
+    assert [response.status_code for response in responses] == [503, 503, 503]
     assert upload_client.send(b"x").state == State.AVAILABLE
     assert as_alice.get(f"{file.get_absolute_url()}download").status_code == 302
     s3.reset()
@@ -103,12 +107,12 @@ def test_a_role_that_serves_expired_credentials_is_waited_for(
     expired = RefreshableCredentials("a", "b", "c", over, lambda: served, "iam-role")
     monkeypatch.setattr("botocore.session.Session.get_credentials", lambda session: expired)
     s3.reset()
-    answers = [
+    responses = [
         upload_client.announce(upload_client.item(b"x")),
         upload_client.request_parts(upload.id, [{"number": 1}]),
         as_alice.get(f"{file.get_absolute_url()}download"),
     ]
-    assert [answer.status_code for answer in answers] == [503, 503, 503]
+    assert [response.status_code for response in responses] == [503, 503, 503]
     monkeypatch.undo()
     s3.reset()
 
@@ -186,8 +190,8 @@ def test_an_expired_upload_signs_nothing(as_alice: Client, bucket: Bucket) -> No
     upload_client = UploadClient(as_alice)
     upload = upload_client.start(BODY)
     File.objects.filter(pk=upload.id).update(expires_at=timezone.now())
-    answer = upload_client.request_parts(upload.id, [{"number": 1, "sha256": upload.digests[0]}])
-    assert (answer.status_code, answer.json()["error"]["code"]) == (410, "expired")
+    response = upload_client.request_parts(upload.id, [{"number": 1, "sha256": upload.digests[0]}])
+    assert (response.status_code, response.json()["error"]["code"]) == (410, "expired")
     assert not bucket.multipart_uploads()
 
 
@@ -204,8 +208,8 @@ def test_nothing_is_signed_for_a_file_that_takes_no_more_bytes(
     as_alice: Client, alice: User, state: State, status: int, code: str
 ) -> None:
     file = create_row(alice, state)
-    answer = UploadClient(as_alice).request_parts(file.pk, [{"number": 1, "sha256": sha256(b"x")}])
-    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+    response = UploadClient(as_alice).request_parts(file.pk, [{"number": 1, "sha256": sha256(b"x")}])
+    assert (response.status_code, response.json()["error"]["code"]) == (status, code)
 
 
 def test_without_a_checking_store_the_announced_digests_are_remembered(as_alice: Client, bucket: Bucket) -> None:
@@ -226,5 +230,5 @@ def test_without_a_checking_store_a_part_needs_no_digest(as_alice: Client, bucke
 def test_an_answer_with_signatures_is_not_stored_by_anyone(as_alice: Client, bucket: Bucket) -> None:
     upload_client = UploadClient(as_alice)
     upload = upload_client.start(BODY)
-    answer = upload_client.request_parts(upload.id, [{"number": 1}])
-    assert "no-store" in answer["Cache-Control"]
+    response = upload_client.request_parts(upload.id, [{"number": 1}])
+    assert "no-store" in response["Cache-Control"]

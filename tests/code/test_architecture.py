@@ -75,14 +75,14 @@ def module_of(path: Path) -> str:
 
 def imports(path: Path) -> set[str]:
     """Every module that a file imports, also inside functions; what only types need does not count."""
-    found: set[str] = set()
+    names: set[str] = set()
     for node in _running(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            found |= {name.name for name in node.names}
+            names |= {name.name for name in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: imports by name, not by dots"
-            found |= {f"{node.module}.{name.name}" for name in node.names}
-    return found
+            names |= {f"{node.module}.{name.name}" for name in node.names}
+    return names
 
 
 def _running(node: ast.AST) -> Iterator[ast.AST]:

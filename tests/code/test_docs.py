@@ -51,13 +51,13 @@ def name(path: Path) -> str:
 @cache
 def anchors(path: Path) -> set[str]:
     """As GitHub makes them of headings: lowercase, without punctuation, with hyphens for spaces."""
-    found: set[str] = set()
+    names: set[str] = set()
     for heading in HEADING.findall(FENCED.sub("", path.read_text())):
         text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading)
         slug = re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-")
-        count = sum(1 for known in found if re.fullmatch(rf"{re.escape(slug)}(-\d+)?", known))
-        found.add(f"{slug}-{count}" if count else slug)
-    return found
+        count = sum(1 for known in names if re.fullmatch(rf"{re.escape(slug)}(-\d+)?", known))
+        names.add(f"{slug}-{count}" if count else slug)
+    return names
 
 
 def links(path: Path) -> Iterator[tuple[Path, str | None]]:
@@ -89,10 +89,10 @@ def test_every_page_is_reached_from_the_index() -> None:
 
 def test_every_page_says_who_it_is_for() -> None:
     decisions = DOCS / "develop" / "decisions"
-    said = {name(page): page.read_text().split("\n\n", 2)[:2] for page in pages() if DOCS in page.parents}
+    openings = {name(page): page.read_text().split("\n\n", 2)[:2] for page in pages() if DOCS in page.parents}
     wrong = [
         page
-        for page, (title, first) in said.items()
+        for page, (title, first) in openings.items()
         if not title.startswith("# ") or (not first.startswith("For ") and PROJECT / page not in decisions.glob("0*"))
     ]
     assert wrong == []
@@ -100,8 +100,8 @@ def test_every_page_says_who_it_is_for() -> None:
 
 def test_documentation_is_in_plain_english() -> None:
     texts = [(name(page), prose(page.read_text())) for page in manual()]
-    found = list(banned_words(texts))
-    assert not found, advice(found)
+    matches = list(banned_words(texts))
+    assert not matches, advice(matches)
 
 
 def test_pages_that_code_names_exist() -> None:

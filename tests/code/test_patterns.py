@@ -67,24 +67,24 @@ def constants(module: str, tree: ast.Module) -> Iterator[tuple[str, re.Pattern[A
 def _value(module: str, name: str, written: str) -> re.Pattern[Any]:
     """A module is imported only where its pattern is made of others: some change libraries, as in a preview's child."""
     try:
-        made = eval(written, {"re": re})  # noqa: S307 - our own source
+        pattern = eval(written, {"re": re})  # noqa: S307 - our own source
     except NameError:
-        made = getattr(importlib.import_module(module), name)
-    assert isinstance(made, re.Pattern), f"{module}.{name}"
-    return made
+        pattern = getattr(importlib.import_module(module), name)
+    assert isinstance(pattern, re.Pattern), f"{module}.{name}"
+    return pattern
 
 
 def uses() -> dict[str, set[str]]:
     """By the name of a constant: the methods that our code calls of it. `match` alone need not be fast as a search."""
-    found = defaultdict(set)
+    calls_by_module = defaultdict(set)
     for _, tree in modules():
         for node in ast.walk(tree):
             match node:
                 case ast.Attribute(value=ast.Name(id=name) | ast.Attribute(attr=name), attr=method) if (
                     method in METHODS
                 ):
-                    found[name].add(method)
-    return found
+                    calls_by_module[name].add(method)
+    return calls_by_module
 
 
 def all_patterns() -> list[tuple[str, re.Pattern[Any], set[str]]]:
@@ -112,8 +112,8 @@ def searching(pattern: re.Pattern[Any], method: str) -> Callable[[str], object]:
     encode: Callable[[str], Any] = str.encode if isinstance(pattern.pattern, bytes) else str
 
     def search(text: str) -> object:
-        found = call(*arguments, encode(text))
-        return list(found) if method == "finditer" else found
+        result = call(*arguments, encode(text))
+        return list(result) if method == "finditer" else result
 
     return search
 
@@ -140,14 +140,18 @@ def test_patterns_are_constants_of_their_modules() -> None:
 def test_re_is_used_by_its_name() -> None:
     """No other name for it, no other engine, and none of Django's helpers that compile a text."""
     banned = {"regex", "RegexValidator", "RegexField", "re_path", "fnmatch", "glob"}
-    found = set()
+    importing_modules = set()
     for module, tree in modules():
         for node in ast.walk(tree):
             if isinstance(node, ast.Import):
-                found |= {module for name in node.names if name.name in banned or (name.name == "re" and name.asname)}
+                importing_modules |= {
+                    module for name in node.names if name.name in banned or (name.name == "re" and name.asname)
+                }
             elif isinstance(node, ast.ImportFrom):
-                found |= {module for name in node.names if node.module in {"re", "regex"} or name.name in banned}
-    assert found == set()
+                importing_modules |= {
+                    module for name in node.names if node.module in {"re", "regex"} or name.name in banned
+                }
+    assert importing_modules == set()
 
 
 @pytest.mark.parametrize(("bad", "unit"), [
@@ -174,21 +178,21 @@ def routes(resolver: URLResolver) -> Iterator[str]:
 def test_addresses_resolve_in_linear_time() -> None:
     parts = {part for route in routes(get_resolver()) for part in re.findall(r"[\w.-]+/", route)}
 
-    def look(path: str) -> None:
+    def resolve_path(path: str) -> None:
         try:
             resolve(f"/{path}")
         except Resolver404:
             return
 
-    assert slow_units(look, [*sorted(parts), *hostile(["a", "1", "admin/uploads/file/"])]) == []
+    assert slow_units(resolve_path, [*sorted(parts), *hostile(["a", "1", "admin/uploads/file/"])]) == []
 
 
 # --- JavaScript -------------------------------------------------------------------------------
 
 
 def test_patterns_in_javascript_were_reviewed() -> None:
-    found = {path.name: REGEX_LITERAL.findall(path.read_text()) for path in sorted(STATIC.rglob("*.js"))}
-    assert {name: patterns for name, patterns in found.items() if patterns} == JAVASCRIPT
+    literals = {path.name: REGEX_LITERAL.findall(path.read_text()) for path in sorted(STATIC.rglob("*.js"))}
+    assert {name: patterns for name, patterns in literals.items() if patterns} == JAVASCRIPT
     assert [
         path.name for path in STATIC.rglob("*.js") if re.search(r"\bRegExp\b|\.(matchAll|search)\(", path.read_text())
     ] == []

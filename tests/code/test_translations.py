@@ -10,7 +10,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from tests.support.messages import LANGUAGES, catalogue, found
+from tests.support.messages import LANGUAGES, catalogue, collect
 
 BLANK = re.compile(r"%\(\w+\)[sd]|\{\w*\}|%%")
 
@@ -26,7 +26,7 @@ def translations(entry: polib.POEntry) -> list[str]:
 
 def test_every_text_is_in_the_catalogue_and_nothing_else(entries: list[polib.POEntry]) -> None:
     """`make messages` brings it up to date."""
-    assert {(entry.msgid, entry.msgid_plural or None) for entry in entries} == set(found())
+    assert {(entry.msgid, entry.msgid_plural or None) for entry in entries} == set(collect())
 
 
 def test_every_text_is_translated(entries: list[polib.POEntry]) -> None:
@@ -71,9 +71,9 @@ def test_the_browser_or_the_person_chooses_the_language(as_alice: Client, alice:
     assert 'lang="es"' in as_alice.get("/", headers={"Accept-Language": "es-MX,es;q=0.9"}).text
     assert 'lang="en"' in as_alice.get("/", headers={"Accept-Language": "de"}).text
     as_alice.post("/i18n/setlang/", {"language": "es", "next": "/"})
-    answer = as_alice.get("/", headers={"Accept-Language": "en"}).text
-    assert 'lang="es"' in answer
-    assert "Biblioteca" in answer
+    page = as_alice.get("/", headers={"Accept-Language": "en"}).text
+    assert 'lang="es"' in page
+    assert "Biblioteca" in page
 
 
 def test_the_login_page_speaks_spanish_to_strangers(client: Client, db: None) -> None:

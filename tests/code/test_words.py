@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.support.messages import PROJECT, found
+from tests.support.messages import PROJECT, collect
 from tests.support.words import BANNED, BANNED_ON_PAGES, advice, banned_words, prose
 
 
@@ -38,8 +38,8 @@ def test_a_pattern_can_be_allowed_for_some_texts() -> None:
 
 
 def test_advice_names_the_place_and_the_replacement() -> None:
-    found = banned_words([("docs/a.md", "Take out the strays.")])
-    assert advice(found).startswith("docs/a.md: instead of “strays”, write: orphaned multipart upload")
+    matches = banned_words([("docs/a.md", "Take out the strays.")])
+    assert advice(matches).startswith("docs/a.md: instead of “strays”, write: orphaned multipart upload")
 
 
 def test_prose_has_no_code_of_a_markdown_text() -> None:
@@ -71,7 +71,7 @@ def messages() -> list[tuple[str, str]]:
     """Return each text of the pages, with the files it stands in."""
     return [
         (", ".join(sorted(places)), PLACEHOLDER.sub("…", text))
-        for texts, places in found().items()
+        for texts, places in collect().items()
         for text in texts
         if text is not None and text != EXACT_SIZE
     ]

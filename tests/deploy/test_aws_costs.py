@@ -37,12 +37,12 @@ def test_every_price_says_where_it_comes_from(costs: ModuleType) -> None:
 def test_every_size_is_one_that_the_template_takes(costs: ModuleType) -> None:
     template = Template()
     for size in costs.SIZES:
-        told = size.parameters()
-        template.worked_out(Domain="files.example.org", HostedZoneId="Z", Image="image", ContentKey1="PEM", **told)
-        for name, value in told.items():
+        parameters = size.parameters()
+        template.resolved(Domain="files.example.org", HostedZoneId="Z", Image="image", ContentKey1="PEM", **parameters)
+        for name, value in parameters.items():
             allowed = template.document["Parameters"][name].get("AllowedValues")
             assert allowed is None or value in map(str, allowed), name
-        assert int(told["DatabaseMaxStorage"]) > 1.1 * size.storage, "what RDS lets grow"
+        assert int(parameters["DatabaseMaxStorage"]) > 1.1 * size.storage, "what RDS lets grow"
         assert size.memory in range(2 * size.cpu, 8 * size.cpu + 1, 1024), "what Fargate gives to so many processors"
 
 
@@ -60,11 +60,14 @@ def test_no_size_asks_its_database_for_more_connections_than_it_takes(costs: Mod
 
 def test_what_is_counted_is_what_is_made(costs: ModuleType) -> None:
     parameters = {"Domain": "files.example.org", "HostedZoneId": "Z", "Image": "image", "ContentKey1": "PEM"}
-    made = Template().worked_out(**parameters, ReadReplica="on")
-    kinds = [it["Type"] for it in made.values()]
+    resources = Template().resolved(**parameters, ReadReplica="on")
+    kinds = [it["Type"] for it in resources.values()]
     assert kinds.count("AWS::CloudWatch::Alarm") + 4 == costs.ALARMS
     assert kinds.count("AWS::SecretsManager::Secret") == costs.SECRETS  # without a replica RDS makes one of them
-    (web,) = (one for one in made["WebTask"]["Properties"]["ContainerDefinitions"] if one["Name"] == "app")
-    told: dict[str, Any] = {it["Name"]: it["Value"] for it in web["Environment"]}
-    assert (int(told["WEB_CONCURRENCY"]), int(told["DATABASE_CONNECTIONS"])) == (costs.PROCESSES, costs.CONNECTIONS)
-    assert made["Sweep"]["Properties"]["ScheduleExpression"] == "rate(5 minutes)"
+    (web,) = (item for item in resources["WebTask"]["Properties"]["ContainerDefinitions"] if item["Name"] == "app")
+    environment: dict[str, Any] = {it["Name"]: it["Value"] for it in web["Environment"]}
+    assert (int(environment["WEB_CONCURRENCY"]), int(environment["DATABASE_CONNECTIONS"])) == (
+        costs.PROCESSES,
+        costs.CONNECTIONS,
+    )
+    assert resources["Sweep"]["Properties"]["ScheduleExpression"] == "rate(5 minutes)"

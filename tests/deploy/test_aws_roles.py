@@ -15,7 +15,7 @@ from pytest_django import Settings
 
 from tests.support import form_client, fsck_runs, pictures, stores
 from tests.support.aws_moto import DOMAIN, set_bucket_up
-from tests.support.aws_policies import BUCKET, Asked, Policies
+from tests.support.aws_policies import BUCKET, Policies, PolicyRequest
 from tests.support.aws_roles import acting_as
 from tests.support.aws_template import ACCOUNT, REGION, SECRETS, Template
 from tests.support.upload_client import UploadClient
@@ -37,7 +37,7 @@ SIGNED = {"aws:SecureTransport": "true", "s3:authType": "REST-QUERY-STRING"}
 @pytest.fixture(scope="module")
 def resources() -> dict[str, Any]:
     parameters = {"Domain": DOMAIN, "HostedZoneId": "Z", "Image": "image", "ContentKey1": "PEM"}
-    return Template().worked_out(**parameters, GitHubRepository="team/files")
+    return Template().resolved(**parameters, GitHubRepository="team/files")
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,9 @@ def policies(resources: dict[str, Any]) -> Policies:
 
 
 def who_may(policies: Policies, action: str, resource: str, **context: str) -> set[str]:
-    return {role for role in ROLES if policies.allows(Asked(action, resource, role, context={**OURS, **context}))}
+    return {
+        role for role in ROLES if policies.allows(PolicyRequest(action, resource, role, context={**OURS, **context}))
+    }
 
 
 # --- asked one by one -------------------------------------------------------------------------
@@ -110,38 +112,42 @@ def test_stars_are_only_where_aws_knows_no_names(policies: Policies, resources: 
 def test_secrets_are_handed_to_those_who_need_them(policies: Policies, role: str) -> None:
     owner = f"arn:aws:iam::{ACCOUNT}:MasterUserSecret.SecretArn/Database"
     known = {name: f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:{name}" for name in SECRETS} | {"owner": owner}
-    got = {name for name, arn in known.items() if policies.allows(Asked("secretsmanager:GetSecretValue", arn, role))}
+    allowed = {
+        name
+        for name, arn in known.items()
+        if policies.allows(PolicyRequest("secretsmanager:GetSecretValue", arn, role))
+    }
     more = {"WebStartRole": {"ContentSecret1", "ContentSecret2"}, "ReleaseStartRole": {"owner"}}
-    assert got == {"Settings"} | more.get(role, set())
-    assert not policies.allows(Asked("s3:GetObject", OBJECT, role))
+    assert allowed == {"Settings"} | more.get(role, set())
+    assert not policies.allows(PolicyRequest("s3:GetObject", OBJECT, role))
 
 
 @pytest.mark.parametrize("role", ROLES)
 def test_tasks_ask_for_no_secret_themselves_and_for_one_login(policies: Policies, role: str) -> None:
-    assert not policies.allows(Asked("secretsmanager:GetSecretValue", "arn:any", role))
-    assert not policies.allows(Asked("iam:PassRole", "arn:any", role))
+    assert not policies.allows(PolicyRequest("secretsmanager:GetSecretValue", "arn:any", role))
+    assert not policies.allows(PolicyRequest("iam:PassRole", "arn:any", role))
     users = f"arn:aws:rds-db:{REGION}:{ACCOUNT}:dbuser:database.DbiResourceId"
-    assert policies.allows(Asked("rds-db:connect", f"{users}/amalga_app", role))
-    assert not policies.allows(Asked("rds-db:connect", f"{users}/amalga", role))
+    assert policies.allows(PolicyRequest("rds-db:connect", f"{users}/amalga_app", role))
+    assert not policies.allows(PolicyRequest("rds-db:connect", f"{users}/amalga", role))
 
 
 def test_github_deploys_and_changes_nothing_else(policies: Policies, resources: dict[str, Any]) -> None:
     (trust,) = resources["DeployRole"]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
-    told = trust["Condition"]["StringEquals"]
-    assert told["token.actions.githubusercontent.com:sub"] == "repo:team/files:environment:production"
+    conditions = trust["Condition"]["StringEquals"]
+    assert conditions["token.actions.githubusercontent.com:sub"] == "repo:team/files:environment:production"
     stack = f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/amalga/1"
-    assert policies.allows(Asked("cloudformation:UpdateStack", stack, "DeployRole"))
+    assert policies.allows(PolicyRequest("cloudformation:UpdateStack", stack, "DeployRole"))
     for action in ("cloudformation:DeleteStack", "iam:PutRolePolicy", "iam:CreateRole", "s3:PutBucketPolicy",
                    "s3:GetObject", "rds:DeleteDBInstance", "secretsmanager:GetSecretValue", "ec2:RunInstances",
                    "ec2:AuthorizeSecurityGroupIngress", "ecs:RunTask", "ecs:ExecuteCommand"):  # fmt: skip
-        assert not policies.allows(Asked(action, stack, "DeployRole")), action
+        assert not policies.allows(PolicyRequest(action, stack, "DeployRole")), action
 
 
 def test_github_may_ask_what_the_templates_functions_ask_in_its_name(policies: Policies) -> None:
     """moto asks nobody's rights for them."""
     assert "!GetAZs" in Template().text
     for action in ASKED_BY_GETAZS:
-        assert policies.allows(Asked(action, "*", "DeployRole")), action
+        assert policies.allows(PolicyRequest(action, "*", "DeployRole")), action
 
 
 # --- who has a URL, and CloudFront ------------------------------------------------------------
@@ -149,22 +155,24 @@ def test_github_may_ask_what_the_templates_functions_ask_in_its_name(policies: P
 
 def test_the_buckets_own_urls_give_nothing(policies: Policies) -> None:
     """Signed by the web role, asked for from anywhere but our network; or not signed at all."""
-    assert not policies.allows(Asked("s3:GetObject", OBJECT, "WebRole", context=SIGNED))
-    assert not policies.allows(Asked("s3:GetObject", OBJECT, context={"aws:SecureTransport": "true"}))
-    assert policies.allows(Asked("s3:GetObject", OBJECT, "WebRole", context={**SIGNED, **OURS}))
+    assert not policies.allows(PolicyRequest("s3:GetObject", OBJECT, "WebRole", context=SIGNED))
+    assert not policies.allows(PolicyRequest("s3:GetObject", OBJECT, context={"aws:SecureTransport": "true"}))
+    assert policies.allows(PolicyRequest("s3:GetObject", OBJECT, "WebRole", context={**SIGNED, **OURS}))
 
 
 @pytest.mark.parametrize(("age", "expected"), [("599000", True), ("600001", False)])
 def test_uploads_go_to_the_bucket_itself_while_they_are_fresh(policies: Policies, age: str, expected: bool) -> None:
     context = {**SIGNED, "s3:signatureAge": age}
-    assert policies.allows(Asked("s3:PutObject", OBJECT, "WebRole", context=context)) is expected
+    assert policies.allows(PolicyRequest("s3:PutObject", OBJECT, "WebRole", context=context)) is expected
 
 
 def test_cloudfront_reads_files_for_our_distribution_alone(policies: Policies) -> None:
     def reads(resource: str, distribution: str) -> bool:
         source = f"arn:aws:cloudfront::{ACCOUNT}:distribution/{distribution}"
         context = {"aws:SecureTransport": "true", "s3:authType": "REST-HEADER", "aws:SourceArn": source}
-        return policies.allows(Asked("s3:GetObject", resource, service="cloudfront.amazonaws.com", context=context))
+        return policies.allows(
+            PolicyRequest("s3:GetObject", resource, service="cloudfront.amazonaws.com", context=context)
+        )
 
     assert reads(OBJECT, "content")
     assert not reads(OBJECT, "other")
@@ -175,7 +183,7 @@ def test_cloudfront_reads_files_for_our_distribution_alone(policies: Policies) -
 def test_nothing_goes_by_plain_http(policies: Policies) -> None:
     plain = {**OURS, "aws:SecureTransport": "false"}
     for role in ROLES:
-        assert not policies.allows(Asked("s3:GetObject", f"{BUCKET}/amalga.json", role, context=plain))
+        assert not policies.allows(PolicyRequest("s3:GetObject", f"{BUCKET}/amalga.json", role, context=plain))
 
 
 # --- the program at work ----------------------------------------------------------------------
@@ -195,7 +203,7 @@ def test_the_web_role_is_enough_for_uploads_and_downloads(
         assert as_alice.get(f"/files/{large.link}/download").status_code == 302
         upload = upload_client.start(b"y" * 25)
         upload_client.put(upload, 1)
-        assert upload_client.look(upload).json()["parts"][0]["number"] == 1
+        assert upload_client.retrieve(upload).json()["parts"][0]["number"] == 1
         assert guard.denied == []
         assert upload_client.cancel(upload).status_code == 204
     assert upload.row().state == State.DELETING  # the parts are the sweep's to abort
@@ -209,8 +217,8 @@ def test_the_web_role_is_enough_for_the_plain_form_and_for_zips(
 ) -> None:
     with acting_as("WebRole", bucket.address, settings, policies) as guard:
         files = form_client.send(as_alice, form_client.Chosen("a.txt"), form_client.Chosen("b.bin", b"x" * 25))
-        answer: Any = as_alice.post("/files/zip", {"file": [str(file.link) for file in files]})
-        assert b"x" * 25 in b"".join(answer.streaming_content)
+        response: Any = as_alice.post("/files/zip", {"file": [str(file.link) for file in files]})
+        assert b"x" * 25 in b"".join(response.streaming_content)
     assert guard.denied == []
 
 

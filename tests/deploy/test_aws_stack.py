@@ -25,8 +25,8 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="session")
 def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
-    with account(tmp_path_factory.mktemp("aws")) as made:
-        yield made
+    with account(tmp_path_factory.mktemp("aws")) as stack:
+        yield stack
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def at_aws(aws: Account, settings: Settings, monkeypatch: pytest.MonkeyPatch, db
 
 
 @pytest.fixture
-def as_made(fresh: stores.Bucket, monkeypatch: pytest.MonkeyPatch) -> stores.Bucket:
+def created(fresh: stores.Bucket, monkeypatch: pytest.MonkeyPatch) -> stores.Bucket:
     """The stack's bucket in a store that holds objects as well."""
     monkeypatch.setattr(provision, "uses_tls", lambda: True)
     fresh.client.create_bucket(Bucket=fresh.name)
@@ -63,27 +63,27 @@ def _standings(out: io.StringIO) -> dict[str, str]:
     return {point["subject"]: point["status"] for point in json.loads(out.getvalue())["settings"]}
 
 
-def test_provision_has_nothing_to_do_but_to_mark_the_bucket(as_made: stores.Bucket) -> None:
-    status, found = provisioned()
+def test_provision_has_nothing_to_do_but_to_mark_the_bucket(created: stores.Bucket) -> None:
+    status, output = provisioned()
     assert status == 1
-    assert {name for name, standing in found.items() if standing != SettingStatus.AS_WANTED} == {"marker"}
-    status, found = provisioned("--apply")
-    assert (status, found.pop("marker"), set(found.values())) == (0, SettingStatus.APPLIED, {SettingStatus.AS_WANTED})
+    assert {name for name, standing in output.items() if standing != SettingStatus.AS_WANTED} == {"marker"}
+    status, output = provisioned("--apply")
+    assert (status, output.pop("marker"), set(output.values())) == (0, SettingStatus.APPLIED, {SettingStatus.AS_WANTED})
     assert provisioned()[0] == 0
 
 
 def test_doctor_finds_every_setting_of_the_bucket_as_wanted(at_aws: Account) -> None:
-    wanted = provision.desired_bucket(provision.site_origins())
-    lines = [line for point in BUCKET_SETTINGS for line in posture_lines(point, wanted)]
+    desired = provision.desired_bucket(provision.site_origins())
+    lines = [line for point in BUCKET_SETTINGS for line in posture_lines(point, desired)]
     assert len(lines) == len(BUCKET_SETTINGS)
     assert {line.level for line in lines} == {Level.OK}
 
 
 def test_the_documents_are_those_that_provision_would_write(at_aws: Account) -> None:
     """Not only equal in what is told of them; the policy has statements of the stack's own besides."""
-    wanted = provision.desired_bucket(provision.site_origins())
+    desired = provision.desired_bucket(provision.site_origins())
     for point in BUCKET_SETTINGS:
-        looked = compare_setting(point, wanted)
+        looked = compare_setting(point, desired)
         now, expected = looked.now, looked.desired
         if point.subject == "policy":
             now, expected = _by_sid(now), _by_sid(expected)
@@ -117,8 +117,8 @@ def test_only_the_balancer_is_open_to_everybody(aws: Account) -> None:
     ],
 )
 def test_groups_let_in_groups(aws: Account, group: str, port: int | None, sources: set[str]) -> None:
-    (found,) = aws.client("ec2").describe_security_groups(GroupIds=[aws.id_of(group)])["SecurityGroups"]
-    rules = found["IpPermissions"]
+    (security_group,) = aws.client("ec2").describe_security_groups(GroupIds=[aws.id_of(group)])["SecurityGroups"]
+    rules = security_group["IpPermissions"]
     assert {rule["FromPort"] for rule in rules} == ({port} if port else set())
     pairs = {pair["GroupId"] for rule in rules for pair in rule["UserIdGroupPairs"]}
     assert pairs == {aws.id_of(source) for source in sources}
@@ -126,17 +126,17 @@ def test_groups_let_in_groups(aws: Account, group: str, port: int | None, source
 
 def test_the_database_is_made_as_rds_takes_it(aws: Account) -> None:
     """moto makes instances by calls, not from CloudFormation: the template's properties are the call's, but for one."""
-    its = dict(Template().worked_out(**aws.parameters)["Database"]["Properties"])
+    its = dict(Template().resolved(**aws.parameters)["Database"]["Properties"])
     its["VpcSecurityGroupIds"] = [aws.id_of("DatabaseGroup") for _ in its.pop("VPCSecurityGroups")]
     for name in ("AllocatedStorage", "MaxAllocatedStorage"):
         its[name] = int(its[name])
-    for made_elsewhere in ("DBParameterGroupName", "DBSubnetGroupName"):
-        its.pop(made_elsewhere)
-    made = aws.client("rds").create_db_instance(DBInstanceIdentifier="amalga", **its)["DBInstance"]
-    assert (made["PubliclyAccessible"], made["StorageEncrypted"], made["MultiAZ"]) == (False, True, True)
-    assert (made["IAMDatabaseAuthenticationEnabled"], made["DeletionProtection"]) == (True, True)
-    assert [group["VpcSecurityGroupId"] for group in made["VpcSecurityGroups"]] == [aws.id_of("DatabaseGroup")]
-    assert made["MasterUserSecret"]["SecretArn"].startswith("arn:aws:secretsmanager:")
+    for unsupported in ("DBParameterGroupName", "DBSubnetGroupName"):
+        its.pop(unsupported)
+    instance = aws.client("rds").create_db_instance(DBInstanceIdentifier="amalga", **its)["DBInstance"]
+    assert (instance["PubliclyAccessible"], instance["StorageEncrypted"], instance["MultiAZ"]) == (False, True, True)
+    assert (instance["IAMDatabaseAuthenticationEnabled"], instance["DeletionProtection"]) == (True, True)
+    assert [group["VpcSecurityGroupId"] for group in instance["VpcSecurityGroups"]] == [aws.id_of("DatabaseGroup")]
+    assert instance["MasterUserSecret"]["SecretArn"].startswith("arn:aws:secretsmanager:")
 
 
 def test_people_are_sent_to_https_and_the_balancer_asks_for_life_alone(aws: Account) -> None:

@@ -40,17 +40,17 @@ def private_key() -> str:
 
 def variables(task: str) -> dict[str, str]:
     """What ECS gives to the task; secrets as they are when nobody has filled one in."""
-    made = Template().worked_out(lambda *asked: ADDRESSES.get(asked, plain(*asked)), **PARAMETERS, ReadReplica="on")
-    (container,) = (one for one in made[task]["Properties"]["ContainerDefinitions"] if one["Name"] == "app")
+    resources = Template().resolved(lambda *key: ADDRESSES.get(key, plain(*key)), **PARAMETERS, ReadReplica="on")
+    (container,) = (item for item in resources[task]["Properties"]["ContainerDefinitions"] if item["Name"] == "app")
     secrets = {
         "SECRET_KEY": "0123456789abcdefghij" * 4,
         "DATABASE_USER": "amalga",
         "DATABASE_PASSWORD": "d$rawn:by/RDS",
         "CLOUDFRONT_PRIVATE_KEY": private_key(),
     }
-    told = {it["Name"]: it["Value"] for it in container["Environment"]}
-    told |= {it["Name"]: secrets.get(it["Name"], "") for it in container["Secrets"]}
-    return told | {"DATABASE_CA": certifi.where()}  # in the image it is Amazon's
+    values = {it["Name"]: it["Value"] for it in container["Environment"]}
+    values |= {it["Name"]: secrets.get(it["Name"], "") for it in container["Secrets"]}
+    return values | {"DATABASE_CA": certifi.where()}  # in the image it is Amazon's
 
 
 @pytest.mark.parametrize("task", ["WebTask", "WorkerTask", "ReleaseTask"])
@@ -74,11 +74,11 @@ def test_alarms_read_the_metric_that_the_worker_writes(caplog: pytest.LogCapture
     (fields,) = (record.__dict__["fields"] for record in caplog.records if "fields" in record.__dict__)
     (directive,) = fields["_aws"]["CloudWatchMetrics"]
     written = {metric["Name"] for metric in directive["Metrics"]}
-    made = [it["Properties"] for it in Template().worked_out(**PARAMETERS).values() if it["Type"].endswith("::Alarm")]
-    read = [its for its in made if its["Namespace"] == directive["Namespace"]]
+    alarms = [it["Properties"] for it in Template().resolved(**PARAMETERS).values() if it["Type"].endswith("::Alarm")]
+    read = [its for its in alarms if its["Namespace"] == directive["Namespace"]]
     assert len(read) == 3
     assert {its["MetricName"] for its in read} <= written
-    assert all([one["Name"] for one in its["Dimensions"]] in directive["Dimensions"] for its in read)
+    assert all([dimension["Name"] for dimension in its["Dimensions"]] in directive["Dimensions"] for its in read)
 
 
 # --- the release ------------------------------------------------------------------------------
@@ -90,11 +90,11 @@ class Ecs:
     def __init__(self, code: int | None, *, questions: int = 2) -> None:
         self.code, self.left, self.ran = code, questions, []  # type: ignore[var-annotated]
 
-    def run_task(self, **asked: Any) -> dict[str, Any]:
-        self.ran.append(asked)
+    def run_task(self, **arguments: Any) -> dict[str, Any]:
+        self.ran.append(arguments)
         return {"tasks": [{"taskArn": "arn:task"}], "failures": []}
 
-    def describe_tasks(self, **_asked: Any) -> dict[str, Any]:
+    def describe_tasks(self, **_arguments: Any) -> dict[str, Any]:
         self.left -= 1
         container = {} if self.code is None else {"exitCode": self.code}
         status = "RUNNING" if self.left > 0 else "STOPPED"
@@ -114,11 +114,11 @@ class Called:
 @pytest.fixture
 def cloudformation() -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Where CloudFormation waits for an answer, and what it was told."""
-    told: list[dict[str, Any]] = []
+    responses: list[dict[str, Any]] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_PUT(self) -> None:
-            told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            responses.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
             self.send_response(200)
             self.end_headers()
 
@@ -127,13 +127,13 @@ def cloudformation() -> Iterator[tuple[str, list[dict[str, Any]]]]:
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
     with serve_in_thread(server):
-        yield f"http://127.0.0.1:{server.server_address[1]}/", told
+        yield f"http://127.0.0.1:{server.server_address[1]}/", responses
 
 
 def event(kind: str, url: str) -> dict[str, Any]:
-    wanted = Template().worked_out(**PARAMETERS)["Release"]["Properties"]
+    properties = Template().resolved(**PARAMETERS)["Release"]["Properties"]
     same = {"StackId": "s", "RequestId": "r", "LogicalResourceId": "Release"}
-    return {"RequestType": kind, "ResponseURL": url, "ResourceProperties": wanted, **same}
+    return {"RequestType": kind, "ResponseURL": url, "ResourceProperties": properties, **same}
 
 
 def runner(monkeypatch: pytest.MonkeyPatch, clients: dict[str, Any]) -> Any:
@@ -142,7 +142,7 @@ def runner(monkeypatch: pytest.MonkeyPatch, clients: dict[str, Any]) -> Any:
 
     monkeypatch.setattr(boto3, "client", lambda name: clients[name])
     monkeypatch.setattr("time.sleep", lambda _seconds: None)
-    code = Template().worked_out(**PARAMETERS)["ReleaseRunner"]["Properties"]["Code"]["ZipFile"]
+    code = Template().resolved(**PARAMETERS)["ReleaseRunner"]["Properties"]["Code"]["ZipFile"]
     assert len(code) <= 4096  # CloudFormation takes no more in a template
     names: dict[str, Any] = {}
     exec(code, names)  # noqa: S102
@@ -153,44 +153,44 @@ def runner(monkeypatch: pytest.MonkeyPatch, clients: dict[str, Any]) -> Any:
 def test_the_stack_hears_how_the_release_ended(
     monkeypatch: pytest.MonkeyPatch, cloudformation: Any, code: int | None, status: str
 ) -> None:
-    url, told = cloudformation
+    url, responses = cloudformation
     ecs = Ecs(code)
     runner(monkeypatch, {"ecs": ecs})(event("Update", url), Called(800_000))
-    assert [(it["Status"], it["PhysicalResourceId"]) for it in told] == [(status, "release")]
+    assert [(it["Status"], it["PhysicalResourceId"]) for it in responses] == [(status, "release")]
     (ran,) = ecs.ran
     assert ran["taskDefinition"] == "releasetask"
     assert ran["networkConfiguration"]["awsvpcConfiguration"]["assignPublicIp"] == "DISABLED"
 
 
 def test_a_long_release_is_handed_on_and_started_once(monkeypatch: pytest.MonkeyPatch, cloudformation: Any) -> None:
-    url, told = cloudformation
+    url, responses = cloudformation
     ecs, handed_on = Ecs(0, questions=1), []
 
     class Lambda:
-        def invoke(self, **asked: Any) -> None:
-            handed_on.append(json.loads(asked["Payload"]))
+        def invoke(self, **arguments: Any) -> None:
+            handed_on.append(json.loads(arguments["Payload"]))
 
     handler = runner(monkeypatch, {"ecs": ecs, "lambda": Lambda()})
     handler(event("Create", url), Called(10_000))
-    assert (told, len(handed_on)) == ([], 1)
+    assert (responses, len(handed_on)) == ([], 1)
     handler(handed_on[0], Called(800_000))
-    assert [it["Status"] for it in told] == ["SUCCESS"]
+    assert [it["Status"] for it in responses] == ["SUCCESS"]
     assert len(ecs.ran) == 1
 
 
 def test_nothing_is_released_when_the_stack_goes(monkeypatch: pytest.MonkeyPatch, cloudformation: Any) -> None:
-    url, told = cloudformation
+    url, responses = cloudformation
     runner(monkeypatch, {})(event("Delete", url), Called(800_000))
-    assert [it["Status"] for it in told] == ["SUCCESS"]
+    assert [it["Status"] for it in responses] == ["SUCCESS"]
 
 
 def test_a_release_that_cannot_start_is_told(monkeypatch: pytest.MonkeyPatch, cloudformation: Any) -> None:
-    url, told = cloudformation
+    url, responses = cloudformation
     ecs = Ecs(0)
     monkeypatch.setattr(ecs, "run_task", lambda **_: {"tasks": [], "failures": [{"reason": "RESOURCE:FARGATE"}]})
     runner(monkeypatch, {"ecs": ecs})(event("Create", url), Called(800_000))
-    assert told[0]["Status"] == "FAILED"
-    assert "RESOURCE:FARGATE" in told[0]["Reason"]
+    assert responses[0]["Status"] == "FAILED"
+    assert "RESOURCE:FARGATE" in responses[0]["Reason"]
 
 
 # --- the scripts ------------------------------------------------------------------------------
@@ -247,8 +247,8 @@ def test_a_command_is_run_as_it_was_typed_and_ends_as_it_ended(tmp_path: Path) -
     assert status == 1
     (ran,) = (line for line in calls.splitlines() if "run-task" in line)
     assert "--task-definition amalga-examiner" in ran
-    told = json.loads(ran.partition("--overrides ")[2].partition(" --query")[0])
-    assert told["containerOverrides"][0]["command"] == ["python", "manage.py", "fsck", "--storage", 'a "b"']
+    overrides = json.loads(ran.partition("--overrides ")[2].partition(" --query")[0])
+    assert overrides["containerOverrides"][0]["command"] == ["python", "manage.py", "fsck", "--storage", 'a "b"']
 
 
 def test_a_key_goes_where_nobody_signs_and_its_private_half_into_the_secret_alone(tmp_path: Path) -> None:
@@ -277,10 +277,10 @@ def test_a_template_never_goes_by_a_bucket_of_somebody_else(tmp_path: Path) -> N
 def test_a_bucket_that_stayed_is_taken_over_under_its_name_in_the_template(tmp_path: Path) -> None:
     status, calls = script(tmp_path, "take-over.sh", "left-behind")
     assert status == 0
-    (asked,) = (line for line in calls.splitlines() if "create-change-set" in line)
-    taken, _, rest = asked.partition("--resources-to-import ")[2].partition(" --template-body ")
-    (one,) = json.loads(taken)
+    (call,) = (line for line in calls.splitlines() if "create-change-set" in line)
+    resources, _, rest = call.partition("--resources-to-import ")[2].partition(" --template-body ")
+    (resource,) = json.loads(resources)
     mini = json.loads(rest.partition(" --query")[0])["Resources"]
-    whole = Template().worked_out(**PARAMETERS)[one["LogicalResourceId"]]
-    assert one["ResourceIdentifier"] == {"BucketName": "left-behind"}
+    whole = Template().resolved(**PARAMETERS)[resource["LogicalResourceId"]]
+    assert resource["ResourceIdentifier"] == {"BucketName": "left-behind"}
     assert {name: whole[name] for name in mini["Bucket"]} == mini["Bucket"]

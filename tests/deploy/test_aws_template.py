@@ -33,8 +33,8 @@ def template() -> Template:
 
 def container(resources: dict[str, Any], task: str) -> dict[str, Any]:
     """Ours; beside the web server stand the proxy, and what lays out its configuration."""
-    (found,) = (one for one in resources[task]["Properties"]["ContainerDefinitions"] if one["Name"] == "app")
-    return dict(found)
+    (definition,) = (item for item in resources[task]["Properties"]["ContainerDefinitions"] if item["Name"] == "app")
+    return dict(definition)
 
 
 def of_type(resources: dict[str, Any], kind: str) -> dict[str, dict[str, Any]]:
@@ -42,50 +42,53 @@ def of_type(resources: dict[str, Any], kind: str) -> dict[str, dict[str, Any]]:
 
 
 def test_cfn_lint_finds_nothing() -> None:
-    found = subprocess.run([TOOLS / "cfn-lint", PATH], capture_output=True, text=True, timeout=100, check=False)
-    assert (found.returncode, found.stdout + found.stderr) == (0, "")
+    result = subprocess.run([TOOLS / "cfn-lint", PATH], capture_output=True, text=True, timeout=100, check=False)
+    assert (result.returncode, result.stdout + result.stderr) == (0, "")
 
 
 def test_the_scripts_beside_it_are_sound() -> None:
     scripts = sorted(PATH.parent.glob("*.sh"))
     assert scripts
-    found = subprocess.run([TOOLS / "shellcheck", *scripts], capture_output=True, text=True, timeout=60, check=False)
-    assert (found.returncode, found.stdout) == (0, "")
+    result = subprocess.run([TOOLS / "shellcheck", *scripts], capture_output=True, text=True, timeout=60, check=False)
+    assert (result.returncode, result.stdout) == (0, "")
 
 
 # --- what is made when ------------------------------------------------------------------------
 
 
 def test_without_an_image_nothing_runs(template: Template) -> None:
-    made = template.worked_out(Domain="files.example.org", HostedZoneId="Z1")
+    resources = template.resolved(Domain="files.example.org", HostedZoneId="Z1")
     running = ("AWS::ECS::Service", "AWS::ECS::TaskDefinition", "AWS::Scheduler::Schedule", "Custom::Release")
-    assert not [name for name, it in made.items() if it["Type"] in running]
-    assert {"Registry", "Database", "Bucket", "Balancer"} <= set(made)
+    assert not [name for name, it in resources.items() if it["Type"] in running]
+    assert {"Registry", "Database", "Bucket", "Balancer"} <= set(resources)
 
 
 @pytest.mark.parametrize("with_a_login", [RDS, AURORA])
 def test_services_and_schedules_wait_for_the_release(template: Template, with_a_login: dict[str, str]) -> None:
-    made = template.worked_out(**with_a_login)
+    resources = template.resolved(**with_a_login)
     for kind in ("AWS::ECS::Service", "AWS::Scheduler::Schedule"):
-        for name in of_type(made, kind):
-            assert "Release" in str(made[name]["DependsOn"]), name
-    release = made["Release"]["Properties"]
+        for name in of_type(resources, kind):
+            assert "Release" in str(resources[name]["DependsOn"]), name
+    release = resources["Release"]["Properties"]
     assert release["TaskDefinition"] == "releasetask"
     assert release["Database"] in {"database", "aurorawriter"}
 
 
 def test_what_holds_data_outlives_the_stack(template: Template) -> None:
     """`Settings` too: with another SECRET_KEY no second factor in the database is worth anything."""
-    kept = {"Bucket": "Retain", "Database": "Snapshot", "Aurora": "Snapshot", "Settings": "Retain"}
+    policies = {"Bucket": "Retain", "Database": "Snapshot", "Aurora": "Snapshot", "Settings": "Retain"}
     for parameters in (RDS, AURORA):
-        made = template.worked_out(**parameters)
-        for name in kept.keys() & made.keys():
-            assert (made[name]["DeletionPolicy"], made[name]["UpdateReplacePolicy"]) == (kept[name], kept[name])
+        resources = template.resolved(**parameters)
+        for name in policies.keys() & resources.keys():
+            assert (resources[name]["DeletionPolicy"], resources[name]["UpdateReplacePolicy"]) == (
+                policies[name],
+                policies[name],
+            )
 
 
 def test_the_restore_page_knows_how_late_a_sweep_may_note(template: Template) -> None:
     """What came after the last note is not missed by a database that was restored to before it."""
-    every = template.worked_out(**FULL)["Sweep"]["Properties"]["ScheduleExpression"]
+    every = template.resolved(**FULL)["Sweep"]["Properties"]["ScheduleExpression"]
     page = " ".join((PROJECT / "docs" / "operate" / "backup-and-restore.md").read_text().split())
     assert f"On AWS a sweep begins every {every.removeprefix('rate(').removesuffix(')')}" in page
 
@@ -97,8 +100,8 @@ def test_the_restore_page_knows_how_late_a_sweep_may_note(template: Template) ->
 def test_the_database_is_private_encrypted_and_nobody_knows_its_password(
     template: Template, parameters: dict[str, str]
 ) -> None:
-    made = template.worked_out(**parameters)
-    main = made.get("Database") or made["Aurora"]
+    resources = template.resolved(**parameters)
+    main = resources.get("Database") or resources["Aurora"]
     its = main["Properties"]
     for setting in (
         "StorageEncrypted",
@@ -109,37 +112,37 @@ def test_the_database_is_private_encrypted_and_nobody_knows_its_password(
         assert its[setting] is True, setting
     assert "MasterUserPassword" not in its
     assert its["BackupRetentionPeriod"] == 35
-    for name, instance in of_type(made, "AWS::RDS::DBInstance").items():
+    for name, instance in of_type(resources, "AWS::RDS::DBInstance").items():
         assert instance["PubliclyAccessible"] is False, name
-    group = made.get("DatabaseParameters") or made["AuroraParameters"]
+    group = resources.get("DatabaseParameters") or resources["AuroraParameters"]
     assert group["Properties"]["Parameters"]["rds.force_ssl"] == "1"
 
 
 def test_beside_a_replica_the_password_is_drawn_here(template: Template) -> None:
     """RDS makes no replica of an instance whose password it manages (RDS user guide, "Limitations for Secrets Manager
     integration"); Aurora's readers are none."""
-    made = template.worked_out(**RDS)
-    its = made["Database"]["Properties"]
+    resources = template.resolved(**RDS)
+    its = resources["Database"]["Properties"]
     assert its["ManageMasterUserPassword"] is False
     assert its["MasterUserPassword"].startswith("{{resolve:secretsmanager:")
-    asked = {it["Name"]: it["ValueFrom"] for it in container(made, "ReleaseTask")["Secrets"]}
-    assert asked["DATABASE_PASSWORD"].endswith(":secret:OwnerSecret:password::")
-    assert "OwnerSecret" not in template.worked_out(**AURORA)
+    secrets = {it["Name"]: it["ValueFrom"] for it in container(resources, "ReleaseTask")["Secrets"]}
+    assert secrets["DATABASE_PASSWORD"].endswith(":secret:OwnerSecret:password::")
+    assert "OwnerSecret" not in template.resolved(**AURORA)
 
 
 def test_the_database_stands_in_two_zones(template: Template) -> None:
-    assert template.worked_out(**RDS)["Database"]["Properties"]["MultiAZ"] is True
-    assert {"AuroraWriter", "AuroraReader"} <= set(template.worked_out(**AURORA))
-    alone = template.worked_out(**FULL, DatabaseStandby="off")
+    assert template.resolved(**RDS)["Database"]["Properties"]["MultiAZ"] is True
+    assert {"AuroraWriter", "AuroraReader"} <= set(template.resolved(**AURORA))
+    alone = template.resolved(**FULL, DatabaseStandby="off")
     assert alone["Database"]["Properties"]["MultiAZ"] is False
 
 
 def test_storage_grows_by_itself_and_is_watched(template: Template) -> None:
-    made = template.worked_out(**RDS)
-    assert int(made["Database"]["Properties"]["MaxAllocatedStorage"]) > int(
-        made["Database"]["Properties"]["AllocatedStorage"]
+    resources = template.resolved(**RDS)
+    assert int(resources["Database"]["Properties"]["MaxAllocatedStorage"]) > int(
+        resources["Database"]["Properties"]["AllocatedStorage"]
     )
-    watched = {its["MetricName"] for its in of_type(made, "AWS::CloudWatch::Alarm").values()}
+    watched = {its["MetricName"] for its in of_type(resources, "AWS::CloudWatch::Alarm").values()}
     assert {"FreeStorageSpace", "BurstBalance", "EBSIOBalance%", "EBSByteBalance%", "CPUCreditBalance", "ReplicaLag",
             "QueueOldestSeconds", "HTTPCode_Target_5XX_Count"} <= watched  # fmt: skip
 
@@ -148,8 +151,8 @@ def test_storage_grows_by_itself_and_is_watched(template: Template) -> None:
 
 
 def test_only_whoever_has_a_signature_gets_content_and_only_by_cloudfront(template: Template) -> None:
-    made = template.worked_out(**FULL)
-    config = made["Content"]["Properties"]["DistributionConfig"]
+    resources = template.resolved(**FULL)
+    config = resources["Content"]["Properties"]["DistributionConfig"]
     behavior = config["DefaultCacheBehavior"]
     assert behavior["TrustedKeyGroups"] == ["contentkeys"]
     assert behavior["ViewerProtocolPolicy"] == "https-only"
@@ -158,26 +161,28 @@ def test_only_whoever_has_a_signature_gets_content_and_only_by_cloudfront(templa
     (origin,) = config["Origins"]
     assert origin["OriginAccessControlId"] == "contentaccess.Id"
     allowed = [
-        one for one in made["BucketPolicy"]["Properties"]["PolicyDocument"]["Statement"] if one["Effect"] == "Allow"
+        statement
+        for statement in resources["BucketPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+        if statement["Effect"] == "Allow"
     ]
-    assert [one["Principal"] for one in allowed] == [{"Service": "cloudfront.amazonaws.com"}]
+    assert [statement["Principal"] for statement in allowed] == [{"Service": "cloudfront.amazonaws.com"}]
     assert allowed[0]["Condition"]["StringEquals"]["AWS:SourceArn"].endswith("distribution/content")
 
 
 def test_nothing_is_kept_for_longer_than_its_signature(template: Template) -> None:
-    its = template.worked_out(**FULL)["ContentCaching"]["Properties"]["CachePolicyConfig"]
+    its = template.resolved(**FULL)["ContentCaching"]["Properties"]["CachePolicyConfig"]
     assert (its["MinTTL"], its["DefaultTTL"]) == (0, 0)
     assert its["MaxTTL"] <= DOWNLOAD_SECONDS
 
 
 def test_keys_are_changed_one_after_the_other(template: Template) -> None:
-    both = template.worked_out(**FULL, ContentKey2="OTHER", ContentSigner="2")
+    both = template.resolved(**FULL, ContentKey2="OTHER", ContentSigner="2")
     assert both["ContentKeys"]["Properties"]["KeyGroupConfig"]["Items"] == ["contentpublickey1", "contentpublickey2"]
     web = container(both, "WebTask")
     assert {"Name": "CLOUDFRONT_KEY_ID", "Value": "contentpublickey2"} in web["Environment"]
     (key,) = (it["ValueFrom"] for it in web["Secrets"] if it["Name"] == "CLOUDFRONT_PRIVATE_KEY")
     assert key.endswith("ContentSecret2")
-    alone = template.worked_out(**{**FULL, "ContentKey1": "", "ContentKey2": "OTHER", "ContentSigner": "2"})
+    alone = template.resolved(**{**FULL, "ContentKey1": "", "ContentKey2": "OTHER", "ContentSigner": "2"})
     assert alone["ContentKeys"]["Properties"]["KeyGroupConfig"]["Items"] == ["contentpublickey2"]
 
 
@@ -186,39 +191,39 @@ def test_keys_are_changed_one_after_the_other(template: Template) -> None:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_no_task_can_write_where_it_runs_or_holds_a_key(template: Template, task: str) -> None:
-    found = container(template.worked_out(**RDS, CacheType="cache.t4g.micro"), task)
-    assert found["ReadonlyRootFilesystem"] is True
-    assert "/tmp" in {mount["ContainerPath"] for mount in found["MountPoints"]}  # noqa: S108
-    told, secret = {it["Name"] for it in found["Environment"]}, {it["Name"] for it in found["Secrets"]}
-    assert not {name for name in told | secret if name.startswith("AWS_") and "KEY" in name}
-    assert not {name for name in told if any(word in name for word in ("SECRET", "PASSWORD", "TOKEN", "PRIVATE"))}
+    definition = container(template.resolved(**RDS, CacheType="cache.t4g.micro"), task)
+    assert definition["ReadonlyRootFilesystem"] is True
+    assert "/tmp" in {mount["ContainerPath"] for mount in definition["MountPoints"]}  # noqa: S108
+    names, secret = {it["Name"] for it in definition["Environment"]}, {it["Name"] for it in definition["Secrets"]}
+    assert not {name for name in names | secret if name.startswith("AWS_") and "KEY" in name}
+    assert not {name for name in names if any(word in name for word in ("SECRET", "PASSWORD", "TOKEN", "PRIVATE"))}
     assert ("DATABASE_PASSWORD" in secret) == (task == "ReleaseTask")
     assert ("CLOUDFRONT_PRIVATE_KEY" in secret) == (task == "WebTask")
 
 
 def test_web_server_is_reached_through_its_proxy_alone(template: Template) -> None:
-    made = template.worked_out(**FULL)
-    web = container(made, "WebTask")
+    resources = template.resolved(**FULL)
+    web = container(resources, "WebTask")
     assert "PortMappings" not in web
-    told = {it["Name"]: it["Value"] for it in web["Environment"]}
-    assert (told["GUNICORN_CMD_ARGS"], told["PROBE_BIND"]) == ("--bind=127.0.0.1:8000", "127.0.0.1:8001")
-    (balanced,) = made["Web"]["Properties"]["LoadBalancers"]
+    environment = {it["Name"]: it["Value"] for it in web["Environment"]}
+    assert (environment["GUNICORN_CMD_ARGS"], environment["PROBE_BIND"]) == ("--bind=127.0.0.1:8000", "127.0.0.1:8001")
+    (balanced,) = resources["Web"]["Properties"]["LoadBalancers"]
     assert (balanced["ContainerName"], balanced["ContainerPort"]) == ("proxy", 8080)
-    ports = {made[name]["Properties"][side] for name in ("BalancerToWeb", "WebFromBalancer") for side in ENDS}
-    assert {made["WebTargets"]["Properties"]["Port"], *ports} == {8080}
+    ports = {resources[name]["Properties"][side] for name in ("BalancerToWeb", "WebFromBalancer") for side in ENDS}
+    assert {resources["WebTargets"]["Properties"]["Port"], *ports} == {8080}
 
 
 def test_proxy_of_task_is_the_one_of_compose_by_the_same_digest(template: Template) -> None:
-    image = beside(template.worked_out(**FULL), "proxy")["Image"]
+    image = beside(template.resolved(**FULL), "proxy")["Image"]
     compose = yaml.safe_load((PROJECT / "compose.yaml").read_text())["services"]["proxy"]["image"]
     assert image == f"public.ecr.aws/docker/library/{compose}"
 
 
 def test_configuration_of_proxy_is_laid_out_as_nginx_takes_it(template: Template, tmp_path: Path) -> None:
-    made = template.worked_out(**FULL)
-    (_shell, _flags, script) = beside(made, "proxy-configuration")["Command"]
+    resources = template.resolved(**FULL)
+    (_shell, _flags, script) = beside(resources, "proxy-configuration")["Command"]
     subprocess.run(["sh", "-ec", script.replace("/proxy", str(tmp_path))], cwd=PROJECT, check=True, timeout=30)
-    command = [word.replace("/proxy", str(tmp_path)) for word in beside(made, "proxy")["Command"]]
+    command = [word.replace("/proxy", str(tmp_path)) for word in beside(resources, "proxy")["Command"]]
     assert command[:2] == ["-c", f"{tmp_path}/nginx.conf"]
     nginx = debian.find("nginx")
     assert nginx
@@ -228,39 +233,41 @@ def test_configuration_of_proxy_is_laid_out_as_nginx_takes_it(template: Template
 
 def beside(resources: dict[str, Any], name: str) -> dict[str, Any]:
     """What stands beside the web server in its task."""
-    (found,) = (one for one in resources["WebTask"]["Properties"]["ContainerDefinitions"] if one["Name"] == name)
-    return dict(found)
+    (definition,) = (
+        item for item in resources["WebTask"]["Properties"]["ContainerDefinitions"] if item["Name"] == name
+    )
+    return dict(definition)
 
 
 def test_every_secret_that_a_task_asks_for_is_there(template: Template) -> None:
     """A key that the secret does not hold keeps a task from starting."""
-    made = template.worked_out(**FULL)
-    drawn = made["Settings"]["Properties"]["GenerateSecretString"]
+    resources = template.resolved(**FULL)
+    drawn = resources["Settings"]["Properties"]["GenerateSecretString"]
     there = set(json.loads(drawn["SecretStringTemplate"])) | {drawn["GenerateStringKey"]}
-    asked = {
+    references = {
         it["ValueFrom"].split(":")[-3]
         for task in TASKS
-        for it in container(made, task)["Secrets"]
+        for it in container(resources, task)["Secrets"]
         if ":secret:Settings:" in it["ValueFrom"]
     }
-    assert asked == there
+    assert references == there
 
 
 def test_no_task_has_an_address_of_its_own_and_data_no_way_out(template: Template) -> None:
-    made = template.worked_out(**FULL)
-    asked = [its["NetworkConfiguration"] for its in of_type(made, "AWS::ECS::Service").values()]
-    scheduled = of_type(made, "AWS::Scheduler::Schedule").values()
-    asked += [its["Target"]["EcsParameters"]["NetworkConfiguration"] for its in scheduled]
-    for network in asked:
+    resources = template.resolved(**FULL)
+    configurations = [its["NetworkConfiguration"] for its in of_type(resources, "AWS::ECS::Service").values()]
+    scheduled = of_type(resources, "AWS::Scheduler::Schedule").values()
+    configurations += [its["Target"]["EcsParameters"]["NetworkConfiguration"] for its in scheduled]
+    for network in configurations:
         its = network["AwsvpcConfiguration"]
         assert (its["AssignPublicIp"], its["Subnets"]) == ("DISABLED", ["tasksa", "tasksb"])
-    tables = {its["SubnetId"]: its["RouteTableId"] for its in of_type(made, SUBNET_ROUTES).values()}
-    outward = {its["RouteTableId"] for its in of_type(made, "AWS::EC2::Route").values()}
+    tables = {its["SubnetId"]: its["RouteTableId"] for its in of_type(resources, SUBNET_ROUTES).values()}
+    outward = {its["RouteTableId"] for its in of_type(resources, "AWS::EC2::Route").values()}
     assert {subnet for subnet, table in tables.items() if table not in outward} == {"dataa", "datab"}
 
 
 def test_a_version_that_does_not_stay_up_is_rolled_back(template: Template) -> None:
-    for name, its in of_type(template.worked_out(**FULL), "AWS::ECS::Service").items():
+    for name, its in of_type(template.resolved(**FULL), "AWS::ECS::Service").items():
         how = its["DeploymentConfiguration"]
         assert how["DeploymentCircuitBreaker"] == {"Enable": True, "Rollback": True}, name
         assert (how["MinimumHealthyPercent"], how["MaximumPercent"]) == (100, 200), name
@@ -269,12 +276,12 @@ def test_a_version_that_does_not_stay_up_is_rolled_back(template: Template) -> N
 
 
 def test_every_command_that_a_task_runs_is_one_of_ours(template: Template) -> None:
-    made = template.worked_out(**FULL)
-    commands = [container(made, task)["Command"] for task in ("WorkerTask", "SweeperTask", "ExaminerTask")]
-    for its in of_type(made, "AWS::Scheduler::Schedule").values():
+    resources = template.resolved(**FULL)
+    commands = [container(resources, task)["Command"] for task in ("WorkerTask", "SweeperTask", "ExaminerTask")]
+    for its in of_type(resources, "AWS::Scheduler::Schedule").values():
         (override,) = json.loads(its["Target"]["Input"])["containerOverrides"]
         commands.append(override["command"])
-    commands += [line.split() for line in container(made, "ReleaseTask")["Command"][2].split(" && ")]
+    commands += [line.split() for line in container(resources, "ReleaseTask")["Command"][2].split(" && ")]
     names = set()
     for python, manage, name, *arguments in commands:
         assert (python, manage) == ("python", "manage.py")
@@ -287,14 +294,16 @@ def test_times_fit_those_of_the_page_about_waits(template: Template) -> None:
     """docs/operate/timeouts.md says what a platform is to be set to."""
     page = (PROJECT / "docs" / "operate" / "timeouts.md").read_text()
 
-    def told(what: str) -> str:
+    def documented_seconds(what: str) -> str:
         (row,) = (line for line in page.splitlines() if line.startswith(f"| {what} |"))
         return row.split("|")[2].strip().removesuffix(" s")
 
-    made = template.worked_out(**FULL)
-    balancer = {it["Key"]: it["Value"] for it in made["Balancer"]["Properties"]["LoadBalancerAttributes"]}
-    targets = {it["Key"]: it["Value"] for it in made["WebTargets"]["Properties"]["TargetGroupAttributes"]}
-    assert balancer["idle_timeout.timeout_seconds"] == told("load balancer: idle")
-    assert targets["deregistration_delay.timeout_seconds"] == told("load balancer: deregistration delay")
-    assert str(container(made, "WebTask")["StopTimeout"]) == told("platform: kill of the web process")
-    assert str(container(made, "WorkerTask")["StopTimeout"]) == told("platform: kill of the worker")
+    resources = template.resolved(**FULL)
+    balancer = {it["Key"]: it["Value"] for it in resources["Balancer"]["Properties"]["LoadBalancerAttributes"]}
+    targets = {it["Key"]: it["Value"] for it in resources["WebTargets"]["Properties"]["TargetGroupAttributes"]}
+    assert balancer["idle_timeout.timeout_seconds"] == documented_seconds("load balancer: idle")
+    assert targets["deregistration_delay.timeout_seconds"] == documented_seconds("load balancer: deregistration delay")
+    assert str(container(resources, "WebTask")["StopTimeout"]) == documented_seconds(
+        "platform: kill of the web process"
+    )
+    assert str(container(resources, "WorkerTask")["StopTimeout"]) == documented_seconds("platform: kill of the worker")

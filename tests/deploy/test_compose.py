@@ -23,14 +23,14 @@ VARIABLE = re.compile(r"\$\{(\w+):[-?]([^}]*)\}")
 
 
 def read(name: str) -> dict[str, Any]:
-    told: dict[str, Any] = yaml.safe_load((PROJECT / name).read_text())
-    return told
+    document: dict[str, Any] = yaml.safe_load((PROJECT / name).read_text())
+    return document
 
 
 @pytest.fixture(scope="module")
 def services() -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = read("compose.yaml")["services"]
-    return found
+    definitions: dict[str, dict[str, Any]] = read("compose.yaml")["services"]
+    return definitions
 
 
 def run(program: str, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -57,12 +57,12 @@ def test_it_comes_up_without_a_variable() -> None:
 def test_no_password_stands_in_it() -> None:
     for name in FILES:
         for line in (PROJECT / name).read_text().splitlines():
-            told = re.search(r"(PASSWORD|SECRET|_KEY)\w*: *(.+)", line)
-            assert not told or told[2].startswith("/secrets/"), line
+            match = re.search(r"(PASSWORD|SECRET|_KEY)\w*: *(.+)", line)
+            assert not match or match[2].startswith("/secrets/"), line
 
 
 def test_one_service_alone_is_open_and_only_to_this_host(services: dict[str, dict[str, Any]]) -> None:
-    ports = {name: one["ports"] for name, one in services.items() if "ports" in one}
+    ports = {name: service["ports"] for name, service in services.items() if "ports" in service}
     assert ports == {"front": ["127.0.0.1:8000:8000"]}
 
 
@@ -74,16 +74,20 @@ def test_the_database_is_on_no_network(services: dict[str, dict[str, Any]]) -> N
 
 @pytest.mark.parametrize("name", [*APP, "secrets"])
 def test_ours_run_without_rights(name: str, services: dict[str, dict[str, Any]]) -> None:
-    one = services[name]
-    assert (one["read_only"], one["cap_drop"], one["security_opt"]) == (True, ["ALL"], ["no-new-privileges:true"])
-    assert one["user"] == ("0:10001" if name == "secrets" else "10001:10001")
-    assert one["tmpfs"] == ["/tmp:mode=1777,size=1g"]  # noqa: S108 - a folder of the container
+    service = services[name]
+    assert (service["read_only"], service["cap_drop"], service["security_opt"]) == (
+        True,
+        ["ALL"],
+        ["no-new-privileges:true"],
+    )
+    assert service["user"] == ("0:10001" if name == "secrets" else "10001:10001")
+    assert service["tmpfs"] == ["/tmp:mode=1777,size=1g"]  # noqa: S108 - a folder of the container
 
 
 def test_each_knows_its_own_secrets_alone(services: dict[str, dict[str, Any]]) -> None:
     known = {
-        name: {volume.partition(":")[0] for volume in one.get("volumes", []) if volume.startswith("secrets-")}
-        for name, one in services.items()
+        name: {volume.partition(":")[0] for volume in service.get("volumes", []) if volume.startswith("secrets-")}
+        for name, service in services.items()
         if name != "secrets"
     }
     assert known == {name: {"secrets-app"} for name in APP} | {name: {"secrets-store"} for name in STORE} | {
@@ -104,10 +108,10 @@ def test_application_signs_in_as_neither_superuser_nor_owner(services: dict[str,
 
 def test_application_knows_no_root_key_of_the_store(tmp_path: Path) -> None:
     run("make_secrets.py", str(tmp_path))
-    made = contents(tmp_path)
-    root = {made["store/ROOT_ACCESS_KEY"], made["store/ROOT_SECRET_KEY"], made["database/POSTGRES_PASSWORD"]}
-    assert not {name for name, value in made.items() if value in root and name.startswith(("app/", "owner/"))}
-    assert made["app/AWS_ACCESS_KEY_ID"] == made["store/APP_ACCESS_KEY"]
+    secrets = contents(tmp_path)
+    root = {secrets["store/ROOT_ACCESS_KEY"], secrets["store/ROOT_SECRET_KEY"], secrets["database/POSTGRES_PASSWORD"]}
+    assert not {name for name, value in secrets.items() if value in root and name.startswith(("app/", "owner/"))}
+    assert secrets["app/AWS_ACCESS_KEY_ID"] == secrets["store/APP_ACCESS_KEY"]
 
 
 def test_it_runs_what_the_procfile_says(services: dict[str, dict[str, Any]]) -> None:
@@ -119,14 +123,14 @@ def test_it_runs_what_the_procfile_says(services: dict[str, dict[str, Any]]) -> 
 
 def test_nothing_waits_for_what_is_not_there(services: dict[str, dict[str, Any]]) -> None:
     volumes = set(read("compose.yaml")["volumes"])
-    for name, one in services.items():
-        assert set(one.get("depends_on", {})) <= set(services), name
-        named = {volume.partition(":")[0] for volume in one.get("volumes", []) if not volume.startswith("./")}
+    for name, service in services.items():
+        assert set(service.get("depends_on", {})) <= set(services), name
+        named = {volume.partition(":")[0] for volume in service.get("volumes", []) if not volume.startswith("./")}
         assert named <= volumes, name
 
 
 def test_every_image_has_a_version_and_a_digest(services: dict[str, dict[str, Any]]) -> None:
-    images = {one["image"] for one in services.values()} - {"${AMALGA_IMAGE:-amalga}"}
+    images = {service["image"] for service in services.values()} - {"${AMALGA_IMAGE:-amalga}"}
     assert {image.partition(":")[0] for image in images} == {"postgres", "versity/versitygw", "caddy", "nginx"}
     assert all(re.fullmatch(r"[a-z/]+:v?\d[^@]+@sha256:[0-9a-f]{64}", image) for image in images)
 
@@ -146,10 +150,10 @@ def test_they_are_given_time_to_end(service: str, in_timeouts: str, services: di
 
 def environment(*files: str, **chosen: str) -> dict[str, str]:
     """Of `web`, as compose would put it together."""
-    told: dict[str, str] = {}
+    values: dict[str, str] = {}
     for name in files:
-        told |= read(name)["services"]["web"]["environment"]
-    return {name: VARIABLE.sub(lambda found: chosen.get(found[1]) or found[2], text) for name, text in told.items()}
+        values |= read(name)["services"]["web"]["environment"]
+    return {name: VARIABLE.sub(lambda match: chosen.get(match[1]) or match[2], text) for name, text in values.items()}
 
 
 @pytest.mark.parametrize("files", [FILES[:1], FILES])
@@ -165,9 +169,9 @@ def test_one_host_name_is_all_that_tls_needs() -> None:
     text = (PROJECT / "deploy/compose/tls.yaml").read_text()
     assert set(re.findall(r"\$\{(\w+):\?\}", text)) == set(OWN)
     front = read("deploy/compose/tls.yaml")["services"]["front"]
-    store = VARIABLE.sub(lambda found: OWN.get(found[1]) or found[2], front["environment"]["STORE_ADDRESS"])
+    store = VARIABLE.sub(lambda match: OWN.get(match[1]) or match[2], front["environment"]["STORE_ADDRESS"])
     assert store == "files.example.org:8443"
-    assert "8443:8443" in {VARIABLE.sub(lambda found: found[2], port) for port in front["ports"]}
+    assert "8443:8443" in {VARIABLE.sub(lambda match: match[2], port) for port in front["ports"]}
     assert front["networks"]["default"]["aliases"] == ["${AMALGA_HOST:?}"]  # where the containers find the storage
 
 
@@ -195,14 +199,14 @@ def contents(folder: Path) -> dict[str, str]:
 
 def test_secrets_are_made_once_and_read_by_few(tmp_path: Path) -> None:
     run("make_secrets.py", str(tmp_path))
-    made = contents(tmp_path)
-    assert len(made) == 15
-    assert made["app/DATABASE_PASSWORD"] == made["database/APP_PASSWORD"]
-    assert made["owner/DATABASE_PASSWORD"] == made["database/OWNER_PASSWORD"] != made["database/APP_PASSWORD"]
-    assert all(len(value) >= 20 for value in made.values())
-    assert {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in made} == {0o440}
+    secrets = contents(tmp_path)
+    assert len(secrets) == 15
+    assert secrets["app/DATABASE_PASSWORD"] == secrets["database/APP_PASSWORD"]
+    assert secrets["owner/DATABASE_PASSWORD"] == secrets["database/OWNER_PASSWORD"] != secrets["database/APP_PASSWORD"]
+    assert all(len(value) >= 20 for value in secrets.values())
+    assert {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in secrets} == {0o440}
     assert "All secrets are there" in run("make_secrets.py", str(tmp_path)).stdout
-    assert contents(tmp_path) == made
+    assert contents(tmp_path) == secrets
 
 
 def test_a_key_that_was_put_back_as_the_page_says_stays(tmp_path: Path) -> None:
@@ -223,17 +227,17 @@ def test_a_key_that_was_put_back_as_the_page_says_stays(tmp_path: Path) -> None:
 def test_two_hosts_have_no_secret_in_common(tmp_path: Path) -> None:
     for host in ("one", "other"):
         run("make_secrets.py", str(tmp_path / host))
-    one, other = (set(contents(tmp_path / host).values()) for host in ("one", "other"))
-    assert not one & other
+    first, other = (set(contents(tmp_path / host).values()) for host in ("one", "other"))
+    assert not first & other
 
 
 def test_a_secret_that_somebody_lost_is_told_again(tmp_path: Path) -> None:
     run("make_secrets.py", str(tmp_path))
-    made = contents(tmp_path)
+    secrets = contents(tmp_path)
     (tmp_path / "app" / "DATABASE_PASSWORD").unlink()
     done = run("make_secrets.py", str(tmp_path))
-    assert contents(tmp_path) == made
-    assert made["app/DATABASE_PASSWORD"] not in done.stdout
+    assert contents(tmp_path) == secrets
+    assert secrets["app/DATABASE_PASSWORD"] not in done.stdout
 
 
 def test_a_command_gets_the_secrets_and_what_is_set_already_stays(tmp_path: Path) -> None:

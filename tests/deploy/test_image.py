@@ -36,13 +36,13 @@ NEVER = (".git/config", ".env", ".local/postgres/password", "amalga/local/server
 
 def last_stage() -> list[Instruction]:
     stage: list[Instruction] = []
-    for one in instructions(DOCKERFILE):
-        stage = [] if one.name == "FROM" else [*stage, one]
+    for instruction in instructions(DOCKERFILE):
+        stage = [] if instruction.name == "FROM" else [*stage, instruction]
     return stage
 
 
-def said(name: str) -> list[Instruction]:
-    return [one for one in last_stage() if one.name == name]
+def instructions_named(name: str) -> list[Instruction]:
+    return [instruction for instruction in last_stage() if instruction.name == name]
 
 
 class Ok(socketserver.StreamRequestHandler):
@@ -92,43 +92,52 @@ def test_the_image_gets_what_the_app_needs_and_no_more() -> None:
 
 
 def test_it_runs_as_nobody_and_starts_without_a_shell() -> None:
-    assert [one.text for one in said("USER")] == ["10001:10001"]
-    assert [one.text for one in said("VOLUME")] == ['["/tmp"]']
-    assert said("CMD")[0].words() == ["python", "-m", "gunicorn", "-c", "amalga/gunicorn_conf.py", "amalga.wsgi"]
-    assert not said("ENTRYPOINT")
+    assert [instruction.text for instruction in instructions_named("USER")] == ["10001:10001"]
+    assert [instruction.text for instruction in instructions_named("VOLUME")] == ['["/tmp"]']
+    assert instructions_named("CMD")[0].words() == [
+        "python",
+        "-m",
+        "gunicorn",
+        "-c",
+        "amalga/gunicorn_conf.py",
+        "amalga.wsgi",
+    ]
+    assert not instructions_named("ENTRYPOINT")
 
 
 def test_all_stages_stand_on_one_base_of_a_fixed_version() -> None:
-    bases = [one.words()[0] for one in instructions(DOCKERFILE) if one.name == "FROM"]
-    (base,) = (one.text for one in instructions(DOCKERFILE) if one.text.startswith("PYTHON_IMAGE="))
+    bases = [instruction.words()[0] for instruction in instructions(DOCKERFILE) if instruction.name == "FROM"]
+    (base,) = (
+        instruction.text for instruction in instructions(DOCKERFILE) if instruction.text.startswith("PYTHON_IMAGE=")
+    )
     assert set(bases) == {"${PYTHON_IMAGE}"}
     assert re.fullmatch(r"PYTHON_IMAGE=python:3\.\d+-slim-[a-z]+@sha256:[0-9a-f]{64}", base)
 
 
 def test_no_secret_stays_in_the_image() -> None:
     """What a RUN is given ends with it; ENV, ARG and LABEL stay."""
-    kept = [one.text for one in last_stage() if one.name in {"ENV", "ARG", "LABEL"}]
-    assert kept
-    assert not [text for text in kept if re.search(r"SECRET|PASSWORD|TOKEN|DATABASE|AWS_|KEY", text)]
-    assert not [one for one in instructions(DOCKERFILE) if one.name == "ADD"]
+    texts = [instruction.text for instruction in last_stage() if instruction.name in {"ENV", "ARG", "LABEL"}]
+    assert texts
+    assert not [text for text in texts if re.search(r"SECRET|PASSWORD|TOKEN|DATABASE|AWS_|KEY", text)]
+    assert not [instruction for instruction in instructions(DOCKERFILE) if instruction.name == "ADD"]
 
 
 def pinned(path: str) -> dict[str, Requirement]:
     """The requirements of a list that `make requirements` writes, by name."""
     lines = (PROJECT / path).read_text().splitlines()
-    found = [Requirement(line.rstrip(" \\")) for line in lines if line[:1].isalpha()]
-    return {canonicalize_name(one.name): one for one in found}
+    requirements = [Requirement(line.rstrip(" \\")) for line in lines if line[:1].isalpha()]
+    return {canonicalize_name(requirement.name): requirement for requirement in requirements}
 
 
 def test_requirements_name_all_that_is_needed() -> None:
     """The image is installed without asking what depends on what."""
     direct = [Requirement(line.partition("#")[0]) for line in _lines("requirements.in")]
     names = pinned("requirements.txt")
-    extras: dict[str, set[str]] = {canonicalize_name(one.name): one.extras for one in direct}
+    extras: dict[str, set[str]] = {canonicalize_name(requirement.name): requirement.extras for requirement in direct}
     missing = {
         f"{name} needs {need}"
-        for name, one in names.items()
-        if not one.marker or one.marker.evaluate()
+        for name, requirement in names.items()
+        if not requirement.marker or requirement.marker.evaluate()
         for need in needs(name, extras.get(name, set()))
         if need not in names
     }
@@ -152,7 +161,11 @@ def test_every_requirement_has_a_version_and_hashes(path: str) -> None:
 def test_every_direct_requirement_is_pinned_as_it_is_written(path: str) -> None:
     written = [Requirement(line.partition("#")[0]) for line in _lines(path.replace(".txt", ".in"))]
     locked = pinned(path)
-    wrong = [str(one) for one in written if locked[canonicalize_name(one.name)].specifier != one.specifier]
+    wrong = [
+        str(requirement)
+        for requirement in written
+        if locked[canonicalize_name(requirement.name)].specifier != requirement.specifier
+    ]
     assert wrong == []
 
 
@@ -166,8 +179,8 @@ def test_every_install_takes_hashes() -> None:
 
 def test_dev_list_runs_what_production_runs() -> None:
     production, dev = pinned("requirements.txt"), pinned("requirements-dev.txt")
-    assert {name: one.specifier for name, one in production.items()} == {
-        name: one.specifier for name, one in dev.items() if name in production
+    assert {name: requirement.specifier for name, requirement in production.items()} == {
+        name: requirement.specifier for name, requirement in dev.items() if name in production
     }
 
 
@@ -177,11 +190,11 @@ def _lines(path: str) -> list[str]:
 
 
 def needs(name: str, extras: Set[str]) -> set[str]:
-    asked = [Requirement(line) for line in metadata.requires(name) or []]
+    requirements = [Requirement(line) for line in metadata.requires(name) or []]
     return {
-        canonicalize_name(one.name)
-        for one in asked
-        if not one.marker or any(one.marker.evaluate({"extra": extra}) for extra in {"", *extras})
+        canonicalize_name(requirement.name)
+        for requirement in requirements
+        if not requirement.marker or any(requirement.marker.evaluate({"extra": extra}) for extra in {"", *extras})
     }
 
 

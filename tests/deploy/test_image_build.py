@@ -27,9 +27,9 @@ from tests.support.dockerfile import Build, Stage
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.faults, pytest.mark.timeout(600)]
 
 PROJECT = Path(__file__).resolve().parents[2]
-NOBODY = 65534
+OVERFLOW_UID = 65534
 # Root steps down to nobody, and keeps the right to read: the Python of a developer may lie in a closed folder.
-STEP_DOWN = (f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--no-new-privs",
+STEP_DOWN = (f"--reuid={OVERFLOW_UID}", f"--regid={OVERFLOW_UID}", "--clear-groups", "--no-new-privs",
              "--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search")  # fmt: skip
 START_SECONDS = 30
 
@@ -42,7 +42,7 @@ class Image:
         self.scratch = scratch
         self.step_down = STEP_DOWN if os.geteuid() == 0 else ()
         if self.step_down:
-            os.chown(scratch, NOBODY, NOBODY)
+            os.chown(scratch, OVERFLOW_UID, OVERFLOW_UID)
 
     def words(self, *words: str) -> list[str]:
         """In the image's folder, with its environment and that of the installation."""
@@ -108,10 +108,10 @@ def tree(image: Image) -> dict[str, float]:
 
 
 def get(port: int, path: str) -> tuple[int, dict[str, str], bytes]:
-    asked = urllib.request.Request(f"http://localhost:{port}{path}", headers={"Accept-Encoding": "br"})
+    request = urllib.request.Request(f"http://localhost:{port}{path}", headers={"Accept-Encoding": "br"})
     try:
-        with urllib.request.urlopen(asked, timeout=20) as answer:
-            return answer.status, dict(answer.headers), answer.read()
+        with urllib.request.urlopen(request, timeout=20) as response:
+            return response.status, dict(response.headers), response.read()
     except urllib.error.HTTPError as refused:
         return refused.code, dict(refused.headers), b""
 
@@ -122,8 +122,8 @@ def test_it_serves_from_a_tree_that_nobody_can_write(image: Image, bucket: store
         status, _, page = get(port, "/accounts/login/")
         style = next(word for word in page.decode().split('"') if word.startswith("/static/") and ".css" in word)
         assert status == 200
-        told = get(port, style)[1]
-        assert (told["Content-Encoding"], "immutable" in told["Cache-Control"]) == ("br", True)
+        headers = get(port, style)[1]
+        assert (headers["Content-Encoding"], "immutable" in headers["Cache-Control"]) == ("br", True)
     assert tree(image) == before
 
 

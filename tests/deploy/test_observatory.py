@@ -13,7 +13,7 @@ from django.urls import reverse
 from tests.conftest import signed_in
 from tests.support import factories
 from tests.support.certificate_authority import CertificateAuthority
-from tests.support.observatory import Seen, policy_of, score
+from tests.support.observatory import PageResponse, policy_of, score
 from tests.support.stores import Bucket
 from tests.support.tls_proxy import TlsProxy
 
@@ -29,15 +29,17 @@ class Observer:
         self.pool = urllib3.PoolManager(ca_certs=str(authority.file), retries=False)
         self.own = {"Cookie": f"{SESSION}={signed_in(user).session.session_key}"} if user else {}
 
-    def look(self, path: str) -> Seen:
+    def fetch(self, path: str) -> PageResponse:
         url = self.front.url + path
-        got = self.pool.request("GET", url, headers=self.own, redirect=False)
+        response = self.pool.request("GET", url, headers=self.own, redirect=False)
         preflight = self.pool.request("OPTIONS", url, headers={**self.own, **FOREIGN}, redirect=False)
         plain = self.pool.request("GET", url.replace("https:", "http:", 1), redirect=False)
-        cookies = [morsel for one in got.headers.getlist("Set-Cookie") for morsel in SimpleCookie(one).values()]
-        return Seen(
-            headers=got.headers,
-            body=got.data.decode(),
+        cookies = [
+            morsel for header in response.headers.getlist("Set-Cookie") for morsel in SimpleCookie(header).values()
+        ]
+        return PageResponse(
+            headers=response.headers,
+            body=response.data.decode(),
             cookies=cookies,
             preflight=preflight.headers,
             plain=(plain.status, plain.headers.get("Location", "")),
@@ -56,8 +58,8 @@ def stranger(tls_site: TlsProxy, authority: CertificateAuthority) -> Observer:
 
 
 def test_a_strangers_first_page_passes_every_test_at_a_plus(stranger: Observer) -> None:
-    seen = stranger.look("/accounts/login/")
-    assert score(seen).points == {
+    page = stranger.fetch("/accounts/login/")
+    assert score(page).points == {
         "content-security-policy": 10,
         "cookies": 5,
         "cross-origin-resource-sharing": 0,
@@ -69,48 +71,48 @@ def test_a_strangers_first_page_passes_every_test_at_a_plus(stranger: Observer) 
         "x-content-type-options": 0,
         "x-frame-options": 5,
     }
-    assert (score(seen).total, score(seen).grade) == (135, "A+")
+    assert (score(page).total, score(page).grade) == (135, "A+")
 
 
 def test_every_page_passes_every_test_at_a_plus(observer: Observer, admin_user: User, bucket: Bucket) -> None:
     file = factories.create_file(admin_user, b"x", bucket=bucket)
     pages = ["/", "/upload/", "/trash/", "/unfinished/", file.get_absolute_url(), reverse("download", args=[file.pk])]
     for path in pages:
-        found = score(observer.look(path))
-        assert (found.failed, found.grade) == ([], "A+"), path
+        result = score(observer.fetch(path))
+        assert (result.failed, result.grade) == ([], "A+"), path
 
 
 def test_every_page_of_the_admin_passes_too(observer: Observer, admin_user: User) -> None:
     file = factories.create_file(admin_user)
     change = reverse("admin:uploads_file_change", args=[file.pk])
     for path in ("/admin/", "/admin/uploads/file/", change, "/admin/uploads/event/", "/admin/auth/user/add/"):
-        seen = observer.look(path)
-        assert "<h1" in seen.body, path
-        assert (score(seen).failed, score(seen).grade) == ([], "A+"), path
+        page = observer.fetch(path)
+        assert "<h1" in page.body, path
+        assert (score(page).failed, score(page).grade) == ([], "A+"), path
 
 
 def test_the_pages_of_an_account_pass_too(observer: Observer) -> None:
     for route in ("mfa_index", "account_change_password", "mfa_activate_totp", "account_reauthenticate"):
-        found = score(observer.look(reverse(route)))
-        assert (found.failed, found.grade) == ([], "A+"), route
+        result = score(observer.fetch(reverse(route)))
+        assert (result.failed, result.grade) == ([], "A+"), route
 
 
 def test_what_is_refused_or_not_there_passes_too(observer: Observer, stranger: Observer) -> None:
     paths = ("/nothing", "/uploads/nothing", "/admin/nothing/", "/admin/login/", "/?q=%00", "/", "/accounts/logout/")
     for who in (observer, stranger):
         for path in paths:
-            assert score(who.look(path)).failed == [], path
+            assert score(who.fetch(path)).failed == [], path
 
 
 def test_static_files_carry_the_headers_too(stranger: Observer) -> None:
-    style = stranger.look("/accounts/login/").body.partition('rel="stylesheet" href="')[2].partition('"')[0]
-    seen = stranger.look(style)
-    assert score(seen).failed == []
-    assert seen.headers["Cross-Origin-Resource-Policy"] == "same-origin"
+    style = stranger.fetch("/accounts/login/").body.partition('rel="stylesheet" href="')[2].partition('"')[0]
+    page = stranger.fetch(style)
+    assert score(page).failed == []
+    assert page.headers["Cross-Origin-Resource-Policy"] == "same-origin"
 
 
 def test_the_policy_names_the_store_by_https_and_nobody_else(observer: Observer) -> None:
-    policy = policy_of(observer.look("/").headers)
+    policy = policy_of(observer.fetch("/").headers)
     sources = {source for name, directive in policy.items() if name != "report-uri" for source in directive}
     (store,) = sources - {"'none'", "'self'", "data:"}
     assert store.startswith("https://localhost:")
@@ -129,6 +131,6 @@ def test_the_policy_names_the_store_by_https_and_nobody_else(observer: Observer)
     ],
 )
 def test_the_score_sees_what_is_wrong(header: str, value: str, test: str, stranger: Observer) -> None:
-    seen = stranger.look("/accounts/login/")
-    worse = replace(seen, headers={**dict(seen.headers.items()), header: value})
+    page = stranger.fetch("/accounts/login/")
+    worse = replace(page, headers={**dict(page.headers.items()), header: value})
     assert test in score(worse).failed

@@ -31,7 +31,7 @@ from tests.support.reverse_proxies import Behind
 pytestmark = pytest.mark.slow
 
 SECONDS = 20
-Ask = Callable[..., tuple[int, dict[str, str], str]]
+Fetch = Callable[..., tuple[int, dict[str, str], str]]
 FRONTS: dict[str, Callable[[Path, Behind, CertificateAuthority], AbstractContextManager[str]]] = {
     "nginx": reverse_proxies.nginx_of_a_host,
     "caddy": reverse_proxies.caddy_of_a_host,
@@ -104,21 +104,21 @@ def container(server: Server, tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def ask(authority: CertificateAuthority) -> Ask:
+def fetch(authority: CertificateAuthority) -> Fetch:
     context = ssl.create_default_context(cafile=str(authority.file))
 
-    def ask(url: str, data: bytes | None = None, **headers: str) -> tuple[int, dict[str, str], str]:
+    def fetch(url: str, data: bytes | None = None, **headers: str) -> tuple[int, dict[str, str], str]:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         try:
-            answer = urllib.request.urlopen(
+            response = urllib.request.urlopen(
                 urllib.request.Request(url, data, named), timeout=SECONDS, context=context
             )  # fmt: skip
         except urllib.error.HTTPError as refusal:
-            answer = refusal
-        with answer:
-            return answer.status, {k.lower(): v for k, v in answer.headers.items()}, answer.read().decode()
+            response = refusal
+        with response:
+            return response.status, {k.lower(): v for k, v in response.headers.items()}, response.read().decode()
 
-    return ask
+    return fetch
 
 
 wait_until = partial(waiting.wait_until, seconds=SECONDS)
@@ -127,35 +127,35 @@ wait_until = partial(waiting.wait_until, seconds=SECONDS)
 # --- what strangers say about themselves ------------------------------------------------------
 
 
-def test_front_replaces_what_strangers_write_into_headers_of_proxies(front: str, ask: Ask) -> None:
+def test_front_replaces_what_strangers_write_into_headers_of_proxies(front: str, fetch: Fetch) -> None:
     stranger = {
         "X_Request_Id": "0123456789abcdef", "X_Forwarded_For": "203.0.113.9", "X_Forwarded_Proto": "gopher",
         "X_Forwarded_Ssl": "on", "X_Forwarded_Protocol": "ssl", "X_Forwarded_Host": "evil.example.org",
         "X_Real_IP": "203.0.113.9", "Forwarded": "for=203.0.113.9",
     }  # fmt: skip
-    _status, _headers, body = ask(f"{front}/", **stranger)
-    told = json.loads(body)
-    assert re.fullmatch(r"[0-9a-f]{32}", told["x-request-id"])
-    assert told["host"] == urlsplit(front).netloc
-    assert {"forwarded", "x-forwarded-ssl", "x-forwarded-protocol", "x-real-ip"}.isdisjoint(told)
+    _status, _headers, body = fetch(f"{front}/", **stranger)
+    headers = json.loads(body)
+    assert re.fullmatch(r"[0-9a-f]{32}", headers["x-request-id"])
+    assert headers["host"] == urlsplit(front).netloc
+    assert {"forwarded", "x-forwarded-ssl", "x-forwarded-protocol", "x-real-ip"}.isdisjoint(headers)
     assert "evil" not in body
 
 
 @pytest.mark.parametrize("name", ["nginx", "caddy", "compose"])
 def test_outermost_front_tells_one_address_and_the_true_scheme(
-    name: str, server: Server, authority: CertificateAuthority, tmp_path: Path, ask: Ask
+    name: str, server: Server, authority: CertificateAuthority, tmp_path: Path, fetch: Fetch
 ) -> None:
     with FRONTS[name](tmp_path, Behind(server.address, server.address), authority) as url:
         stranger = {"X_Forwarded_For": "203.0.113.9", "X_Forwarded_Proto": "gopher", "X_Amzn_Trace_Id": "Root=1-2-3"}
-        told = json.loads(ask(f"{url}/", **stranger)[2])
-    assert (told["x-forwarded-for"], told["x-forwarded-proto"]) == ("127.0.0.1", urlsplit(url).scheme)
-    assert "x-amzn-trace-id" not in told
+        headers = json.loads(fetch(f"{url}/", **stranger)[2])
+    assert (headers["x-forwarded-for"], headers["x-forwarded-proto"]) == ("127.0.0.1", urlsplit(url).scheme)
+    assert "x-amzn-trace-id" not in headers
 
 
-def test_container_takes_the_last_address_that_a_load_balancer_added(container: str, ask: Ask) -> None:
+def test_container_takes_the_last_address_that_a_load_balancer_added(container: str, fetch: Fetch) -> None:
     added = {"X_Forwarded_For": "198.51.100.7, 203.0.113.9", "X_Forwarded_Proto": "https"}
-    told = json.loads(ask(f"{container}/", **added)[2])
-    assert (told["x-forwarded-for"], told["x-forwarded-proto"]) == ("203.0.113.9", "https")
+    headers = json.loads(fetch(f"{container}/", **added)[2])
+    assert (headers["x-forwarded-for"], headers["x-forwarded-proto"]) == ("203.0.113.9", "https")
 
 
 # --- bodies -----------------------------------------------------------------------------------
@@ -190,8 +190,8 @@ def test_upload_form_is_passed_on_as_it_comes(container: str, server: Server) ->
         connection.close()
 
 
-def test_body_over_the_limit_is_refused_in_words_of_the_protocol(container: str, ask: Ask) -> None:
-    status, headers, body = ask(f"{container}/uploads/", b"x" * 6_000_000)
+def test_body_over_the_limit_is_refused_in_words_of_the_protocol(container: str, fetch: Fetch) -> None:
+    status, headers, body = fetch(f"{container}/uploads/", b"x" * 6_000_000)
     assert (status, headers["content-type"], json.loads(body)["error"]["code"]) == (
         413,
         "application/json",
@@ -202,7 +202,7 @@ def test_body_over_the_limit_is_refused_in_words_of_the_protocol(container: str,
 # --- more requests than can be served ---------------------------------------------------------
 
 
-def held(stack: ExitStack, url: str, path: str, count: int, *, senders: int = 10) -> None:
+def hold_requests(stack: ExitStack, url: str, path: str, count: int, *, senders: int = 10) -> None:
     """So many requests that are not answered yet, from several addresses."""
     for number in range(count):
         connection = stack.enter_context(socket.socket())
@@ -211,48 +211,52 @@ def held(stack: ExitStack, url: str, path: str, count: int, *, senders: int = 10
         connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
 
 
-def test_requests_over_the_bound_are_answered_503_with_retry_after(container: str, server: Server, ask: Ask) -> None:
+def test_requests_over_the_bound_are_answered_503_with_retry_after(
+    container: str, server: Server, fetch: Fetch
+) -> None:
     with ExitStack() as stack:
-        held(stack, container, "/hold", 256)
+        hold_requests(stack, container, "/hold", 256)
         wait_until(lambda: server.begun == 256)
-        status, headers, body = ask(f"{container}/")
+        status, headers, body = fetch(f"{container}/")
         assert (status, headers["retry-after"], headers["cache-control"]) == (503, "5", "no-store")
-        status, headers, body = ask(f"{container}/uploads/", b"{}")
+        status, headers, body = fetch(f"{container}/uploads/", b"{}")
         assert (status, headers["retry-after"], json.loads(body)["error"]["code"]) == (503, "5", "unavailable")
-        assert [ask(f"{container}{path}")[0] for path in ("/healthz", "/readyz")] == [200, 200]
+        assert [fetch(f"{container}{path}")[0] for path in ("/healthz", "/readyz")] == [200, 200]
         server.released.set()
-    wait_until(lambda: ask(f"{container}/")[0] == 200)
+    wait_until(lambda: fetch(f"{container}/")[0] == 200)
 
 
-def test_zips_and_forms_leave_room_for_pages(container: str, server: Server, ask: Ask) -> None:
+def test_zips_and_forms_leave_room_for_pages(container: str, server: Server, fetch: Fetch) -> None:
     with ExitStack() as stack:
-        held(stack, container, "/files/zip", 6)
+        hold_requests(stack, container, "/files/zip", 6)
         wait_until(lambda: server.begun == 6)
-        status, headers, _body = ask(f"{container}/files/zip")
+        status, headers, _body = fetch(f"{container}/files/zip")
         assert (status, headers["retry-after"]) == (503, "5")
-        assert ask(f"{container}/upload/", b"x")[0] == 503
-        assert (ask(f"{container}/")[0], ask(f"{container}/upload/")[0]) == (200, 200)
+        assert fetch(f"{container}/upload/", b"x")[0] == 503
+        assert (fetch(f"{container}/")[0], fetch(f"{container}/upload/")[0]) == (200, 200)
 
 
-def test_one_address_has_a_bounded_number_of_requests(container: str, server: Server, ask: Ask) -> None:
+def test_one_address_has_a_bounded_number_of_requests(container: str, server: Server, fetch: Fetch) -> None:
     with ExitStack() as stack:
-        held(stack, container, "/hold", 200, senders=1)
+        hold_requests(stack, container, "/hold", 200, senders=1)
         wait_until(lambda: server.begun == 200)
-        answers = []
+        responses = []
         for path in ("/", "/uploads/"):
             connection = stack.enter_context(socket.socket())
             connection.bind(("127.0.0.2", 0))
             connection.connect(("127.0.0.1", urlsplit(container).port or 0))
             connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
-            answers.append(connection.makefile("rb").read())
-        assert all(answer.startswith(b"HTTP/1.1 429") and b"\r\nRetry-After: 5\r\n" in answer for answer in answers)
-        assert b'"code": "throttled"' in answers[1]
-        assert ask(f"{container}/")[0] == 200
+            responses.append(connection.makefile("rb").read())
+        assert all(
+            response.startswith(b"HTTP/1.1 429") and b"\r\nRetry-After: 5\r\n" in response for response in responses
+        )
+        assert b'"code": "throttled"' in responses[1]
+        assert fetch(f"{container}/")[0] == 200
 
 
-def test_requests_for_public_links_are_limited_for_each_address(container: str, server: Server, ask: Ask) -> None:
+def test_requests_for_public_links_are_limited_for_each_address(container: str, server: Server, fetch: Fetch) -> None:
     with ExitStack() as stack:
-        answers: Counter[bytes] = Counter()
+        responses: Counter[bytes] = Counter()
         connection = stack.enter_context(socket.socket())
         connection.bind(("127.0.0.2", 0))
         connection.connect(("127.0.0.1", urlsplit(container).port or 0))
@@ -264,42 +268,42 @@ def test_requests_for_public_links_are_limited_for_each_address(container: str, 
                 head += replies.readline()
             length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
             replies.read(int(length[1]) if length else 0)
-            answers[head[9:12]] += 1
+            responses[head[9:12]] += 1
             if head.startswith(b"HTTP/1.1 429"):
                 assert b"\r\nRetry-After: 5\r\n" in head
                 break
-        assert answers[b"200"] >= 200
-        assert answers[b"429"] == 1
-        assert ask(f"{container}/s/{'a' * 32}/")[0] == 200  # from another address
+        assert responses[b"200"] >= 200
+        assert responses[b"429"] == 1
+        assert fetch(f"{container}/s/{'a' * 32}/")[0] == 200  # from another address
 
 
-def test_slow_bodies_of_an_address_leave_its_pages_alone(container: str, server: Server, ask: Ask) -> None:
+def test_slow_bodies_of_an_address_leave_its_pages_alone(container: str, server: Server, fetch: Fetch) -> None:
     with ExitStack() as stack:
         for _each in range(120):
             stack.enter_context(begin(container, "/accounts/login/"))
-        assert (ask(f"{container}/")[0], ask(f"{container}/accounts/login/", b"x")[0]) == (200, 429)
+        assert (fetch(f"{container}/")[0], fetch(f"{container}/accounts/login/", b"x")[0]) == (200, 429)
 
 
-def test_web_server_that_is_away_is_told_as_busy(tmp_path: Path, ask: Ask) -> None:
+def test_web_server_that_is_away_is_told_as_busy(tmp_path: Path, fetch: Fetch) -> None:
     away = Behind(f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}")
     with reverse_proxies.nginx_in_container(tmp_path, away) as url:
-        status, headers, _body = ask(f"{url}/")
+        status, headers, _body = fetch(f"{url}/")
     assert (status, headers["retry-after"]) == (503, "5")
     assert re.search(r'"GET /" 503 .* busy$', (tmp_path / "nginx" / "access.log").read_text(), re.MULTILINE)
 
 
 @pytest.mark.parametrize("path", LINK_PATHS)
-def test_logs_leave_out_the_tokens_of_public_links(path: str, tmp_path: Path, ask: Ask) -> None:
+def test_logs_leave_out_the_tokens_of_public_links(path: str, tmp_path: Path, fetch: Fetch) -> None:
     away = Behind(f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}")
     token = "k3-Yp_0aB9cD8eF7gH6iJ5kL4mN3oP2q"
     with reverse_proxies.caddy_of_compose(tmp_path, away) as url:
-        assert [ask(f"{url}{path}{token}/{rest}")[0] for rest in ("", "download", "zip")] == [503] * 3
+        assert [fetch(f"{url}{path}{token}/{rest}")[0] for rest in ("", "download", "zip")] == [503] * 3
     logs = [file for name in ("access.log", "error.log") for file in tmp_path.rglob(name)]
     assert f'"GET {path}***/download" 503' in (tmp_path / "nginx" / "access.log").read_text()
     assert [file for file in logs if token in file.read_text()] == []
 
 
-def test_caddy_logs_its_errors_without_the_tokens_of_public_links(tmp_path: Path, ask: Ask) -> None:
+def test_caddy_logs_its_errors_without_the_tokens_of_public_links(tmp_path: Path, fetch: Fetch) -> None:
     token = "k3-Yp_0aB9cD8eF7gH6iJ5kL4mN3oP2q"
     port = free_port()
     caddy = reverse_proxies.Caddy(
@@ -307,34 +311,34 @@ def test_caddy_logs_its_errors_without_the_tokens_of_public_links(tmp_path: Path
         {"SITE_ADDRESS": f"http://localhost:{port}", "STORE_ADDRESS": f"http://s3.localhost:{port}"},
     )  # fmt: skip
     with reverse_proxies.running(caddy, port):
-        assert [ask(f"http://localhost:{port}{path}{token}/")[0] for path in LINK_PATHS] == [502] * len(LINK_PATHS)
+        assert [fetch(f"http://localhost:{port}{path}{token}/")[0] for path in LINK_PATHS] == [502] * len(LINK_PATHS)
     log = caddy.daemon.log_file.read_text()
     assert all(f"{path}***/" in log for path in LINK_PATHS)
     assert token not in log
 
 
-def test_storage_at_another_port_of_the_site_sees_no_cookies(tmp_path: Path, ask: Ask, server: Server) -> None:
+def test_storage_at_another_port_of_the_site_sees_no_cookies(tmp_path: Path, fetch: Fetch, server: Server) -> None:
     site, store = free_port(), free_port()
     caddy = reverse_proxies.Caddy(
         tmp_path / "caddy", "compose/Caddyfile", {"store:7070": server.address},
         {"SITE_ADDRESS": f"http://localhost:{site}", "STORE_ADDRESS": f"http://localhost:{store}"},
     )  # fmt: skip
     with reverse_proxies.running(caddy, store):
-        status, headers, body = ask(f"http://localhost:{store}/", Cookie="sessionid=x", X_Set_Cookie="a=b")
+        status, headers, body = fetch(f"http://localhost:{store}/", Cookie="sessionid=x", X_Set_Cookie="a=b")
     assert (status, "cookie" in json.loads(body), "set-cookie" in headers) == (200, False, False)
 
 
-def test_errors_of_amalga_pass_through(container: str, ask: Ask) -> None:
+def test_errors_of_amalga_pass_through(container: str, fetch: Fetch) -> None:
     for status in (413, 429, 502, 503):
-        told, headers, body = ask(f"{container}/", X_Status=str(status))
-        assert (told, json.loads(body)["x-status"], "retry-after" in headers) == (status, str(status), False)
+        code, headers, body = fetch(f"{container}/", X_Status=str(status))
+        assert (code, json.loads(body)["x-status"], "retry-after" in headers) == (status, str(status), False)
 
 
 def test_health_checks_go_to_gunicorn_itself_where_they_have_no_threads(
-    server: Server, tmp_path: Path, ask: Ask
+    server: Server, tmp_path: Path, fetch: Fetch
 ) -> None:
     with reverse_proxies.nginx_in_container(tmp_path, Behind(server.address, f"127.0.0.1:{free_port()}")) as url:
-        assert ask(f"{url}/healthz")[0] == 200
+        assert fetch(f"{url}/healthz")[0] == 200
 
 
 # --- numbers that belong together -------------------------------------------------------------

@@ -25,14 +25,14 @@ HARD = ("DynamicUser", "NoNewPrivileges", "PrivateTmp", "PrivateDevices", "Prote
         "RestrictNamespaces", "RestrictSUIDSGID", "LockPersonality")  # fmt: skip
 
 
-def said(name: str) -> list[tuple[str, str]]:
+def directives(name: str) -> list[tuple[str, str]]:
     """What a unit says, in its order; a word may stand several times."""
     lines = [line for line in (FOLDER / name).read_text().splitlines() if "=" in line and not line.startswith("#")]
     return [(line.partition("=")[0], line.partition("=")[2]) for line in lines]
 
 
 def commands_of(name: str) -> list[str]:
-    return [text.removeprefix(f"{PYTHON} ") for word, text in said(name) if word == "ExecStart"]
+    return [text.removeprefix(f"{PYTHON} ") for word, text in directives(name) if word == "ExecStart"]
 
 
 # --- units ------------------------------------------------------------------------------------
@@ -45,17 +45,17 @@ def test_they_run_what_the_procfile_says() -> None:
     every = re.search(r" --every (\d+)$", lines["sweep"])
     assert every
     assert commands_of("amalga-sweep.service") == [lines["sweep"].removeprefix("python ").removesuffix(every[0])]
-    assert ("OnUnitInactiveSec", every[1]) in said("amalga-sweep.timer")
+    assert ("OnUnitInactiveSec", every[1]) in directives("amalga-sweep.timer")
 
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_all_run_without_rights(name: str) -> None:
     """systemd takes what lies in `amalga-.service.d` for all whose names begin so."""
     assert name.startswith("amalga-")
-    all_of_them = dict(said("amalga-.service.d/all.conf"))
+    all_of_them = dict(directives("amalga-.service.d/all.conf"))
     assert {all_of_them[word] for word in HARD} == {"yes"}
     assert (all_of_them["CapabilityBoundingSet"], all_of_them["ProtectSystem"]) == ("", "strict")
-    assert not {word for word, _ in said(f"{name}.service")} & set(all_of_them)
+    assert not {word for word, _ in directives(f"{name}.service")} & set(all_of_them)
 
 
 @pytest.mark.parametrize(("name", "in_timeouts"), [("web", "web process"), ("worker", "worker"), ("sweep", "worker")])
@@ -63,16 +63,16 @@ def test_they_are_given_time_to_end(name: str, in_timeouts: str) -> None:
     table = (PROJECT / "docs" / "operate" / "timeouts.md").read_text()
     row = re.search(rf"\| platform: kill of the {in_timeouts} \| (\d+) s", table)
     assert row
-    assert ("TimeoutStopSec", row[1]) in said(f"amalga-{name}.service")
+    assert ("TimeoutStopSec", row[1]) in directives(f"amalga-{name}.service")
 
 
 def test_what_ends_by_itself_has_a_timer_and_what_stays_is_wanted() -> None:
     for name in SERVICES:
-        if ("Type", "oneshot") in said(f"{name}.service"):
-            assert ("WantedBy", "timers.target") in said(f"{name}.timer")
+        if ("Type", "oneshot") in directives(f"{name}.service"):
+            assert ("WantedBy", "timers.target") in directives(f"{name}.timer")
         else:
-            assert ("WantedBy", "multi-user.target") in said(f"{name}.service")
-            assert ("Restart", "always") in said(f"{name}.service")
+            assert ("WantedBy", "multi-user.target") in directives(f"{name}.service")
+            assert ("Restart", "always") in directives(f"{name}.service")
 
 
 @pytest.mark.parametrize("name", ["systemd/Caddyfile", "compose/Caddyfile"])
@@ -89,9 +89,9 @@ def test_caddy_lets_go_of_a_connection_before_nginx_closes_it(name: str) -> None
 def test_every_command_that_is_told_is_there() -> None:
     pages = (PROJECT / "deploy" / "server.md", PROJECT / "docs" / "getting-started" / "systemd.md")
     texts = [path.read_text() for path in (*FOLDER.rglob("amalga-*.service"), *pages)]
-    told = set(re.findall(r"(?:manage\.py|amalga\.sh\"?|&& amalga) ([a-z_]+)", "\n".join(texts)))
-    assert {"sweep", "fsck", "create_admin", "doctor"} <= told
-    assert told <= set(get_commands())
+    commands = set(re.findall(r"(?:manage\.py|amalga\.sh\"?|&& amalga) ([a-z_]+)", "\n".join(texts)))
+    assert {"sweep", "fsck", "create_admin", "doctor"} <= commands
+    assert commands <= set(get_commands())
 
 
 # --- the socket -------------------------------------------------------------------------------
@@ -100,36 +100,39 @@ def test_every_command_that_is_told_is_there() -> None:
 @pytest.mark.django_db(transaction=True)
 def test_who_asks_while_the_web_server_is_replaced_waits_and_is_answered(tmp_path: Path) -> None:
     """systemd holds the address; gunicorn takes it, and says when it is ready."""
-    with socket.create_server(("127.0.0.1", 0)) as held, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard:
-        heard.bind(str(tmp_path / "notify"))
-        heard.settimeout(60)
-        port = held.getsockname()[1]
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifications,
+    ):
+        notifications.bind(str(tmp_path / "notify"))
+        notifications.settimeout(60)
+        port = listener.getsockname()[1]
         with ThreadPoolExecutor() as pool:
-            asked = pool.submit(status, f"http://localhost:{port}/healthz")
-            web = as_systemd_would(held, tmp_path / "notify", tmp_path / "web.log")
+            response = pool.submit(status, f"http://localhost:{port}/healthz")
+            web = as_systemd_would(listener, tmp_path / "notify", tmp_path / "web.log")
             try:
-                assert b"READY=1" in heard.recv(1000)
-                assert asked.result() == 200
+                assert b"READY=1" in notifications.recv(1000)
+                assert response.result() == 200
             finally:
                 web.send_signal(signal.SIGTERM)
                 assert web.wait(timeout=30) == 0
 
 
 def status(url: str) -> int:
-    with urllib.request.urlopen(url, timeout=60) as answer:
-        return int(answer.status)
+    with urllib.request.urlopen(url, timeout=60) as response:
+        return int(response.status)
 
 
-def as_systemd_would(held: socket.socket, notify: Path, log: Path) -> subprocess.Popen[bytes]:
+def as_systemd_would(listener: socket.socket, notify: Path, log: Path) -> subprocess.Popen[bytes]:
     """The socket as the third file, and its number of process in the environment."""
     database = "postgres://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**connection.settings_dict)
     env = {**os.environ, "DATABASE_URL": database, "LISTEN_FDS": "1", "NOTIFY_SOCKET": str(notify)}
-    third = f'export LISTEN_PID=$$; exec "$@" 3<&{held.fileno()}'
+    third = f'export LISTEN_PID=$$; exec "$@" 3<&{listener.fileno()}'
     gunicorn = [sys.executable, *commands_of("amalga-web.service")[0].split()]
     with log.open("wb") as stream:
         return subprocess.Popen(
             ["/bin/bash", "-c", third, "-", *gunicorn], env=env, cwd=PROJECT, stdout=stream, stderr=stream,
-            pass_fds=[held.fileno()],
+            pass_fds=[listener.fileno()],
         )  # fmt: skip
 
 
@@ -262,9 +265,9 @@ def test_the_example_of_settings_is_one_that_systemd_and_the_app_take() -> None:
     """systemd takes what follows a value for a part of it."""
     text = (PROJECT / "docs" / "getting-started" / "systemd.md").read_text()
     block = next(part for part in text.split("```") if part.lstrip().startswith("#") and "\nSECRET_KEY=" in part)
-    told = dict(line.split("=", 1) for line in block.splitlines() if line and not line.startswith("#"))
-    assert not [line for line in told.values() if " " in line]
-    env = {name: value.replace("…", "a-secret-of-many-0123456789" * 2) for name, value in told.items()}
+    variables = dict(line.split("=", 1) for line in block.splitlines() if line and not line.startswith("#"))
+    assert not [line for line in variables.values() if " " in line]
+    env = {name: value.replace("…", "a-secret-of-many-0123456789" * 2) for name, value in variables.items()}
     words = [sys.executable, "manage.py", "check", "--deploy", "--fail-level", "WARNING"]
     env["PATH"] = os.environ["PATH"]
     done = subprocess.run(words, cwd=PROJECT, env=env, capture_output=True, text=True, timeout=60)

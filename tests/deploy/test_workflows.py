@@ -26,13 +26,13 @@ TEXT = WORKFLOW.read_text()
 SCRIPTS = sorted(path.relative_to(PROJECT).as_posix() for path in tracked() if path.suffix == ".sh")
 
 
-def told() -> dict[str, Any]:
+def workflow() -> dict[str, Any]:
     read: dict[str, Any] = yaml.safe_load(TEXT)
     return read
 
 
 def steps() -> Iterator[dict[str, Any]]:
-    for job in told()["jobs"].values():
+    for job in workflow()["jobs"].values():
         yield from job["steps"]
 
 
@@ -66,7 +66,7 @@ def test_zizmor_finds_nothing() -> None:
 def test_what_others_wrote_is_fixed_to_a_commit() -> None:
     used = re.findall(r"uses: (\S+)(.*)", TEXT)
     assert used
-    assert not [one for one in used if not re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}", one[0])]
+    assert not [action for action in used if not re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}", action[0])]
     assert all(re.fullmatch(r" # v\d+\.\d+\.\d+", version) for _, version in used)
 
 
@@ -91,12 +91,12 @@ def test_shellcheck_finds_nothing_in_a_script(name: str) -> None:
 
 def test_no_key_is_kept() -> None:
     assert not re.search(r"secrets\.|access-key|password", TEXT, re.IGNORECASE)
-    assert [name for name, job in told()["jobs"].items() if "id-token" in job.get("permissions", {})] == ["deploy"]
-    assert told()["permissions"] == {"contents": "read"}
+    assert [name for name, job in workflow()["jobs"].items() if "id-token" in job.get("permissions", {})] == ["deploy"]
+    assert workflow()["permissions"] == {"contents": "read"}
 
 
 def test_only_what_was_tested_on_main_is_deployed() -> None:
-    jobs = told()["jobs"]
+    jobs = workflow()["jobs"]
     assert set(jobs["deploy"]["needs"]) == set(jobs) - {"deploy"}
     assert "github.event_name == 'push'" in jobs["deploy"]["if"]
     assert re.search(r"^on:\n  push:\n    branches: \[main\]\n", TEXT, re.MULTILINE)
@@ -104,11 +104,11 @@ def test_only_what_was_tested_on_main_is_deployed() -> None:
 
 
 def test_a_site_that_does_not_answer_goes_back_by_itself() -> None:
-    done = [step.get("run", "") for step in told()["jobs"]["deploy"]["steps"]]
+    done = [step.get("run", "") for step in workflow()["jobs"]["deploy"]["steps"]]
     order = [next(place for place, run in enumerate(done) if word in run)
              for word in ("BEFORE=", "push.sh", 'roll.sh "$IMAGE"', "smoke.py", 'roll.sh "$BEFORE"')]  # fmt: skip
     assert order == sorted(order)
-    assert "failure()" in told()["jobs"]["deploy"]["steps"][order[-1]]["if"]
+    assert "failure()" in workflow()["jobs"]["deploy"]["steps"][order[-1]]["if"]
 
 
 def test_what_it_calls_is_there() -> None:
@@ -120,14 +120,18 @@ def test_what_it_calls_is_there() -> None:
 
 
 def test_the_image_has_a_python_that_is_tested() -> None:
-    base = next(one.text for one in instructions((PROJECT / "Dockerfile").read_text()) if "PYTHON_IMAGE=" in one.text)
+    base = next(
+        instruction.text
+        for instruction in instructions((PROJECT / "Dockerfile").read_text())
+        if "PYTHON_IMAGE=" in instruction.text
+    )
     version = re.search(r"python:(3\.\d+)", base)
     assert version
-    assert version[1] in told()["jobs"]["test"]["strategy"]["matrix"]["python"]
+    assert version[1] in workflow()["jobs"]["test"]["strategy"]["matrix"]["python"]
 
 
 def test_jobs_end() -> None:
-    assert all(job["timeout-minutes"] <= 60 for job in told()["jobs"].values())
+    assert all(job["timeout-minutes"] <= 60 for job in workflow()["jobs"].values())
 
 
 # --- the first questions ----------------------------------------------------------------------

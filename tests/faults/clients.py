@@ -37,7 +37,7 @@ class SlowClient:
         """A call of the protocol, until it is done: the answer as JSON."""
         headers = {"X-CSRFToken": self.visitor.token, "Content-Type": "application/json"}
         body = None if data is None else json.dumps(data).encode()
-        response, text = self._insist(lambda: self.visitor.ask(method, path, body, headers=headers))
+        response, text = self._insist(lambda: self.visitor.request(method, path, body, headers=headers))
         assert response.status in {200, 204}, text
         return json.loads(text) if text else None
 
@@ -78,7 +78,7 @@ class SlowClient:
             self.before_end()
             yield tail
 
-        response, page = self._insist(lambda: self.visitor.ask("POST", "/upload/", slowly(), headers=headers))
+        response, page = self._insist(lambda: self.visitor.request("POST", "/upload/", slowly(), headers=headers))
         assert (response.status, b"1 of 1 stored" in page) == (200, True), page
 
     def _insist(self, send_request: Any) -> tuple[HTTPResponse, bytes]:

@@ -98,15 +98,15 @@ class RealProcesses:
         self.running.close()
 
     def do(self, action: HttpAction | CommandAction) -> Result | None:
-        return self._command(action) if isinstance(action, CommandAction) else self._ask(action)
+        return self._command(action) if isinstance(action, CommandAction) else self._send(action)
 
-    def _ask(self, action: HttpAction) -> Result | None:
+    def _send(self, action: HttpAction) -> Result | None:
         if self.visitor is None:
             url = self.running.enter_context(serving(self.folder, self.variables))
             self.visitor = Visitor(url, self.user).open_form()
         headers = {"X-CSRFToken": self.visitor.token, "Content-Type": action.content_type}
         try:
-            response, page = self.visitor.ask(
+            response, page = self.visitor.request(
                 action.method, action.path, action.body or None, headers=headers, seconds=SECONDS
             )
         except (OSError, HTTPException):

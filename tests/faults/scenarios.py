@@ -102,7 +102,7 @@ def a_new_version(harness: Harness) -> Iterator[None]:
 
 
 @crashes_at("resolve.1-claimed", "resolve.2-assembled", "resolve.3-published")
-def a_sweep_that_ends_what_somebody_left(harness: Harness) -> Iterator[None]:
+def sweep_of_abandoned_uploads(harness: Harness) -> Iterator[None]:
     upload = left_while_completing(harness)
     yield
     harness.command("sweep")
@@ -157,7 +157,7 @@ def an_upload_given_up(harness: Harness) -> Iterator[None]:
 
 
 @crashes_at("expire.1-discarded", *ERASE)
-def an_upload_nobody_finished(harness: Harness) -> Iterator[None]:
+def abandoned_upload(harness: Harness) -> Iterator[None]:
     upload = harness.upload_client.start(harness.body())
     harness.upload_client.put(upload, 1)
     time_passes()

@@ -24,7 +24,7 @@ from tests.faults.processes import environment
 from tests.ops.test_outages import Call
 from tests.support import factories, storage_proxies
 from tests.support.form_client import Chosen, Form, Visitor
-from tests.support.storage_proxies import Answer, Request
+from tests.support.storage_proxies import Request, Response
 from tests.support.stores import Address, Bucket
 from tests.support.upload_client import put_bytes, sha256
 from uploads.models import File, State
@@ -40,7 +40,7 @@ PART = 5 * 1024**2
 LONG_FORM = pytest.mark.faults
 
 
-def as_s3_does(request: Request) -> Answer | None:
+def as_s3_does(request: Request) -> Response | None:
     """Refuse what was signed too long ago, or is not yet to be."""
     query = parse_qs(urlsplit(request.url).query)
     headers = {name.lower(): value for name, value in request.headers.items()}
@@ -90,7 +90,7 @@ def test_uploads_are_refused_and_the_log_says_why(skew: int, alice: User, bucket
         begun = time.time()
         (upload,) = json.loads(Call("POST", "/uploads/", {"files": [item]}).by(visitor).body)["files"]
         assert put_bytes(upload["parts"][0], BODY).status == 403
-        pages = [visitor.ask("GET", path)[0].status for path in ("/", "/unfinished/", "/trash/")]
+        pages = [visitor.request("GET", path)[0].status for path in ("/", "/unfinished/", "/trash/")]
     assert [(response.status, response.headers["Retry-After"]) for response in responses] == [(503, "5")] * 3
     assert pages == [200] * 3
     assert not File.objects.available().exists()

@@ -54,12 +54,12 @@ def test_fifty_finishes_of_one_upload_are_one_file_and_one_event(
 
     def finish(_number: int) -> tuple[int, bytes]:
         headers = {"X-CSRFToken": person.visitor.token, "Content-Type": "application/json"}
-        response, text = person.visitor.ask("POST", "/uploads/finish/", json.dumps(claim).encode(), headers=headers)
+        response, text = person.visitor.request("POST", "/uploads/finish/", json.dumps(claim).encode(), headers=headers)
         return response.status, text
 
-    with ThreadPoolExecutor(FINISHERS) as crowd:
-        responses = list(crowd.map(finish, range(FINISHERS)))
-        again = list(crowd.map(finish, range(FINISHERS)))
+    with ThreadPoolExecutor(FINISHERS) as executor:
+        responses = list(executor.map(finish, range(FINISHERS)))
+        again = list(executor.map(finish, range(FINISHERS)))
     assert {status for status, _text in responses} <= {200, 202}
     assert {status for status, _text in again} == {200}
     assert len({text for status, text in responses + again if status == 200}) == 1
@@ -130,13 +130,13 @@ def test_a_sweep_beside_uploads_touches_nothing_that_lives(
     people = [SlowClient(site, (alice, bob)[number % 2]) for number in range(SENDERS)]
     bodies = [b"%d " % number * (1 if number % 50 else PART // 2) for number in range(count)]
 
-    with sweeping(fork_server, alice) as ended, ThreadPoolExecutor(SENDERS) as crowd:
+    with sweeping(fork_server, alice) as ended, ThreadPoolExecutor(SENDERS) as executor:
 
         def send(number: int) -> uuid.UUID:
             wait_until(lambda: ended.total() >= (number + 1) // 40)  # so that sweeps run all the time
             return people[number % SENDERS].send(f"{number}.bin", bodies[number])
 
-        ids = list(crowd.map(send, range(count)))
+        ids = list(executor.map(send, range(count)))
     assert set(ended) == {0}
     assert File.objects.filter(pk__in=ids, state=State.AVAILABLE).count() == count
     settle(bucket, acknowledged=dict(zip(ids, bodies, strict=True)))

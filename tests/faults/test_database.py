@@ -60,7 +60,7 @@ def site(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 class Desk:
-    """Alice, with a file in every state, and whatever she can ask that reads or writes."""
+    """Alice, with a file in every state, and whatever she can request_page that reads or writes."""
 
     def __init__(self, site: Site, alice: User, bucket: Bucket) -> None:
         self.visitor = Visitor(site.url, alice).open_form()
@@ -112,7 +112,7 @@ class Desk:
     def press(self, name: str) -> TimedResponse:
         path, fields = self.clicks()[name]
         headers = {"X-CSRFToken": self.visitor.token, "Content-Type": "application/x-www-form-urlencoded"}
-        response, page = self.visitor.ask("POST", path, urlencode(fields).encode(), headers=headers)
+        response, page = self.visitor.request_page("POST", path, urlencode(fields).encode(), headers=headers)
         return TimedResponse(response.status, response.headers, page, 0)
 
     def writing(self) -> dict[str, TimedResponse]:
@@ -231,11 +231,11 @@ def load_during(desk: Desk, break_it: Callable[[], None]) -> dict[str, Counter[i
     phase = ["away"]
     stop = threading.Event()
 
-    def ask() -> None:
+    def request_page() -> None:
         while not stop.is_set():
             statuses[phase[0]][desk.reading()["library"].by(desk.visitor).status] += 1
 
-    threads = [threading.Thread(target=ask) for _ in range(THREADS)]
+    threads = [threading.Thread(target=request_page) for _ in range(THREADS)]
     for thread in threads:
         thread.start()
     break_it()

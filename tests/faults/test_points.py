@@ -33,7 +33,7 @@ def points_in_the_source() -> list[str]:
     return [point for text in texts for point in re.findall(r"\bfailpoint\((.*)\)", text) if "name: str" not in point]
 
 
-def points_first_met_in(name: str) -> list[str]:
+def points_first_reached_in(name: str) -> list[str]:
     """The points of a scenario that no scenario before it leads to, or else its last; the long form plays all."""
     covered: set[str] = set()
     for other, scenario in SCENARIOS.items():
@@ -65,7 +65,7 @@ def test_whoever_dies_there_loses_nothing(
 ) -> None:
     settings.UPLOAD_PART_BYTES = PART_BYTES
     fallback = InProcess(session_cookies(alice))
-    for point in points_first_met_in(name):
+    for point in points_first_reached_in(name):
         die(name, point, Harness(ForkedRunner(fork_server, alice, point), fallback, bucket, part_bytes=PART_BYTES))
 
 

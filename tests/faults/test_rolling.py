@@ -107,14 +107,14 @@ def test_releases_that_follow_each_other_lose_nothing_that_was_acknowledged(
     plan: Plan, alice: User, bucket: Bucket, neighbour: None, tmp_path: Path
 ) -> None:
     acknowledged: dict[UUID, bytes] = {}
-    with deployed(tmp_path, plan) as deployment, ThreadPoolExecutor(plan.uploads) as crowd:
+    with deployed(tmp_path, plan) as deployment, ThreadPoolExecutor(plan.uploads) as executor:
         people = [
             SlowClient(deployment.url, alice, seconds=plan.slowest_seconds * (number + 1) / plan.uploads)
             for number in range(plan.uploads)
         ]
         people[-1].before_end = deployment.releases[0].wait  # so that its form is cut off
         sent: list[Future[UUID | None]] = [
-            crowd.submit(person.post if number % 2 else person.send, f"{number}.bin", body_of(number))
+            executor.submit(person.post if number % 2 else person.send, f"{number}.bin", body_of(number))
             for number, person in enumerate(people)
         ]
         for _restart in range(plan.restarts):

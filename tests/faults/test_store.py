@@ -20,7 +20,7 @@ from tests.faults.in_process import InProcess
 from tests.faults.processes import session_cookies
 from tests.faults.scenarios import SCENARIOS
 from tests.support import storage_proxies
-from tests.support.storage_proxies import FAULTS, Answer, Request, Rule, StorageProxy
+from tests.support.storage_proxies import FAULTS, Request, Response, Rule, StorageProxy
 from tests.support.stores import Bucket
 from uploads.s3 import client as s3_client
 from uploads.s3 import listing as s3_listing
@@ -85,7 +85,7 @@ class FailingStorageRunner:
         assert max(self.calls.values(), default=0) <= MAX_ATTEMPTS, self.calls
         return None if failed else result
 
-    def _respond(self, request: Request) -> Answer | None:
+    def _respond(self, request: Request) -> Response | None:
         if request.is_signed_url:
             return request.forward()
         self.calls[urlsplit(request.url).path] += 1

@@ -24,9 +24,9 @@ pytestmark = pytest.mark.django_db
 
 
 def error_of(guest: GuestClient, body: bytes, **more: str) -> tuple[int, str, str]:
-    answer = guest.announce(guest.item(body, **more))
-    error = answer.json()["error"]
-    return answer.status_code, error["code"], error["message"]
+    response = guest.announce(guest.item(body, **more))
+    error = response.json()["error"]
+    return response.status_code, error["code"], error["message"]
 
 
 def test_a_file_over_the_limit_is_refused(folder: Folder, alice: User) -> None:
@@ -46,8 +46,8 @@ def test_the_number_of_files_is_counted_over_all_guests(folder: Folder, alice: U
 
 def test_the_files_of_one_call_share_the_total(folder: Folder, alice: User) -> None:
     guest = GuestClient(create_request(folder, alice, max_bytes=10)[1])
-    answer = guest.announce(guest.item(b"123456"), guest.item(b"12345"), guest.item(b"1234"))
-    codes = [file.get("error", {}).get("code") for file in answer.json()["files"]]
+    response = guest.announce(guest.item(b"123456"), guest.item(b"12345"), guest.item(b"1234"))
+    codes = [file.get("error", {}).get("code") for file in response.json()["files"]]
     assert codes == [None, "over_quota", None]
 
 
@@ -122,17 +122,17 @@ def test_missing_and_invalid_details_are_refused(
     folder: Folder, alice: User, details: dict[str, str], message: str
 ) -> None:
     guest = GuestClient(create_request(folder, alice, ask_name="required")[1], None, **details)
-    status, code, told = error_of(guest, b"x")
+    status, code, text = error_of(guest, b"x")
     assert (status, code) == (400, "bad_request")
-    assert message in told
+    assert message in text
     assert not GuestSession.objects.exists()
 
 
 @pytest.mark.parametrize("details", [["Gina"], "Gina", {"name": 7}, None])
 def test_details_of_the_wrong_kind_are_none(folder: Folder, alice: User, details: object) -> None:
     guest = GuestClient(create_request(folder, alice)[1])
-    answer = guest.post(f"{guest.page_url}uploads/", {"files": [guest.item(b"x")], "guest": details})
-    assert answer.status_code == 200
+    response = guest.post(f"{guest.page_url}uploads/", {"files": [guest.item(b"x")], "guest": details})
+    assert response.status_code == 200
     assert GuestSession.objects.get().label == "a guest"
 
 
@@ -165,12 +165,12 @@ def test_new_guests_of_one_network_are_throttled(
 ) -> None:
     monkeypatch.setattr(file_requests, "NETWORK_LIMIT", Limit(capacity=3, refill_seconds=3600, shared=True))
     settings.PROXY_COUNT = 1
-    answers = []
+    responses = []
     for _guest in range(4):
         guest = GuestClient(token, Client(headers={"X-Forwarded-For": "192.0.2.1"}))
-        answers.append(guest.announce(guest.item(b"x")))
-    assert [answer.status_code for answer in answers[-2:]] == [200, 429]
-    assert int(answers[-1]["Retry-After"]) > 0
+        responses.append(guest.announce(guest.item(b"x")))
+    assert [response.status_code for response in responses[-2:]] == [200, 429]
+    assert int(responses[-1]["Retry-After"]) > 0
     other = GuestClient(token, Client(headers={"X-Forwarded-For": "192.0.2.2"}))
     assert other.announce(other.item(b"x")).status_code == 200
 

@@ -40,7 +40,7 @@ def test_a_file_of_many_parts_is_resumed_by_its_guest(guest: GuestClient, small_
     guest.put(upload, 1, 2)
     (listed,) = guest.unfinished().json()["uploads"]
     assert (listed["token"], listed["name"], listed["folder"]) == (str(upload.token), "long.bin", "")
-    assert [part["number"] for part in guest.look(upload).json()["parts"]] == [1, 2]
+    assert [part["number"] for part in guest.retrieve(upload).json()["parts"]] == [1, 2]
     again = guest.start(body, name="long.bin", token=upload.token)
     assert again.id == upload.id
     guest.put(upload, 3, 4)
@@ -64,9 +64,9 @@ def test_the_files_page_says_who_sent_it(guest: GuestClient, as_alice: Client) -
 def test_guests_are_told_nothing_of_the_file_but_its_receipt(guest: GuestClient) -> None:
     upload = guest.start(b"hello")
     guest.put(upload)
-    (told,) = guest.finish(upload).json()["files"]
-    assert told.keys() == {"id", "state", "size", "checksum", "checksum_status"}
-    assert told["checksum"] == sha256(b"hello")
+    (item,) = guest.finish(upload).json()["files"]
+    assert item.keys() == {"id", "state", "size", "checksum", "checksum_status"}
+    assert item["checksum"] == sha256(b"hello")
 
 
 def test_nobody_sees_an_unfinished_file_of_a_guest(
@@ -94,11 +94,11 @@ def test_a_guest_cannot_touch_the_upload_of_another(guest: GuestClient, token: s
     upload = guest.start(b"hello")
     stranger = GuestClient(token)
     stranger.start(b"mine")
-    answers = [
-        stranger.look(upload), stranger.cancel(upload), stranger.finish(upload),
+    responses = [
+        stranger.retrieve(upload), stranger.cancel(upload), stranger.finish(upload),
         stranger.request_parts(upload.id, [{"number": 1, "sha256": sha256(b"hello")}]),
     ]  # fmt: skip
-    assert [answer.status_code for answer in answers] == [404, 404, 404, 404]
+    assert [response.status_code for response in responses] == [404, 404, 404, 404]
     assert [item["id"] for item in stranger.unfinished().json()["uploads"]] != [str(upload.id)]
     assert upload.row().state == State.UPLOADING
 
@@ -134,7 +134,7 @@ def test_the_cookie_of_another_request_is_worth_nothing(
     _request, token = create_request(folder, alice)
     stolen = GuestClient(token)
     stolen.client.cookies[settings.GUEST_COOKIE_NAME] = guest.client.cookies[settings.GUEST_COOKIE_NAME].value
-    assert stolen.look(upload).status_code == 404
+    assert stolen.retrieve(upload).status_code == 404
     assert stolen.start(b"x").row().guest_session_id != upload.row().guest_session_id
 
 
@@ -229,11 +229,13 @@ def test_a_request_that_ended_accepts_nothing(
     upload = guest.start(b"hello")
     put_bytes(upload.signed[1], b"hello")
     end(file_request)
-    answers = [
-        guest.announce(guest.item(b"more")), guest.finish(upload), guest.look(upload), guest.cancel(upload),
+    responses = [
+        guest.announce(guest.item(b"more")), guest.finish(upload), guest.retrieve(upload), guest.cancel(upload),
         guest.unfinished(), guest.request_parts(upload.id, [{"number": 1, "sha256": sha256(b"hello")}]),
     ]  # fmt: skip
-    assert [(answer.status_code, answer.json()["error"]["code"]) for answer in answers] == [(410, "link_ended")] * 6
+    assert [(response.status_code, response.json()["error"]["code"]) for response in responses] == [
+        (410, "link_ended")
+    ] * 6
     page = guest.open_page()
     assert page.status_code == 410
     assert "Ask" in page.content.decode()
@@ -252,13 +254,13 @@ def test_a_request_that_ends_while_a_file_is_assembled_takes_it_no_more(
         return assemble(*arguments)
 
     monkeypatch.setattr(finishing, "assemble", slowly)
-    answer = guest.finish(upload)
-    assert (answer.status_code, answer.json()["error"]["code"]) == (410, "link_ended")
+    response = guest.finish(upload)
+    assert (response.status_code, response.json()["error"]["code"]) == (410, "link_ended")
     assert upload.row().state == State.DELETING
 
 
 def test_unknown_link_is_404(bucket: Bucket) -> None:
     guest = GuestClient("A" * 32)
     assert guest.open_page().status_code == 404
-    answer = guest.announce(guest.item(b"x"))
-    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "link_unknown")
+    response = guest.announce(guest.item(b"x"))
+    assert (response.status_code, response.json()["error"]["code"]) == (404, "link_unknown")

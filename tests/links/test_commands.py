@@ -91,8 +91,8 @@ def test_password_comes_from_standard_input(
 
 
 def test_share_answers_as_json(file: File) -> None:
-    answer = json.loads(run("share", file.link, "--json"))
-    assert set(answer) == {"id", "name", "owner", "expires", "link"}
+    payload = json.loads(run("share", file.link, "--json"))
+    assert set(payload) == {"id", "name", "owner", "expires", "link"}
 
 
 @pytest.mark.parametrize(

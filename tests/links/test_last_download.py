@@ -27,9 +27,9 @@ def status(url: str) -> int:
     opener = urllib.request.build_opener(NoRedirect)
     try:
         return int(opener.open(url, timeout=30).status)
-    except urllib.error.HTTPError as answer:
-        answer.close()
-        return answer.code
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error.code
 
 
 @pytest.mark.parametrize("path", ["download", "zip"])

@@ -216,7 +216,7 @@ def test_protocol_hides_names_of_closed_folders(upload_client: UploadClient, ali
     upload = upload_client.start(b"x", folder="Board/Layoffs")
     board = Folder.objects.get(name="Board")
     folders.set_access(board, {Group.objects.create(name="few"): AccessLevel.MANAGE}, by=admin_user)
-    assert upload_client.look(upload).json()["folder"] == "…/…"
+    assert upload_client.retrieve(upload).json()["folder"] == "…/…"
     assert upload_client.unfinished().json()["uploads"][0]["folder"] == "…/…"
 
 

@@ -38,7 +38,7 @@ def counted(user: User) -> tuple[int, int]:
     return (usage.folders, usage.tags) if usage else (0, 0)
 
 
-def made_by(user: User) -> int:
+def folders_created_by(user: User) -> int:
     return Folder.objects.filter(created_by=user).count()
 
 
@@ -56,9 +56,9 @@ def test_a_path_as_deep_as_may_be_is_made(upload_client: UploadClient) -> None:
 def test_a_deeper_path_is_refused_with_the_limit_and_nothing_of_it_is_made(
     upload_client: UploadClient, folder: str
 ) -> None:
-    answer = upload_client.announce(upload_client.item(b"x", folder=folder))
-    assert answer.status_code == 400
-    assert "32 levels" in answer.json()["error"]["message"]
+    response = upload_client.announce(upload_client.item(b"x", folder=folder))
+    assert response.status_code == 400
+    assert "32 levels" in response.json()["error"]["message"]
     assert not Folder.objects.exists()
 
 
@@ -66,9 +66,9 @@ def test_depth_counts_from_the_top_wherever_a_path_begins(upload_client: UploadC
     base = ensure_folder(DEEPEST, alice)
     sent = {"files": [upload_client.item(b"x", folder="e")], "folder_id": base.pk}
     assert upload_client.client.post("/uploads/", sent, "application/json").status_code == 400
-    answer = upload_client.client.post("/folders/", {"name": "e", "parent": base.pk})
-    assert answer.status_code == 400
-    assert "32 levels" in answer.content.decode()
+    response = upload_client.client.post("/folders/", {"name": "e", "parent": base.pk})
+    assert response.status_code == 400
+    assert "32 levels" in response.content.decode()
     assert Folder.objects.count() == MAX_DEPTH
 
 
@@ -84,10 +84,12 @@ def test_a_branch_is_not_moved_to_where_it_would_be_too_deep(alice: User) -> Non
 
 def legacy(alice: User, depth: int) -> list[Folder]:
     """A branch from before there was a limit."""
-    made: list[Folder] = []
+    created: list[Folder] = []
     for number in range(depth):
-        made.append(Folder.objects.create(name=f"d{number}", parent=made[-1] if made else None, created_by=alice))
-    return made
+        created.append(
+            Folder.objects.create(name=f"d{number}", parent=created[-1] if created else None, created_by=alice)
+        )
+    return created
 
 
 def test_what_is_deeper_from_before_takes_files_and_is_moved_up_only(upload_client: UploadClient, alice: User) -> None:
@@ -110,19 +112,19 @@ def test_one_call_makes_so_many_folders_and_says_of_the_rest_what_to_do(
     upload_client: UploadClient, alice: User
 ) -> None:
     paths = [f"{number:02}/" + "/".join("a" * 31) for number in range(100)]
-    answer = upload_client.announce(*items(upload_client, *paths))
-    errors = [entry["error"] for entry in answer.json()["files"] if "error" in entry]
-    assert answer.status_code == 200
+    response = upload_client.announce(*items(upload_client, *paths))
+    errors = [entry["error"] for entry in response.json()["files"] if "error" in entry]
+    assert response.status_code == 200
     assert {error["code"] for error in errors} == {"bad_request"}
     assert all("at most 200 folders" in error["message"] for error in errors)
-    assert MAX_NEW_FOLDERS - MAX_DEPTH < made_by(alice) == counted(alice)[0] <= MAX_NEW_FOLDERS
-    assert File.objects.count() == 100 - len(errors) == made_by(alice) // MAX_DEPTH
+    assert MAX_NEW_FOLDERS - MAX_DEPTH < folders_created_by(alice) == counted(alice)[0] <= MAX_NEW_FOLDERS
+    assert File.objects.count() == 100 - len(errors) == folders_created_by(alice) // MAX_DEPTH
 
 
 def test_the_rest_goes_in_another_call(upload_client: UploadClient, alice: User) -> None:
     paths = [f"{number}/{below}" for number in range(10) for below in range(10)]
     assert all("id" in entry for entry in upload_client.announce(*items(upload_client, *paths)).json()["files"])
-    assert made_by(alice) == 110
+    assert folders_created_by(alice) == 110
 
 
 def test_the_number_of_statements_does_not_grow_with_the_folders(upload_client: UploadClient) -> None:
@@ -149,8 +151,8 @@ def test_an_import_refuses_keys_that_are_too_deep_and_takes_the_others(bucket: B
 
 
 def test_an_import_may_make_more(alice: User) -> None:
-    made = folders.ensure([f"i{number}" for number in range(300)], by=alice, limited=False)
-    assert all(isinstance(folder, Folder) for folder in made.values())
+    created = folders.ensure([f"i{number}" for number in range(300)], by=alice, limited=False)
+    assert all(isinstance(folder, Folder) for folder in created.values())
     assert counted(alice) == (300, 0)
 
 
@@ -161,22 +163,22 @@ def test_each_new_folder_is_written_down_once(alice: User) -> None:
 
 
 def test_what_is_refused_of_a_call_stops_nothing_else(upload_client: UploadClient) -> None:
-    answer = upload_client.announce(*items(upload_client, "fine", f"{DEEPEST}/e", "fine/too"))
-    assert ["error" in entry for entry in answer.json()["files"]] == [False, True, False]
+    response = upload_client.announce(*items(upload_client, "fine", f"{DEEPEST}/e", "fine/too"))
+    assert ["error" in entry for entry in response.json()["files"]] == [False, True, False]
     assert set(Folder.objects.values_list("name", flat=True)) == {"fine", "too"}
 
 
 @pytest.mark.django_db(transaction=True)
 def test_many_who_make_crossing_paths_at_once_all_get_theirs(alice: User, bob: User) -> None:
     base = ensure_folder("base", alice)
-    made: list[dict[str, Any]] = []
+    results: list[dict[str, Any]] = []
     start = threading.Barrier(8)
 
     def make(user: User, into: Folder | None) -> None:
         start.wait()
         paths = [f"{number}/{below}" for number in range(5) for below in range(3)]
         paths = paths if into else [f"base/{path}" for path in reversed(paths)]
-        made.append(folders.ensure(paths, by=user, into=into))
+        results.append(folders.ensure(paths, by=user, into=into))
         connections.close_all()
 
     threads = [threading.Thread(target=make, args=pair) for pair in [(alice, None), (bob, base)] * 4]
@@ -184,8 +186,8 @@ def test_many_who_make_crossing_paths_at_once_all_get_theirs(alice: User, bob: U
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(made) == 8
-    assert all(isinstance(folder, Folder) for answers in made for folder in answers.values())
+    assert len(results) == 8
+    assert all(isinstance(folder, Folder) for result in results for folder in result.values())
     assert Folder.objects.count() == 1 + 5 + 15
     assert recount() == []
 
@@ -199,12 +201,12 @@ def test_a_call_that_takes_too_long_is_asked_nothing_more() -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_announcing_files_has_an_end(upload_client: UploadClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    patience = importlib.import_module("amalga.db.timeouts")
+    timeouts = importlib.import_module("amalga.db.timeouts")
     clock = iter(range(0, 10_000, 4))
-    monkeypatch.setattr(patience, "time", type("Clock", (), {"monotonic": staticmethod(lambda: next(clock))}))
+    monkeypatch.setattr(timeouts, "time", type("Clock", (), {"monotonic": staticmethod(lambda: next(clock))}))
     upload_client.client.raise_request_exception = False
-    answer = upload_client.announce(*items(upload_client, "a", "b/c"))
-    assert answer.status_code == 503
+    response = upload_client.announce(*items(upload_client, "a", "b/c"))
+    assert response.status_code == 503
     assert not File.objects.exists()
 
 
@@ -216,10 +218,10 @@ def test_more_folders_than_a_person_may_make_are_refused(
 ) -> None:
     settings.UPLOAD_QUOTA_FOLDERS = 3
     ensure_folder("a/b", alice)
-    answer = upload_client.announce(*items(upload_client, "a/b", "c/d", "e"))
-    told = answer.json()["files"]
-    assert [entry.get("error", {}).get("code") for entry in told] == [None, "over_quota", None]
-    assert "limit of 3 folders" in told[1]["error"]["message"]
+    response = upload_client.announce(*items(upload_client, "a/b", "c/d", "e"))
+    items_ = response.json()["files"]
+    assert [entry.get("error", {}).get("code") for entry in items_] == [None, "over_quota", None]
+    assert "limit of 3 folders" in items_[1]["error"]["message"]
     assert upload_client.client.post("/folders/", {"name": "f"}).status_code == 413
     assert counted(alice) == (3, 0)
 
@@ -239,7 +241,7 @@ def test_many_calls_at_once_never_exceed_what_a_person_may_make(alice: User, set
         thread.start()
     for thread in threads:
         thread.join()
-    assert (made_by(alice), counted(alice)) == (6, (6, 0))
+    assert (folders_created_by(alice), counted(alice)) == (6, (6, 0))
 
 
 def test_folders_of_others_do_not_count(alice: User, bob: User, settings: Settings) -> None:
@@ -254,8 +256,11 @@ def test_figures_of_folders_and_tags_are_recounted(alice: User) -> None:
     actions.tag_files([create_row(alice, State.AVAILABLE).pk], add=["x"], by=alice)
     assert recount() == []
     Usage.objects.update(folders=7, tags=0, bytes=5)
-    told = {(one.status, one.stored_files, one.files, one.stored_bytes, one.bytes) for one in recount(apply=True)}
-    assert told == {("folders", 7, 2, 0, 0), ("tags", 0, 1, 0, 0), ("files", 1, 1, 5, 1)}
+    differences = {
+        (difference.status, difference.stored_files, difference.files, difference.stored_bytes, difference.bytes)
+        for difference in recount(apply=True)
+    }
+    assert differences == {("folders", 7, 2, 0, 0), ("tags", 0, 1, 0, 0), ("files", 1, 1, 5, 1)}
     assert recount() == []
     assert counted(alice) == (2, 1)
 
@@ -270,9 +275,9 @@ def test_more_tags_than_a_person_may_add_are_refused_and_those_there_may_be_used
     file = create_row(alice, State.AVAILABLE)
     actions.tag_files([create_row(bob, State.AVAILABLE).pk], add=["of bob"], by=bob)
     actions.tag_files([file.pk], add=["one", "two"], by=alice)
-    answer = as_alice.post(f"/files/{file.pk}/tag", {"add": "three"})
-    assert answer.status_code == 413
-    assert "limit of 2 tags" in answer.content.decode()
+    response = as_alice.post(f"/files/{file.pk}/tag", {"add": "three"})
+    assert response.status_code == 413
+    assert "limit of 2 tags" in response.content.decode()
     actions.tag_files([file.pk], add=["of bob", "ONE"], by=alice)
     assert (counted(alice), Tag.objects.count()) == ((0, 2), 3)
 
@@ -300,12 +305,12 @@ def test_a_file_has_no_more_versions_than_may_be(
     monkeypatch.setattr(importlib.import_module("uploads.services.versions"), "MAX_VERSIONS", 3)
     file = upload_client.send(b"x")
     upload_client.send(b"y", replaces=file.pk)
-    answer = upload_client.announce(
+    response = upload_client.announce(
         *(upload_client.item(b"z", replaces=file.pk, token=uuid4()) for _number in range(2))
     )
-    told = answer.json()["files"]
-    assert ["error" in entry for entry in told] == [False, True]
-    assert "at most 3 versions" in told[1]["error"]["message"]
+    results = response.json()["files"]
+    assert ["error" in entry for entry in results] == [False, True]
+    assert "at most 3 versions" in results[1]["error"]["message"]
 
 
 def test_deleting_a_person_keeps_what_they_made(alice: User, bob: User) -> None:

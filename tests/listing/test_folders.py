@@ -40,12 +40,12 @@ def test_a_name_is_unique_among_siblings_only(alice: User) -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_many_who_make_one_path_at_once_get_one_folder(alice: User, bob: User) -> None:
-    made: list[object] = []
+    results: list[object] = []
     start = threading.Barrier(8)
 
     def make(user: User) -> None:
         start.wait()
-        made.append(folders.ensure(["a/b/c"], by=user)["a/b/c"])
+        results.append(folders.ensure(["a/b/c"], by=user)["a/b/c"])
         connections.close_all()
 
     threads = [threading.Thread(target=make, args=[user]) for user in [alice, bob] * 4]
@@ -53,8 +53,8 @@ def test_many_who_make_one_path_at_once_get_one_folder(alice: User, bob: User) -
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(made) == 8
-    assert len({folder.pk for folder in made if isinstance(folder, Folder)}) == 1
+    assert len(results) == 8
+    assert len({folder.pk for folder in results if isinstance(folder, Folder)}) == 1
     assert Folder.objects.count() == 3
 
 
@@ -67,20 +67,20 @@ def test_an_upload_makes_its_folders(upload_client: UploadClient, alice: User) -
 
 def test_an_upload_into_a_folder_keeps_its_own_path_below_it(upload_client: UploadClient, alice: User) -> None:
     base = ensure_folder("Brand", alice)
-    answer = upload_client.client.post(
+    response = upload_client.client.post(
         "/uploads/", {"files": [upload_client.item(b"x", folder="2026/May")], "folder_id": base.pk}, "application/json"
     )
-    file = File.objects.get(pk=answer.json()["files"][0]["id"])
+    file = File.objects.get(pk=response.json()["files"][0]["id"])
     assert file.folder is not None
     assert full_path(file.folder) == "Brand/2026/May"
 
 
 @pytest.mark.parametrize("folder_id", [0, -1, 10**18, "1", [], True, 1.5])
 def test_an_upload_into_nonsense_is_refused(upload_client: UploadClient, folder_id: object) -> None:
-    answer = upload_client.client.post(
+    response = upload_client.client.post(
         "/uploads/", {"files": [upload_client.item(b"x")], "folder_id": folder_id}, "application/json"
     )
-    assert answer.status_code == 400
+    assert response.status_code == 400
     assert not File.objects.exists()
 
 

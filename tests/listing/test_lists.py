@@ -37,24 +37,24 @@ def fill(owner: User, count: int, **facts: Any) -> None:
 
 
 def tree(by: User, *paths: str) -> dict[str, Folder]:
-    made = folders.ensure(paths, by=by)
-    return {path: folder for path, folder in made.items() if isinstance(folder, Folder)}
+    created = folders.ensure(paths, by=by)
+    return {path: folder for path, folder in created.items() if isinstance(folder, Folder)}
 
 
-def names_on(answer: Any) -> list[str]:
-    return [row.name for row in answer.context["files"]]
+def names_on(response: Any) -> list[str]:
+    return [row.name for row in response.context["files"]]
 
 
-def folders_on(answer: Any) -> list[str]:
-    return [row.name for row in answer.context["folders"]]
+def folders_on(response: Any) -> list[str]:
+    return [row.name for row in response.context["folders"]]
 
 
 def walk(client: Client, url: str | None) -> list[Any]:
-    answers = []
+    responses = []
     while url:
-        answers.append(client.get(url))
-        url = answers[-1].context["next_url"]
-    return answers
+        responses.append(client.get(url))
+        url = responses[-1].context["next_url"]
+    return responses
 
 
 # --- order and pages --------------------------------------------------------------------------
@@ -64,7 +64,7 @@ def walk(client: Client, url: str | None) -> list[Any]:
 @pytest.mark.parametrize("sort", listing.SORTS)
 def test_every_order_gives_each_file_once(sort: str, view: str, alice: User, as_bob: Client) -> None:
     fill(alice, 2 * PER_PAGE + 7)
-    files = [row.link for answer in walk(as_bob, f"/?sort={sort}&view={view}") for row in answer.context["files"]]
+    files = [row.link for response in walk(as_bob, f"/?sort={sort}&view={view}") for row in response.context["files"]]
     column = {"added": "available_at", "name": "normalized_name", "size": "size"}[sort.removeprefix("-")]
     sign = "-" if sort.startswith("-") else ""
     assert files == list(File.objects.order_by(f"{sign}{column}", f"{sign}id").values_list("pk", flat=True))
@@ -73,14 +73,14 @@ def test_every_order_gives_each_file_once(sort: str, view: str, alice: User, as_
 @pytest.mark.parametrize("count", [0, 1, PER_PAGE - 1, PER_PAGE, PER_PAGE + 1, 2 * PER_PAGE])
 @pytest.mark.parametrize("sort", ["name", "-name"])
 def test_folders_come_first_and_each_once(sort: str, count: int, alice: User, as_bob: Client) -> None:
-    made = [Folder(name=f"folder {n:03}", normalized_name=f"folder {n:03}", created_by=alice) for n in range(count)]
-    Folder.objects.bulk_create(made)
+    created = [Folder(name=f"folder {n:03}", normalized_name=f"folder {n:03}", created_by=alice) for n in range(count)]
+    Folder.objects.bulk_create(created)
     fill(alice, 5)
-    answers = walk(as_bob, f"/?sort={sort}")
-    seen = [name for answer in answers for name in folders_on(answer)]
-    assert seen == sorted((folder.name for folder in made), reverse=sort == "-name")
-    assert len([name for answer in answers for name in names_on(answer)]) == 5
-    assert all(len(names_on(answer)) + len(folders_on(answer)) <= PER_PAGE for answer in answers)
+    responses = walk(as_bob, f"/?sort={sort}")
+    names = [name for response in responses for name in folders_on(response)]
+    assert names == sorted((folder.name for folder in created), reverse=sort == "-name")
+    assert len([name for response in responses for name in names_on(response)]) == 5
+    assert all(len(names_on(response)) + len(folders_on(response)) <= PER_PAGE for response in responses)
 
 
 @pytest.mark.parametrize("column", ["name", "size", "added"])
@@ -125,16 +125,16 @@ def test_the_top_shows_what_is_in_no_folder_and_everything_on_demand(alice: User
     brand = tree(alice, "Brand")["Brand"]
     add(alice, "loose.txt")
     add(alice, "kept.txt", folder=brand)
-    answer = as_bob.get("/")
-    assert (folders_on(answer), names_on(answer)) == (["Brand"], ["loose.txt"])
+    response = as_bob.get("/")
+    assert (folders_on(response), names_on(response)) == (["Brand"], ["loose.txt"])
     assert sorted(names_on(as_bob.get("/?subfolders=1"))) == ["kept.txt", "loose.txt"]
     assert names_on(as_bob.get(brand.get_absolute_url())) == ["kept.txt"]
 
 
 def test_whoever_looks_for_something_looks_below_unless_told_not_to(alice: User, as_bob: Client) -> None:
-    made = tree(alice, "Brand/Logos", "Brand")
-    add(alice, "logo.png", folder=made["Brand/Logos"])
-    url = made["Brand"].get_absolute_url()
+    created = tree(alice, "Brand/Logos", "Brand")
+    add(alice, "logo.png", folder=created["Brand/Logos"])
+    url = created["Brand"].get_absolute_url()
     assert names_on(as_bob.get(f"{url}?q=logo")) == ["logo.png"]
     assert names_on(as_bob.get(f"{url}?q=logo&subfolders=0")) == []
     assert b"Brand \xe2\x80\xba Logos" in as_bob.get(f"{url}?q=logo").content
@@ -142,32 +142,32 @@ def test_whoever_looks_for_something_looks_below_unless_told_not_to(alice: User,
 
 def test_a_search_finds_folders_by_name_too(alice: User, as_bob: Client) -> None:
     tree(alice, "Brand/Été Logos", *(f"Brand/logo {n:02}" for n in range(20)))
-    answer = as_bob.get("/?q=LOGO")
-    assert len(folders_on(answer)) == 10
-    assert answer.context["page"].more_folders
+    response = as_bob.get("/?q=LOGO")
+    assert len(folders_on(response)) == 10
+    assert response.context["page"].more_folders
     assert folders_on(as_bob.get("/?q=ete")) == ["Été Logos"]
 
 
 def test_a_closed_folder_shows_itself_to_its_groups_alone(
     alice: User, manager: User, as_alice: Client, as_manager: Client
 ) -> None:
-    made = tree(manager, "Board", "Board/Minutes")
-    add(manager, "secret minutes.txt", folder=made["Board/Minutes"])
-    folders.set_access(made["Board"], {Group.objects.get(name="managers"): AccessLevel.MANAGE}, by=manager)
+    created = tree(manager, "Board", "Board/Minutes")
+    add(manager, "secret minutes.txt", folder=created["Board/Minutes"])
+    folders.set_access(created["Board"], {Group.objects.get(name="managers"): AccessLevel.MANAGE}, by=manager)
     assert folders_on(as_alice.get("/")) == []
     assert names_on(as_alice.get("/?q=secret")) == []
     assert folders_on(as_alice.get("/?q=minutes")) == []
-    assert as_alice.get(made["Board/Minutes"].get_absolute_url()).status_code == 404
+    assert as_alice.get(created["Board/Minutes"].get_absolute_url()).status_code == 404
     assert names_on(as_manager.get("/?q=secret")) == ["secret minutes.txt"]
 
 
 def test_a_name_above_that_one_may_not_know_is_not_told(manager: User, as_alice: Client) -> None:
-    made = tree(manager, "Board", "Board/Open")
+    created = tree(manager, "Board", "Board/Open")
     groups = {group.name: group for group in Group.objects.all()}
-    folders.set_access(made["Board"], {groups["managers"]: AccessLevel.MANAGE}, by=manager)
+    folders.set_access(created["Board"], {groups["managers"]: AccessLevel.MANAGE}, by=manager)
     opened = {groups["managers"]: AccessLevel.MANAGE, groups["uploaders"]: AccessLevel.VIEW}
-    folders.set_access(made["Board/Open"], opened, by=manager)
-    page = as_alice.get(made["Board/Open"].get_absolute_url()).content.decode()
+    folders.set_access(created["Board/Open"], opened, by=manager)
+    page = as_alice.get(created["Board/Open"].get_absolute_url()).content.decode()
     assert "Open" in page
     assert "Board" not in page
     assert "…" in page
@@ -208,10 +208,10 @@ def mixed(alice: User, bob: User) -> None:
         ("type=image&owner=bob", []),
     ],
 )
-def test_filters_find_what_fits(query: str, found: list[str], mixed: None, as_alice: Client) -> None:
-    answer = as_alice.get(f"/?{query}")
-    assert names_on(answer) == found
-    assert answer.context["notes"] == []
+def test_filters_find_what_fits(query: str, expected: list[str], mixed: None, as_alice: Client) -> None:
+    response = as_alice.get(f"/?{query}")
+    assert names_on(response) == expected
+    assert response.context["notes"] == []
 
 
 @pytest.mark.parametrize(
@@ -222,10 +222,10 @@ def test_filters_find_what_fits(query: str, found: list[str], mixed: None, as_al
     ],
 )  # fmt: skip
 def test_nonsense_is_left_out_and_told(query: str, mixed: None, as_alice: Client) -> None:
-    answer = as_alice.get(f"/?{query}")
-    assert answer.status_code == 200
-    assert len(answer.context["notes"]) == 1
-    assert b"<script>" not in answer.content.replace(b'<script type="module"', b"").replace(b"<script src", b"")
+    response = as_alice.get(f"/?{query}")
+    assert response.status_code == 200
+    assert len(response.context["notes"]) == 1
+    assert b"<script>" not in response.content.replace(b'<script type="module"', b"").replace(b"<script src", b"")
 
 
 @pytest.mark.parametrize("query", ["q=%00", "type=%00", "after=%00"])
@@ -248,9 +248,9 @@ def test_a_list_that_takes_too_long_says_how_to_narrow_it(
 
     add(alice, "a")
     monkeypatch.setattr("uploads.listing.files_for", slow)
-    answer = as_alice.get("/?q=a")
-    assert answer.status_code == 200
-    assert b"Narrow your search" in answer.content
+    response = as_alice.get("/?q=a")
+    assert response.status_code == 200
+    assert b"Narrow your search" in response.content
     with connection.cursor() as cursor:  # the time is the list's alone
         cursor.execute("SHOW statement_timeout")
         assert cursor.fetchone() == ("8s",)

@@ -26,11 +26,11 @@ def closed(alice: User, admin_user: User) -> Folder:
     return Folder.objects.get(name="Layoffs", parent=None)
 
 
-def told(client: Client, address: str, known: str, **data: str) -> str:
+def response_text(client: Client, address: str, known: str, **data: str) -> str:
     """The answer, without what differs with each request, and with one word for the name that was asked for."""
-    answer = client.post(address, data) if data else client.get(address)
-    text = re.sub(r"(csrf\w*|nonce|submission|[Rr]equest ID:)[^>]{0,200}", "", answer.content.decode())
-    return f"{answer.status_code} {text}".replace(known, "NAME")
+    response = client.post(address, data) if data else client.get(address)
+    text = re.sub(r"(csrf\w*|nonce|submission|[Rr]equest ID:)[^>]{0,200}", "", response.content.decode())
+    return f"{response.status_code} {text}".replace(known, "NAME")
 
 
 @pytest.mark.parametrize("inside", [False, True])
@@ -39,8 +39,8 @@ def test_who_may_make_no_folder_learns_of_none(
 ) -> None:
     parent = {"parent": str(Folder.objects.get(name="Open").pk)} if inside else {}
     for client in (as_viewer, as_charlie):
-        there = told(client, "/folders/", "Layoffs", name="Layoffs", **parent)
-        assert there == told(client, "/folders/", "Nothing", name="Nothing", **parent)
+        there = response_text(client, "/folders/", "Layoffs", name="Layoffs", **parent)
+        assert there == response_text(client, "/folders/", "Nothing", name="Nothing", **parent)
         assert there.startswith("403" if client is as_viewer or not inside else "400")
 
 
@@ -49,8 +49,8 @@ def test_who_may_make_folders_is_told_that_a_name_is_taken(closed: Folder, as_bo
 
 
 def test_a_parent_that_is_hidden_is_answered_like_one_that_is_not_there(closed: Folder, as_bob: Client) -> None:
-    hidden = told(as_bob, "/folders/", "x", name="x", parent=str(closed.pk))
-    assert hidden == told(as_bob, "/folders/", "x", name="x", parent="999999999")
+    hidden = response_text(as_bob, "/folders/", "x", name="x", parent=str(closed.pk))
+    assert hidden == response_text(as_bob, "/folders/", "x", name="x", parent="999999999")
 
 
 @pytest.mark.parametrize("address", ["/trash/?{field}={name}", "/trash/?{field}={name}&sort=name"])
@@ -60,8 +60,8 @@ def test_people_in_no_group_learn_of_no_person_and_no_tag(
 ) -> None:
     actions.tag_files([create_row(alice, State.AVAILABLE).pk], add=["secret"], by=alice)
     create_row(charlie, State.TRASHED)
-    there = told(as_charlie, address.format(field=field, name=name), name)
-    assert there == told(as_charlie, address.format(field=field, name="nobody"), "nobody")
+    there = response_text(as_charlie, address.format(field=field, name=name), name)
+    assert there == response_text(as_charlie, address.format(field=field, name="nobody"), "nobody")
 
 
 @pytest.mark.parametrize("place", ["trash", ""])
@@ -73,8 +73,8 @@ def test_neither_do_they_by_choosing_all_of_a_list(
     create_row(charlie, State.AVAILABLE)
     for address in ("/files/bulk", "/files/zip"):
         sent = {"do": "trash", "all": "1", "place": place}
-        there = told(as_charlie, address, name, query=f"?{field}={name}", **sent)
-        assert there == told(as_charlie, address, "nobody", query=f"?{field}=nobody", **sent)
+        there = response_text(as_charlie, address, name, query=f"?{field}={name}", **sent)
+        assert there == response_text(as_charlie, address, "nobody", query=f"?{field}=nobody", **sent)
 
 
 def test_people_in_no_group_still_filter_by_themselves_and_by_the_tags_of_their_files(

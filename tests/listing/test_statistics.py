@@ -103,7 +103,7 @@ def test_a_count_may_take_longer_than_a_page_waits(alice: User, monkeypatch: pyt
     assert raw.response_timeout == 0.3
 
 
-class Crowd:
+class RandomActions:
     """People who do anything in any order."""
 
     def __init__(self, people: list[User], bucket: Bucket, dice: random.Random) -> None:
@@ -201,9 +201,9 @@ class Crowd:
 def test_whatever_people_do_the_figures_are_what_a_count_gives(
     seed: int, alice: User, bob: User, bucket: Bucket
 ) -> None:
-    crowd = Crowd([alice, bob], bucket, random.Random(seed))
+    actions = RandomActions([alice, bob], bucket, random.Random(seed))
     for step in range(150):
-        crowd.act()
+        actions.act()
         if step % 10 == 0:
             assert recount() == [], f"after {step} acts"
     apply_deltas()

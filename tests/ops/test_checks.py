@@ -51,7 +51,7 @@ def production(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> dict[str,
     return database
 
 
-def told() -> list[str]:
+def messages() -> list[str]:
     """Return the checks' ids; the variable that browser tests leave in this process is not production's."""
     with mock.patch.dict(os.environ):
         os.environ.pop("DJANGO_ALLOW_ASYNC_UNSAFE", None)
@@ -59,7 +59,7 @@ def told() -> list[str]:
 
 
 def test_good_settings_pass(production: dict[str, Any]) -> None:
-    assert told() == []
+    assert messages() == []
 
 
 @pytest.mark.parametrize(
@@ -81,10 +81,10 @@ def test_good_settings_pass(production: dict[str, Any]) -> None:
     ],
 )
 def test_a_setting_that_is_wrong_is_told(
-    production: dict[str, Any], settings: Settings, name: str, value: object, said: str
+    production: dict[str, Any], settings: Settings, name: str, value: object, expected: str
 ) -> None:
     setattr(settings, name, value)
-    assert told() == [said]
+    assert messages() == [expected]
 
 
 @pytest.mark.parametrize(
@@ -92,11 +92,11 @@ def test_a_setting_that_is_wrong_is_told(
     [("mail.example.org", False, ["uploads.W014"]), ("mail.example.org", True, []), ("localhost", False, [])],
 )
 def test_mail_server_without_tls_is_reported(
-    production: dict[str, Any], settings: Settings, host: str, starttls: bool, said: list[str]
+    production: dict[str, Any], settings: Settings, host: str, starttls: bool, expected: list[str]
 ) -> None:
     settings.EMAIL_IS_CONFIGURED = True
     settings.EMAIL_HOST, settings.EMAIL_USE_TLS = host, starttls
-    assert told() == said
+    assert messages() == expected
 
 
 @pytest.mark.parametrize(
@@ -113,20 +113,20 @@ def test_mail_server_without_tls_is_reported(
         ({"OPTIONS": {}, "HOST": "10.0.0.5"}, "uploads.W005"),
     ],
 )
-def test_a_database_that_is_wrong_is_told(production: dict[str, Any], wrong: dict[str, Any], said: str) -> None:
+def test_a_database_that_is_wrong_is_told(production: dict[str, Any], wrong: dict[str, Any], expected: str) -> None:
     production.update(wrong)
-    assert told() == [said]
+    assert messages() == [expected]
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "::1", "", None, "/var/run/postgresql"])
 def test_a_database_on_this_machine_needs_no_proof(production: dict[str, Any], host: str | None) -> None:
     production.update(HOST=host, OPTIONS={})
-    assert told() == []
+    assert messages() == []
 
 
 def test_a_certificate_does_for_a_password(production: dict[str, Any]) -> None:
     production.update(PASSWORD="", OPTIONS={"sslmode": "verify-full", "sslcert": "client.crt"})
-    assert told() == []
+    assert messages() == []
 
 
 def test_a_known_password_stops_a_release_but_no_debugging(production: dict[str, Any], settings: Settings) -> None:
@@ -156,21 +156,23 @@ def test_migrate_refuses_a_known_password() -> None:
 def test_no_message_holds_a_secret(production: dict[str, Any], settings: Settings) -> None:
     production.update(PASSWORD="hunter2", USER="hunter2", OPTIONS={})
     settings.SECRET_KEY = "hunter2"
-    said = " ".join(str(message) for message in run_checks(include_deployment_checks=True))
-    assert said
-    assert "hunter2" not in said
+    text = " ".join(str(message) for message in run_checks(include_deployment_checks=True))
+    assert text
+    assert "hunter2" not in text
 
 
 def test_a_proxy_that_is_counted_is_fine(production: dict[str, Any], settings: Settings) -> None:
     settings.FORWARDED_ALLOW_IPS, settings.PROXY_COUNT = ["*"], 1
-    assert told() == []
+    assert messages() == []
 
 
 def test_every_message_says_what_to_do(production: dict[str, Any], settings: Settings) -> None:
     production.update(USER="postgres", PASSWORD="postgres", OPTIONS={})
     settings.HTTPS = False
     settings.S3_ORIGIN, settings.FAILPOINT = "http://s3.example.org", "x"
-    messages = [one for one in run_checks(include_deployment_checks=True) if str(one.id).startswith("uploads.")]
+    messages = [
+        message for message in run_checks(include_deployment_checks=True) if str(message.id).startswith("uploads.")
+    ]
     assert len(messages) == 5
     assert all(message.hint for message in messages)
 
@@ -178,7 +180,7 @@ def test_every_message_says_what_to_do(production: dict[str, Any], settings: Set
 def test_nothing_is_asked_of_the_store(production: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("uploads.s3.client.client", None)
     monkeypatch.setattr("socket.socket.connect", None)
-    assert told() == []
+    assert messages() == []
 
 
 # --- the database's letters -------------------------------------------------------------------
@@ -190,9 +192,9 @@ def test_this_database_knows_letters_of_all_scripts() -> None:
 
 def test_one_that_knows_only_a_to_z_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "LOCALE_QUERY", "SELECT false")
-    (told,) = checks.check_database_locale(databases=["default"])
-    assert told.id == "uploads.W003"
-    assert "C.UTF-8" in str(told.hint)
+    (warning,) = checks.check_database_locale(databases=["default"])
+    assert warning.id == "uploads.W003"
+    assert "C.UTF-8" in str(warning.hint)
 
 
 def test_before_the_first_migration_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

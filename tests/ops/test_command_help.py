@@ -64,8 +64,8 @@ def test_a_command_that_reports_has_json_and_says_what_its_keys_mean(name: str) 
 @every_command
 def test_help_has_no_banned_words(name: str) -> None:
     keys = "\n".join(commands.command(name).json_keys.values())
-    found = list(banned_words([(name, commands.help_text(name)), (name, keys)]))
-    assert not found, advice(found)
+    matches = list(banned_words([(name, commands.help_text(name)), (name, keys)]))
+    assert not matches, advice(matches)
 
 
 def test_the_page_about_commands_is_current() -> None:

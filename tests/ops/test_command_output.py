@@ -39,10 +39,10 @@ HOSTILE = [
 def run(command: str, *args: str) -> tuple[int, list[str]]:
     """Exit status, and the lines of both streams as an operator's terminal gets them; errors as `manage.py` tells."""
     out = io.StringIO()
-    made: Any = importlib.import_module(f"uploads.management.commands.{command}").Command(stdout=out, stderr=out)
+    instance: Any = importlib.import_module(f"uploads.management.commands.{command}").Command(stdout=out, stderr=out)
     code = 0
     try:
-        made.run_from_argv(["manage.py", command, *args])
+        instance.run_from_argv(["manage.py", command, *args])
     except SystemExit as ended:
         code = int(ended.code or 0)
     return code, out.getvalue().splitlines()
@@ -85,9 +85,9 @@ def test_every_command_escapes_its_output() -> None:
     """But `migrate`, which is Django's and tells of nothing from outside."""
     names = {module.name for module in pkgutil.iter_modules(commands.__path__)} - {"migrate"}
     classes = {name: importlib.import_module(f"{commands.__name__}.{name}").Command for name in names}
-    assert {name for name, made in classes.items() if not issubclass(made, AmalgaCommand)} == set()
-    assert all(isinstance(made().stdout, EscapedOutput) for made in classes.values())
-    assert all(isinstance(made().stderr, EscapedOutput) for made in classes.values())
+    assert {name for name, class_ in classes.items() if not issubclass(class_, AmalgaCommand)} == set()
+    assert all(isinstance(class_().stdout, EscapedOutput) for class_ in classes.values())
+    assert all(isinstance(class_().stderr, EscapedOutput) for class_ in classes.values())
 
 
 RAW = {"uploads.management.progress", "uploads.management.commands.export_manifest"}  # their own text, and data
@@ -232,7 +232,7 @@ def test_log_calls_quote_what_comes_from_outside() -> None:
             match node:
                 case ast.Call(func=ast.Attribute(value=ast.Name(id="logger"), attr=level), args=args) if level != "log":
                     assert isinstance(args[0], ast.Constant | ast.Name), f"{path}: a message is a constant"
-                    plain = [one for one in args[1:] if isinstance(one, ast.Name | ast.Attribute)]
-                    named = {one.id if isinstance(one, ast.Name) else one.attr for one in plain}
+                    plain = [argument for argument in args[1:] if isinstance(argument, ast.Name | ast.Attribute)]
+                    named = {argument.id if isinstance(argument, ast.Name) else argument.attr for argument in plain}
                     modules |= {module_of(path)} if named & FROM_OUTSIDE else set()
     assert modules == CHECKED

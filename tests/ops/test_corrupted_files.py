@@ -18,9 +18,9 @@ def file(as_alice: Client, bucket: Bucket) -> File:
 
 
 def page(client: Client, file: File) -> str:
-    answer = client.get(file.get_absolute_url())
-    assert answer.status_code == 200
-    return answer.content.decode()
+    response = client.get(file.get_absolute_url())
+    assert response.status_code == 200
+    return response.content.decode()
 
 
 def note(file: File, status: ChecksumStatus) -> None:
@@ -33,28 +33,28 @@ def test_a_good_file_raises_no_alarm(file: File, as_alice: Client) -> None:
 
 def test_a_damaged_file_says_so_and_can_be_had_all_the_same(file: File, as_alice: Client) -> None:
     note(file, ChecksumStatus.CORRUPTED)
-    told = page(as_alice, file)
-    assert 'role="alert"' in told
-    assert "This file is corrupted." in told
-    assert "Download anyway" in told
+    text = page(as_alice, file)
+    assert 'role="alert"' in text
+    assert "This file is corrupted." in text
+    assert "Download anyway" in text
     assert as_alice.get(reverse("download", args=[file.pk])).status_code == 302
 
 
 def test_of_a_missing_file_there_is_a_page_and_no_way_to_its_bytes(file: File, as_alice: Client) -> None:
     note(file, ChecksumStatus.MISSING)
-    told = page(as_alice, file)
-    assert "This file is missing from storage." in told
-    assert reverse("download", args=[file.pk]) not in told
+    text = page(as_alice, file)
+    assert "This file is missing from storage." in text
+    assert reverse("download", args=[file.pk]) not in text
 
 
 @pytest.mark.parametrize("query", ["", "?inline=1"])
 def test_whoever_asks_for_missing_bytes_is_told_that_they_are_gone(file: File, as_alice: Client, query: str) -> None:
     note(file, ChecksumStatus.MISSING)
-    answer = as_alice.get(reverse("download", args=[file.pk]) + query)
-    assert answer.status_code == 410
-    assert "report.txt" in answer.content.decode()
-    assert "Tell an administrator" in answer.content.decode()
-    assert answer["Cache-Control"] == "private, no-store"
+    response = as_alice.get(reverse("download", args=[file.pk]) + query)
+    assert response.status_code == 410
+    assert "report.txt" in response.content.decode()
+    assert "Tell an administrator" in response.content.decode()
+    assert response["Cache-Control"] == "private, no-store"
     assert not Event.objects.filter(action="download").exists()
 
 
@@ -86,5 +86,5 @@ def test_the_admin_finds_them(
     other = UploadClient(as_alice).send(b"other", name="other.txt")
     note(other, ChecksumStatus.VERIFIED)
     note(file, status)
-    answer = as_admin.get(reverse("admin:uploads_file_changelist"), {"checksum_status": status.value})
-    assert [row.pk for row in answer.context["cl"].result_list] == [file.pk]
+    response = as_admin.get(reverse("admin:uploads_file_changelist"), {"checksum_status": status.value})
+    assert [row.pk for row in response.context["cl"].result_list] == [file.pk]

@@ -24,7 +24,7 @@ def login() -> str:
     return f"login_{uuid4().hex[:8]}"
 
 
-def made(name: str) -> str:
+def create_login(name: str) -> str:
     out = io.StringIO()
     call_command("database_login", name, stdout=out)
     return out.getvalue()
@@ -40,7 +40,7 @@ def signed_in_as(name: str) -> Iterator[None]:
 
 
 def test_it_reads_and_writes_rows(login: str, alice: User) -> None:
-    assert "created: yes" in made(login)
+    assert "created: yes" in create_login(login)
     with signed_in_as(login):
         file = create_row(alice, State.AVAILABLE)
         File.objects.filter(pk=file.pk).update(name="other.txt")
@@ -54,13 +54,13 @@ def test_it_reads_and_writes_rows(login: str, alice: User) -> None:
      "ALTER TABLE uploads_file DISABLE TRIGGER ALL", "DROP TABLE uploads_event", "CREATE TABLE public.mine (id int)"],
 )  # fmt: skip
 def test_it_changes_no_table_and_no_activity(login: str, statement: str) -> None:
-    made(login)
+    create_login(login)
     with pytest.raises(ProgrammingError, match=r"permission denied|must be owner"), signed_in_as(login):
         connection.cursor().execute(statement)
 
 
 def test_what_comes_later_is_its_too(login: str) -> None:
-    made(login)
+    create_login(login)
     with connection.cursor() as cursor:
         cursor.execute("CREATE TABLE public.later (id bigint GENERATED ALWAYS AS IDENTITY, name text)")
     with signed_in_as(login), connection.cursor() as cursor:
@@ -70,8 +70,8 @@ def test_what_comes_later_is_its_too(login: str) -> None:
 def test_where_there_are_tokens_it_signs_in_by_them(login: str) -> None:
     with connection.cursor() as cursor:
         cursor.execute("CREATE ROLE rds_iam")
-        made(login)
-        assert "created: no" in made(login)
+        create_login(login)
+        assert "created: no" in create_login(login)
         cursor.execute("SELECT pg_has_role(%s, 'rds_iam', 'member'), rolcanlogin FROM pg_roles WHERE rolname = %s",
                        [login, login])  # fmt: skip
         assert cursor.fetchone() == (True, True)
@@ -80,7 +80,7 @@ def test_where_there_are_tokens_it_signs_in_by_them(login: str) -> None:
 @pytest.mark.parametrize("name", ["", "Robert'; DROP", "a" * 64, "1a"])
 def test_what_is_no_name_is_refused(name: str) -> None:
     with pytest.raises(CommandError) as refused:
-        made(name)
+        create_login(name)
     assert refused.value.returncode == 2
 
 
@@ -89,5 +89,5 @@ def test_the_owner_of_the_tables_keeps_its_rights() -> None:
         cursor.execute("SELECT current_user")
         (own,) = cursor.fetchone()
     with pytest.raises(CommandError) as refused:
-        made(own)
+        create_login(own)
     assert refused.value.returncode == 2

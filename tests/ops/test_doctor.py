@@ -16,7 +16,7 @@ from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
 from tests.support import storage_proxies, stores
-from tests.support.doctor_results import ORIGIN, between, examined, level, one
+from tests.support.doctor_results import ORIGIN, between, examined, level, only
 from uploads import s3
 from uploads.services.doctor import Level, results
 from uploads.services.doctor.results import Deadline
@@ -46,7 +46,7 @@ def test_a_bucket_that_is_not_there(bucket: stores.Bucket, settings: Settings) -
 def test_a_bucket_in_another_region(fresh: stores.Bucket) -> None:
     where: Any = {"LocationConstraint": "eu-west-1"}
     fresh.client.create_bucket(Bucket=fresh.name, CreateBucketConfiguration=where)
-    line = one(reach_lines())
+    line = only(reach_lines())
     assert line.level is Level.FAIL
     assert line.advice == "set AWS_DEFAULT_REGION=eu-west-1"
 
@@ -54,13 +54,13 @@ def test_a_bucket_in_another_region(fresh: stores.Bucket) -> None:
 def test_a_store_that_names_another_region_itself(front: storage_proxies.StorageProxy) -> None:
     headers = {"x-amz-bucket-region": "eu-west-3"}
     front.rules["*"] = storage_proxies.status(400, "AuthorizationHeaderMalformed", headers=headers)
-    assert one(reach_lines()).advice == "set AWS_DEFAULT_REGION=eu-west-3"
+    assert only(reach_lines()).advice == "set AWS_DEFAULT_REGION=eu-west-3"
 
 
 def test_a_wrong_secret(bucket: stores.Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not-the-secret-at-all")
     s3.reset()
-    line = one(reach_lines())
+    line = only(reach_lines())
     s3.reset()
     assert line.reason.endswith("wrong secret key")
     assert line.advice == "correct AWS_SECRET_ACCESS_KEY"
@@ -78,13 +78,13 @@ def test_a_refusal_is_told_by_whose_the_bucket_is(
     listing = f"<ListAllMyBucketsResult><Buckets>{names}</Buckets></ListAllMyBucketsResult>".encode()
     denied = storage_proxies.status(403, "AccessDenied")
 
-    def refuse(request: storage_proxies.Request) -> storage_proxies.Answer | None:
+    def refuse(request: storage_proxies.Request) -> storage_proxies.Response | None:
         if live.S3_BUCKET in request.url or mine is None:
             return denied(request)
-        return storage_proxies.Answer(200, {"Content-Type": "application/xml"}, listing)
+        return storage_proxies.Response(200, {"Content-Type": "application/xml"}, listing)
 
     front.rules["*"] = refuse
-    assert reason in one(reach_lines()).reason
+    assert reason in only(reach_lines()).reason
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_each_fault_of_the_store_has_its_own_words(
     front: storage_proxies.StorageProxy, rule: storage_proxies.Rule, reason: str
 ) -> None:
     front.rules["*"] = rule
-    line = one(reach_lines())
+    line = only(reach_lines())
     assert line.level is Level.FAIL
     assert reason in line.reason
     assert line.advice
@@ -112,7 +112,7 @@ def test_each_fault_of_the_store_has_its_own_words(
 def test_nobody_answers(bucket: stores.Bucket, settings: Settings) -> None:
     settings.S3_ENDPOINT = "http://127.0.0.1:9"
     s3.reset()
-    assert one(reach_lines()).reason.endswith("cannot connect")
+    assert only(reach_lines()).reason.endswith("cannot connect")
     s3.reset()
 
 
@@ -163,13 +163,13 @@ def test_no_credentials_at_all(bucket: stores.Bucket, no_keys: pytest.MonkeyPatc
 
 def test_half_of_the_credentials(bucket: stores.Bucket, no_keys: pytest.MonkeyPatch) -> None:
     no_keys.setenv("AWS_ACCESS_KEY_ID", "only-this")
-    assert one(credential_lines()).reason == "not available: incomplete"
+    assert only(credential_lines()).reason == "not available: incomplete"
 
 
 def test_temporary_credentials_that_nobody_renews(bucket: stores.Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SESSION_TOKEN", "a-token")
     s3.reset()
-    line = one(credential_lines())
+    line = only(credential_lines())
     s3.reset()
     assert (line.level, "are not renewed" in line.reason) == (Level.WARN, True)
 
@@ -186,11 +186,11 @@ def test_the_role_of_a_container_says_for_how_long(
     """Its credentials are served on an address, here by a front that has some."""
     until = (datetime.now(UTC) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
     credentials = {"AccessKeyId": "one", "SecretAccessKey": "two", "Token": "three", "Expiration": until}
-    response = storage_proxies.Answer(200, {"Content-Type": "application/json"}, json.dumps(credentials).encode())
+    response = storage_proxies.Response(200, {"Content-Type": "application/json"}, json.dumps(credentials).encode())
     with storage_proxies.run_storage_proxy("http://127.0.0.1:9") as server:
         server.rules["*"] = lambda _request: response
         no_keys.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{server.url}/role")
-        line = one(credential_lines())
+        line = only(credential_lines())
     assert line.level == expected
     assert line.reason.startswith(reason)
 
@@ -201,7 +201,7 @@ def test_keys_for_ever_are_told_where_roles_are_to_be_had(
     settings.S3_ENDPOINT = "https://s3.eu-west-1.amazonaws.com.invalid"
     monkeypatch.setattr("uploads.services.doctor.storage.at_aws", lambda: True)
     s3.reset()
-    line = one(credential_lines())
+    line = only(credential_lines())
     s3.reset()
     assert (line.level, line.advice) == (Level.WARN, "use a role")
 

@@ -14,7 +14,7 @@ from django.core.management import call_command
 from pytest_django import Settings
 
 from tests.support import storage_proxies, stores
-from tests.support.doctor_results import EVIL, ORIGIN, between, examined, level, one
+from tests.support.doctor_results import EVIL, ORIGIN, between, examined, level, only
 from uploads import s3
 from uploads.models import Installation
 from uploads.s3 import feature_probes
@@ -142,14 +142,14 @@ def test_intelligent_tiering_with_archive_tiers_is_told(configuration: dict[str,
 
 
 def test_archive_tiers_of_the_bucket_are_a_warning(digest_bucket: stores.Bucket) -> None:
-    assert one(tiering_lines()).level is Level.OK
+    assert only(tiering_lines()).level is Level.OK
     tierings: Any = [{"Days": 90, "AccessTier": "ARCHIVE_ACCESS"}]
     digest_bucket.client.put_bucket_intelligent_tiering_configuration(
         Bucket=digest_bucket.name, Id="cold", IntelligentTieringConfiguration={
             "Id": "cold", "Status": "Enabled", "Tierings": tierings,
         },
     )  # fmt: skip
-    line = one(tiering_lines())
+    line = only(tiering_lines())
     assert line.level is Level.WARN
     assert "'cold'" in line.reason
 
@@ -167,34 +167,34 @@ def test_the_marker_of_another_database_fails(bucket: stores.Bucket) -> None:
     other = uuid4()
     s3.write_marker(other)
     own = Installation.objects.own_id()
-    line = one(marker_lines(own))
+    line = only(marker_lines(own))
     assert line.level is Level.FAIL
     assert str(other) in line.reason
     assert str(own) in line.reason
     bucket.write("amalga.json", b"hello")
-    assert one(marker_lines(own)).level is Level.FAIL
+    assert only(marker_lines(own)).level is Level.FAIL
 
 
 # --- CORS as a browser meets it ---------------------------------------------------------------
 
 
 def test_every_origin_of_ours_is_asked_for(safe: stores.Bucket) -> None:
-    assert one(page_lines(ORIGIN)).level is Level.OK
-    assert one(page_lines("https://second.example.org")).level is Level.FAIL
+    assert only(page_lines(ORIGIN)).level is Level.OK
+    assert only(page_lines("https://second.example.org")).level is Level.FAIL
 
 
 def test_a_header_that_may_not_be_sent_fails(safe: stores.Bucket) -> None:
     (rule,) = safe.client.get_bucket_cors(Bucket=safe.name)["CORSRules"]
     rule["AllowedHeaders"] = ["content-type", "if-none-match"]
     safe.client.put_bucket_cors(Bucket=safe.name, CORSConfiguration={"CORSRules": [rule]})
-    assert one(page_lines(ORIGIN)).level is Level.FAIL
+    assert only(page_lines(ORIGIN)).level is Level.FAIL
 
 
 def test_a_missing_header_is_named_where_the_store_names_those_it_takes(
     bucket: stores.Bucket, settings: Settings
 ) -> None:
     settings.S3_CHECKSUMS = "sha256"  # the store of a laptop lets no header of S3's through
-    assert one(page_lines("http://localhost:8000")).reason.endswith(
+    assert only(page_lines("http://localhost:8000")).reason.endswith(
         "if-none-match, x-amz-checksum-sha256 is not allowed"
     )
 
@@ -203,8 +203,8 @@ def test_a_bucket_that_lets_every_page_in_fails_on_a_network(safe: stores.Bucket
     anybody: Any = {"AllowedOrigins": ["*"], "AllowedMethods": ["PUT"], "AllowedHeaders": ["*"]}
     safe.client.put_bucket_cors(Bucket=safe.name, CORSConfiguration={"CORSRules": [anybody]})
     settings.S3_ORIGIN = "https://s3.example.org"  # only its name is looked at
-    assert one(stranger_lines()).level is Level.FAIL
-    assert one(page_lines(ORIGIN)).level is Level.OK
+    assert only(stranger_lines()).level is Level.FAIL
+    assert only(page_lines(ORIGIN)).level is Level.OK
 
 
 def test_settings_that_leave_open_where_the_pages_are_are_told(bucket: stores.Bucket, settings: Settings) -> None:
@@ -219,7 +219,7 @@ def test_settings_that_leave_open_where_the_pages_are_are_told(bucket: stores.Bu
 
 
 def test_a_store_that_verifies_is_ok(digest_bucket: stores.Bucket) -> None:
-    line = one(digest_lines())
+    line = only(digest_lines())
     assert line.level is Level.OK
     assert line.reason.endswith("(tested; the storage supports sha256, off)")
     assert digest_bucket.objects() == {}
@@ -229,7 +229,7 @@ def test_a_store_that_verifies_is_ok(digest_bucket: stores.Bucket) -> None:
 @pytest.mark.parametrize("mode", ["sha256", "payload"])
 def test_a_mode_that_the_store_does_not_honour_fails(bucket: stores.Bucket, settings: Settings, mode: str) -> None:
     settings.S3_CHECKSUMS = mode
-    line = one(digest_lines())
+    line = only(digest_lines())
     assert line.level is Level.FAIL
     assert "set S3_CHECKSUMS=off" in line.advice
 
@@ -239,12 +239,12 @@ def test_a_better_mode_is_recommended(
     digest_bucket: stores.Bucket, settings: Settings, mode: str, expected: str
 ) -> None:
     settings.S3_CHECKSUMS = mode
-    line = one(digest_lines())
+    line = only(digest_lines())
     assert line.level == expected
     assert line.advice.startswith("set S3_CHECKSUMS=sha256: ")
 
 
-def holds_to_the_hash(request: storage_proxies.Request) -> storage_proxies.Answer | None:
+def holds_to_the_hash(request: storage_proxies.Request) -> storage_proxies.Response | None:
     """As a store does that knows no flexible checksums, and SigV4's own hash of the body."""
     sent = {name.lower(): value for name, value in request.headers.items()}
     digest = sent.get("x-amz-content-sha256")
@@ -262,7 +262,7 @@ def test_a_store_that_knows_only_signed_hashes_is_found_out(
         settings.S3_ENDPOINT, settings.S3_CHECKSUMS = front.url, mode
         s3.reset()
         front.rules |= {"put": holds_to_the_hash, "part": holds_to_the_hash}
-        line = one(digest_lines())
+        line = only(digest_lines())
     s3.reset()
     assert line.level == expected
     assert "payload" in line.reason + line.advice
@@ -274,17 +274,17 @@ def test_a_digest_that_counts_only_for_whole_files_is_not_enough(
     with storage_proxies.run_storage_proxy(digest_bucket.address.endpoint) as front:
         settings.S3_ENDPOINT = front.url
         s3.reset()
-        front.rules["part"] = lambda _request: storage_proxies.Answer(200, {"ETag": '"x"'}, b"")
-        line = one(digest_lines())
+        front.rules["part"] = lambda _request: storage_proxies.Response(200, {"ETag": '"x"'}, b"")
+        line = only(digest_lines())
     s3.reset()
     assert line.level is Level.FAIL
     assert "a corrupted part is accepted" in line.reason
 
 
 def test_bytes_that_come_back_changed_are_told(front: storage_proxies.StorageProxy) -> None:
-    changed = storage_proxies.Answer(200, {"ETag": '"x"'}, b"something else")
+    changed = storage_proxies.Response(200, {"ETag": '"x"'}, b"something else")
     front.rules["get"] = lambda request: changed if "/quarantine/doctor-" in request.url else request.forward()
-    line = one(digest_lines())
+    line = only(digest_lines())
     assert line.level is Level.FAIL
     assert "a download differs from its upload" in line.reason
 
@@ -299,7 +299,7 @@ def test_a_trial_that_breaks_off_leaves_nothing(
         if "/quarantine/doctor-" in request.url
         else request.forward()
     )
-    assert one(digest_lines()).level is Level.FAIL
+    assert only(digest_lines()).level is Level.FAIL
     assert bucket.objects() == {}
 
 
@@ -312,7 +312,7 @@ def test_a_right_that_the_trial_misses_is_named(
     front: storage_proxies.StorageProxy, operation: str, right: str
 ) -> None:
     front.rules[operation] = storage_proxies.status(403, "AccessDenied")
-    line = one(digest_lines())
+    line = only(digest_lines())
     assert line.level is Level.FAIL
     assert line.advice.startswith(f"allow {right}")
 
@@ -320,8 +320,8 @@ def test_a_right_that_the_trial_misses_is_named(
 def test_what_an_earlier_trial_left_is_removed(bucket: stores.Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     bucket.write("quarantine/doctor-left", b"x")
     bucket.write("quarantine/other", b"x")
-    one(digest_lines())
+    only(digest_lines())
     assert set(bucket.objects()) == {"quarantine/doctor-left", "quarantine/other"}  # it may belong to one at work now
     monkeypatch.setattr(feature_probes, "LEFTOVER_AGE", timedelta(seconds=-5))
-    one(digest_lines())
+    only(digest_lines())
     assert set(bucket.objects()) == {"quarantine/other"}

@@ -10,7 +10,7 @@ from pytest_django import Settings
 from tests.support import cloudfront as edges
 from tests.support.certificate_authority import CertificateAuthority
 from tests.support.cloudfront import Edge, Signer, run_cloudfront
-from tests.support.doctor_results import examined, one
+from tests.support.doctor_results import examined, only
 from tests.support.stores import Bucket
 from uploads import s3
 from uploads.services.doctor.storage import cloudfront_lines
@@ -38,7 +38,7 @@ def cloudfront(
 
 
 def first_line() -> str:
-    line = one(cloudfront_lines())
+    line = only(cloudfront_lines())
     return f"{line.level} {line.reason}"
 
 

@@ -16,7 +16,7 @@ from django.db import OperationalError, connection
 from pytest_django import Settings
 
 from tests.support import storage_proxies, stores
-from tests.support.doctor_results import between, one
+from tests.support.doctor_results import between, only
 from uploads import s3
 from uploads.services.doctor import database, host
 
@@ -42,11 +42,11 @@ def elsewhere(front: storage_proxies.StorageProxy) -> None:
     front.rules["*"] = storage_proxies.status(301, "PermanentRedirect", headers=headers)
 
 
-def somebody_elses(front: storage_proxies.StorageProxy) -> None:
+def foreign_bucket(front: storage_proxies.StorageProxy) -> None:
     empty = b"<ListAllMyBucketsResult><Buckets></Buckets></ListAllMyBucketsResult>"
     denied, ours = (
         storage_proxies.status(403, "AccessDenied"),
-        storage_proxies.Answer(200, {"Content-Type": "application/xml"}, empty),
+        storage_proxies.Response(200, {"Content-Type": "application/xml"}, empty),
     )
     front.rules["*"] = lambda request: denied(request) if stores.Address.of_this_run().bucket in request.url else ours
 
@@ -73,9 +73,9 @@ def full(front: storage_proxies.StorageProxy) -> None:
     front.rules["put"] = storage_proxies.status(507, "XMinioStorageFull")
 
 
-TROUBLES: dict[str, tuple[Callable[[storage_proxies.StorageProxy], None], str]] = {
+PROBLEMS: dict[str, tuple[Callable[[storage_proxies.StorageProxy], None], str]] = {
     "region": (elsewhere, "storage: the bucket {bucket} is in eu-west-3, not in us-east-1. Fix: set AWS_"),
-    "somebody else's": (somebody_elses, "storage: the bucket {bucket} belongs to another account. Fix: correct AWS_"),
+    "somebody else's": (foreign_bucket, "storage: the bucket {bucket} belongs to another account. Fix: correct AWS_"),
     "no rights": (without_rights, "storage: access denied: the bucket {bucket} cannot be listed, or"),
     "one right": (without_one_right, "checksums: the test failed at DeleteObject: AccessDenied. Fix: allow s3:"),
     "expired": (expired, "storage: {place}: the credentials have expired. Fix: get new ones"),
@@ -84,9 +84,9 @@ TROUBLES: dict[str, tuple[Callable[[storage_proxies.StorageProxy], None], str]] 
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("trouble", TROUBLES)
-def test_each_trouble_is_one_line(front: storage_proxies.StorageProxy, trouble: str) -> None:
-    prepare, template = TROUBLES[trouble]
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_each_trouble_is_one_line(front: storage_proxies.StorageProxy, problem: str) -> None:
+    prepare, template = PROBLEMS[problem]
     prepare(front)
     expected = template.format(bucket=stores.Address.of_this_run().bucket, place=front.url)
     (line,) = [line for line in failing() if not line.startswith(("FAIL  CORS", "FAIL  bucket anonymous access"))]
@@ -97,7 +97,7 @@ def test_each_trouble_is_one_line(front: storage_proxies.StorageProxy, trouble: 
 
 
 def test_a_disk_with_room_is_ok(db: None) -> None:
-    assert [one(host.disk_checks()).level, one(database._disk()).level] == ["ok", "ok"]
+    assert [only(host.disk_checks()).level, only(database._disk()).level] == ["ok", "ok"]
     with connection.cursor() as cursor:
         cursor.execute("SELECT to_regclass('pg_temp.doctor_was_here')")
         assert cursor.fetchone() == (None,)
@@ -115,7 +115,7 @@ def test_a_full_disk_is_named(bucket: stores.Bucket, monkeypatch: pytest.MonkeyP
 
 def test_a_disk_that_is_nearly_full_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _folder: type("Usage", (), {"free": 3_000_000})())
-    line = one(host.disk_checks())
+    line = only(host.disk_checks())
     assert (line.level, "3 MB free" in line.reason) == ("warn", True)
 
 
@@ -133,7 +133,7 @@ def test_a_full_disk_of_the_database_is_named(
 
     with monkeypatch.context() as patch:
         patch.setattr("django.db.backends.utils.CursorWrapper.execute", is_full)
-        line = one(database._disk())
+        line = only(database._disk())
     assert (line.level, reason in line.reason) == (level, True)
 
 

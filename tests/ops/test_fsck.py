@@ -103,17 +103,17 @@ def test_blocks_of_any_size_give_the_same(
         marked.write(key(number), b"x")
     marked.write("f/" + "f" * 32, b"last")
     run()
-    expected, figures = findings(), Report.objects.first()
+    expected, report = findings(), Report.objects.first()
     monkeypatch.setattr("uploads.services.fsck.streams.read_block.__kwdefaults__", {"limit": block})
     monkeypatch.setattr("uploads.s3.listing.PAGE_KEYS", max(1, block - 1))
     monkeypatch.setattr(streams, "BATCH_PAGES", 1)
     run()
     again = Report.objects.first()
-    assert figures
+    assert report
     assert again
     assert findings() == expected
     assert [again.summary[side] for side in ("rows", "objects")] == [
-        figures.summary[side] for side in ("rows", "objects")
+        report.summary[side] for side in ("rows", "objects")
     ]
 
 

@@ -167,9 +167,9 @@ def test_an_imported_file_is_downloaded_as_an_attachment(photos: Bucket, alice: 
     run_import("photos/")
     file = File.objects.get(key="photos/2/pic 24.jpg")
     response = as_alice.get(f"/files/{file.link}/download?inline=1")
-    with urllib.request.urlopen(response["Location"]) as got:
-        assert got.read() == b"x" * 24
-        assert got.headers["Content-Disposition"].startswith("attachment")
+    with urllib.request.urlopen(response["Location"]) as download:
+        assert download.read() == b"x" * 24
+        assert download.headers["Content-Disposition"].startswith("attachment")
 
 
 def test_its_page_says_that_it_is_imported(photos: Bucket, alice: User, as_alice: Client) -> None:
@@ -221,8 +221,8 @@ def test_odd_keys_become_clean_paths_and_are_downloaded(odd: Bucket, alice: User
     assert all(file.normalized_name == normalize_for_search(file.name) for file in File.objects.all())
     for file in File.objects.all():
         response = as_alice.get(f"/files/{file.link}/download")
-        with urllib.request.urlopen(response["Location"]) as got:
-            assert got.read() == file.key.encode()
+        with urllib.request.urlopen(response["Location"]) as download:
+            assert download.read() == file.key.encode()
 
 
 def test_what_no_browser_could_ask_for_is_refused_and_told(odd: Bucket, alice: User) -> None:

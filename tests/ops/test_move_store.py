@@ -320,14 +320,14 @@ def test_one_bucket_under_two_names_is_refused(
     assert set(stores.second.objects()) <= {"amalga.json"}
 
 
-@pytest.mark.parametrize("whose", ["nobody", "another's"])
+@pytest.mark.parametrize("owner", ["nobody", "another's"])
 def test_a_bucket_that_is_not_this_databases_is_refused(
-    upload_client: UploadClient, stores: TwoStores, whose: str
+    upload_client: UploadClient, stores: TwoStores, owner: str
 ) -> None:
     upload_client.send(b"hello")
     stores.swap()
     stores.first.delete("amalga.json")
-    if whose == "another's":
+    if owner == "another's":
         stores.first.write("amalga.json", json.dumps({"installation": str(uuid.uuid4())}).encode())
     assert run("--apply")[0] == 2
     assert File.objects.get().store == ""

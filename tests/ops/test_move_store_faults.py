@@ -10,7 +10,7 @@ from django.test import Client
 from pytest_django import Settings
 
 from tests.support import factories, storage_proxies
-from tests.support.storage_proxies import Answer, Request, StorageProxy
+from tests.support.storage_proxies import Request, Response, StorageProxy
 from tests.support.stores import Bucket
 from tests.support.two_stores import TwoStores, run, second_bucket, two_stores
 from tests.support.upload_client import UploadClient
@@ -48,7 +48,7 @@ def fronted(
             yield both, source, target
 
 
-def whole_length(request: Request) -> Answer:
+def whole_length(request: Request) -> Response:
     """A front tells no length where there is no body."""
     response = request.forward()
     return dataclasses.replace(response, announced=int(response.headers.get("Content-Length") or 0) or None)
@@ -95,7 +95,7 @@ def test_a_bit_that_flips_on_the_way_is_refused_by_the_store_and_nothing_switche
 ) -> None:
     stores, _source, target = fronted
 
-    def flip(request: Request) -> Answer:
+    def flip(request: Request) -> Response:
         return dataclasses.replace(request, body=bytes([request.body[0] ^ 1]) + request.body[1:]).forward()
 
     target.rules["part"] = flip
@@ -119,7 +119,7 @@ def test_an_answer_that_is_lost_after_the_copy_was_made_loses_nothing(file: File
 def test_a_copy_that_is_not_as_it_was_sent_is_not_switched_to(file: File, fronted: FrontedStores) -> None:
     stores, _source, target = fronted
 
-    def short(request: Request) -> Answer:
+    def short(request: Request) -> Response:
         return dataclasses.replace(request.forward(), announced=7)
 
     target.rules["head"] = short

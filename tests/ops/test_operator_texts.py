@@ -49,8 +49,8 @@ def _translated(node: ast.AST) -> Iterator[ast.AST]:
 def test_no_text_for_operators_has_banned_words() -> None:
     paths = [PROJECT / name for name in PRINTING]
     modules = [module for path in paths for module in ([path] if path.is_file() else sorted(path.rglob("*.py")))]
-    found = list(banned_words([text for module in modules for text in texts(module)], BANNED_FOR_OPERATORS))
-    assert not found, advice(found)
+    matches = list(banned_words([text for module in modules for text in texts(module)], BANNED_FOR_OPERATORS))
+    assert not matches, advice(matches)
 
 
 def test_texts_of_a_module_are_found(tmp_path: Path) -> None:

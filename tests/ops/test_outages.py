@@ -87,7 +87,7 @@ class Call:
             body = json.dumps(self.data).encode()
             headers["Content-Type"] = "application/json"
         start = time.monotonic()
-        response, page = visitor.ask(self.method, self.path, body or None, headers=headers, seconds=120)
+        response, page = visitor.request(self.method, self.path, body or None, headers=headers, seconds=120)
         return TimedResponse(response.status, response.headers, page, time.monotonic() - start)
 
 
@@ -132,7 +132,7 @@ class Desk:
             "cancel by DELETE": Call("DELETE", f"/uploads/{self.large.pk}/"),
         }  # fmt: skip
 
-    def ask(self, calls: Mapping[str, Call]) -> dict[str, TimedResponse]:
+    def call_all(self, calls: Mapping[str, Call]) -> dict[str, TimedResponse]:
         """All at once, as on a bad day."""
         with ThreadPoolExecutor(len(calls)) as pool:
             return dict(zip(calls, pool.map(lambda call: call.by(self.alice), calls.values()), strict=True))
@@ -145,7 +145,7 @@ def desk(site: Site, alice: User, bucket: Bucket) -> Desk:
 
 def assert_in_time(responses: Mapping[str, TimedResponse]) -> None:
     seconds = {name: round(response.seconds, 1) for name, response in responses.items()}
-    assert {name: taken for name, taken in seconds.items() if taken > MAX_RESPONSE_SECONDS} == {}
+    assert {name: value for name, value in seconds.items() if value > MAX_RESPONSE_SECONDS} == {}
 
 
 def states() -> dict[Any, str]:
@@ -160,7 +160,7 @@ def test_without_its_database_everything_is_503_in_time(mode: Mode, site: Site, 
     before, objects = states(), bucket.objects()
     pages = desk.pages | desk.moves | {"send": desk.send}
     with site.database.being(mode):
-        responses = desk.ask(pages | desk.protocol)
+        responses = desk.call_all(pages | desk.protocol)
     assert {name: response.status for name, response in responses.items()} == dict.fromkeys(responses, 503)
     assert {response.headers["Retry-After"] for response in responses.values()} == {"5"}
     assert_in_time(responses)
@@ -168,7 +168,7 @@ def test_without_its_database_everything_is_503_in_time(mode: Mode, site: Site, 
     assert {responses[name].code for name in desk.protocol} == {"unavailable"}
     assert states() == before
     wait_until(lambda: desk.pages["library"].by(desk.alice).status == 200, seconds=RECOVERY_SECONDS)
-    again = desk.ask({str(n): desk.pages["library"] for n in range(32)})
+    again = desk.call_all({str(n): desk.pages["library"] for n in range(32)})
     assert {response.status for response in again.values()} == {200}  # no thread keeps a broken connection
     assert desk.finish.by(desk.alice).status == 200
     assert bucket.objects() == objects
@@ -193,8 +193,8 @@ def test_what_needs_no_database_works_without(site: Site, roles: None) -> None:
 @OUTAGES
 def test_without_the_store_people_still_find_their_way(mode: Mode, site: Site, desk: Desk) -> None:
     with site.store.being(mode):
-        pages = desk.ask(desk.pages)
-        moves = desk.ask(desk.moves)
+        pages = desk.call_all(desk.pages)
+        moves = desk.call_all(desk.moves)
     assert_in_time(pages | moves)
     assert {name: response.status for name, response in pages.items()} == {
         **dict.fromkeys(desk.pages, 200), "download": 302, "admin": 302, "login": 302,
@@ -209,19 +209,19 @@ def test_without_the_store_people_sign_in(site: Site, alice: User) -> None:
     alice.save()
     visitor = Visitor(site.url)
     with site.store.being("refuse"):
-        _response, page = visitor.ask("GET", "/accounts/login/")
+        _response, page = visitor.request("GET", "/accounts/login/")
         token = page.partition(b'csrfmiddlewaretoken" value="')[2].partition(b'"')[0].decode()
         form = f"csrfmiddlewaretoken={token}&username=alice&password={PASSWORD.replace(' ', '+')}".encode()
         kind = {"Content-Type": "application/x-www-form-urlencoded"}
-        assert visitor.ask("POST", "/accounts/login/", form, headers=kind)[0].status == 302
-        assert visitor.ask("GET", "/")[0].status == 200
+        assert visitor.request("POST", "/accounts/login/", form, headers=kind)[0].status == 302
+        assert visitor.request("GET", "/")[0].status == 200
 
 
 @OUTAGES
 def test_without_the_store_nothing_is_lost(mode: Mode, site: Site, desk: Desk) -> None:
     calls = {"look": desk.look, "sign parts": desk.sign_large, "finish": desk.finish}
     with site.store.being(mode):
-        responses = desk.ask(calls)
+        responses = desk.call_all(calls)
         started = desk.start.by(desk.alice)
     assert_in_time(responses | {"start": started})
     assert {name: response.status for name, response in responses.items()} == dict.fromkeys(calls, 503)

@@ -37,8 +37,8 @@ FOREIGN_STATEMENT = {
 
 
 @pytest.fixture
-def made(fresh: stores.Bucket, monkeypatch: pytest.MonkeyPatch) -> stores.Bucket:
-    """As somebody made it with nothing chosen; this store enforces no policy, and may have one that wants TLS."""
+def bucket(fresh: stores.Bucket, monkeypatch: pytest.MonkeyPatch) -> stores.Bucket:
+    """As somebody bucket it with nothing chosen; this store enforces no policy, and may have one that wants TLS."""
     monkeypatch.setattr(provision, "uses_tls", lambda: True)
     fresh.client.create_bucket(Bucket=fresh.name)
     fresh.client.delete_public_access_block(Bucket=fresh.name)
@@ -55,7 +55,7 @@ def run_provision(*arguments: str) -> tuple[int, str]:
     return 0, out.getvalue()
 
 
-def test_a_dry_run_tells_every_difference_and_writes_nothing(made: stores.Bucket) -> None:
+def test_a_dry_run_tells_every_difference_and_writes_nothing(bucket: stores.Bucket) -> None:
     status, output = run_provision()
     assert status == 1
     for line in (
@@ -68,8 +68,8 @@ def test_a_dry_run_tells_every_difference_and_writes_nothing(made: stores.Bucket
         "encryption: ok",
     ):
         assert line in output
-    assert made.objects() == {}
-    assert "Status" not in made.client.get_bucket_versioning(Bucket=made.name)
+    assert bucket.objects() == {}
+    assert "Status" not in bucket.client.get_bucket_versioning(Bucket=bucket.name)
 
 
 def test_a_bucket_that_is_not_there_is_made_and_set_up(fresh: stores.Bucket) -> None:
@@ -84,23 +84,23 @@ def test_a_bucket_that_is_not_there_is_made_and_set_up(fresh: stores.Bucket) -> 
     assert json.loads(fresh.read("amalga.json")) == {"installation": str(Installation.objects.own_id())}
 
 
-def test_a_second_time_there_is_nothing_left_to_do(made: stores.Bucket) -> None:
+def test_a_second_time_there_is_nothing_left_to_do(bucket: stores.Bucket) -> None:
     assert run_provision("--apply")[0] == 0
     status, output = run_provision()
     assert status == 0
     assert {line.partition(": ")[2] for line in output.splitlines()} == {"ok"}
 
 
-def test_plain_http_and_old_signatures_of_puts_are_denied(made: stores.Bucket) -> None:
+def test_plain_http_and_old_signatures_of_puts_are_denied(bucket: stores.Bucket) -> None:
     run_provision("--apply")
-    tls, fresh = json.loads(made.client.get_bucket_policy(Bucket=made.name)["Policy"])["Statement"]
+    tls, fresh = json.loads(bucket.client.get_bucket_policy(Bucket=bucket.name)["Policy"])["Statement"]
     assert (tls["Effect"], tls["Action"], tls["Condition"]) == (
         "Deny", "s3:*", {"Bool": {"aws:SecureTransport": "false"}},
     )  # fmt: skip
     assert (fresh["Effect"], fresh["Action"], fresh["Condition"]) == (
         "Deny", "s3:PutObject", {"NumericGreaterThan": {"s3:signatureAge": "600000"}},
     )  # fmt: skip
-    assert tls["Resource"] == [f"arn:aws:s3:::{made.name}", f"arn:aws:s3:::{made.name}/*"]
+    assert tls["Resource"] == [f"arn:aws:s3:::{bucket.name}", f"arn:aws:s3:::{bucket.name}/*"]
 
 
 def test_a_store_that_is_asked_by_plain_http_does_not_shut_us_out(fresh: stores.Bucket) -> None:
@@ -108,24 +108,26 @@ def test_a_store_that_is_asked_by_plain_http_does_not_shut_us_out(fresh: stores.
     assert "aws:SecureTransport" not in fresh.client.get_bucket_policy(Bucket=fresh.name)["Policy"]
 
 
-def test_statements_and_rules_of_others_are_kept(made: stores.Bucket) -> None:
-    foreign_statement = json.loads(json.dumps(FOREIGN_STATEMENT).replace("BUCKET", made.name))
+def test_statements_and_rules_of_others_are_kept(bucket: stores.Bucket) -> None:
+    foreign_statement = json.loads(json.dumps(FOREIGN_STATEMENT).replace("BUCKET", bucket.name))
     policy = json.dumps({"Version": "2012-10-17", "Statement": foreign_statement})
-    made.client.put_bucket_policy(Bucket=made.name, Policy=policy)
-    made.client.put_bucket_lifecycle_configuration(Bucket=made.name, LifecycleConfiguration={"Rules": [FOREIGN_RULE]})
+    bucket.client.put_bucket_policy(Bucket=bucket.name, Policy=policy)
+    bucket.client.put_bucket_lifecycle_configuration(
+        Bucket=bucket.name, LifecycleConfiguration={"Rules": [FOREIGN_RULE]}
+    )
     run_provision("--apply")
-    statements = json.loads(made.client.get_bucket_policy(Bucket=made.name)["Policy"])["Statement"]
+    statements = json.loads(bucket.client.get_bucket_policy(Bucket=bucket.name)["Policy"])["Statement"]
     assert statements[0] == foreign_statement
     assert len(statements) == 3
-    rules = made.client.get_bucket_lifecycle_configuration(Bucket=made.name)["Rules"]
+    rules = bucket.client.get_bucket_lifecycle_configuration(Bucket=bucket.name)["Rules"]
     assert rules[0] == FOREIGN_RULE
     assert len(rules) == 6
 
 
-def test_every_prefix_of_ours_is_cleared_and_no_other(made: stores.Bucket, settings: Settings) -> None:
+def test_every_prefix_of_ours_is_cleared_and_no_other(bucket: stores.Bucket, settings: Settings) -> None:
     settings.UPLOAD_EXPIRY_HOURS = 49
     run_provision("--apply", "--retention-days", "90")
-    rules = made.client.get_bucket_lifecycle_configuration(Bucket=made.name)["Rules"]
+    rules = bucket.client.get_bucket_lifecycle_configuration(Bucket=bucket.name)["Rules"]
     prefixes = [rule["Filter"]["Prefix"] for rule in rules]
     assert prefixes == ["f/", "p/", "quarantine/", "manifests/", "amalga-checkpoint.json"]
     for rule in rules:
@@ -134,27 +136,27 @@ def test_every_prefix_of_ours_is_cleared_and_no_other(made: stores.Bucket, setti
         assert "Days" not in rule["Expiration"]  # what counts is never removed for its age
 
 
-def test_a_longer_memory_is_kept_until_it_is_told_otherwise(made: stores.Bucket) -> None:
+def test_a_longer_memory_is_kept_until_it_is_told_otherwise(bucket: stores.Bucket) -> None:
     run_provision("--apply", "--retention-days", "90")
     assert run_provision()[0] == 0
     assert "kept for 90 days, should be kept for 40 days" in run_provision("--retention-days", "40")[1]
 
 
-def test_a_key_in_kms_stays(made: stores.Bucket) -> None:
+def test_a_key_in_kms_stays(bucket: stores.Bucket) -> None:
     default: Any = {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": "arn:aws:kms:us-east-1:123456789012:key/1"}
     rules: Any = {"Rules": [{"ApplyServerSideEncryptionByDefault": default}]}
-    made.client.put_bucket_encryption(Bucket=made.name, ServerSideEncryptionConfiguration=rules)
+    bucket.client.put_bucket_encryption(Bucket=bucket.name, ServerSideEncryptionConfiguration=rules)
     assert "encryption: ok" in run_provision("--apply")[1]
-    rules_after = made.client.get_bucket_encryption(Bucket=made.name)["ServerSideEncryptionConfiguration"]["Rules"]
+    rules_after = bucket.client.get_bucket_encryption(Bucket=bucket.name)["ServerSideEncryptionConfiguration"]["Rules"]
     assert rules_after[0]["ApplyServerSideEncryptionByDefault"] == default
 
 
-def test_pages_of_others_lose_their_way_in_and_that_is_told_first(made: stores.Bucket) -> None:
+def test_pages_of_others_lose_their_way_in_and_that_is_told_first(bucket: stores.Bucket) -> None:
     rule: Any = {"AllowedOrigins": ["*"], "AllowedMethods": ["GET", "PUT"], "AllowedHeaders": ["*"]}
-    made.client.put_bucket_cors(Bucket=made.name, CORSConfiguration={"CORSRules": [rule]})
+    bucket.client.put_bucket_cors(Bucket=bucket.name, CORSConfiguration={"CORSRules": [rule]})
     assert "CORS: *: GET, PUT with *, sees nothing, remembered for 0 s, should be not set" in run_provision()[1]
     run_provision("--apply")
-    (left,) = made.client.get_bucket_cors(Bucket=made.name)["CORSRules"]
+    (left,) = bucket.client.get_bucket_cors(Bucket=bucket.name)["CORSRules"]
     assert left["AllowedOrigins"] == [ORIGIN]
     assert left["AllowedMethods"] == ["PUT"]
     assert left["ExposeHeaders"] == ["ETag"]
@@ -180,17 +182,17 @@ def test_the_headers_that_may_be_sent_are_those_that_are_signed(
 # --- the marker -------------------------------------------------------------------------------
 
 
-def test_the_bucket_of_another_database_is_left_alone(made: stores.Bucket) -> None:
+def test_the_bucket_of_another_database_is_left_alone(bucket: stores.Bucket) -> None:
     other = uuid4()
     s3.write_marker(other)
     status, output = run_provision("--apply")
     assert status == 2
     assert f"--adopt-marker {other}" in output
     assert s3.read_marker() == other
-    assert "Status" not in made.client.get_bucket_versioning(Bucket=made.name)
+    assert "Status" not in bucket.client.get_bucket_versioning(Bucket=bucket.name)
 
 
-def test_a_marker_is_adopted_by_its_id_alone(made: stores.Bucket) -> None:
+def test_a_marker_is_adopted_by_its_id_alone(bucket: stores.Bucket) -> None:
     other = uuid4()
     s3.write_marker(other)
     assert run_provision("--apply", "--adopt-marker", str(uuid4()))[0] == 2
@@ -207,7 +209,7 @@ def test_nothing_is_made_for_a_marker_that_is_not_there(fresh: stores.Bucket) ->
     assert fresh.name not in str(fresh.client.list_buckets()["Buckets"])
 
 
-def test_two_databases_at_once_get_one_bucket(made: stores.Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_databases_at_once_get_one_bucket(bucket: stores.Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     """The other one marks it while we look at the rest."""
     other = uuid4()
 
@@ -223,8 +225,8 @@ def test_two_databases_at_once_get_one_bucket(made: stores.Bucket, monkeypatch: 
 
 
 @pytest.mark.parametrize("content", [b"{}", b"[" * 1024], ids=["empty", "deep"])
-def test_what_is_no_marker_is_refused(made: stores.Bucket, content: bytes) -> None:
-    made.write("amalga.json", content)
+def test_what_is_no_marker_is_refused(bucket: stores.Bucket, content: bytes) -> None:
+    bucket.write("amalga.json", content)
     status, output = run_provision("--apply")
     assert status == 2
     assert "is not a valid marker" in output
@@ -235,7 +237,7 @@ def test_what_is_no_marker_is_refused(made: stores.Bucket, content: bytes) -> No
 
 @pytest.mark.parametrize("hosts", [["*"], ["files.example.org", ".example.org"]])
 def test_hosts_that_leave_open_where_the_pages_are_are_refused(
-    made: stores.Bucket, settings: Settings, hosts: list[str]
+    bucket: stores.Bucket, settings: Settings, hosts: list[str]
 ) -> None:
     settings.ALLOWED_HOSTS = hosts
     status, output = run_provision("--apply")
@@ -244,7 +246,7 @@ def test_hosts_that_leave_open_where_the_pages_are_are_refused(
     assert (
         run_provision("--apply", "--origin", "https://A.example.org:443/", "--origin", "http://localhost:8000")[0] == 0
     )
-    (rule,) = made.client.get_bucket_cors(Bucket=made.name)["CORSRules"]
+    (rule,) = bucket.client.get_bucket_cors(Bucket=bucket.name)["CORSRules"]
     assert rule["AllowedOrigins"] == ["http://localhost:8000", "https://a.example.org"]
 
 
@@ -276,7 +278,7 @@ def test_days_that_make_no_sense_are_refused(days: str) -> None:
 
 
 @pytest.fixture
-def front(made: stores.Bucket, settings: Settings) -> Iterator[storage_proxies.StorageProxy]:
+def front(bucket: stores.Bucket, settings: Settings) -> Iterator[storage_proxies.StorageProxy]:
     with storage_proxies.run_storage_proxy(settings.S3_ENDPOINT) as front:
         settings.S3_ENDPOINT = front.url
         s3.reset()
@@ -298,12 +300,12 @@ def test_each_missing_right_is_named_and_what_is_left_goes_on(front: storage_pro
     assert "marker: amalga.json: changed from missing" in output
 
 
-def test_a_right_to_write_is_named_too(front: storage_proxies.StorageProxy, made: stores.Bucket) -> None:
+def test_a_right_to_write_is_named_too(front: storage_proxies.StorageProxy, bucket: stores.Bucket) -> None:
     front.rules["*"] = only("?versioning", "PUT", storage_proxies.status(403, "AccessDenied"))
     status, output = run_provision("--apply")
     assert status == 1
     assert "versioning: access denied, could not be written. Fix: allow s3:PutBucketVersioning." in output
-    assert made.client.get_bucket_cors(Bucket=made.name)["CORSRules"]
+    assert bucket.client.get_bucket_cors(Bucket=bucket.name)["CORSRules"]
 
 
 @pytest.mark.parametrize("refusal", [(405, "MethodNotAllowed"), (501, "")])
@@ -347,7 +349,7 @@ def test_a_store_with_hardly_any_settings_gets_what_it_has(unmarked: stores.Buck
 # --- telling ----------------------------------------------------------------------------------
 
 
-def test_machines_get_one_object(made: stores.Bucket) -> None:
+def test_machines_get_one_object(bucket: stores.Bucket) -> None:
     out = io.StringIO()
     with pytest.raises(CommandError):
         call_command("provision", "--json", stdout=out)

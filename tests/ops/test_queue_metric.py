@@ -29,8 +29,8 @@ pytestmark = pytest.mark.django_db
 
 def queue_line(log: str) -> dict[str, Any]:
     lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
-    (found,) = [line for line in lines if "_aws" in line]
-    return dict(found)
+    (metric,) = [line for line in lines if "_aws" in line]
+    return dict(metric)
 
 
 def test_a_line_of_the_log_is_a_metric(settings: Settings) -> None:

@@ -129,10 +129,10 @@ def test_a_sweep_tells_the_bucket_of_the_newest_event(upload_client: UploadClien
 def test_a_long_sweep_tells_it_before_it_works(alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     all_that_is_due(alice, bucket)
     Event.objects.record(Action.LOGIN, by=alice)
-    seen: list[s3.Checkpoint | None] = []
-    monkeypatch.setattr(runner.SweepRun, "_discard", lambda _: seen.append(s3.read_checkpoint()))
+    checkpoints: list[s3.Checkpoint | None] = []
+    monkeypatch.setattr(runner.SweepRun, "_discard", lambda _: checkpoints.append(s3.read_checkpoint()))
     services.sweep()
-    assert seen[0] is not None
+    assert checkpoints[0] is not None
 
 
 def test_where_nothing_happened_the_bucket_is_told_nothing(upload_client: UploadClient, bucket: Bucket) -> None:
@@ -291,8 +291,8 @@ def finish_past_the_rows(bucket: Bucket, row: File) -> None:
     if row.multipart_id:
         where: Any = {"Bucket": bucket.name, "Key": row.key, "UploadId": row.multipart_id}
         parts = bucket.client.list_parts(**where)["Parts"]
-        made: Any = [{"PartNumber": part["PartNumber"], "ETag": part["ETag"]} for part in parts]
-        bucket.client.complete_multipart_upload(**where, MultipartUpload={"Parts": made})
+        completed_parts: Any = [{"PartNumber": part["PartNumber"], "ETag": part["ETag"]} for part in parts]
+        bucket.client.complete_multipart_upload(**where, MultipartUpload={"Parts": completed_parts})
 
 
 def test_bytes_that_are_not_the_announced_ones_stay_unfinished(upload_client: UploadClient, bucket: Bucket) -> None:

@@ -27,7 +27,15 @@ from tests.faults import harness
 from tests.faults.actions import CommandAction
 from tests.faults.processes import ForkedRunner, ForkServer
 from tests.support import storage_proxies
-from tests.support.state_machine import LONG_AGO, PART_BYTES, QUOTA_BYTES, QUOTA_FILES, FileStateMachine, Thing, World
+from tests.support.state_machine import (
+    LONG_AGO,
+    PART_BYTES,
+    QUOTA_BYTES,
+    QUOTA_FILES,
+    FileStateMachine,
+    TrackedUpload,
+    World,
+)
 from tests.support.storage_proxies import FAULTS, StorageProxy
 from tests.support.stores import Bucket
 from tests.support.upload_client import UploadClient
@@ -44,8 +52,8 @@ CANCELLING = ["cancel.1-discarded", "erase.1-parts-gone", "erase.2-object-gone",
 SWEEPING = ["resolve.1-claimed", "resolve.2-assembled", "resolve.3-published", "expire.1-discarded",
             "purge.1-discarding", "purge.2-discarded", "erase.1-parts-gone", "erase.2-object-gone",
             "erase.4-previews-gone", "erase.5-row-gone"]  # fmt: skip
-ANSWERS = {**FAULTS, "lost": storage_proxies.lost, "midway": storage_proxies.midway}
-faults = st.sampled_from(sorted(ANSWERS))
+RESPONSES = {**FAULTS, "lost": storage_proxies.lost, "midway": storage_proxies.midway}
+faults = st.sampled_from(sorted(RESPONSES))
 
 
 class Storms(FileStateMachine):
@@ -53,14 +61,14 @@ class Storms(FileStateMachine):
 
     # --- what time does ------------------------------------------------------------------------
 
-    @rule(thing=FileStateMachine.things)
-    def expire(self, thing: Thing) -> None:
-        File.objects.filter(pk=thing.upload.id, expires_at__isnull=False).update(expires_at=timezone.now())
+    @rule(tracked=FileStateMachine.tracked_uploads)
+    def expire(self, tracked: TrackedUpload) -> None:
+        File.objects.filter(pk=tracked.upload.id, expires_at__isnull=False).update(expires_at=timezone.now())
 
-    @rule(thing=FileStateMachine.things)
-    def urls_die(self, thing: Thing) -> None:
-        File.objects.filter(pk=thing.upload.id).update(signed_until=timezone.now() - LONG_AGO)
-        thing.urls_are_dead = True
+    @rule(tracked=FileStateMachine.tracked_uploads)
+    def urls_die(self, tracked: TrackedUpload) -> None:
+        File.objects.filter(pk=tracked.upload.id).update(signed_until=timezone.now() - LONG_AGO)
+        tracked.urls_are_dead = True
 
     @rule()
     def leases_end(self) -> None:
@@ -72,51 +80,59 @@ class Storms(FileStateMachine):
 
     # --- crashes: a process of its own dies there ------------------------------------------------
 
-    @rule(thing=FileStateMachine.things, point=st.sampled_from(FINISHING))
-    def die_while_finishing(self, thing: Thing, point: str) -> None:
-        answer = self._mortal(thing, point).finish(thing.upload)
-        thing.told_stored |= answer is not None and answer.status_code == 200
+    @rule(tracked=FileStateMachine.tracked_uploads, point=st.sampled_from(FINISHING))
+    def die_while_finishing(self, tracked: TrackedUpload, point: str) -> None:
+        response = self._mortal(tracked, point).finish(tracked.upload)
+        tracked.reported_stored |= response is not None and response.status_code == 200
 
-    @rule(thing=FileStateMachine.things, point=st.sampled_from(SIGNING))
-    def die_while_signing(self, thing: Thing, point: str) -> None:
-        part = {"number": 1, "sha256": thing.upload.digests[0]}
-        answer = self._mortal(thing, point).request_parts(thing.upload.id, [part])
-        if answer is not None and answer.status_code == 200:
-            thing.upload.signed[1], thing.urls_are_dead = answer.json()["parts"][0], False
+    @rule(tracked=FileStateMachine.tracked_uploads, point=st.sampled_from(SIGNING))
+    def die_while_signing(self, tracked: TrackedUpload, point: str) -> None:
+        part = {"number": 1, "sha256": tracked.upload.digests[0]}
+        response = self._mortal(tracked, point).request_parts(tracked.upload.id, [part])
+        if response is not None and response.status_code == 200:
+            tracked.upload.signed[1], tracked.urls_are_dead = response.json()["parts"][0], False
 
-    @rule(thing=FileStateMachine.things, point=st.sampled_from(CANCELLING))
-    def die_while_cancelling(self, thing: Thing, point: str) -> None:
-        self._mortal(thing, point).cancel(thing.upload)
+    @rule(tracked=FileStateMachine.tracked_uploads, point=st.sampled_from(CANCELLING))
+    def die_while_cancelling(self, tracked: TrackedUpload, point: str) -> None:
+        self._mortal(tracked, point).cancel(tracked.upload)
 
     @rule(point=st.sampled_from(SWEEPING))
     def die_while_sweeping(self, point: str) -> None:
         ForkedRunner(self.world.fork_server, self.world.people[0], point).do(CommandAction(("sweep",)))
 
-    def _mortal(self, thing: Thing, point: str) -> UploadClient:
+    def _mortal(self, tracked: TrackedUpload, point: str) -> UploadClient:
         """Whose every answer may be None, because nobody lived to give it."""
-        runner = ForkedRunner(self.world.fork_server, self.world.people[thing.person], point)
+        runner = ForkedRunner(self.world.fork_server, self.world.people[tracked.person], point)
         return UploadClient(cast(Client, harness.SingleTryClient(runner)))
 
     # --- faults of the store ---------------------------------------------------------------------
 
-    @rule(thing=FileStateMachine.things, operation=st.sampled_from(["list", "complete", "get", "*"]), fault=faults)
-    def finish_in_spite_of(self, thing: Thing, operation: str, fault: str) -> None:
-        self.world.front.rules[operation] = ANSWERS[fault]
-        answer = self._sender(thing).finish(thing.upload)
+    @rule(
+        tracked=FileStateMachine.tracked_uploads,
+        operation=st.sampled_from(["list", "complete", "get", "*"]),
+        fault=faults,
+    )
+    def finish_in_spite_of(self, tracked: TrackedUpload, operation: str, fault: str) -> None:
+        self.world.front.rules[operation] = RESPONSES[fault]
+        response = self._sender(tracked).finish(tracked.upload)
         self.world.front.rules.clear()
-        assert answer.status_code in {200, 202, 404, 409, 410, 503}
-        thing.told_stored |= answer.status_code == 200
+        assert response.status_code in {200, 202, 404, 409, 410, 503}
+        tracked.reported_stored |= response.status_code == 200
 
-    @rule(thing=FileStateMachine.things, operation=st.sampled_from(["ids", "abort", "delete", "*"]), fault=faults)
-    def cancel_in_spite_of(self, thing: Thing, operation: str, fault: str) -> None:
-        self.world.front.rules[operation] = ANSWERS[fault]
-        answer = self._sender(thing).cancel(thing.upload)
+    @rule(
+        tracked=FileStateMachine.tracked_uploads,
+        operation=st.sampled_from(["ids", "abort", "delete", "*"]),
+        fault=faults,
+    )
+    def cancel_in_spite_of(self, tracked: TrackedUpload, operation: str, fault: str) -> None:
+        self.world.front.rules[operation] = RESPONSES[fault]
+        response = self._sender(tracked).cancel(tracked.upload)
         self.world.front.rules.clear()
-        assert answer.status_code in {204, 404, 409}
+        assert response.status_code in {204, 404, 409}
 
     @rule(operation=st.sampled_from(["list", "complete", "get", "ids", "abort", "delete", "post", "*"]), fault=faults)
     def sweep_in_spite_of(self, operation: str, fault: str) -> None:
-        self.world.front.rules[operation] = ANSWERS[fault]
+        self.world.front.rules[operation] = RESPONSES[fault]
         services.sweep()
         self.world.front.rules.clear()
 
@@ -131,15 +147,19 @@ class Storms(FileStateMachine):
         with ThreadPoolExecutor(2) as both:
             assert [counts["failed"] for counts in both.map(lambda _number: sweep_and_leave(), range(2))] == [0, 0]
 
-    @rule(thing=FileStateMachine.things)
-    def verify(self, thing: Thing) -> None:
-        row = thing.row()
+    @rule(tracked=FileStateMachine.tracked_uploads)
+    def verify(self, tracked: TrackedUpload) -> None:
+        row = tracked.row()
         if row is not None:
             assert services.verify(row) == ("verified" if row.state == State.AVAILABLE else None)
 
     def teardown(self) -> None:
         """However it went: once time has passed, two sweeps leave what is stored and nothing else."""
-        acknowledged = {one.upload.id: one.upload.body for one in self.all if one.told_stored and not one.removed}
+        acknowledged = {
+            tracked.upload.id: tracked.upload.body
+            for tracked in self.all
+            if tracked.reported_stored and not tracked.removed
+        }
         harness.settle(self.world.bucket, acknowledged=acknowledged)
 
 

@@ -23,7 +23,7 @@ from tests.conftest import PROJECT
 from tests.faults.processes import environment
 from tests.support import storage_proxies
 from tests.support.file_rows import create_row, stored_usage
-from tests.support.storage_proxies import Answer, Request, StorageProxy, broken, status
+from tests.support.storage_proxies import Request, Response, StorageProxy, broken, status
 from tests.support.stores import Bucket
 from tests.support.upload_client import UploadClient
 from tests.support.waiting import wait_until
@@ -73,7 +73,7 @@ def overdue_rows(owner: User, count: int) -> list[File]:
 def poison(front: StorageProxy, keys: set[str]) -> None:
     """The store fails at these keys, in one request with others and alone."""
 
-    def refuse(request: Request) -> Answer | None:
+    def refuse(request: Request) -> Response | None:
         hit = any(key.encode() in request.body or request.url.endswith(key) for key in keys)
         return status(500, "InternalError")(request) if hit else request.forward()
 
@@ -173,7 +173,7 @@ def test_four_sweeps_share_the_work_and_each_row_is_handled_once(
     rows = [*overdue_rows(alice, 120), *overdue_rows(bob, 80)]
     bodies: list[bytes] = []
 
-    def record(request: Request) -> Answer | None:
+    def record(request: Request) -> Response | None:
         bodies.append(request.body + request.url.encode())
         return request.forward()
 
@@ -271,12 +271,12 @@ def test_purged_files_are_told_of_one_by_one(alice: User, bucket: Bucket) -> Non
 
 
 def test_half_made_previews_of_files_in_the_trash_go(alice: User, bucket: Bucket) -> None:
-    trashed, kept = create_row(alice, State.TRASHED), create_row(alice, State.AVAILABLE)
-    for file in (trashed, kept):
+    trashed, available = create_row(alice, State.TRASHED), create_row(alice, State.AVAILABLE)
+    for file in (trashed, available):
         preview = Preview.objects.create(file=file, kind=PreviewKind.EXCERPT, lease_until=seconds_from_now(-1))
         bucket.write(Preview.objects.get(pk=preview.pk).key, b"half")
     assert services.sweep()["previews"] == 1
-    assert [preview.file_id for preview in Preview.objects.all()] == [kept.pk]
+    assert [preview.file_id for preview in Preview.objects.all()] == [available.pk]
     assert set(bucket.objects()) == set(Preview.objects.values_list("key", flat=True))
 
 

@@ -80,8 +80,8 @@ def test_upgrade_keeps_files_people_and_rights(installation: Installation) -> No
     listed = File.objects.listed()
     assert sorted(Folder.objects.values_list("name", flat=True)) == installation.expected["folders"]
     for fact, after in {
-        "visible": {one.username: sorted(str(file.pk) for file in listed.visible_to(one)) for one in people},
-        "usage": {one.username: list(stored_usage(one)) for one in people},
+        "visible": {user.username: sorted(str(file.pk) for file in listed.visible_to(user)) for user in people},
+        "usage": {user.username: list(stored_usage(user)) for user in people},
     }.items():
         assert after == installation.expected[fact]
     for name, groups in installation.expected["groups"].items():
@@ -90,9 +90,9 @@ def test_upgrade_keeps_files_people_and_rights(installation: Installation) -> No
 
 
 def test_upgrade_keeps_passwords(installation: Installation) -> None:
-    assert {one.username for one in User.objects.all() if one.check_password(f"the password of {one.username}")} == set(
-        installation.expected["groups"]
-    )
+    assert {
+        user.username for user in User.objects.all() if user.check_password(f"the password of {user.username}")
+    } == set(installation.expected["groups"])
 
 
 def test_every_file_can_be_downloaded_after_an_upgrade(installation: Installation) -> None:
@@ -124,10 +124,10 @@ def test_people_can_continue_after_an_upgrade(installation: Installation, bucket
     detail = client.client.get(reverse("upload_detail", args=[unfinished["id"]]))
     assert detail.json()["parts"] == []  # a fixture has objects, and no parts
     digests = [sha256(piece) for piece in cut(UNFINISHED, unfinished["part_size"])]
-    wanted = [{"number": number, "sha256": digest} for number, digest in enumerate(digests, 1)]
-    answer = client.request_parts(unfinished["id"], wanted)
-    assert answer.status_code == 200, answer.content
-    for part, piece in zip(answer.json()["parts"], cut(UNFINISHED, unfinished["part_size"]), strict=True):
+    parts_ = [{"number": number, "sha256": digest} for number, digest in enumerate(digests, 1)]
+    response = client.request_parts(unfinished["id"], parts_)
+    assert response.status_code == 200, response.content
+    for part, piece in zip(response.json()["parts"], cut(UNFINISHED, unfinished["part_size"]), strict=True):
         assert put_bytes(part, piece).status == 200
     finished = client.post(reverse("finish"), {"files": [{"id": unfinished["id"], "sha256": digests}]}).json()
     assert finished["files"][0]["checksum"] == composite(cut(UNFINISHED, unfinished["part_size"]))

@@ -125,11 +125,11 @@ def test_samples_cover_every_file_in_so_many_nights(
 ) -> None:
     monkeypatch.setattr(selection, "BATCH", 2)
     add_files(alice, bucket, files)
-    unread = []
+    unverified = []
     for _night in range(nights):
         assert run("--sample", f"1/{nights}")[0] == 0
-        unread.append(set(File.objects.filter(verified_at__isnull=True)))
-    assert unread[-1] == set()
+        unverified.append(set(File.objects.filter(verified_at__isnull=True)))
+    assert unverified[-1] == set()
     assert Report.objects.filter(scope=f"1/{nights} of all files").count() == nights
 
 

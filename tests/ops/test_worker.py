@@ -34,7 +34,7 @@ from uploads.services import previews, task_queue, tasks
 from uploads.services.previews import clear_scratch
 
 PROJECT = Path(__file__).resolve().parents[2]
-NOBODY = 10**9  # no person's id
+UNKNOWN_USER_ID = 10**9  # no person's id
 
 
 @pytest.fixture
@@ -180,11 +180,11 @@ def test_rest_of_a_turn_waits_for_those_of_others(
     monkeypatch.setattr(tasks, "TASK_SECONDS", 0)
     files = [upload_client.send(as_file(two_halves()), name=f"{number}.png").pk for number in range(2)]
     queued().delete()
-    services.request_previews(files, owner_id=NOBODY)
-    services.request_previews(files[:1], owner_id=NOBODY)
-    services.request_previews(files[:1], owner_id=NOBODY + 1)
+    services.request_previews(files, owner_id=UNKNOWN_USER_ID)
+    services.request_previews(files[:1], owner_id=UNKNOWN_USER_ID)
+    services.request_previews(files[:1], owner_id=UNKNOWN_USER_ID + 1)
     assert [result.priority for result in queued().order_by("enqueued_at")] == [0, -1, 0]
-    services.preview_files.func([str(pk) for pk in files], owner_id=NOBODY)
+    services.preview_files.func([str(pk) for pk in files], owner_id=UNKNOWN_USER_ID)
     assert [result.priority for result in queued().order_by("enqueued_at")][-1] == -2
 
 

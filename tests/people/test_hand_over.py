@@ -81,9 +81,9 @@ def test_each_file_has_an_event_and_so_has_the_whole(as_ada: Client, gone: User,
     file = factories.create_file(gone)
     post(as_ada, gone, "alice")
     run_tasks()
-    whole, one = Event.objects.filter(action=Action.HANDOVER).order_by("pk")
+    whole, event = Event.objects.filter(action=Action.HANDOVER).order_by("pk")
     assert (whole.actor, whole.name, whole.detail) == ("ada", "bob", {"to": "alice", "count": 1})
-    assert (one.actor, one.file_id, one.detail) == ("ada", file.pk, {"before": "bob", "to": "alice"})
+    assert (event.actor, event.file_id, event.detail) == ("ada", file.pk, {"before": "bob", "to": "alice"})
 
 
 def test_thousands_of_files_are_handed_over_in_batches(

@@ -154,12 +154,12 @@ def test_no_mail_without_an_active_account_with_a_password(address: str, with_ma
 
 def test_known_and_unknown_addresses_get_the_same_answer_and_the_same_work(with_mail: None, bob: User) -> None:
     User.objects.filter(pk=bob.pk).update(email="bob@example.org")
-    answers = []
+    responses = []
     for address in ("bob@example.org", "eve@example.org"):
         response = request_link(address)
         assert response.status_code == 200
-        answers.append(re.sub(r'nonce="[^"]*"', "", response.text.replace(address, "")))
-    assert answers[0] == answers[1]
+        responses.append(re.sub(r'nonce="[^"]*"', "", response.text.replace(address, "")))
+    assert responses[0] == responses[1]
     tasks = DBTaskResult.objects.filter(task_path=mail_resets.module_path).order_by("enqueued_at")
     assert [result.args_kwargs["args"][0] for result in tasks] == ["bob@example.org", "eve@example.org"]
     assert not PasswordReset.objects.exists(), "the worker looks for the account"

@@ -27,7 +27,7 @@ def upload_client(as_alice: Client, bucket: Bucket) -> UploadClient:
     return UploadClient(as_alice)
 
 
-def made(upload_client: UploadClient, body: bytes, **more: Any) -> dict[str, Preview]:
+def create_previews(upload_client: UploadClient, body: bytes, **more: Any) -> dict[str, Preview]:
     """Upload these bytes and make their previews: the rows, by look."""
     file = upload_client.send(body, **{"name": "x.bin", **more})
     services.make_previews(file)
@@ -41,7 +41,7 @@ def picture(bucket: Bucket, preview: Preview) -> Image.Image:
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "AVIF"])
 def test_a_picture_gets_a_thumbnail_and_a_larger_one(upload_client: UploadClient, bucket: Bucket, kind: str) -> None:
-    previews = made(upload_client, as_file(two_halves(2400, 1200), kind))
+    previews = create_previews(upload_client, as_file(two_halves(2400, 1200), kind))
     assert set(previews) == {PreviewKind.THUMBNAIL, PreviewKind.PICTURE}
     for kind, size in ((PreviewKind.THUMBNAIL, (320, 160)), (PreviewKind.PICTURE, (1600, 800))):
         image, row = picture(bucket, previews[kind]), previews[kind]
@@ -52,7 +52,7 @@ def test_a_picture_gets_a_thumbnail_and_a_larger_one(upload_client: UploadClient
 
 
 def test_a_small_picture_is_not_blown_up(upload_client: UploadClient, bucket: Bucket) -> None:
-    previews = made(upload_client, as_file(two_halves(30, 20)))
+    previews = create_previews(upload_client, as_file(two_halves(30, 20)))
     assert (
         picture(bucket, previews[PreviewKind.PICTURE]).size
         == picture(bucket, previews[PreviewKind.THUMBNAIL]).size
@@ -64,16 +64,16 @@ def test_a_small_picture_is_not_blown_up(upload_client: UploadClient, bucket: Bu
 def test_every_mode_becomes_a_plain_picture(upload_client: UploadClient, bucket: Bucket, mode: str) -> None:
     image = Image.new("L", (200, 100), 200).convert({"I;16": "I;16", "I": "I", "F": "F"}.get(mode, mode))
     kind = "TIFF" if mode in {"CMYK", "F", "I"} else "PNG"
-    assert picture(bucket, made(upload_client, as_file(image, kind))[PreviewKind.PICTURE]).size == (200, 100)
+    assert picture(bucket, create_previews(upload_client, as_file(image, kind))[PreviewKind.PICTURE]).size == (200, 100)
 
 
 def test_a_picture_for_the_press_keeps_its_colours(upload_client: UploadClient, bucket: Bucket) -> None:
-    previews = made(upload_client, as_file(two_halves().convert("CMYK"), "JPEG", quality=95))
+    previews = create_previews(upload_client, as_file(two_halves().convert("CMYK"), "JPEG", quality=95))
     assert looks_like(picture(bucket, previews[PreviewKind.PICTURE]), 0.25, 0.5, RED)
 
 
 def test_what_is_see_through_stays_so(upload_client: UploadClient, bucket: Bucket) -> None:
-    previews = made(upload_client, as_file(Image.new("RGBA", (100, 100), (255, 0, 0, 0))))
+    previews = create_previews(upload_client, as_file(Image.new("RGBA", (100, 100), (255, 0, 0, 0))))
     assert picture(bucket, previews[PreviewKind.THUMBNAIL]).convert("RGBA").getpixel((50, 50))[3] == 0  # type: ignore[index]
 
 
@@ -83,7 +83,9 @@ def test_a_photo_stands_upright(
 ) -> None:
     exif = Image.Exif()
     exif[ORIENTATION] = turned
-    image = picture(bucket, made(upload_client, as_file(two_halves(600, 300), "JPEG", exif=exif))[PreviewKind.PICTURE])
+    image = picture(
+        bucket, create_previews(upload_client, as_file(two_halves(600, 300), "JPEG", exif=exif))[PreviewKind.PICTURE]
+    )
     assert image.size == ((300, 600) if turned in {6, 8} else (600, 300))
     assert looks_like(image, *red_at, RED)
 
@@ -94,7 +96,7 @@ def test_where_a_photo_was_taken_is_nobodys_business(upload_client: UploadClient
     exif.get_ifd(GPS)[1] = "N"
     body = as_file(two_halves(), "JPEG", exif=exif, comment=b"SecretWord")
     assert b"SecretCamera" in body
-    for preview in made(upload_client, body).values():
+    for preview in create_previews(upload_client, body).values():
         image = picture(bucket, preview)
         assert not image.getexif()
         assert set(image.info) <= {"loop", "background", "timestamp", "duration"}
@@ -105,13 +107,13 @@ def test_where_a_photo_was_taken_is_nobodys_business(upload_client: UploadClient
 def test_of_a_moving_picture_the_first_frame_is_shown(upload_client: UploadClient, bucket: Bucket, kind: str) -> None:
     frames = [Image.new("RGB", (100, 100), colour) for colour in (RED, BLUE)]
     body = as_file(frames[0], kind, save_all=True, append_images=frames[1:])
-    image = picture(bucket, made(upload_client, body)[PreviewKind.PICTURE])
+    image = picture(bucket, create_previews(upload_client, body)[PreviewKind.PICTURE])
     assert getattr(image, "n_frames", 1) == 1
     assert looks_like(image, 0.5, 0.5, RED)
 
 
 def test_a_pdf_shows_its_first_page(upload_client: UploadClient, bucket: Bucket) -> None:
-    image = picture(bucket, made(upload_client, pictures.pdf(), name="plan.pdf")[PreviewKind.PICTURE])
+    image = picture(bucket, create_previews(upload_client, pictures.pdf(), name="plan.pdf")[PreviewKind.PICTURE])
     assert image.size == (1600, 800)
     assert looks_like(image, 0.25, 0.5, (255, 0, 0))
     assert looks_like(image, 0.75, 0.5, (255, 255, 255))
@@ -134,13 +136,13 @@ TEXTS = {
 @pytest.mark.parametrize("name", TEXTS)
 def test_a_text_shows_its_beginning(upload_client: UploadClient, bucket: Bucket, name: str) -> None:
     body, expected = TEXTS[name]
-    previews = made(upload_client, body, name="x.txt", type="text/plain")
+    previews = create_previews(upload_client, body, name="x.txt", type="text/plain")
     assert set(previews) == {PreviewKind.EXCERPT}
     assert bucket.read(previews[PreviewKind.EXCERPT].key).decode() == expected
 
 
 def test_of_a_long_text_no_more_is_fetched_than_is_shown(upload_client: UploadClient, bucket: Bucket) -> None:
-    previews = made(upload_client, "ä".encode() * 100_000, name="x.txt")
+    previews = create_previews(upload_client, "ä".encode() * 100_000, name="x.txt")
     assert bucket.read(previews[PreviewKind.EXCERPT].key).decode() == "ä" * (32 * 1024)
 
 
@@ -153,7 +155,7 @@ SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
     "body", [SVG, b"", bytes(range(256)) * 9, b"PK\x03\x04" + b"\0" * 60], ids=["svg", "empty", "binary", "zip"]
 )
 def test_what_cannot_be_shown_has_no_row(upload_client: UploadClient, bucket: Bucket, body: bytes) -> None:
-    assert made(upload_client, body, name="photo.png", type="image/png" if body == SVG else "") == {}
+    assert create_previews(upload_client, body, name="photo.png", type="image/png" if body == SVG else "") == {}
     assert len(bucket.objects()) == 1
 
 
@@ -171,7 +173,7 @@ def test_what_cannot_be_shown_has_no_row(upload_client: UploadClient, bucket: Bu
 def test_what_cannot_be_drawn_says_why_and_is_not_tried_again(
     upload_client: UploadClient, bucket: Bucket, body: bytes, reason: str
 ) -> None:
-    previews = made(upload_client, body)
+    previews = create_previews(upload_client, body)
     assert {preview.state for preview in previews.values()} == {PreviewState.FAILED}
     assert all(reason in preview.reason for preview in previews.values())
     assert len(bucket.objects()) == 1
@@ -183,7 +185,7 @@ def test_a_file_that_is_too_large_is_not_even_fetched(
 ) -> None:
     monkeypatch.setattr("uploads.previews.renderer.MAX_PICTURE_BYTES", 100)
     monkeypatch.setattr(s3, "read", lambda key, **_: pytest.fail("it was fetched"))
-    previews = made(upload_client, as_file(two_halves()))
+    previews = create_previews(upload_client, as_file(two_halves()))
     assert "too large" in previews[PreviewKind.PICTURE].reason
 
 
@@ -191,7 +193,7 @@ def test_a_file_that_is_too_large_is_not_even_fetched(
 
 
 def test_making_twice_makes_nothing_twice(upload_client: UploadClient, bucket: Bucket) -> None:
-    made(upload_client, as_file(two_halves()))
+    create_previews(upload_client, as_file(two_halves()))
     before = bucket.objects()
     assert not services.make_previews(File.objects.get())
     assert bucket.objects() == before
@@ -292,7 +294,7 @@ def test_who_lost_the_lease_and_the_row_takes_the_object_away_again(
 
 
 def test_a_file_goes_with_its_previews(upload_client: UploadClient, alice: User, bucket: Bucket) -> None:
-    made(upload_client, as_file(two_halves()))
+    create_previews(upload_client, as_file(two_halves()))
     file = File.objects.get()
     File.objects.filter(pk=file.pk).update(state=State.TRASHED, purge_after=seconds_from_now(-1), signed_until=None)
     services.sweep()

@@ -83,10 +83,10 @@ Get = Callable[..., urllib3.BaseHTTPResponse]
 
 
 def sent_to(client: Client, file: File, query: str = "") -> str:
-    answer = client.get(reverse("download", args=[file.pk]) + query)
-    assert answer.status_code == 302
-    assert "no-store" in answer.headers["Cache-Control"]
-    return answer.headers["Location"]
+    response = client.get(reverse("download", args=[file.pk]) + query)
+    assert response.status_code == 302
+    assert "no-store" in response.headers["Cache-Control"]
+    return response.headers["Location"]
 
 
 @pytest.mark.usefixtures("by_edge")
@@ -96,13 +96,13 @@ def test_a_download_comes_by_cloudfront_with_exactly_our_headers(
 ) -> None:
     file = factories.create_file(alice, b"<html>", bucket=bucket, name=name)
     url = sent_to(as_alice, file)
-    got = get(url)
+    response = get(url)
     assert url.startswith(f"https://{edge.domain}/{file.key}?")
-    assert (got.status, got.data) == (200, b"<html>")
-    assert got.headers["Content-Type"] == "application/octet-stream"
-    assert got.headers["Content-Disposition"].startswith("attachment")
-    assert got.headers["Content-Disposition"] == parse_qs(urlsplit(url).query)["response-content-disposition"][0]
-    assert got.headers["Cache-Control"] == "private, no-store"
+    assert (response.status, response.data) == (200, b"<html>")
+    assert response.headers["Content-Type"] == "application/octet-stream"
+    assert response.headers["Content-Disposition"].startswith("attachment")
+    assert response.headers["Content-Disposition"] == parse_qs(urlsplit(url).query)["response-content-disposition"][0]
+    assert response.headers["Cache-Control"] == "private, no-store"
 
 
 @pytest.mark.usefixtures("by_edge")
@@ -114,8 +114,8 @@ def test_no_name_of_the_bucket_and_no_signature_of_s3_goes_out(alice: User, as_a
 
 @pytest.mark.usefixtures("by_edge")
 def test_a_part_of_a_file_can_be_asked_for(alice: User, as_alice: Client, bucket: Bucket, get: Get) -> None:
-    got = get(sent_to(as_alice, factories.create_file(alice, b"0123456789", bucket=bucket)), Range="bytes=2-4")
-    assert got.data == b"234"
+    response = get(sent_to(as_alice, factories.create_file(alice, b"0123456789", bucket=bucket)), Range="bytes=2-4")
+    assert response.data == b"234"
 
 
 @pytest.mark.usefixtures("by_edge")
@@ -135,7 +135,7 @@ def test_a_signed_url_cannot_be_bent(alice: User, as_alice: Client, bucket: Buck
         url.split("?")[0],
     ]
     assert url not in bent
-    assert [get(one).status for one in bent] == [403] * len(bent)
+    assert [get(url_).status for url_ in bent] == [403] * len(bent)
     assert get(url, "PUT").status == get(url, "DELETE").status == 403
     assert get(url).status == 200
 
@@ -195,8 +195,8 @@ def test_a_preview_is_the_same_for_a_quarter_of_an_hour_and_ends_with_what_brows
 @pytest.mark.usefixtures("by_edge")
 def test_a_preview_comes_by_cloudfront(bucket: Bucket, edge: Edge, get: Get) -> None:
     bucket.write(KEY, b"RIFF")
-    got = get(s3.preview_url(KEY, content_type="image/webp"))
-    assert (got.status, got.data, got.headers["Content-Type"]) == (200, b"RIFF", "image/webp")
+    response = get(s3.preview_url(KEY, content_type="image/webp"))
+    assert (response.status, response.data, response.headers["Content-Type"]) == (200, b"RIFF", "image/webp")
     assert edge.kept == {}
 
 
@@ -233,8 +233,8 @@ def test_a_key_of_somebody_else_opens_nothing(bucket: Bucket, edge: Edge, get: G
 @pytest.mark.parametrize("key", ["imported/a b+c%20d/ü~'(1)!.txt", "q?x=1&y#z.txt"])
 def test_a_key_of_an_imported_file_is_asked_for_as_it_is(key: str, bucket: Bucket, get: Get) -> None:
     bucket.write(key, b"x")
-    got = get(s3.download_url(key, disposition="attachment", content_type="text/plain"))
-    assert (got.status, got.data) == (200, b"x")
+    response = get(s3.download_url(key, disposition="attachment", content_type="text/plain"))
+    assert (response.status, response.data) == (200, b"x")
 
 
 @pytest.mark.usefixtures("by_edge")
@@ -250,8 +250,8 @@ def test_a_key_that_paths_of_files_do_not_have_is_signed_as_it_is(key: str, edge
 
 
 def test_the_template_passes_on_what_our_urls_ask_for_and_keeps_nothing_for_longer_than_a_download() -> None:
-    made = Template().worked_out(Domain="files.example.org", HostedZoneId="Z", Image="image", ContentKey1="PEM")
-    policy = made["ContentCaching"]["Properties"]["CachePolicyConfig"]
+    resources = Template().resolved(Domain="files.example.org", HostedZoneId="Z", Image="image", ContentKey1="PEM")
+    policy = resources["ContentCaching"]["Properties"]["CachePolicyConfig"]
     queries = policy["ParametersInCacheKeyAndForwardedToOrigin"]["QueryStringsConfig"]
     assert (queries["QueryStringBehavior"], set(queries["QueryStrings"])) == ("whitelist", OVERRIDES)
     assert (policy["MinTTL"], policy["DefaultTTL"]) == (0, 0)

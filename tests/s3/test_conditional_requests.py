@@ -18,7 +18,7 @@ from django.test import Client
 from pytest_django import Settings
 
 from tests.support import storage_proxies, two_stores
-from tests.support.doctor_results import between, one
+from tests.support.doctor_results import between, only
 from tests.support.file_rows import create_row
 from tests.support.fsck_runs import key, run, stored
 from tests.support.stores import Bucket
@@ -52,20 +52,20 @@ class Conditions:
     def rules(self) -> dict[str, storage_proxies.Rule]:
         return {"put": self.write, "complete": self.write, "delete": self.delete, "deletes": self.delete_many}
 
-    def write(self, request: storage_proxies.Request) -> storage_proxies.Answer | None:
+    def write(self, request: storage_proxies.Request) -> storage_proxies.Response | None:
         if _header(request, "if-none-match") != "*":
             return request.forward()
         self._meet(request.operation)
         return FAILED(request) if _key(request) in self.bucket.objects() else request.forward()
 
-    def delete(self, request: storage_proxies.Request) -> storage_proxies.Answer | None:
+    def delete(self, request: storage_proxies.Request) -> storage_proxies.Response | None:
         etag = _header(request, "if-match")
         if not etag:
             return request.forward()
         self._meet(request.operation)
         return FAILED(request) if self._is_another(_key(request), etag) else request.forward()
 
-    def delete_many(self, request: storage_proxies.Request) -> storage_proxies.Answer | None:
+    def delete_many(self, request: storage_proxies.Request) -> storage_proxies.Response | None:
         objects = [(_element(text, "Key"), _element(text, "ETag")) for text in OBJECT.findall(request.body.decode())]
         if not any(etag for _, etag in objects):
             return request.forward()
@@ -75,7 +75,7 @@ class Conditions:
             if name not in changed:
                 self.bucket.delete(name)
         errors = "".join(f"<Error><Key>{name}</Key><Code>PreconditionFailed</Code></Error>" for name in changed)
-        return storage_proxies.Answer(200, {}, f"<DeleteResult>{errors}</DeleteResult>".encode())
+        return storage_proxies.Response(200, {}, f"<DeleteResult>{errors}</DeleteResult>".encode())
 
     def _meet(self, operation: str) -> None:
         self.seen.append(operation)
@@ -141,7 +141,7 @@ def test_a_completion_whose_answer_was_lost_is_found_to_be_done(
     body = b"x" * two_stores.PART + b"the rest"
     with between(digest_bucket.address, settings) as front:
 
-        def lose(request: storage_proxies.Request) -> storage_proxies.Answer | None:
+        def lose(request: storage_proxies.Request) -> storage_proxies.Response | None:
             del front.rules["complete"]
             request.forward()
             return storage_proxies.status(500, "InternalError")(request)
@@ -286,7 +286,7 @@ def owned(bucket: Bucket, settings: Settings) -> Iterator[list[str]]:
     """The store of this run, as if the bucket belonged to ACCOUNT; whose it was expected to be, request by request."""
     expected_owners: list[str] = []
 
-    def check(request: storage_proxies.Request) -> storage_proxies.Answer | None:
+    def check(request: storage_proxies.Request) -> storage_proxies.Response | None:
         query = parse_qs(urlsplit(request.url).query)
         expected = _header(request, OWNER) or query.get(OWNER, [""])[0]
         source = _header(request, "x-amz-source-expected-bucket-owner")
@@ -335,27 +335,27 @@ def test_the_url_of_a_signed_payload_says_whose_bucket_it_means(
 
 def test_doctor_says_that_the_bucket_is_another_accounts(owned: list[str], settings: Settings) -> None:
     settings.S3_BUCKET_OWNER = OTHER_ACCOUNT
-    line = one(reach_lines())
+    line = only(reach_lines())
     assert line.level is Level.FAIL
     assert f"does not belong to account {OTHER_ACCOUNT}" in line.reason
 
 
 def test_doctor_tries_whether_the_owner_counts(owned: list[str]) -> None:
-    line = one(owner_lines())
+    line = only(owner_lines())
     assert (line.level, line.reason) == (
         Level.OK, f"the bucket belongs to account {ACCOUNT}, and the storage rejects any other (tested)",
     )  # fmt: skip
 
 
 def test_doctor_recommends_an_owner_on_aws_alone(bucket: Bucket, settings: Settings) -> None:
-    assert one(owner_lines()).level is Level.OK
+    assert only(owner_lines()).level is Level.OK
     settings.S3_ENDPOINT = None
-    assert one(owner_lines()).level is Level.WARN
+    assert only(owner_lines()).level is Level.WARN
 
 
 def test_doctor_fails_for_an_owner_that_the_store_ignores(bucket: Bucket, settings: Settings) -> None:
     settings.S3_BUCKET_OWNER = ACCOUNT
-    line = one(owner_lines())
+    line = only(owner_lines())
     assert (line.level, line.advice) == (Level.FAIL, "remove S3_BUCKET_OWNER")
 
 
@@ -373,7 +373,7 @@ def test_what_the_digest_store_honors_is_found_out(digest_bucket: Bucket) -> Non
 
 
 def test_a_store_that_honors_all_is_ok(strict: Conditions, bucket: Bucket) -> None:
-    line = one(condition_lines())
+    line = only(condition_lines())
     assert (line.level, bucket.objects()) == (Level.OK, {})
 
 
@@ -386,7 +386,7 @@ def test_conditions_that_the_store_ignores_fail(bucket: Bucket, settings: Settin
 
 def test_a_condition_that_could_be_used_is_recommended(digest_bucket: Bucket, settings: Settings) -> None:
     settings.S3_CONDITIONS = frozenset()
-    line = one(condition_lines())
+    line = only(condition_lines())
     assert (line.level, line.advice) == (Level.WARN, "set S3_CONDITIONS=complete")
 
 
@@ -395,6 +395,6 @@ def test_a_right_that_the_trial_misses_is_named(strict: Conditions, bucket: Buck
         front.rules["delete"] = lambda request: (
             storage_proxies.status(403, "AccessDenied")(request) if _header(request, "if-match") else request.forward()
         )
-        line = one(condition_lines())
+        line = only(condition_lines())
     assert (line.level, line.advice) == (Level.FAIL, "allow s3:DeleteObject and s3:GetObject")
     assert bucket.objects() == {}

@@ -31,8 +31,8 @@ ENCODINGS = ["gzip", "deflate", "br", "zstd", "gzip, gzip", "aws-chunked,gzip", 
 def sent(upload_client: UploadClient, body: bytes, encoding: str) -> Upload:
     """An upload whose bytes are stored, sent with this header."""
     upload = upload_client.start(body)
-    answer = put_bytes(upload.signed[1], body, headers={"Content-Encoding": encoding})
-    assert answer.status == 200, answer.data
+    response = put_bytes(upload.signed[1], body, headers={"Content-Encoding": encoding})
+    assert response.status == 200, response.data
     return upload
 
 
@@ -44,9 +44,9 @@ def test_an_upload_that_came_with_an_encoding_is_refused_and_removed(
     upload_client: UploadClient, alice: User, bucket: Bucket, encoding: str
 ) -> None:
     upload = sent(upload_client, b"this is neither", encoding)
-    answer = upload_client.finish(upload)
-    error = answer.json()["error"]
-    assert (answer.status_code, error["code"]) == (415, "refused_encoding")
+    response = upload_client.finish(upload)
+    error = response.json()["error"]
+    assert (response.status_code, error["code"]) == (415, "refused_encoding")
     assert encoding.removeprefix("aws-chunked,") in error["message"]
     assert upload.row().state == State.DELETING
     File.objects.update(signed_until=seconds_from_now(-factories.HOUR))
@@ -115,8 +115,8 @@ def test_a_small_object_that_unpacks_to_gigabytes_is_read_as_the_small_one(alice
 
 def test_a_download_gives_the_stored_bytes(alice: User, as_alice: Client, bucket: Bucket) -> None:
     file = stored(alice, bucket, PACKED, "gzip")
-    got = web.request("GET", as_alice.get(f"/files/{file.pk}/download")["Location"])
-    assert (got.data, got.headers["Content-Encoding"]) == (PACKED, "identity")
+    response = web.request("GET", as_alice.get(f"/files/{file.pk}/download")["Location"])
+    assert (response.data, response.headers["Content-Encoding"]) == (PACKED, "identity")
 
 
 # --- bodies without an end ----------------------------------------------------------------------
@@ -125,22 +125,22 @@ def test_a_download_gives_the_stored_bytes(alice: User, as_alice: Client, bucket
 class Endless(io.RawIOBase):
     """Says that it holds a few bytes, and goes on."""
 
-    def __init__(self, told: int) -> None:
-        self.told, self.given = told, 0
+    def __init__(self, declared_size: int) -> None:
+        self.declared_size, self.given = declared_size, 0
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, into: Any) -> int:
-        assert self.given < self.told + 2 * streams.CHUNK_BYTES, "nobody ends it"
+        assert self.given < self.declared_size + 2 * streams.CHUNK_BYTES, "nobody ends it"
         self.given += len(into)
         into[:] = bytes(len(into))
         return len(into)
 
 
-def endless(told: int) -> s3.Stream:
-    headers = {"ETag": '"0"', "Content-Range": f"bytes 0-{told - 1}/{told}"}
-    return s3.Stream(urllib3.HTTPResponse(Endless(told), headers, preload_content=False))
+def endless(declared_size: int) -> s3.Stream:
+    headers = {"ETag": '"0"', "Content-Range": f"bytes 0-{declared_size - 1}/{declared_size}"}
+    return s3.Stream(urllib3.HTTPResponse(Endless(declared_size), headers, preload_content=False))
 
 
 def test_a_stream_ends_with_the_piece_that_goes_past_the_object() -> None:

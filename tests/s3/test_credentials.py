@@ -17,7 +17,7 @@ from pytest_django import Settings
 from tests.code.test_architecture import tracked
 from tests.support import storage_proxies
 from tests.support.credential_provider import CredentialProvider, serve_credentials
-from tests.support.doctor_results import one
+from tests.support.doctor_results import only
 from tests.support.stores import Bucket
 from tests.support.upload_client import UploadClient, put_bytes, sha256, web
 from uploads import s3
@@ -147,7 +147,7 @@ def test_a_file_goes_up_and_comes_down_wherever_they_come_from(
     file = upload_client.send(b"hello")
     url = upload_client.client.get(f"/files/{file.pk}/download")["Location"]
     assert web.request("GET", url).data == b"hello"
-    assert one(credential_lines()).reason.startswith(f"from {source}")
+    assert only(credential_lines()).reason.startswith(f"from {source}")
     assert ("X-Amz-Security-Token" in parse_qs(urlsplit(url).query)) is (source in ROLES)
 
 
@@ -169,7 +169,7 @@ def test_doctor_says_that_a_role_gives_none(
 ) -> None:
     provider.mode = "refuses"
     SOURCES[source](no_credentials, provider, tmp_path)
-    line = one(credential_lines())
+    line = only(credential_lines())
     assert line.level == "fail"
     assert line.advice
 
@@ -302,7 +302,7 @@ def test_doctor_says_in_one_line_why_there_are_none(
 ) -> None:
     prepare(no_credentials, tmp_path)
     s3.reset()
-    line = one(credential_lines())
+    line = only(credential_lines())
     assert (line.level, reason in line.reason) == ("fail", True), line
 
 

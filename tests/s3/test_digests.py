@@ -70,8 +70,8 @@ def test_a_small_file_has_one_checksum_everywhere(
 def test_list_parts_tells_the_digests_the_store_computed(upload_client: UploadClient) -> None:
     upload = upload_client.start(BODY)
     upload_client.put(upload, 1, 3)
-    told = upload_client.look(upload).json()["parts"]
-    assert told == [
+    parts = upload_client.retrieve(upload).json()["parts"]
+    assert parts == [
         {"number": 1, "size": 5 * MIB, "sha256": upload.digests[0]},
         {"number": 3, "size": 8, "sha256": upload.digests[2]},
     ]
@@ -82,7 +82,7 @@ def test_a_resume_sends_only_what_is_missing(upload_client: UploadClient, digest
     upload = upload_client.start(BODY)
     upload_client.put(upload, 2)
     upload.signed.clear()
-    there = {part["number"] for part in upload_client.look(upload).json()["parts"]}
+    there = {part["number"] for part in upload_client.retrieve(upload).json()["parts"]}
     upload_client.put(upload, *(set(upload.numbers) - there))
     assert digest_bucket.read(upload_client.finished(upload).key) == BODY
 
@@ -102,8 +102,8 @@ def test_a_flipped_bit_in_a_part_is_refused_and_the_true_part_still_fits(
     upload_client.put(upload, 1, 3)
     (signed,) = upload_client.sign(upload, 2)
     assert put_bytes(signed, flipped(upload.pieces[1])).status == 400
-    answer = upload_client.finish(upload)
-    assert (answer.status_code, answer.json()["error"]["missing"]) == (409, [2])
+    response = upload_client.finish(upload)
+    assert (response.status_code, response.json()["error"]["missing"]) == (409, [2])
     upload_client.put(upload, 2)
     assert digest_bucket.read(upload_client.finished(upload).key) == BODY
 
@@ -137,8 +137,8 @@ def test_a_finish_with_another_digest_names_the_part(upload_client: UploadClient
     upload = upload_client.start(BODY)
     upload_client.put(upload)
     wrong = [upload.digests[0], sha256(b"other"), upload.digests[2]]
-    answer = upload_client.finish(upload, digests=wrong)
-    assert (answer.status_code, answer.json()["error"]["missing"]) == (409, [2])
+    response = upload_client.finish(upload, digests=wrong)
+    assert (response.status_code, response.json()["error"]["missing"]) == (409, [2])
     assert not digest_bucket.objects()
     assert upload_client.finished(upload).checksum == composite(upload.pieces)
 
@@ -152,8 +152,8 @@ def test_a_small_file_with_another_digest_never_becomes_available(upload_client:
 
 def test_parts_are_signed_only_with_their_digest(upload_client: UploadClient, digest_bucket: Bucket) -> None:
     upload = upload_client.start(BODY)
-    answer = upload_client.request_parts(upload.id, [{"number": 1, "sha256": upload.digests[0]}, {"number": 2}])
-    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_digest")
+    response = upload_client.request_parts(upload.id, [{"number": 1, "sha256": upload.digests[0]}, {"number": 2}])
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "bad_digest")
     assert not digest_bucket.multipart_uploads()
 
 

@@ -57,11 +57,11 @@ def there(request: pytest.FixtureRequest, alice: User) -> Bucket:
     for encoding, (name, body, _stored, _type) in STORED.items():
         put(bucket, f"site/{name}", body, encoding)
     bucket.write("site/plain.txt", b"plain words")
-    said("import_bucket", "site/", "--owner", "alice", "--apply")
+    run_command("import_bucket", "site/", "--owner", "alice", "--apply")
     return bucket
 
 
-def said(*command: str) -> str:
+def run_command(*command: str) -> str:
     out = io.StringIO()
     call_command(*command, stdout=out, stderr=io.StringIO())
     return out.getvalue()
@@ -84,23 +84,23 @@ def test_a_download_is_the_stored_bytes_under_a_fitting_name(
     there: Bucket, as_alice: Client, read: bool, inline: bool
 ) -> None:
     if read:
-        said("verify", "--all")
+        run_command("verify", "--all")
     for name, body, stored, media_type in STORED.values():
-        got = downloaded(as_alice, named(name), **({"inline": "1"} if inline else {}))
-        assert (got.data, got.headers["Content-Encoding"]) == (body, "identity")
-        assert got.headers["Content-Type"] == media_type
-        assert got.headers["Content-Disposition"] == f'attachment; filename="{stored}"'
+        response = downloaded(as_alice, named(name), **({"inline": "1"} if inline else {}))
+        assert (response.data, response.headers["Content-Encoding"]) == (body, "identity")
+        assert response.headers["Content-Type"] == media_type
+        assert response.headers["Content-Disposition"] == f'attachment; filename="{stored}"'
     assert named("a.json").content_encoding == "gzip"
 
 
 def test_a_zip_has_the_stored_bytes_under_the_same_names(there: Bucket, as_alice: Client) -> None:
-    answer = as_alice.post("/files/zip", {"file": [str(file.pk) for file in File.objects.all()]})
-    body = b"".join(answer.streaming_content)  # type: ignore[attr-defined]
-    assert len(body) == int(answer.headers["Content-Length"])
+    response = as_alice.post("/files/zip", {"file": [str(file.pk) for file in File.objects.all()]})
+    body = b"".join(response.streaming_content)  # type: ignore[attr-defined]
+    assert len(body) == int(response.headers["Content-Length"])
     with zipfile.ZipFile(io.BytesIO(body)) as archive:
         members = {name: archive.read(name) for name in archive.namelist() if name != "SHA256SUMS"}
-    told = {stored: body for _name, body, stored, _type in STORED.values()}
-    assert {name.rpartition("/")[2]: body for name, body in members.items()} == told | {"plain.txt": b"plain words"}
+    contents = {stored: body for _name, body, stored, _type in STORED.values()}
+    assert {name.rpartition("/")[2]: body for name, body in members.items()} == contents | {"plain.txt": b"plain words"}
 
 
 def test_the_page_says_what_is_stored(there: Bucket, as_alice: Client) -> None:
@@ -112,11 +112,11 @@ def test_the_page_says_what_is_stored(there: Bucket, as_alice: Client) -> None:
 
 def test_it_is_asked_for_once(there: Bucket, as_alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     file, plain = named("a.json"), named("plain.txt")
-    for one in (file, plain):
-        as_alice.get(f"/files/{one.pk}/")
+    for body in (file, plain):
+        as_alice.get(f"/files/{body.pk}/")
     monkeypatch.setattr(s3, "head", lambda *_, **__: pytest.fail("it was asked again"))
-    for one in (file, plain):
-        assert as_alice.get(f"/files/{one.pk}/download").status_code == 302
+    for body in (file, plain):
+        assert as_alice.get(f"/files/{body.pk}/download").status_code == 302
     bundle = as_alice.post("/files/zip", {"file": [str(file.pk), str(plain.pk)]})
     assert bundle.status_code == 200
     close_response(bundle)
@@ -153,14 +153,14 @@ def test_a_database_that_keeps_nothing_is_no_reason_to_fail(
 
 
 def test_verify_reads_every_object_as_it_is_stored_and_fsck_agrees(there: Bucket) -> None:
-    assert "failed: 0\n" in said("verify", "--all")
+    assert "failed: 0\n" in run_command("verify", "--all")
     for encoding, (name, _body, _stored, _type) in STORED.items():
         file = named(name)
         assert (file.checksum_status, file.content_encoding) == (ChecksumStatus.VERIFIED, encoding.lower())
         assert file.category == Category.ARCHIVE
     assert (named("plain.txt").content_encoding, named("plain.txt").category) == ("", Category.TEXT)
-    said("verify", "--all")
-    said("fsck", "--min-age", "0")
+    run_command("verify", "--all")
+    run_command("fsck", "--min-age", "0")
 
 
 def test_no_preview_is_made_of_packed_bytes_and_none_is_waited_for(there: Bucket, as_alice: Client) -> None:
@@ -172,8 +172,8 @@ def test_no_preview_is_made_of_packed_bytes_and_none_is_waited_for(there: Bucket
 
 def test_a_manifest_keeps_the_encoding(bucket: Bucket, alice: User, tmp_path: Path) -> None:
     put(bucket, "site/a.json", gzip.compress(TEXT), "gzip")
-    said("import_bucket", "site/", "--owner", "alice", "--apply")
-    said("verify", "--all")
+    run_command("import_bucket", "site/", "--owner", "alice", "--apply")
+    run_command("verify", "--all")
     exported(tmp_path / "manifest")
     lose_the_database()
     assert rebuild(tmp_path / "manifest", "--apply")[0] == 0

@@ -12,7 +12,7 @@ from xml.sax.saxutils import escape
 import pytest
 from pytest_django import Settings
 
-from tests.support.storage_proxies import FAULTS, Answer, Request, StorageProxy, run_storage_proxy
+from tests.support.storage_proxies import FAULTS, Request, Response, StorageProxy, run_storage_proxy
 from tests.support.stores import Bucket
 from tests.support.upload_client import sha256
 from uploads import s3
@@ -38,23 +38,23 @@ ODD_KEYS = [
 ]
 
 
-class MadeUp:
+class GeneratedListing:
     """Answers to ListObjectsV2 for any keys, in the order given, so many to a page."""
 
     def __init__(self, keys: list[str], *, page: int = 2, size: int = 1) -> None:
         self.keys, self.page, self.size = keys, page, size
 
-    def __call__(self, request: Request) -> Answer:
-        asked = {name: values[0] for name, values in parse_qs(urlsplit(request.url).query).items()}
-        last = asked.get("continuation-token") or asked.get("start-after")
+    def __call__(self, request: Request) -> Response:
+        query = {name: values[0] for name, values in parse_qs(urlsplit(request.url).query).items()}
+        last = query.get("continuation-token") or query.get("start-after")
         behind = self.keys[self.keys.index(last) + 1 :] if last in self.keys else self.keys
-        found = [key for key in behind if key.startswith(asked.get("prefix", ""))]
-        items = "".join(map(self.item, found[: self.page]))
-        more = len(found) > self.page
-        told = f"<NextContinuationToken>{escape(found[self.page - 1])}</NextContinuationToken>" if more else ""
-        told += f"<IsTruncated>{str(more).lower()}</IsTruncated>{items}"
-        body = f'<?xml version="1.0"?><ListBucketResult>{told}</ListBucketResult>'
-        return Answer(200, {"Content-Type": "application/xml"}, body.encode())
+        keys = [key for key in behind if key.startswith(query.get("prefix", ""))]
+        items = "".join(map(self.item, keys[: self.page]))
+        more = len(keys) > self.page
+        elements = f"<NextContinuationToken>{escape(keys[self.page - 1])}</NextContinuationToken>" if more else ""
+        elements += f"<IsTruncated>{str(more).lower()}</IsTruncated>{items}"
+        body = f'<?xml version="1.0"?><ListBucketResult>{elements}</ListBucketResult>'
+        return Response(200, {"Content-Type": "application/xml"}, body.encode())
 
     def item(self, key: str) -> str:
         return (
@@ -117,7 +117,7 @@ def test_a_prefix_may_be_any_beginning_of_a_key(bucket: Bucket, monkeypatch: pyt
 
 
 def test_a_listing_goes_on_behind_any_key(front: StorageProxy) -> None:
-    front.rules["listing"] = MadeUp(ODD_KEYS)
+    front.rules["listing"] = GeneratedListing(ODD_KEYS)
     for at, key in enumerate(ODD_KEYS):
         assert keys_of("f", after=key) == [later for later in ODD_KEYS[at + 1 :] if later.startswith("f")]
 
@@ -125,7 +125,7 @@ def test_a_listing_goes_on_behind_any_key(front: StorageProxy) -> None:
 @pytest.mark.parametrize("size", [0, 1])
 @pytest.mark.parametrize("page", [1, 2, 3, 100])
 def test_keys_that_are_no_paths_come_as_they_are(front: StorageProxy, page: int, size: int) -> None:
-    front.rules["listing"] = MadeUp(ODD_KEYS, page=page, size=size)
+    front.rules["listing"] = GeneratedListing(ODD_KEYS, page=page, size=size)
     assert keys_of() == ODD_KEYS
     assert keys_of("f/") == [key for key in ODD_KEYS if key.startswith("f/")]
 
@@ -140,9 +140,9 @@ def test_a_store_tells_any_key_and_it_comes_as_it_is(digest_bucket: Bucket, key:
 
 
 def test_a_store_may_leave_etags_out(front: StorageProxy) -> None:
-    pages = MadeUp(plain(3), page=5)
-    told = pages(Request("GET", "http://x/", {}, b"")).body.replace(b"<ETag>&quot;e34&quot;</ETag>", b"", 1)
-    front.rules["listing"] = lambda _request: Answer(200, {}, told)
+    pages = GeneratedListing(plain(3), page=5)
+    body = pages(Request("GET", "http://x/", {}, b"")).body.replace(b"<ETag>&quot;e34&quot;</ETag>", b"", 1)
+    front.rules["listing"] = lambda _request: Response(200, {}, body)
     assert [item.etag for page in s3.list_objects() for item in page] == ["", "e34", "e34"]
 
 
@@ -162,19 +162,19 @@ def test_what_is_no_whole_listing_is_not_taken_for_its_end(
     front: StorageProxy, monkeypatch: pytest.MonkeyPatch, body: bytes
 ) -> None:
     monkeypatch.setattr(listing, "BATCH_ATTEMPTS", 1)
-    pages = MadeUp(plain(4), page=2)
-    front.rules["listing"] = lambda asked: Answer(200, {}, body) if is_later(asked) else pages(asked)
+    pages = GeneratedListing(plain(4), page=2)
+    front.rules["listing"] = lambda request: Response(200, {}, body) if is_later(request) else pages(request)
     with pytest.raises(StorageUnavailable):
         keys_of("f/")
 
 
 def test_a_page_that_fails_is_asked_for_again(front: StorageProxy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listing, "PAUSE_SECONDS", 0.01)
-    pages, faults = MadeUp(plain(6), page=2), iter(["500", "200 with an error", "broken"])
+    pages, faults = GeneratedListing(plain(6), page=2), iter(["500", "200 with an error", "broken"])
 
-    def rule(asked: Request) -> Answer | None:
-        fault = next(faults, None) if is_later(asked) else None
-        return FAULTS[fault](asked) if fault in FAULTS else pages(asked)
+    def rule(request: Request) -> Response | None:
+        fault = next(faults, None) if is_later(request) else None
+        return FAULTS[fault](request) if fault in FAULTS else pages(request)
 
     front.rules["listing"] = rule
     assert keys_of("f/") == plain(6)
@@ -187,7 +187,7 @@ def is_later(request: Request) -> bool:
 @pytest.mark.parametrize("wrong", [["f/b", "f/a"], ["f/a", "f/a"], ["f/a", "f/b", "f/c", "f/d", "f/ca"]])
 @pytest.mark.parametrize("page", [1, 2, 10])
 def test_a_listing_out_of_order_is_refused(front: StorageProxy, wrong: list[str], page: int) -> None:
-    front.rules["listing"] = MadeUp(wrong, page=page)
+    front.rules["listing"] = GeneratedListing(wrong, page=page)
     with pytest.raises(ListingOutOfOrder):
         keys_of()
 
@@ -200,17 +200,17 @@ def test_every_fault_is_told_plainly(
     for module in (listing, client):
         monkeypatch.setattr(module, "BATCH_ATTEMPTS", 1)
     s3.reset()
-    pages = MadeUp(plain(4), page=2)
+    pages = GeneratedListing(plain(4), page=2)
 
-    def rule(request: Request) -> Answer | None:
+    def rule(request: Request) -> Response | None:
         return pages(request) if not first and not is_later(request) else FAULTS[fault](request)
 
     front.rules["listing"] = rule
     with caplog.at_level(logging.INFO), pytest.raises(StorageUnavailable) as error:
         keys_of("f/")
     assert isinstance(error.value, StorageDenied) == (fault in {"403", "403 without words", "clock", "page 403"})
-    told = f"{error.value.detail} {error.value.__cause__} {caplog.text}"
-    assert not re.search(r"http|Credential=|<", told)
+    message = f"{error.value.detail} {error.value.__cause__} {caplog.text}"
+    assert not re.search(r"http|Credential=|<", message)
 
 
 def test_head_tells_absence_only_by_the_stores_own_words(front: StorageProxy) -> None:
@@ -222,14 +222,14 @@ def test_head_tells_absence_only_by_the_stores_own_words(front: StorageProxy) ->
 
 def test_head_does_not_believe_a_404_for_an_object_that_is_there(front: StorageProxy, bucket: Bucket) -> None:
     bucket.write("f/" + "0" * 32, b"x")
-    front.rules["head"] = lambda _request: Answer(404, {}, b"")
+    front.rules["head"] = lambda _request: Response(404, {}, b"")
     with pytest.raises(StorageUnavailable):
         s3.head("f/" + "0" * 32)
 
 
 def test_a_head_that_tells_nothing_is_a_fault(bucket: Bucket, front: StorageProxy) -> None:
     bucket.write("f/" + "0" * 32, b"x")
-    front.rules["head"] = lambda _request: Answer(200, {}, b"")
+    front.rules["head"] = lambda _request: Response(200, {}, b"")
     with pytest.raises(StorageUnavailable):
         s3.head("f/" + "0" * 32)
 
@@ -237,9 +237,9 @@ def test_a_head_that_tells_nothing_is_a_fault(bucket: Bucket, front: StorageProx
 def test_head_brings_the_checksum_where_the_store_keeps_it(digest_bucket: Bucket) -> None:
     key = "f/" + "1" * 32
     digest_bucket.client.put_object(Bucket=digest_bucket.name, Key=key, Body=b"x", ChecksumAlgorithm="SHA256")
-    found = s3.head(key)
-    assert found is not None
-    assert found.checksum == sha256(b"x")
+    metadata = s3.head(key)
+    assert metadata is not None
+    assert metadata.checksum == sha256(b"x")
     assert keys_of() == [key]
 
 
@@ -247,5 +247,5 @@ def test_open_uploads_are_told_with_their_age(bucket: Bucket) -> None:
     assert list(s3.list_multipart_uploads()) == []
     for key in ("f/a", "f/b", "other"):
         bucket.client.create_multipart_upload(Bucket=bucket.name, Key=key)
-    assert sorted(one.key for one in s3.list_multipart_uploads("f/")) == ["f/a", "f/b"]
-    assert all(datetime.now(UTC) - one.initiated < timedelta(minutes=1) for one in s3.list_multipart_uploads())
+    assert sorted(upload.key for upload in s3.list_multipart_uploads("f/")) == ["f/a", "f/b"]
+    assert all(datetime.now(UTC) - upload.initiated < timedelta(minutes=1) for upload in s3.list_multipart_uploads())

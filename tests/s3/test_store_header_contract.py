@@ -17,7 +17,7 @@ from uploads import s3
 
 store, key = test_store_contract.store, test_store_contract.key
 
-KEPT_HEADERS = {
+STORED_HEADERS = {
     "Cache-Control": "public, max-age=31536000",
     "Content-Disposition": "inline; filename=other.html",
     "Content-Encoding": "gzip",
@@ -26,16 +26,16 @@ KEPT_HEADERS = {
 }
 
 
-@pytest.mark.parametrize("header", KEPT_HEADERS)
+@pytest.mark.parametrize("header", STORED_HEADERS)
 def test_a_header_that_is_not_signed_does_not_reach_a_download(key: str, header: str) -> None:
     """The store keeps what a sender adds; what we sign for a download wins."""
     signed = s3.sign_put(key, size=5, sha256=sha256(b"bytes"))
-    added = {header: KEPT_HEADERS[header]}
+    added = {header: STORED_HEADERS[header]}
     assert put_bytes({"url": signed.url, "headers": signed.headers}, b"bytes", headers=added).status == 200
     url = s3.download_url(key, disposition="attachment", content_type="application/octet-stream")
     response = web.request("GET", url, decode_content=False)
     assert response.data == b"bytes"
-    assert {name: response.headers[name] for name in KEPT_HEADERS} == {
+    assert {name: response.headers[name] for name in STORED_HEADERS} == {
         "Cache-Control": "private, no-store",
         "Content-Disposition": "attachment",
         "Content-Encoding": "identity",
@@ -58,7 +58,7 @@ def test_an_encoding_that_parts_are_sent_with_does_not_reach_the_object(key: str
     multipart_id = s3.create_multipart(key)
     for number, piece in enumerate(PIECES, start=1):
         signed = s3.sign_part(key, multipart_id, number, size=len(piece), sha256=sha256(piece))
-        response = put_bytes({"url": signed.url, "headers": signed.headers}, piece, headers=KEPT_HEADERS)
+        response = put_bytes({"url": signed.url, "headers": signed.headers}, piece, headers=STORED_HEADERS)
         assert response.status == 200
     assert s3.complete_multipart(key, multipart_id, s3.list_parts(key, multipart_id) or [], size=SIZE)
     head = s3.head_and_sniff(key, size=SIZE)

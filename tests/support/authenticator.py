@@ -28,14 +28,14 @@ def wrong(key: str) -> str:
 
 
 def read_key(page: bytes) -> str:
-    found = KEY.search(page.decode())
-    assert found
-    return found[1]
+    match = KEY.search(page.decode())
+    assert match
+    return match[1]
 
 
 def set_up(client: Any) -> str:
     """Somebody who has just signed in sets up a second factor; its key."""
     key = read_key(client.get("/accounts/factor/add/").content)
-    answer = client.post("/accounts/factor/add/", {"code": code(key, periods_later=-1)})
-    assert answer.headers["Location"] == "/accounts/recovery-codes/", answer.content.decode()
+    response = client.post("/accounts/factor/add/", {"code": code(key, periods_later=-1)})
+    assert response.headers["Location"] == "/accounts/recovery-codes/", response.content.decode()
     return key

@@ -46,11 +46,11 @@ class Account:
         return boto3.client(name, endpoint_url=self.endpoint, region_name=REGION, **keys)  # type: ignore[call-overload]
 
     def id_of(self, name: str) -> str:
-        told = self.client("cloudformation").describe_stack_resource(StackName="amalga", LogicalResourceId=name)
-        return str(told["StackResourceDetail"]["PhysicalResourceId"])
+        description = self.client("cloudformation").describe_stack_resource(StackName="amalga", LogicalResourceId=name)
+        return str(description["StackResourceDetail"]["PhysicalResourceId"])
 
     def _make_stack(self) -> None:
-        whole = Template().worked_out(**self.parameters)
+        whole = Template().resolved(**self.parameters)
         names = {name for name, it in whole.items() if _is_known(it["Type"])}
 
         def told(name: str, attribute: str) -> Any:
@@ -58,8 +58,8 @@ class Account:
                 return plain(name, attribute)
             return {"Fn::GetAtt": [name, attribute]} if attribute else {"Ref": name}
 
-        found = Template().worked_out(told, **self.parameters)
-        body = {"Resources": {name: {**found[name], "DependsOn": []} for name in names}}
+        resources = Template().resolved(told, **self.parameters)
+        body = {"Resources": {name: {**resources[name], "DependsOn": []} for name in names}}
         self.client("cloudformation").create_stack(
             StackName="amalga", TemplateBody=json.dumps(body), Capabilities=["CAPABILITY_IAM"]
         )
@@ -68,8 +68,8 @@ class Account:
 def set_bucket_up(s3: Any, bucket: str, *, endpoint: str = "vpce-1", **parameters: str) -> None:
     """Give a bucket what the template says of it, each setting in the words of the API."""
     known = {("Bucket", ""): bucket, ("StoreEndpoint", ""): endpoint}
-    found = Template().worked_out(lambda *asked: known.get(asked, plain(*asked)), **parameters)
-    its = found["Bucket"]["Properties"]
+    resources = Template().resolved(lambda *key: known.get(key, plain(*key)), **parameters)
+    its = resources["Bucket"]["Properties"]
     calls = {
         "public_access_block": {"PublicAccessBlockConfiguration": its["PublicAccessBlockConfiguration"]},
         "bucket_ownership_controls": {"OwnershipControls": its["OwnershipControls"]},
@@ -77,7 +77,7 @@ def set_bucket_up(s3: Any, bucket: str, *, endpoint: str = "vpce-1", **parameter
         "bucket_versioning": {"VersioningConfiguration": its["VersioningConfiguration"]},
         "bucket_lifecycle_configuration": {"LifecycleConfiguration": _lifecycle(its)},
         "bucket_cors": {"CORSConfiguration": _cors(its)},
-        "bucket_policy": {"Policy": json.dumps(found["BucketPolicy"]["Properties"]["PolicyDocument"])},
+        "bucket_policy": {"Policy": json.dumps(resources["BucketPolicy"]["Properties"]["PolicyDocument"])},
     }
     for call, arguments in calls.items():
         getattr(s3, f"put_{call}")(Bucket=bucket, **arguments)

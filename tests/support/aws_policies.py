@@ -15,7 +15,7 @@ BUCKET = "arn:aws:s3:::bucket"
 
 
 @dataclass(frozen=True)
-class Asked:
+class PolicyRequest:
     """`role`: as the template calls it; "" for somebody without any. `context`: condition keys of the request."""
 
     action: str
@@ -30,10 +30,12 @@ class Policies:
         self.resources = resources
         self.bucket = resources["BucketPolicy"]["Properties"]["PolicyDocument"]["Statement"]
 
-    def allows(self, asked: Asked) -> bool:
-        own = [one for one in self.of_role(asked.role) if _fits(one, asked)] if asked.role else []
-        bucket = [one for one in self.bucket if _is_meant(one, asked) and _fits(one, asked)]
-        effects = {one["Effect"] for one in (*own, *bucket)}
+    def allows(self, request: PolicyRequest) -> bool:
+        own = (
+            [statement for statement in self.of_role(request.role) if _fits(statement, request)] if request.role else []
+        )
+        bucket = [statement for statement in self.bucket if _is_meant(statement, request) and _fits(statement, request)]
+        effects = {statement["Effect"] for statement in (*own, *bucket)}
         return "Allow" in effects and "Deny" not in effects
 
     def of_role(self, role: str) -> list[dict[str, Any]]:
@@ -45,22 +47,22 @@ class Policies:
         return [statement for document in documents for statement in document["Statement"]]
 
 
-def _is_meant(statement: Mapping[str, Any], asked: Asked) -> bool:
+def _is_meant(statement: Mapping[str, Any], request: PolicyRequest) -> bool:
     principal = statement["Principal"]
-    return principal == "*" or (bool(asked.service) and principal == {"Service": asked.service})
+    return principal == "*" or (bool(request.service) and principal == {"Service": request.service})
 
 
-def _fits(statement: Mapping[str, Any], asked: Asked) -> bool:
+def _fits(statement: Mapping[str, Any], request: PolicyRequest) -> bool:
     return (
-        _any_matches(statement["Action"], asked.action)
-        and _any_matches(statement["Resource"], asked.resource)
-        and all(_holds(kind, tests, asked.context) for kind, tests in statement.get("Condition", {}).items())
+        _any_matches(statement["Action"], request.action)
+        and _any_matches(statement["Resource"], request.resource)
+        and all(_holds(kind, tests, request.context) for kind, tests in statement.get("Condition", {}).items())
     )
 
 
 def _any_matches(patterns: str | Iterable[str], text: str) -> bool:
     patterns = [patterns] if isinstance(patterns, str) else patterns
-    return any(re.fullmatch(re.escape(one).replace(r"\*", ".*").replace(r"\?", "."), text) for one in patterns)
+    return any(re.fullmatch(re.escape(pattern).replace(r"\*", ".*").replace(r"\?", "."), text) for pattern in patterns)
 
 
 def _holds(kind: str, tests: Mapping[str, str], context: Mapping[str, str]) -> bool:
@@ -68,13 +70,13 @@ def _holds(kind: str, tests: Mapping[str, str], context: Mapping[str, str]) -> b
     return all(_compared(kind, str(expected), known.get(name.lower())) for name, expected in tests.items())
 
 
-def _compared(kind: str, expected: str, found: str | None) -> bool:
+def _compared(kind: str, expected: str, actual: str | None) -> bool:
     if kind == "StringNotEquals":
-        return found != expected  # also where the request says nothing
-    if found is None:
+        return actual != expected  # also where the request says nothing
+    if actual is None:
         return False
     if kind == "NumericGreaterThan":
-        return float(found) > float(expected)
+        return float(actual) > float(expected)
     if kind in {"StringEquals", "Bool", "ArnEquals"}:
-        return found == expected
+        return actual == expected
     raise ValueError(kind)  # a condition that no role of ours has

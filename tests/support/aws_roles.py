@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from pytest_django import Settings
 
 from tests.support import storage_proxies, stores
-from tests.support.aws_policies import BUCKET, Asked, Policies
+from tests.support.aws_policies import BUCKET, Policies, PolicyRequest
 from tests.support.doctor_results import between
 
 # the name that IAM has for each setting of a bucket, by S3's
@@ -38,24 +38,30 @@ class Guard:
         self.denied: list[str] = []
         self.allowed: set[str] = set()
 
-    def __call__(self, request: storage_proxies.Request) -> storage_proxies.Answer | None:
+    def __call__(self, request: storage_proxies.Request) -> storage_proxies.Response | None:
         if request.method == "OPTIONS":
             return request.forward()
-        wanted = list(asked_for(request, self.role))
-        refused = [f"{one.action} {one.resource.removeprefix(BUCKET)}" for one in wanted if not self._may(one)]
+        actions = list(requested_actions(request, self.role))
+        refused = [
+            f"{action.action} {action.resource.removeprefix(BUCKET)}" for action in actions if not self._may(action)
+        ]
         self.denied += refused
-        self.allowed |= {one.action for one in wanted} if not refused else set()
+        self.allowed |= {action.action for action in actions} if not refused else set()
         if refused:
             return FORBIDDEN(request)
-        told = request.forward()
-        hidden = told.status == 404 and request.method in {"GET", "HEAD"}
-        return FORBIDDEN(request) if hidden and not self._may(Asked("s3:ListBucket", BUCKET, self.role)) else told
+        response = request.forward()
+        hidden = response.status == 404 and request.method in {"GET", "HEAD"}
+        return (
+            FORBIDDEN(request)
+            if hidden and not self._may(PolicyRequest("s3:ListBucket", BUCKET, self.role))
+            else response
+        )
 
-    def _may(self, asked: Asked) -> bool:
-        return self.policies.allows(asked)
+    def _may(self, action: PolicyRequest) -> bool:
+        return self.policies.allows(action)
 
 
-def asked_for(request: storage_proxies.Request, role: str) -> Iterator[Asked]:
+def requested_actions(request: storage_proxies.Request, role: str) -> Iterator[PolicyRequest]:
     """What IAM is asked for by a request, from a task in our network; or from a browser, that has a URL of ours."""
     parts = urlsplit(request.url)
     key, query = unquote(parts.path).lstrip("/").partition("/")[2], parse_qs(parts.query, keep_blank_values=True)
@@ -65,19 +71,19 @@ def asked_for(request: storage_proxies.Request, role: str) -> Iterator[Asked]:
         context["aws:SourceVpce"] = "storeendpoint"
     setting = next((SETTINGS[name] for name in query if name in SETTINGS), None)
     if setting:
-        yield Asked(f"s3:{request.method.title()}{setting}", BUCKET, role, context=context)
+        yield PolicyRequest(f"s3:{request.method.title()}{setting}", BUCKET, role, context=context)
     elif request.operation in {"listing", "ids"} or not key:
         action = "ListBucketMultipartUploads" if request.operation == "ids" else "ListBucket"
         if request.operation == "deletes":
-            for one in request.body.decode().split("<Key>")[1:]:
-                yield Asked("s3:DeleteObject", f"{BUCKET}/{one.partition('<')[0]}", role, context=context)
+            for element in request.body.decode().split("<Key>")[1:]:
+                yield PolicyRequest("s3:DeleteObject", f"{BUCKET}/{element.partition('<')[0]}", role, context=context)
             return
-        yield Asked(f"s3:{action}", BUCKET, role, context=context)
+        yield PolicyRequest(f"s3:{action}", BUCKET, role, context=context)
     else:
-        yield Asked(f"s3:{OF_OBJECTS[request.operation]}", f"{BUCKET}/{key}", role, context=context)
+        yield PolicyRequest(f"s3:{OF_OBJECTS[request.operation]}", f"{BUCKET}/{key}", role, context=context)
         source = {name.lower(): value for name, value in request.headers.items()}.get("x-amz-copy-source")
         if source:
-            yield Asked("s3:GetObject", f"{BUCKET}/{unquote(source).lstrip('/').partition('/')[2]}", role)
+            yield PolicyRequest("s3:GetObject", f"{BUCKET}/{unquote(source).lstrip('/').partition('/')[2]}", role)
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """The template of deploy/aws as CloudFormation reads it: parameters, conditions and functions worked out.
 
-    template.worked_out(Domain="files.example.org")   # the resources that would be made, by their names
+    template.resolved(Domain="files.example.org")   # the resources that would be made, by their names
 
 What only AWS knows of a resource, its ARN or its address, stands there as `told` says.
 """
@@ -22,7 +22,7 @@ PSEUDO = {
 }  # fmt: skip
 SECRETS = {"Settings", "OwnerSecret", "ContentSecret1", "ContentSecret2", "CacheToken", "CacheUrl"}
 PLACEHOLDER = re.compile(r"\$\{([^}]+)\}")
-Told = Callable[[str, str], Any]  # (name of a resource, name of an attribute, "" for a Ref)
+Resolve = Callable[[str, str], Any]  # (name of a resource, name of an attribute, "" for a Ref)
 
 
 class _Nothing:
@@ -65,21 +65,21 @@ class Template:
         self.text = path.read_text()
         self.document: dict[str, Any] = yaml.load(self.text, _Loader)  # noqa: S506 - a SafeLoader
 
-    def worked_out(self, told: Told = plain, /, **parameters: str) -> dict[str, Any]:
+    def resolved(self, resolve: Resolve = plain, /, **parameters: str) -> dict[str, Any]:
         """The resources whose conditions hold. Raises KeyError for a parameter without value and default."""
-        run = _Run(self.document, parameters, told)
-        kept = {name: it for name, it in self.document["Resources"].items() if run.holds(it.get("Condition"))}
-        return {name: run.value({key: it[key] for key in it if key != "Condition"}) for name, it in kept.items()}
+        run = _Run(self.document, parameters, resolve)
+        resources = {name: it for name, it in self.document["Resources"].items() if run.holds(it.get("Condition"))}
+        return {name: run.value({key: it[key] for key in it if key != "Condition"}) for name, it in resources.items()}
 
     def outputs(self, **parameters: str) -> dict[str, Any]:
         run = _Run(self.document, parameters, plain)
-        found = self.document["Outputs"].items()
-        return {name: run.value(it["Value"]) for name, it in found if run.holds(it.get("Condition"))}
+        outputs = self.document["Outputs"].items()
+        return {name: run.value(it["Value"]) for name, it in outputs if run.holds(it.get("Condition"))}
 
 
 class _Run:
-    def __init__(self, document: Mapping[str, Any], parameters: Mapping[str, str], told: Told) -> None:
-        self.conditions, self.mappings, self.told = document["Conditions"], document["Mappings"], told
+    def __init__(self, document: Mapping[str, Any], parameters: Mapping[str, str], resolve: Resolve) -> None:
+        self.conditions, self.mappings, self.told = document["Conditions"], document["Mappings"], resolve
         self.known: dict[str, Any] = {**PSEUDO, "AWS::NoValue": NOTHING}
         for name, about in document["Parameters"].items():
             self.known[name] = parameters[name] if name in parameters else about["Default"]
@@ -92,7 +92,7 @@ class _Run:
 
     def value(self, it: Any) -> Any:
         if isinstance(it, list):
-            return [one for one in map(self.value, it) if one is not NOTHING]
+            return [element for element in map(self.value, it) if element is not NOTHING]
         if not isinstance(it, dict):
             return it
         if len(it) == 1:
@@ -101,8 +101,8 @@ class _Run:
                 return self.holds(arguments) if name == "Condition" else self.ref(arguments)
             if name.startswith("Fn::"):
                 return getattr(self, f"_{name[4:].lower()}")(arguments)
-        found = {key: self.value(inner) for key, inner in it.items()}
-        return {key: inner for key, inner in found.items() if inner is not NOTHING}
+        evaluated = {key: self.value(inner) for key, inner in it.items()}
+        return {key: inner for key, inner in evaluated.items() if inner is not NOTHING}
 
     def ref(self, name: str) -> Any:
         return self.known[name] if name in self.known else self.told(name, "")
@@ -117,20 +117,20 @@ class _Run:
     def _equals(self, pair: list[Any]) -> bool:
         return str(self.value(pair[0])) == str(self.value(pair[1]))
 
-    def _not(self, one: list[Any]) -> bool:
-        return not self.value(one[0])
+    def _not(self, condition: list[Any]) -> bool:
+        return not self.value(condition[0])
 
     def _and(self, all_of: list[Any]) -> bool:
-        return all(self.value(one) for one in all_of)
+        return all(self.value(condition) for condition in all_of)
 
     def _or(self, any_of: list[Any]) -> bool:
-        return any(self.value(one) for one in any_of)
+        return any(self.value(condition) for condition in any_of)
 
     def _join(self, arguments: list[Any]) -> Any:
         return _joined(arguments[0], self.value(arguments[1]))
 
     def _findinmap(self, path: list[Any]) -> Any:
-        name, first, second = (str(self.value(one)) for one in path)
+        name, first, second = (str(self.value(map_name)) for map_name in path)
         return self.mappings[name][first][second]
 
     def _select(self, arguments: list[Any]) -> Any:

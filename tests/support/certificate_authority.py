@@ -34,13 +34,13 @@ class CertificateAuthority:
         key = ec.generate_private_key(ec.SECP256R1())
         builder = self._builder(_name(host), key, issuer=None if signed else _name(host), expired=expired)
         builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
-        made = builder.sign(self.key if signed else key, hashes.SHA256())
-        path = self.folder / f"{host}-{made.serial_number:x}.pem"
+        certificate = builder.sign(self.key if signed else key, hashes.SHA256())
+        path = self.folder / f"{host}-{certificate.serial_number:x}.pem"
         path.write_bytes(
             key.private_bytes(
                 serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
             )
-            + made.public_bytes(serialization.Encoding.PEM)
+            + certificate.public_bytes(serialization.Encoding.PEM)
         )
         return path
 

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from tests.support.certificate_authority import CertificateAuthority
 from tests.support.http_servers import serve_in_thread
-from tests.support.storage_proxies import Answer, Request, StorageProxy
+from tests.support.storage_proxies import Request, Response, StorageProxy
 from tests.support.stores import Bucket
 
 OWN = {"Expires", "Signature", "Key-Pair-Id"}
@@ -37,7 +37,7 @@ OVERRIDES = {
     "response-expires",
 }
 PASSED_ON = ("Range", "If-None-Match", "If-Modified-Since")
-DENIED = Answer(403, {"Content-Type": "text/xml"}, b"<Error><Code>AccessDenied</Code></Error>")
+DENIED = Response(403, {"Content-Type": "text/xml"}, b"<Error><Code>AccessDenied</Code></Error>")
 
 
 class Signer:
@@ -59,9 +59,9 @@ class Edge(StorageProxy):
         self.server.socket = server.wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
         self.domain = f"{host}:{self.server.server_address[1]}"
         self.address = bucket.address
-        self.group = {one.key_id: one.public for one in signers}
+        self.group = {signer.key_id: signer.public for signer in signers}
         self.cookies: list[str] = []  # that browsers sent along
-        self.kept: dict[str, Answer] = {}
+        self.cache: dict[str, Response] = {}
         self.ahead = 0  # of the clock, in seconds
         self.headers: dict[str, str] = {}  # put on every answer, as a policy of response headers does
 
@@ -73,25 +73,25 @@ class Edge(StorageProxy):
             "CLOUDFRONT_PRIVATE_KEY": signer.pem,
         }
 
-    def answer(self, request: Request) -> Answer | None:
+    def respond(self, request: Request) -> Response | None:
         self.seen.append(request.operation)
         self.cookies += [value for name, value in request.headers.items() if name.lower() == "cookie"]
         at = urlsplit(request.url)
         if request.method not in {"GET", "HEAD"} or not self.is_signed(at.path, at.query):
             return DENIED
-        asked = [(name, value) for name, value in parse_qsl(at.query) if name in OVERRIDES]
-        plain = f"{at.path}?{urlencode(asked, quote_via=quote)}"
-        found = self.kept.get(plain) or self._ask_the_store(request, plain)
-        told = found.headers.get("Cache-Control", "")
-        if found.status == 200 and "private" not in told and "no-store" not in told:
-            self.kept[plain] = found
-        return replace(found, headers={**found.headers, **self.headers})
+        overrides = [(name, value) for name, value in parse_qsl(at.query) if name in OVERRIDES]
+        plain = f"{at.path}?{urlencode(overrides, quote_via=quote)}"
+        response = self.cache.get(plain) or self._fetch_from_storage(request, plain)
+        cache_control = response.headers.get("Cache-Control", "")
+        if response.status == 200 and "private" not in cache_control and "no-store" not in cache_control:
+            self.cache[plain] = response
+        return replace(response, headers={**response.headers, **self.headers})
 
     def is_signed(self, path: str, query: str) -> bool:
         parts = query.split("&")
         own = dict(part.split("=", 1) for part in parts if part.split("=")[0] in OWN)
-        kept = "&".join(part for part in parts if part.split("=")[0] not in OWN)
-        resource = f"https://{self.domain}{path}{'?' if kept else ''}{kept}"
+        own_query = "&".join(part for part in parts if part.split("=")[0] not in OWN)
+        resource = f"https://{self.domain}{path}{'?' if own_query else ''}{own_query}"
         key = self.group.get(own.get("Key-Pair-Id", ""))
         until = own.get("Expires", "")
         if key is None or not until.isdigit() or int(until) <= time.time() + self.ahead:
@@ -106,7 +106,7 @@ class Edge(StorageProxy):
             return False
         return True
 
-    def _ask_the_store(self, request: Request, plain: str) -> Answer:
+    def _fetch_from_storage(self, request: Request, plain: str) -> Response:
         url = f"{self.target}/{self.address.bucket}{plain}"
         passed = {name: value for name, value in request.headers.items() if name in PASSED_ON}
         ours = AWSRequest(request.method, url, headers=passed)

@@ -29,28 +29,28 @@ class CredentialProvider:
     def until(self) -> str:
         return (datetime.now(UTC) + timedelta(seconds=self.seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
-    def respond(self, request: storage_proxies.Request) -> storage_proxies.Answer | None:
+    def respond(self, request: storage_proxies.Request) -> storage_proxies.Response | None:
         path = urllib.parse.urlsplit(request.url).path
         self.paths.append(path)
         if self.mode == "refuses":
             return storage_proxies.status(403, "AccessDenied")(request)
         if path.endswith("/api/token"):
-            return storage_proxies.Answer(200, {"X-aws-ec2-metadata-token-ttl-seconds": "60"}, b"let-me-in")
+            return storage_proxies.Response(200, {"X-aws-ec2-metadata-token-ttl-seconds": "60"}, b"let-me-in")
         if path == MACHINE:
-            return storage_proxies.Answer(200, {}, b"the-role")
+            return storage_proxies.Response(200, {}, b"the-role")
         return self._sts(request) if request.method == "POST" else self._json()
 
-    def _json(self) -> storage_proxies.Answer:
+    def _json(self) -> storage_proxies.Response:
         key, secret, token = self._next()
         document = {"Code": "Success", "AccessKeyId": key, "SecretAccessKey": secret, "Token": token}
-        return storage_proxies.Answer(
+        return storage_proxies.Response(
             200, {"Content-Type": "application/json"}, json.dumps(document | self._end()).encode()
         )
 
     def _end(self) -> dict[str, str]:
         return {"Expiration": self.until(), "LastUpdated": "2026-01-01T00:00:00Z"}
 
-    def _sts(self, request: storage_proxies.Request) -> storage_proxies.Answer:
+    def _sts(self, request: storage_proxies.Request) -> storage_proxies.Response:
         action = urllib.parse.parse_qs(request.body.decode())["Action"][0]
         key, secret, token = self._next()
         body = (
@@ -60,7 +60,7 @@ class CredentialProvider:
             f"<AssumedRoleUser><Arn>arn:aws:sts::1:assumed-role/r/s</Arn><AssumedRoleId>A:s</AssumedRoleId>"
             f"</AssumedRoleUser></{action}Result></{action}Response>"
         )
-        return storage_proxies.Answer(200, {"Content-Type": "text/xml"}, body.encode())
+        return storage_proxies.Response(200, {"Content-Type": "text/xml"}, body.encode())
 
     def _next(self) -> tuple[str, str, str]:
         self.issued += 1

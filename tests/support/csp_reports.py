@@ -19,8 +19,8 @@ class Inbox:
 
     def take(self) -> list[str]:
         """What was reported since the last time, in one line each."""
-        taken, self.reports[:] = list(self.reports), []
-        return taken
+        reports, self.reports[:] = list(self.reports), []
+        return reports
 
     def _handler(inbox) -> type[BaseHTTPRequestHandler]:  # noqa: N805
         class Handler(BaseHTTPRequestHandler):

@@ -63,13 +63,13 @@ def ignore_lines(text: str) -> list[str]:
 
 @dataclass
 class Stage:
-    """One FROM: its folder, and what was said of it."""
+    """One FROM: its folder, and what was instructions of it."""
 
     name: str
     root: Path
     env: dict[str, str] = field(default_factory=dict)
     folder: str = "/"
-    said: dict[str, Instruction] = field(default_factory=dict)
+    instructions: dict[str, Instruction] = field(default_factory=dict)
 
     def place(self, text: str) -> str:
         return PLACES.sub(f"{self.root}/", text)
@@ -110,7 +110,7 @@ class Build:
         self.stages.append(Stage(name, root))
 
     def _carry_out(self, stage: Stage, instruction: Instruction) -> None:
-        stage.said[instruction.name] = instruction
+        stage.instructions[instruction.name] = instruction
         match instruction.name:
             case "ENV":
                 stage.env |= dict(word.split("=", 1) for word in instruction.words())
@@ -129,17 +129,19 @@ class Build:
         source = next((word.partition("=")[2] for word in words if word.startswith("--from=")), None)
         *what, where = [word for word in words if not word.startswith("--")]
         target = stage.cwd() / stage.place(where)
-        for one in what:
+        for source_path in what:
             if source:
                 origin = next(earlier for earlier in self.stages if earlier.name == source)
                 # nobody writes to an earlier stage any more
-                shutil.copytree(origin.place(one), target, symlinks=True, dirs_exist_ok=True, copy_function=os.link)
+                shutil.copytree(
+                    origin.place(source_path), target, symlinks=True, dirs_exist_ok=True, copy_function=os.link
+                )
             else:
-                self._copy_sent(one, target, is_folder=where.endswith("/"))
+                self._copy_sent(source_path, target, is_folder=where.endswith("/"))
 
-    def _copy_sent(self, one: str, target: Path, *, is_folder: bool) -> None:
+    def _copy_sent(self, source: str, target: Path, *, is_folder: bool) -> None:
         """What .dockerignore keeps back does not exist for an engine."""
-        origin = self.project / one
+        origin = self.project / source
         for path in [origin] if origin.is_file() else origin.rglob("*"):
             if path.is_file() and is_sent(path.relative_to(self.project).as_posix(), self._ignore):
                 inner = target / path.name if is_folder else target / path.relative_to(origin)

@@ -17,7 +17,7 @@ ORIGIN = "https://files.example.org"
 EVIL = "CORS from https://evil.example"
 
 
-def one(lines: Iterable[CheckResult]) -> CheckResult:
+def only(lines: Iterable[CheckResult]) -> CheckResult:
     (line,) = lines
     return line
 

@@ -30,12 +30,12 @@ def create_file(
     owner: User, body: bytes = b"hello", *, bucket: Bucket | None = None, state: State = State.AVAILABLE, **facts: Any
 ) -> File:
     """A row of this state with its reservation; with `bucket` its object is there as well."""
-    told = {"name": "report.txt", "part_size": PART, "checksum": sha256(body), **_moments(state), **facts}
+    fields = {"name": "report.txt", "part_size": PART, "checksum": sha256(body), **_moments(state), **facts}
     if state in {State.AVAILABLE, State.TRASHED}:
-        told["etag"] = "0" * 32
+        fields["etag"] = "0" * 32
     with transaction.atomic():
         Usage.objects.locked(owner.pk).change(files=1, bytes=len(body))
-        file = File.objects.create(owner=owner, size=len(body), state=state, **told)
+        file = File.objects.create(owner=owner, size=len(body), state=state, **fields)
     if bucket is not None:
         bucket.write(file.key, body)
     file.refresh_from_db()

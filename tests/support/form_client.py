@@ -18,7 +18,7 @@ from django.test import Client
 from uploads.models import File
 
 if TYPE_CHECKING:
-    from django.test.client import _MonkeyPatchedWSGIResponse as Answer
+    from django.test.client import _MonkeyPatchedWSGIResponse as TestResponse
 
 BOUNDARY = "----WebKitFormBoundaryAmalgaTests0"
 MULTIPART = f"multipart/form-data; boundary={BOUNDARY}"
@@ -73,7 +73,7 @@ def _end() -> bytes:
     return f"--{BOUNDARY}--\r\n".encode()
 
 
-def post(client: Client, *files: Chosen, submission: str = "", private: bool = False, same_name: str = "") -> Answer:
+def post(client: Client, *files: Chosen, submission: str = "", private: bool = False, same_name: str = "") -> TestResponse:
     """Send these files to the form by Django's test client."""
     form = Form(files, submission or str(uuid.uuid4()), private, same_name=same_name)
     return client.post("/upload/", data=form.body(), content_type=MULTIPART)
@@ -82,8 +82,8 @@ def post(client: Client, *files: Chosen, submission: str = "", private: bool = F
 def send(client: Client, *files: Chosen, submission: str = "", private: bool = False) -> list[File]:
     """As `post`, expecting success: the new rows, oldest first."""
     before = set(File.objects.values_list("pk", flat=True))
-    answer = post(client, *files, submission=submission, private=private)
-    assert answer.status_code == 200, answer.content
+    response = post(client, *files, submission=submission, private=private)
+    assert response.status_code == 200, response.content
     return list(File.objects.exclude(pk__in=before).order_by("available_at", "created_at"))
 
 
@@ -92,9 +92,9 @@ def words_of(page: bytes) -> str:
     return " ".join(unescape(re.sub(rb"<[^>]+>", b" ", page).decode()).split())
 
 
-def was_read(answer: Answer) -> bool:
+def was_read(response: TestResponse) -> bool:
     """Whether anything of the request's body was read before it was answered."""
-    return bool(getattr(answer.wsgi_request, "_read_started"))  # noqa: B009 - Django has no public word for it
+    return bool(getattr(response.wsgi_request, "_read_started"))  # noqa: B009 - Django has no public word for it
 
 
 # --- a real server ------------------------------------------------------------------------------
@@ -114,14 +114,14 @@ class Visitor:
 
     def open_form(self) -> Visitor:
         """Load the upload page, as a browser has to: the CSRF cookie and the token in the form."""
-        answer, page = self.ask("GET", "/upload/")
-        assert answer.status == 200, page
-        found = re.search(rb'name="csrfmiddlewaretoken" value="(\w+)"', page)
-        assert found
-        self.token = found[1].decode()
+        response, page = self.request("GET", "/upload/")
+        assert response.status == 200, page
+        match = re.search(rb'name="csrfmiddlewaretoken" value="(\w+)"', page)
+        assert match
+        self.token = match[1].decode()
         return self
 
-    def ask(
+    def request(
         self,
         method: str,
         path: str,
@@ -133,11 +133,11 @@ class Visitor:
         connection = http.client.HTTPConnection(*self.address, timeout=seconds)
         try:
             connection.request(method, path, body=body, headers=self.headers() | (headers or {}))
-            answer = connection.getresponse()
-            for cookie in answer.headers.get_all("Set-Cookie") or []:
+            response = connection.getresponse()
+            for cookie in response.headers.get_all("Set-Cookie") or []:
                 name, _, rest = cookie.partition("=")
                 self.cookies[name] = rest.partition(";")[0]
-            return answer, answer.read()
+            return response, response.read()
         finally:
             connection.close()
 
@@ -147,7 +147,7 @@ class Visitor:
 
     def post(self, *files: Chosen, submission: str = "") -> tuple[http.client.HTTPResponse, bytes]:
         form = Form(files, submission or str(uuid.uuid4()), token=self.token)
-        return self.ask("POST", "/upload/", form.body(), headers={"Content-Type": MULTIPART})
+        return self.request("POST", "/upload/", form.body(), headers={"Content-Type": MULTIPART})
 
     def post_stream(self, name: str, chunks: Iterator[bytes], *, size: int) -> tuple[http.client.HTTPResponse, bytes]:
         """Send one large file of `size` bytes without holding it in memory."""
@@ -160,7 +160,7 @@ class Visitor:
             yield tail
 
         headers = {"Content-Type": MULTIPART, "Content-Length": str(len(head) + size + len(tail))}
-        return self.ask("POST", "/upload/", body(), headers=headers)
+        return self.request("POST", "/upload/", body(), headers=headers)
 
     def request_head(self, path: str, *, length: int | None, more: Sequence[str] = ()) -> bytes:
         """The head of a POST of the form, for those who write to the socket themselves."""

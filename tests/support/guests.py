@@ -15,7 +15,7 @@ from uploads.models import FileRequest, Folder
 from uploads.services import file_requests
 
 if TYPE_CHECKING:
-    from django.test.client import _MonkeyPatchedWSGIResponse as Answer
+    from django.test.client import _MonkeyPatchedWSGIResponse as TestResponse
 
 LIMITS: dict[str, Any] = {"max_file_bytes": 10**9, "max_files": 1000, "max_bytes": 10**10}
 
@@ -37,25 +37,25 @@ class GuestClient(UploadClient):
     def page_url(self) -> str:
         return reverse("guest_upload", args=[self.token])
 
-    def open_page(self) -> Answer:
+    def open_page(self) -> TestResponse:
         return self.client.get(self.page_url)
 
-    def announce(self, *items: Mapping[str, Any]) -> Answer:
+    def announce(self, *items: Mapping[str, Any]) -> TestResponse:
         details = {"guest": self.details} if self.details else {}
         return self.post(reverse("guest_uploads", args=[self.token]), {"files": list(items), **details})
 
-    def request_parts(self, pk: uuid.UUID, parts: Sequence[Any]) -> Answer:
+    def request_parts(self, pk: uuid.UUID, parts: Sequence[Any]) -> TestResponse:
         return self.post(reverse("guest_sign_parts", args=[self.token, pk]), {"parts": list(parts)})
 
-    def finish(self, *uploads: Upload, digests: Sequence[str] | None = None) -> Answer:
+    def finish(self, *uploads: Upload, digests: Sequence[str] | None = None) -> TestResponse:
         files = [{"id": str(u.id), "sha256": list(u.digests if digests is None else digests)} for u in uploads]
         return self.post(reverse("guest_finish", args=[self.token]), {"files": files})
 
-    def look(self, upload: Upload) -> Answer:
+    def retrieve(self, upload: Upload) -> TestResponse:
         return self.client.get(reverse("guest_upload_detail", args=[self.token, upload.id]))
 
-    def unfinished(self) -> Answer:
+    def unfinished(self) -> TestResponse:
         return self.client.get(reverse("guest_uploads", args=[self.token]))
 
-    def cancel(self, upload: Upload) -> Answer:
+    def cancel(self, upload: Upload) -> TestResponse:
         return self.client.delete(reverse("guest_upload_detail", args=[self.token, upload.id]))

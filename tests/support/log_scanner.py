@@ -50,16 +50,16 @@ class LogScanner(logging.Handler):
             self.scan(formatter.format(record), where=f"{record.name} ({way})")
 
     def scan(self, text: str, *, where: str) -> None:
-        for said in {text, unquote(text)}:
-            self.found += [f"{reason} in {where}: {said[:2000]}" for reason in self._reasons(said)]
+        for variant in {text, unquote(text)}:
+            self.found += [f"{reason} in {where}: {variant[:2000]}" for reason in self._reasons(variant)]
 
     def scan_file(self, path: Path) -> None:
         for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
             self.scan(line, where=path.name)
 
     def take(self) -> list[str]:
-        found, self.found = self.found, []
-        return found
+        leaks, self.found = self.found, []
+        return leaks
 
     def watch(self) -> None:
         """Also learn every session and every token of a form that is made up from now on."""
@@ -71,17 +71,17 @@ class LogScanner(logging.Handler):
             return key
 
         def token() -> str:
-            made: str = new_token()
-            self.given_out.add(made)
-            return made
+            value: str = new_token()
+            self.given_out.add(value)
+            return value
 
         SessionBase._get_new_session_key = key_of  # type: ignore[attr-defined]
         csrf._get_new_csrf_string = token
 
     def _reasons(self, text: str) -> set[str]:
         reasons = set()
-        if found := FORBIDDEN.search(text):
-            reasons.add([*OPENERS][int(str(found.lastgroup)[1:])])
+        if match := FORBIDDEN.search(text):
+            reasons.add([*OPENERS][int(str(match.lastgroup)[1:])])
         if any(secret in text for secret in self.secrets):
             reasons.add("secret of this run")
         if not self.given_out.isdisjoint(LONG_WORD.findall(text)):

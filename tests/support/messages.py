@@ -26,7 +26,7 @@ CALL = re.compile(r"\b(?:n?gettext|_)\((?:[^()'\"]|'(?:[^'\\]|\\.)*'|\"(?:[^\"\\
 Text = tuple[str, str | None]  # singular, plural
 
 
-def found() -> dict[Text, set[str]]:
+def collect() -> dict[Text, set[str]]:
     """Every marked text, with the files it stands in."""
     texts: dict[Text, set[str]] = {}
     for path in [*PROJECT.glob("uploads/**/*.py"), *PROJECT.glob("amalga/*.py")]:
@@ -43,11 +43,11 @@ def _in_python(source: str) -> Iterator[Text]:
         if not isinstance(node, ast.Call):
             continue
         name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
-        said = [arg.value for arg in node.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str)]
-        if name in ONE and said:
-            yield said[0], None
-        elif name in MANY and len(said) >= 2:
-            yield said[0], said[1]
+        texts = [arg.value for arg in node.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str)]
+        if name in ONE and texts:
+            yield texts[0], None
+        elif name in MANY and len(texts) >= 2:
+            yield texts[0], texts[1]
 
 
 def _in_template(source: str) -> Iterator[Text]:
@@ -74,12 +74,12 @@ def update(language: str) -> int:
         "Language": language,
         "Plural-Forms": "nplurals=2; plural=(n != 1);",
     }
-    for (one, many), places in sorted(found().items(), key=lambda item: (min(item[1]), item[0][0])):
-        entry = known.get((one, many)) or polib.POEntry(msgid=one, msgid_plural=many or "")
+    for (singular, many), places in sorted(collect().items(), key=lambda item: (min(item[1]), item[0][0])):
+        entry = known.get((singular, many)) or polib.POEntry(msgid=singular, msgid_plural=many or "")
         if many and not entry.msgstr_plural:
             entry.msgstr_plural = {0: "", 1: ""}
         entry.occurrences = [(place, "") for place in sorted(places)]
-        entry.flags = ["python-format"] if "%(" in one else []
+        entry.flags = ["python-format"] if "%(" in singular else []
         fresh.append(entry)
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh.save(str(path))

@@ -25,7 +25,7 @@ Headers = Mapping[str, str]
 
 
 @dataclass(frozen=True)
-class Seen:
+class PageResponse:
     """A page as the Observatory sees it."""
 
     headers: Headers
@@ -55,19 +55,19 @@ class Score:
         return next((grade for least, grade in GRADES.items() if self.total >= least), "below B-")
 
 
-def score(seen: Seen) -> Score:
-    policy = policy_of(seen.headers)
+def score(page: PageResponse) -> Score:
+    policy = policy_of(page.headers)
     return Score(
         {
             "content-security-policy": _policy(policy),
-            "cookies": _cookies(seen.cookies),
-            "cross-origin-resource-sharing": -50 if "Access-Control-Allow-Credentials" in seen.preflight else 0,
-            "cross-origin-resource-policy": _resource_policy(seen.headers.get("Cross-Origin-Resource-Policy", "")),
-            "redirection": _redirection(seen),
-            "referrer-policy": 5 if seen.headers.get("Referrer-Policy", "").lower() in GOOD_REFERRERS else -5,
-            "strict-transport-security": _transport(seen.headers.get("Strict-Transport-Security", "")),
-            "subresource-integrity": _integrity(seen),
-            "x-content-type-options": 0 if seen.headers.get("X-Content-Type-Options", "").lower() == "nosniff" else -5,
+            "cookies": _cookies(page.cookies),
+            "cross-origin-resource-sharing": -50 if "Access-Control-Allow-Credentials" in page.preflight else 0,
+            "cross-origin-resource-policy": _resource_policy(page.headers.get("Cross-Origin-Resource-Policy", "")),
+            "redirection": _redirection(page),
+            "referrer-policy": 5 if page.headers.get("Referrer-Policy", "").lower() in GOOD_REFERRERS else -5,
+            "strict-transport-security": _transport(page.headers.get("Strict-Transport-Security", "")),
+            "subresource-integrity": _integrity(page),
+            "x-content-type-options": 0 if page.headers.get("X-Content-Type-Options", "").lower() == "nosniff" else -5,
             "x-frame-options": 5 if "frame-ancestors" in policy else FAILED,
         }
     )
@@ -99,18 +99,18 @@ def _cookies(cookies: list[Morsel[str]]) -> int:
     return 5 if all(cookie["samesite"] in {"Lax", "Strict"} for cookie in cookies) else FAILED
 
 
-def _resource_policy(told: str) -> int:
-    return 10 if told in {"same-origin", "same-site"} else 0 if not told or told == "cross-origin" else -5
+def _resource_policy(value: str) -> int:
+    return 10 if value in {"same-origin", "same-site"} else 0 if not value or value == "cross-origin" else -5
 
 
-def _redirection(seen: Seen) -> int:
+def _redirection(page: PageResponse) -> int:
     """The first step leads to https, and to the same host."""
-    status, location = seen.plain
-    return 0 if status in {301, 302, 307, 308} and location.startswith(f"https://{seen.address}/") else FAILED
+    status, location = page.plain
+    return 0 if status in {301, 302, 307, 308} and location.startswith(f"https://{page.address}/") else FAILED
 
 
-def _transport(told: str) -> int:
-    ages = [part.strip()[8:] for part in told.lower().split(";") if part.strip().startswith("max-age=")]
+def _transport(value: str) -> int:
+    ages = [part.strip()[8:] for part in value.lower().split(";") if part.strip().startswith("max-age=")]
     return 0 if len(ages) == 1 and ages[0].isdigit() and int(ages[0]) >= HALF_A_YEAR else FAILED
 
 
@@ -125,10 +125,12 @@ class _Scripts(HTMLParser):
             self.found.append(dict(attrs))
 
 
-def _integrity(seen: Seen) -> int:
+def _integrity(page: PageResponse) -> int:
     """Scripts of our own origin need none; those of others do."""
-    scripts = _Scripts(seen.body).found
-    foreign = [one for one in scripts if not str(one["src"]).startswith("/") or str(one["src"]).startswith("//")]
-    if any("integrity" not in one for one in foreign):
+    scripts = _Scripts(page.body).found
+    foreign = [
+        script for script in scripts if not str(script["src"]).startswith("/") or str(script["src"]).startswith("//")
+    ]
+    if any("integrity" not in script for script in foreign):
         return FAILED
-    return 5 if foreign or any("integrity" in one for one in scripts) else 0
+    return 5 if foreign or any("integrity" in script for script in scripts) else 0

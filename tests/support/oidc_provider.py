@@ -31,7 +31,7 @@ class Identity:
     """What the provider says; a test changes it to let the provider lie."""
 
     issuer: str = ""
-    told_issuer: str | None = None
+    callback_issuer: str | None = None
     person: dict[str, Any] = field(default_factory=dict)
     claims: dict[str, Any] = field(default_factory=dict)  # in the ID token alone
     userinfo: list[Any] = field(default_factory=list)  # answered in the place of `person`, if there is one
@@ -41,37 +41,37 @@ class Identity:
     away: set[str] = field(default_factory=set)  # paths that answer 500
     extra_response: dict[str, str] = field(default_factory=dict)  # parameters of the callback
     codes: dict[str, dict[str, str]] = field(default_factory=dict)
-    asked: list[str] = field(default_factory=list)
+    queries: list[str] = field(default_factory=list)
 
     def discovery(self) -> dict[str, Any]:
         places = {f"{name}_endpoint": f"{self.issuer}/{name}" for name in ("authorization", "token", "userinfo")}
-        return {"issuer": self.told_issuer or self.issuer, "jwks_uri": f"{self.issuer}/keys", **places}
+        return {"issuer": self.callback_issuer or self.issuer, "jwks_uri": f"{self.issuer}/keys", **places}
 
     def keys(self) -> dict[str, Any]:
         public = (self.published_key or self.signing_key).public_key()
         key = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(public))
         return {"keys": [{**key, "kid": KEY_ID, "use": "sig", "alg": "RS256"}]}
 
-    def authorize(self, asked: dict[str, str]) -> str:
+    def authorize(self, query: dict[str, str]) -> str:
         """The person agreed: back to the site, with a code."""
-        assert asked["client_id"] == CLIENT
-        assert asked["code_challenge_method"] == "S256"
+        assert query["client_id"] == CLIENT
+        assert query["code_challenge_method"] == "S256"
         code = secrets.token_hex(8)
-        self.codes[code] = asked
-        return f"{asked['redirect_uri']}?{urlencode({'code': code, 'state': asked['state'], **self.extra_response})}"
+        self.codes[code] = query
+        return f"{query['redirect_uri']}?{urlencode({'code': code, 'state': query['state'], **self.extra_response})}"
 
     def token(self, sent: dict[str, str]) -> dict[str, Any]:
-        asked = self.codes.pop(sent["code"])  # once
+        query = self.codes.pop(sent["code"])  # once
         challenge = base64.urlsafe_b64encode(hashlib.sha256(sent["code_verifier"].encode()).digest()).rstrip(b"=")
-        assert asked["code_challenge"] == challenge.decode()
+        assert query["code_challenge"] == challenge.decode()
         assert (sent["client_id"], sent["client_secret"]) == (CLIENT, SECRET)
-        assert sent["redirect_uri"] == asked["redirect_uri"]
+        assert sent["redirect_uri"] == query["redirect_uri"]
         now = int(time.time())
         facts = {"iss": self.issuer, "aud": CLIENT, "sub": self.person["sub"], "iat": now, "exp": now + 60}
-        claims = {**facts, "nonce": asked["nonce"], **self.claims}
+        claims = {**facts, "nonce": query["nonce"], **self.claims}
         id_token = jwt.encode(claims, self.signing_key, algorithm="RS256", headers={"kid": KEY_ID})
-        answer = {"access_token": secrets.token_hex(8), "token_type": "Bearer", "expires_in": 60}
-        return answer if self.no_id_token else {**answer, "id_token": id_token}
+        payload = {"access_token": secrets.token_hex(8), "token_type": "Bearer", "expires_in": 60}
+        return payload if self.no_id_token else {**payload, "id_token": id_token}
 
 
 def _handler(identity: Identity) -> type[BaseHTTPRequestHandler]:
@@ -81,23 +81,23 @@ def _handler(identity: Identity) -> type[BaseHTTPRequestHandler]:
 
         def do_GET(self) -> None:
             parts = urlsplit(self.path)
-            asked = {name: values[0] for name, values in parse_qs(parts.query).items()}
+            query = {name: values[0] for name, values in parse_qs(parts.query).items()}
             if parts.path == "/authorization":
-                return self._redirect(identity.authorize(asked))
-            answers: dict[str, Callable[[], Any]] = {
+                return self._redirect(identity.authorize(query))
+            endpoints: dict[str, Callable[[], Any]] = {
                 "/.well-known/openid-configuration": identity.discovery,
                 "/keys": identity.keys,
                 "/userinfo": lambda: identity.userinfo[0] if identity.userinfo else identity.person,
             }
-            return self._answer(parts.path, answers[parts.path])
+            return self._respond(parts.path, endpoints[parts.path])
 
         def do_POST(self) -> None:
             sent = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
-            self._answer("/token", lambda: identity.token({name: values[0] for name, values in sent.items()}))
+            self._respond("/token", lambda: identity.token({name: values[0] for name, values in sent.items()}))
 
-        def _answer(self, path: str, made: Callable[[], Any]) -> None:
-            identity.asked.append(path)
-            body = json.dumps({} if path in identity.away else made()).encode()
+        def _respond(self, path: str, create: Callable[[], Any]) -> None:
+            identity.queries.append(path)
+            body = json.dumps({} if path in identity.away else create()).encode()
             self.send_response(500 if path in identity.away else 200)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
@@ -156,6 +156,6 @@ def agree(url: str) -> str:
     """What a browser does at the provider, where somebody is signed in: the address it is sent back to."""
     try:
         urllib.request.build_opener(_Stay, urllib.request.ProxyHandler({})).open(url, timeout=5)
-    except HTTPError as answer:
-        return str(answer.headers["Location"])
+    except HTTPError as error:
+        return str(error.headers["Location"])
     raise AssertionError("The provider led nowhere.")

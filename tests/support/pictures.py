@@ -33,8 +33,8 @@ def opened(body: bytes) -> Image.Image:
 
 def looks_like(image: Image.Image, x: float, y: float, colour: tuple[int, int, int], *, by: int = 30) -> bool:
     """Whether the picture has about this colour at a place, given as parts of its width and height."""
-    found: Any = image.convert("RGB").getpixel((int(image.width * x), int(image.height * y)))
-    return all(abs(one - other) <= by for one, other in zip(found, colour, strict=True))
+    pixel: Any = image.convert("RGB").getpixel((int(image.width * x), int(image.height * y)))
+    return all(abs(channel - other) <= by for channel, other in zip(pixel, colour, strict=True))
 
 
 def pdf(*, width: int = 200, height: int = 100, password: str = "") -> bytes:
@@ -105,12 +105,12 @@ def _written_values(tag: int, values: Sequence[int] | bytes, order: str) -> byte
 
 def with_chunks(png: bytes, *chunks: tuple[bytes, bytes], crc: bytes | None = None, at_end: bool = False) -> bytes:
     """The PNG with more chunks, before its pixels or after them; all with this CRC, or with the right one."""
-    made = b"".join(
+    chunks_ = b"".join(
         struct.pack(">I", len(data)) + kind + data + (crc or struct.pack(">I", zlib.crc32(kind + data)))
         for kind, data in chunks
     )
     place = len(png) - 12 if at_end else 33
-    return png[:place] + made + png[place:]
+    return png[:place] + chunks_ + png[place:]
 
 
 def _written(objects: list[bytes], locked: bytes) -> bytes:

@@ -55,9 +55,9 @@ class PostgresProxy:
             self._let_in(near, start)
 
     def _let_in(self, near: socket.socket, start: bytes) -> None:
-        if self.lets_in and not self._asked(near, start, self.lets_in):
-            said = b"SFATAL\0C28P01\0Mpassword authentication failed\0\0"
-            near.sendall(b"E" + struct.pack(">i", len(said) + 4) + said)
+        if self.lets_in and not self._check_startup(near, start, self.lets_in):
+            fields = b"SFATAL\0C28P01\0Mpassword authentication failed\0\0"
+            near.sendall(b"E" + struct.pack(">i", len(fields) + 4) + fields)
             return
         with socket.create_connection(self.behind) as far:
             far.sendall(start)
@@ -66,13 +66,13 @@ class PostgresProxy:
             _carry(near, far)
             back.join()
 
-    def _asked(self, near: socket.socket, start: bytes, lets_in: Gate) -> bool:
+    def _check_startup(self, near: socket.socket, start: bytes, lets_in: Gate) -> bool:
         words = start[8:].split(b"\0")
-        told = dict(zip(words[::2], words[1::2], strict=False))
+        parameters = dict(zip(words[::2], words[1::2], strict=False))
         near.sendall(b"R" + struct.pack(">ii", 8, 3))  # AuthenticationCleartextPassword
         _read(near, 1)
         password = _startup(near)[4:].rstrip(b"\0")
-        return lets_in(told[b"user"].decode(), password.decode())
+        return lets_in(parameters[b"user"].decode(), password.decode())
 
 
 def _startup(near: socket.socket) -> bytes:
@@ -82,19 +82,19 @@ def _startup(near: socket.socket) -> bytes:
 
 
 def _read(near: socket.socket, count: int) -> bytes:
-    found = b""
-    while len(found) < count:
-        more = near.recv(count - len(found))
+    data = b""
+    while len(data) < count:
+        more = near.recv(count - len(data))
         if not more:
             raise OSError("closed")
-        found += more
-    return found
+        data += more
+    return data
 
 
 def _carry(source: socket.socket, target: socket.socket) -> None:
     with contextlib.suppress(OSError):
         while data := source.recv(CHUNK_BYTES):
             target.sendall(data)
-    for one in (source, target):
+    for connection in (source, target):
         with contextlib.suppress(OSError):
-            one.shutdown(socket.SHUT_RDWR)
+            connection.shutdown(socket.SHUT_RDWR)

@@ -79,13 +79,13 @@ class Standby:
     def stop(self) -> None:
         self.kind.daemon.stop()
 
-    def answers(self) -> bool:
+    def is_ready(self) -> bool:
         try:
-            return bool(self.ask("SELECT pg_is_in_recovery()"))
+            return bool(self.fetch_value("SELECT pg_is_in_recovery()"))
         except psycopg.OperationalError:
             return False
 
-    def ask(self, sql: str) -> Any:
+    def fetch_value(self, sql: str) -> Any:
         with psycopg.connect(self.url, autocommit=True, connect_timeout=5) as database:
             cursor = database.execute(sql)
             row = cursor.fetchone() if cursor.description else None
@@ -94,16 +94,16 @@ class Standby:
     @contextmanager
     def standing_still(self) -> Iterator[None]:
         """It answers, and learns of nothing more for a while."""
-        self.ask("SELECT pg_wal_replay_pause()")
-        until(lambda: self.ask("SELECT pg_get_wal_replay_pause_state()") == "paused")
+        self.fetch_value("SELECT pg_wal_replay_pause()")
+        until(lambda: self.fetch_value("SELECT pg_get_wal_replay_pause_state()") == "paused")
         try:
             yield
         finally:
-            self.ask("SELECT pg_wal_replay_resume()")
+            self.fetch_value("SELECT pg_wal_replay_resume()")
             self.catch_up()
 
     def promote(self) -> None:
-        assert self.ask("SELECT pg_promote()")
+        assert self.fetch_value("SELECT pg_promote()")
 
     def kill(self) -> None:
         """As a machine that loses its power."""
@@ -117,9 +117,9 @@ class Standby:
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_current_wal_insert_lsn()")
             (number,) = cursor.fetchone()
-        until(lambda: self.ask(f"SELECT pg_last_wal_replay_lsn() >= '{number}'"))
+        until(lambda: self.fetch_value(f"SELECT pg_last_wal_replay_lsn() >= '{number}'"))
 
-    def was_asked(self) -> str:
+    def last_queries(self) -> str:
         """What it was asked so far, in the words of its log."""
         return self.kind.daemon.log_file.read_text(errors="replace")
 

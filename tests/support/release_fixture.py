@@ -147,9 +147,9 @@ def expected() -> dict[str, Any]:
     return {
         "files": files,
         "folders": sorted(Folder.objects.values_list("name", flat=True)),
-        "groups": {one.username: sorted(one.groups.values_list("name", flat=True)) for one in people},
-        "visible": {one.username: sorted(str(file.pk) for file in listed.visible_to(one)) for one in people},
-        "usage": {one.username: list(stored_usage(one)) for one in people},
+        "groups": {user.username: sorted(user.groups.values_list("name", flat=True)) for user in people},
+        "visible": {user.username: sorted(str(file.pk) for file in listed.visible_to(user)) for user in people},
+        "usage": {user.username: list(stored_usage(user)) for user in people},
         "events": Event.objects.count(),
     }
 

@@ -67,11 +67,11 @@ class Nginx:
 
 def ours(text: str, folder: Path) -> str:
     """With all files in this folder, and as the user that we are."""
-    kept = [line for line in text.splitlines() if not line.startswith(("user ", "pid ", "error_log "))]
+    kept_lines = [line for line in text.splitlines() if not line.startswith(("user ", "pid ", "error_log "))]
     user = ["user root;"] if os.geteuid() == 0 else []
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     temporary = "".join(f"    {kind}_temp_path {folder}/{kind};\n" for kind in kinds)
-    lines = [*user, f"pid {folder}/pid;", f"error_log {folder}/error.log;", *kept, ""]
+    lines = [*user, f"pid {folder}/pid;", f"error_log {folder}/error.log;", *kept_lines, ""]
     return "\n".join(lines).replace("/var/log/nginx", str(folder)).replace("http {\n", f"http {{\n{temporary}")
 
 

@@ -181,11 +181,11 @@ class _Session(socketserver.BaseRequestHandler):
             assert line.endswith(b"\r\n")
             assert len(line) <= 1000  # RFC 5321, 4.5.3.1.6
             lines.append(line[1:] if line.startswith(b".") else line)
-        answer = self.smtp.rule("END")
-        if answer in (None, HANG, CLOSE):  # also a server whose answer is lost has accepted the mail
+        reply = self.smtp.rule("END")
+        if reply in (None, HANG, CLOSE):  # also a server whose answer is lost has accepted the mail
             self.smtp.mails.append(Mail(self.sender, self.recipient, b"".join(lines), self.encrypted, self.user))
         self.sender = self.recipient = ""
-        return self._send(answer or "250 2.0.0 queued")
+        return self._send(reply or "250 2.0.0 queued")
 
     def _rset(self, _argument: str) -> bool:
         self.sender = self.recipient = ""

@@ -60,14 +60,14 @@ class World:
 
 
 @dataclass(eq=False)
-class Thing:
+class TrackedUpload:
     """One upload as the machine knows it."""
 
     upload: Upload
     person: int
     key: str
     state: str = State.UPLOADING
-    told_stored: bool = False
+    reported_stored: bool = False
     removed: bool = False  # somebody put it into the trash, where it may end
     urls_are_dead: bool = False
 
@@ -81,23 +81,23 @@ class FileStateMachine(RuleBasedStateMachine):
     """Two people, small files, and everything that may happen to them."""
 
     world: World
-    things = Bundle("things")
+    tracked_uploads = Bundle("tracked_uploads")
 
     def __init__(self) -> None:
         super().__init__()
         self.world.empty()
-        self.all: list[Thing] = []
+        self.all: list[TrackedUpload] = []
 
     # --- what people do -----------------------------------------------------------------------
 
-    @initialize(target=things)
-    def begin_with_some(self) -> MultipleResults[Thing]:
+    @initialize(target=tracked_uploads)
+    def begin_with_some(self) -> MultipleResults[TrackedUpload]:
         return multiple(*[self._start(person, size) for person, size in ((0, 25), (1, 12), (0, 3))])
 
-    @rule(target=things, person=st.integers(0, 1), size=st.integers(0, 25))
-    def start(self, person: int, size: int) -> Thing | MultipleResults[Thing]:
-        files, taken = stored_usage(self.world.people[person])
-        if files < QUOTA_FILES and taken + size <= QUOTA_BYTES:
+    @rule(target=tracked_uploads, person=st.integers(0, 1), size=st.integers(0, 25))
+    def start(self, person: int, size: int) -> TrackedUpload | MultipleResults[TrackedUpload]:
+        files, used_bytes = stored_usage(self.world.people[person])
+        if files < QUOTA_FILES and used_bytes + size <= QUOTA_BYTES:
             return self._start(person, size)
         upload_client = self.world.senders[person]
         assert upload_client.announce(upload_client.item(bytes(size))).status_code in {
@@ -106,149 +106,153 @@ class FileStateMachine(RuleBasedStateMachine):
         }  # 200: something had expired
         return multiple()
 
-    @rule(target=things, thing=things, size=st.integers(1, 12))
-    def replace(self, thing: Thing, size: int) -> Thing | MultipleResults[Thing]:
+    @rule(target=tracked_uploads, tracked=tracked_uploads, size=st.integers(1, 12))
+    def replace(self, tracked: TrackedUpload, size: int) -> TrackedUpload | MultipleResults[TrackedUpload]:
         """Begin a new version of what is there."""
-        files, taken = stored_usage(self.world.people[thing.person])
-        row = thing.row()
-        if row is None or row.state != State.AVAILABLE or files >= QUOTA_FILES or taken + size > QUOTA_BYTES:
+        files, used_bytes = stored_usage(self.world.people[tracked.person])
+        row = tracked.row()
+        if row is None or row.state != State.AVAILABLE or files >= QUOTA_FILES or used_bytes + size > QUOTA_BYTES:
             return multiple()
-        return self._start(thing.person, size, replaces=thing.link)
+        return self._start(tracked.person, size, replaces=tracked.link)
 
-    def _start(self, person: int, size: int, **more: uuid.UUID) -> Thing:
+    def _start(self, person: int, size: int, **more: uuid.UUID) -> TrackedUpload:
         body = bytes([len(self.all) % 256]) * size
         upload = self.world.senders[person].start(body, **more)
         row = upload.row()
-        thing = Thing(upload, person, row.key, link=row.link)
-        self.all.append(thing)
-        return thing
+        tracked = TrackedUpload(upload, person, row.key, link=row.link)
+        self.all.append(tracked)
+        return tracked
 
-    @rule(thing=things, number=st.integers(1, 3))
-    def put(self, thing: Thing, number: int) -> None:
+    @rule(tracked=tracked_uploads, number=st.integers(1, 3))
+    def put(self, tracked: TrackedUpload, number: int) -> None:
         """Ask for a URL and send a part, if the upload still takes one."""
-        number = min(number, thing.upload.part_count)
-        part = {"number": number, "sha256": thing.upload.digests[number - 1]}
-        answer = self._sender(thing).request_parts(thing.upload.id, [part])
-        row = thing.row()
-        assert (answer.status_code == 200) == (row is not None and is_open(row))
-        if answer.status_code == 200:
-            (signed,) = answer.json()["parts"]
-            thing.upload.signed[number], thing.urls_are_dead = signed, False
-            assert put_bytes(signed, thing.upload.pieces[number - 1]).status == 200
+        number = min(number, tracked.upload.part_count)
+        part = {"number": number, "sha256": tracked.upload.digests[number - 1]}
+        response = self._sender(tracked).request_parts(tracked.upload.id, [part])
+        row = tracked.row()
+        assert (response.status_code == 200) == (row is not None and is_open(row))
+        if response.status_code == 200:
+            (signed,) = response.json()["parts"]
+            tracked.upload.signed[number], tracked.urls_are_dead = signed, False
+            assert put_bytes(signed, tracked.upload.pieces[number - 1]).status == 200
 
-    @rule(thing=things)
-    def put_everything(self, thing: Thing) -> None:
-        for number in thing.upload.numbers:
-            self.put(thing, number)
+    @rule(tracked=tracked_uploads)
+    def put_everything(self, tracked: TrackedUpload) -> None:
+        for number in tracked.upload.numbers:
+            self.put(tracked, number)
 
-    @rule(thing=things)
-    def send_whole(self, thing: Thing) -> None:
+    @rule(tracked=tracked_uploads)
+    def send_whole(self, tracked: TrackedUpload) -> None:
         """What goes well, as long as the upload has time."""
-        row = thing.row()
+        row = tracked.row()
         well = row is not None and is_open(row)
-        self.put_everything(thing)
-        self.finish(thing)
-        assert thing.told_stored or not well
+        self.put_everything(tracked)
+        self.finish(tracked)
+        assert tracked.reported_stored or not well
 
-    @rule(thing=things)
-    def put_late(self, thing: Thing) -> None:
+    @rule(tracked=tracked_uploads)
+    def put_late(self, tracked: TrackedUpload) -> None:
         """A URL from before, used again whatever has happened since."""
-        if thing.urls_are_dead:
+        if tracked.urls_are_dead:
             return
-        for number, signed in thing.upload.signed.items():
-            assert put_bytes(signed, thing.upload.pieces[number - 1]).status in {200, 404}
+        for number, signed in tracked.upload.signed.items():
+            assert put_bytes(signed, tracked.upload.pieces[number - 1]).status in {200, 404}
 
-    @rule(thing=things)
-    def finish(self, thing: Thing) -> None:
-        answer = self._sender(thing).finish(thing.upload)
-        assert answer.status_code in {200, 202, 404, 409, 410}
-        row = thing.row()
-        assert (answer.status_code == 200) == (row is not None and row.state == State.AVAILABLE)
-        thing.told_stored |= answer.status_code == 200
+    @rule(tracked=tracked_uploads)
+    def finish(self, tracked: TrackedUpload) -> None:
+        response = self._sender(tracked).finish(tracked.upload)
+        assert response.status_code in {200, 202, 404, 409, 410}
+        row = tracked.row()
+        assert (response.status_code == 200) == (row is not None and row.state == State.AVAILABLE)
+        tracked.reported_stored |= response.status_code == 200
 
-    @rule(thing=things)
-    def cancel(self, thing: Thing) -> None:
-        assert self._sender(thing).cancel(thing.upload).status_code in {204, 404, 409}
+    @rule(tracked=tracked_uploads)
+    def cancel(self, tracked: TrackedUpload) -> None:
+        assert self._sender(tracked).cancel(tracked.upload).status_code in {204, 404, 409}
 
-    @rule(thing=things)
-    def trash(self, thing: Thing) -> None:
-        self._press(thing, "trash")
-        for version in self._versions(thing):
+    @rule(tracked=tracked_uploads)
+    def trash(self, tracked: TrackedUpload) -> None:
+        self._press(tracked, "trash")
+        for version in self._versions(tracked):
             row = version.row()
             assert row is None or row.state != State.AVAILABLE
             version.removed = version.removed or (row is not None and row.state == State.TRASHED)
 
-    @rule(thing=things)
-    def restore(self, thing: Thing) -> None:
-        whole = File.objects.by_link(thing.link).filter(state__in=STORED).exists()
-        self._press(thing, "restore")
-        for version in self._versions(thing) if whole else []:
+    @rule(tracked=tracked_uploads)
+    def restore(self, tracked: TrackedUpload) -> None:
+        whole = File.objects.by_link(tracked.link).filter(state__in=STORED).exists()
+        self._press(tracked, "restore")
+        for version in self._versions(tracked) if whole else []:
             row = version.row()
             assert row is None or row.state != State.TRASHED
             version.removed = version.removed and (row is None or row.state != State.AVAILABLE)
 
-    def _press(self, thing: Thing, button: str) -> None:
-        answer = self._sender(thing).client.post(f"/files/{thing.link}/{button}")
-        assert answer.status_code in {302, 404, 409}
+    def _press(self, tracked: TrackedUpload, button: str) -> None:
+        response = self._sender(tracked).client.post(f"/files/{tracked.link}/{button}")
+        assert response.status_code in {302, 404, 409}
 
-    def _versions(self, thing: Thing) -> list[Thing]:
-        return [one for one in self.all if one.link == thing.link]
+    def _versions(self, tracked: TrackedUpload) -> list[TrackedUpload]:
+        return [other for other in self.all if other.link == tracked.link]
 
-    @rule(thing=things)
-    def a_stranger_tries(self, thing: Thing) -> None:
-        stranger = self.world.senders[1 - thing.person]
-        before = File.objects.filter(pk=thing.upload.id).values().first()
-        answers = [stranger.finish(thing.upload), stranger.cancel(thing.upload), stranger.look(thing.upload)]
-        assert {answer.status_code for answer in answers} == {404}
-        assert File.objects.filter(pk=thing.upload.id).values().first() == before
+    @rule(tracked=tracked_uploads)
+    def a_stranger_tries(self, tracked: TrackedUpload) -> None:
+        stranger = self.world.senders[1 - tracked.person]
+        before = File.objects.filter(pk=tracked.upload.id).values().first()
+        responses = [
+            stranger.finish(tracked.upload),
+            stranger.cancel(tracked.upload),
+            stranger.retrieve(tracked.upload),
+        ]
+        assert {response.status_code for response in responses} == {404}
+        assert File.objects.filter(pk=tracked.upload.id).values().first() == before
 
     # --- what holds at any moment -------------------------------------------------------------
 
     @invariant()
     def r1_what_is_stored_is_there(self) -> None:
-        for thing in self.all:
-            row = thing.row()
+        for tracked in self.all:
+            row = tracked.row()
             if row is None or row.state not in STORED:
                 continue
             stored = self.world.bucket.client.get_object(Bucket=self.world.bucket.name, Key=row.key)
-            assert stored["Body"].read() == thing.upload.body
+            assert stored["Body"].read() == tracked.upload.body
             assert (stored["ContentLength"], stored["ETag"].strip('"')) == (row.size, row.etag)
-            assert row.checksum == composite(thing.upload.pieces)
+            assert row.checksum == composite(tracked.upload.pieces)
 
     @invariant()
     def r2_and_r4_everything_in_the_bucket_has_a_row(self) -> None:
         keys = set(File.objects.values_list("key", flat=True))
-        late = {thing.key for thing in self.all if thing.upload.signed and not thing.urls_are_dead}
+        late = {tracked.key for tracked in self.all if tracked.upload.signed and not tracked.urls_are_dead}
         assert set(self.world.bucket.objects()) - OWN_KEYS <= keys
         assert {key for key, _id in self.world.bucket.multipart_uploads()} <= keys
         assert late <= keys  # a URL that may still bring bytes has a row to bring them to
 
     @invariant()
-    def nothing_told_to_be_stored_is_lost(self) -> None:
-        for thing in self.all:
-            if thing.told_stored and not thing.removed:
-                assert File.objects.get(pk=thing.upload.id).state == State.AVAILABLE
+    def reported_files_are_stored(self) -> None:
+        for tracked in self.all:
+            if tracked.reported_stored and not tracked.removed:
+                assert File.objects.get(pk=tracked.upload.id).state == State.AVAILABLE
 
     @invariant()
     def a_key_is_never_used_again_and_states_move_as_they_may(self) -> None:
-        for thing in self.all:
-            row = thing.row()
+        for tracked in self.all:
+            row = tracked.row()
             if row is None:
                 continue
-            assert row.key == thing.key
-            assert row.state == thing.state or reachable(thing.state, row.state)
-            thing.state = row.state
+            assert row.key == tracked.key
+            assert row.state == tracked.state or reachable(tracked.state, row.state)
+            tracked.state = row.state
 
     @invariant()
     def what_is_used_is_the_sum_of_the_rows(self) -> None:
         for person in self.world.people:
-            files, taken = stored_usage(person)
-            assert (files, taken) == usage_by_rows(person)
+            files, used_bytes = stored_usage(person)
+            assert (files, used_bytes) == usage_by_rows(person)
             assert files <= QUOTA_FILES
-            assert taken <= QUOTA_BYTES
+            assert used_bytes <= QUOTA_BYTES
 
-    def _sender(self, thing: Thing) -> UploadClient:
-        return self.world.senders[thing.person]
+    def _sender(self, tracked: TrackedUpload) -> UploadClient:
+        return self.world.senders[tracked.person]
 
 
 def is_open(row: File) -> bool:
@@ -257,7 +261,7 @@ def is_open(row: File) -> bool:
 
 def reachable(source: str, target: str) -> bool:
     """Whether moves of the table lead from one state to the other."""
-    found = {State(source)}
+    states = {State(source)}
     for _step in State:
-        found |= {state for state in State if ALLOWED_TRANSITIONS[state] & found}
-    return State(target) in found
+        states |= {state for state in State if ALLOWED_TRANSITIONS[state] & states}
+    return State(target) in states

@@ -27,7 +27,7 @@ store = urllib3.PoolManager(maxsize=32, retries=False)
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     status: int
     headers: Mapping[str, str]
     body: bytes
@@ -41,10 +41,10 @@ class Request:
     headers: Mapping[str, str]
     body: bytes
 
-    def forward(self) -> Answer:
-        got = store.request(self.method, self.url, headers=dict(self.headers), body=self.body)
-        kept = {name: value for name, value in got.headers.items() if name.lower() not in {"date", "server"}}
-        return Answer(got.status, kept, got.data)
+    def forward(self) -> Response:
+        response = store.request(self.method, self.url, headers=dict(self.headers), body=self.body)
+        headers = {name: value for name, value in response.headers.items() if name.lower() not in {"date", "server"}}
+        return Response(response.status, headers, response.data)
 
     @property
     def is_signed_url(self) -> bool:
@@ -65,7 +65,7 @@ class Request:
         return self.method.lower()
 
 
-Rule = Callable[[Request], Answer | None]
+Rule = Callable[[Request], Response | None]
 
 
 class StorageProxy:
@@ -81,7 +81,7 @@ class StorageProxy:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server.server_address[1]}"
 
-    def answer(self, request: Request) -> Answer | None:
+    def respond(self, request: Request) -> Response | None:
         self.seen.append(request.operation)
         rule = self.rules.get(request.operation) or self.rules.get("*")
         return rule(request) if rule else request.forward()
@@ -103,21 +103,21 @@ class StorageProxy:
                 length = int(self.headers.get("Content-Length") or 0)
                 url = front.target + self.path
                 request = Request(self.command, url, dict(self.headers.items()), self.rfile.read(length))
-                told = front.answer(request)
-                if told is None:
+                response = front.respond(request)
+                if response is None:
                     self.close_connection = True
                     return
-                self.send_response(told.status)
-                for name, value in told.headers.items():
+                self.send_response(response.status)
+                for name, value in response.headers.items():
                     if name.lower() not in {"content-length", "transfer-encoding", "connection"}:
                         self.send_header(name, value)
-                if told.announced or self.command != "HEAD":
-                    self.send_header("Content-Length", str(told.announced or len(told.body)))
-                elif known := told.headers.get("Content-Length"):
+                if response.announced or self.command != "HEAD":
+                    self.send_header("Content-Length", str(response.announced or len(response.body)))
+                elif known := response.headers.get("Content-Length"):
                     self.send_header("Content-Length", known)
                 self.end_headers()
-                self.wfile.write(told.body)
-                self.close_connection = self.close_connection or told.announced is not None
+                self.wfile.write(response.body)
+                self.close_connection = self.close_connection or response.announced is not None
 
             do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = handle_one  # noqa: N815
 
@@ -159,13 +159,13 @@ def forget_clients() -> None:
 def status(code: int, name: str = "", *, headers: Mapping[str, str] | None = None) -> Rule:
     """An error of the store's, as S3 words it."""
     body = f"<?xml version='1.0'?><Error><Code>{name}</Code><Message>m</Message></Error>".encode() if name else b""
-    return lambda _request: Answer(code, {"Content-Type": "application/xml", **(headers or {})}, body)
+    return lambda _request: Response(code, {"Content-Type": "application/xml", **(headers or {})}, body)
 
 
 def page(code: int) -> Rule:
     """What a proxy or a hotel's network says in the store's place."""
     body = b"<html><body><h1>Welcome</h1></body>"
-    return lambda _request: Answer(code, {"Content-Type": "text/html"}, body)
+    return lambda _request: Response(code, {"Content-Type": "text/html"}, body)
 
 
 def broken(_request: Request) -> None:
@@ -177,10 +177,15 @@ def lost(request: Request) -> None:
     request.forward()
 
 
-def midway(request: Request) -> Answer:
+def midway(request: Request) -> Response:
     """Half of the answer arrives."""
-    told = request.forward()
-    return Answer(told.status, told.headers, told.body[: len(told.body) // 2], announced=max(1, len(told.body)))
+    response = request.forward()
+    return Response(
+        response.status,
+        response.headers,
+        response.body[: len(response.body) // 2],
+        announced=max(1, len(response.body)),
+    )
 
 
 FAULTS: dict[str, Rule] = {

@@ -97,10 +97,10 @@ class Bucket:
     def objects(self) -> dict[str, int]:
         """Every object but the marker and the checkpoint: key and size."""
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name)
-        found = {item["Key"]: item["Size"] for page in pages for item in page.get("Contents", [])}
+        sizes = {item["Key"]: item["Size"] for page in pages for item in page.get("Contents", [])}
         for own in (MARKER, CHECKPOINT):
-            found.pop(own, None)
-        return found
+            sizes.pop(own, None)
+        return sizes
 
     def read(self, key: str) -> bytes:
         return self.client.get_object(Bucket=self.name, Key=key)["Body"].read()

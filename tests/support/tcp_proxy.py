@@ -60,8 +60,8 @@ class Proxy:
         with self.lock:
             sockets, self.sockets = self.sockets, set()
             carriers, self.carriers = self.carriers, set()
-        for one in sockets:
-            _reset(one)
+        for connection in sockets:
+            _reset(connection)
         for carrier in carriers:
             carrier.join(CUT_SECONDS)  # the kernel only resets what nobody reads from any more
 
@@ -97,25 +97,25 @@ class Proxy:
         except OSError:
             pass
         if self.mode != "hang":
-            for one in (source, target):
-                _shut(one)
+            for connection in (source, target):
+                _shut(connection)
                 with self.lock:
-                    self.sockets.discard(one)
+                    self.sockets.discard(connection)
         with self.lock:
             self.carriers.discard(threading.current_thread())
 
 
-def _shut(one: socket.socket) -> None:
+def _shut(connection: socket.socket) -> None:
     with contextlib.suppress(OSError):
-        one.shutdown(socket.SHUT_RDWR)
-    one.close()
+        connection.shutdown(socket.SHUT_RDWR)
+    connection.close()
 
 
-def _reset(one: socket.socket) -> None:
+def _reset(connection: socket.socket) -> None:
     """Close with RST instead of FIN (RFC 9293; linger of zero seconds)."""
     with contextlib.suppress(OSError):
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     # close() alone leaves a thread of ours inside recv()
     with contextlib.suppress(OSError):
-        one.shutdown(socket.SHUT_RD)
-    one.close()
+        connection.shutdown(socket.SHUT_RD)
+    connection.close()

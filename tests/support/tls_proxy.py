@@ -18,7 +18,7 @@ from tests.support.http_servers import serve_in_thread
 
 TLS_BEGINS = b"\x16"  # a handshake record (RFC 8446, section 5.1)
 HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "x-forwarded-proto", "date", "server"}
-PATIENCE_SECONDS = 20
+TIMEOUT_SECONDS = 20
 
 
 class TlsProxy:
@@ -33,10 +33,10 @@ class TlsProxy:
     def url(self) -> str:
         return f"https://{self.address}"
 
-    def ask(self, handler: BaseHTTPRequestHandler) -> tuple[http.client.HTTPResponse, bytes]:
+    def forward(self, handler: BaseHTTPRequestHandler) -> tuple[http.client.HTTPResponse, bytes]:
         length = int(handler.headers.get("Content-Length") or 0)
         body = handler.rfile.read(length) if length else None
-        far = http.client.HTTPConnection(urlsplit(self.behind).netloc, timeout=PATIENCE_SECONDS)
+        far = http.client.HTTPConnection(urlsplit(self.behind).netloc, timeout=TIMEOUT_SECONDS)
         with contextlib.closing(far):
             far.putrequest(handler.command, handler.path, skip_host=True, skip_accept_encoding=True)
             for name, value in handler.headers.items():
@@ -47,15 +47,15 @@ class TlsProxy:
             if body is not None or handler.command in {"POST", "PUT"}:
                 far.putheader("Content-Length", str(length))
             far.endheaders(body)
-            answer = far.getresponse()
-            return answer, answer.read()
+            response = far.getresponse()
+            return response, response.read()
 
     def _handler(front) -> type[BaseHTTPRequestHandler]:  # noqa: N805
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def setup(self) -> None:
-                self.request.settimeout(PATIENCE_SECONDS)
+                self.request.settimeout(TIMEOUT_SECONDS)
                 if self.request.recv(1, socket.MSG_PEEK) == TLS_BEGINS:
                     self.request = front.context.wrap_socket(self.request, server_side=True)
                 super().setup()
@@ -65,14 +65,14 @@ class TlsProxy:
                 self.request.close()  # a wrapped one is no longer the server's
 
             def pass_on(self) -> None:
-                answer, body = front.ask(self)
-                self.send_response_only(answer.status)
-                for name, value in answer.getheaders():  # each cookie in a header of its own
+                response, body = front.forward(self)
+                self.send_response_only(response.status)
+                for name, value in response.getheaders():  # each cookie in a header of its own
                     if name.lower() not in HOP_BY_HOP:
                         self.send_header(name, value)
-                told = len(body) if self.command != "HEAD" else answer.headers.get("Content-Length", "0")
-                if answer.status not in {204, 304}:
-                    self.send_header("Content-Length", str(told))
+                length = len(body) if self.command != "HEAD" else response.headers.get("Content-Length", "0")
+                if response.status not in {204, 304}:
+                    self.send_header("Content-Length", str(length))
                 self.send_header("Connection", "close")  # none is left open when the test is over
                 self.end_headers()
                 self.wfile.write(body)

@@ -101,7 +101,7 @@ class TwoStores:
 def second_bucket(address: Address) -> Bucket:
     """Another bucket of the same store, empty; nothing says whose it is."""
     bucket = Bucket(dataclasses.replace(address, bucket=SECOND_BUCKET))
-    if SECOND_BUCKET not in {one["Name"] for one in bucket.client.list_buckets()["Buckets"]}:
+    if SECOND_BUCKET not in {entry["Name"] for entry in bucket.client.list_buckets()["Buckets"]}:
         bucket.client.create_bucket(Bucket=SECOND_BUCKET)
     bucket.empty()
     bucket.unmark()
@@ -138,24 +138,24 @@ def _summary(document: str) -> dict[str, Any]:
 
 
 def downloaded(client: Client, file: File) -> bytes:
-    answer = client.get(f"/files/{file.link}/download")
-    assert answer.status_code == 302, answer.content
-    got = web.request("GET", answer["Location"])
-    assert got.status == 200, got.data
-    return got.data
+    redirect = client.get(f"/files/{file.link}/download")
+    assert redirect.status_code == 302, redirect.content
+    response = web.request("GET", redirect["Location"])
+    assert response.status == 200, response.data
+    return response.data
 
 
 def imported(owner: User, bucket: Bucket, key: str, body: bytes, **facts: Any) -> File:
     """A row as `import_bucket` makes it: its checksum is not known."""
     bucket.write(key, body)
     etag = bucket.client.head_object(Bucket=bucket.name, Key=key)["ETag"].strip('"')
-    told = {
+    fields = {
         "origin": Origin.IMPORTED,
         "checksum": "",
         "checksum_status": ChecksumStatus.UNVERIFIED,
         "part_size": PART,
         **facts,
     }
-    file = factories.create_file(owner, body, key=key, **told)
+    file = factories.create_file(owner, body, key=key, **fields)
     File.objects.filter(pk=file.pk).update(etag=etag)
     return file

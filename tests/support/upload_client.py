@@ -28,7 +28,7 @@ from django.urls import reverse
 from uploads.models import File
 
 if TYPE_CHECKING:
-    from django.test.client import _MonkeyPatchedWSGIResponse as Answer
+    from django.test.client import _MonkeyPatchedWSGIResponse as TestResponse
 
 # One pool for all tests: no retries, so that what the store says is what a test sees.
 web = urllib3.PoolManager(maxsize=64, retries=False, timeout=urllib3.Timeout(connect=5, read=30))
@@ -105,37 +105,37 @@ class UploadClient:
     def start(self, body: bytes, **more: Any) -> Upload:
         """Reserve a row for these bytes. `more` goes into the announcement: name, folder, type, token, …"""
         item = self.item(body, **more)
-        answer = self.announce(item)
-        assert answer.status_code == 200, answer.content
-        (told,) = answer.json()["files"]
-        signed = {part["number"]: part for part in told.get("parts", [])}
+        response = self.announce(item)
+        assert response.status_code == 200, response.content
+        (started,) = response.json()["files"]
+        signed = {part["number"]: part for part in started.get("parts", [])}
         return Upload(
-            uuid.UUID(told["id"]), uuid.UUID(told["token"]), body, told["part_size"], told["part_count"],
-            told["state"], signed,
+            uuid.UUID(started["id"]), uuid.UUID(started["token"]), body, started["part_size"], started["part_count"],
+            started["state"], signed,
         )  # fmt: skip
 
     def sign(self, upload: Upload, *numbers: int) -> list[dict[str, Any]]:
         """Signed URLs for these parts (all, if none is named), kept in `upload.signed` as well."""
         parts = [{"number": n, "sha256": upload.digests[n - 1]} for n in numbers or upload.numbers]
-        answer = self.request_parts(upload.id, parts)
-        assert answer.status_code == 200, answer.content
-        signed: list[dict[str, Any]] = answer.json()["parts"]
+        response = self.request_parts(upload.id, parts)
+        assert response.status_code == 200, response.content
+        signed: list[dict[str, Any]] = response.json()["parts"]
         upload.signed |= {part["number"]: part for part in signed}
         return signed
 
     def put(self, upload: Upload, *numbers: int) -> None:
         """Send these parts (all, if none is named) to the bucket, asking for URLs where there are none."""
-        wanted = list(numbers or upload.numbers)
-        if unsigned := [n for n in wanted if n not in upload.signed]:
+        part_numbers = list(numbers or upload.numbers)
+        if unsigned := [n for n in part_numbers if n not in upload.signed]:
             self.sign(upload, *unsigned)
-        for number in wanted:
-            answer = put_bytes(upload.signed[number], upload.pieces[number - 1])
-            assert answer.status == 200, answer.data
+        for number in part_numbers:
+            response = put_bytes(upload.signed[number], upload.pieces[number - 1])
+            assert response.status == 200, response.data
 
     def finished(self, upload: Upload) -> File:
         """Finish, expecting success: the available row."""
-        answer = self.finish(upload)
-        assert answer.status_code == 200, answer.content
+        response = self.finish(upload)
+        assert response.status_code == 200, response.content
         return upload.row()
 
     # --- single calls, whose answers are the test's to judge --------------------------------------
@@ -147,26 +147,26 @@ class UploadClient:
         }  # fmt: skip
         return {name: str(value) if isinstance(value, uuid.UUID) else value for name, value in item.items()}
 
-    def announce(self, *items: Mapping[str, Any]) -> Answer:
+    def announce(self, *items: Mapping[str, Any]) -> TestResponse:
         return self.post(reverse("uploads"), {"files": list(items)})
 
-    def request_parts(self, pk: uuid.UUID, parts: Sequence[Any]) -> Answer:
+    def request_parts(self, pk: uuid.UUID, parts: Sequence[Any]) -> TestResponse:
         return self.post(reverse("sign_parts", args=[pk]), {"parts": list(parts)})
 
-    def finish(self, *uploads: Upload, digests: Sequence[str] | None = None) -> Answer:
+    def finish(self, *uploads: Upload, digests: Sequence[str] | None = None) -> TestResponse:
         """Finish with the true digests, or with those given for every upload."""
         files = [{"id": str(u.id), "sha256": list(u.digests if digests is None else digests)} for u in uploads]
         return self.post(reverse("finish"), {"files": files})
 
-    def look(self, upload: Upload) -> Answer:
+    def retrieve(self, upload: Upload) -> TestResponse:
         """What the app says of the upload and of its stored parts."""
         return self.client.get(reverse("upload_detail", args=[upload.id]))
 
-    def unfinished(self) -> Answer:
+    def unfinished(self) -> TestResponse:
         return self.client.get(reverse("uploads"))
 
-    def cancel(self, upload: Upload) -> Answer:
+    def cancel(self, upload: Upload) -> TestResponse:
         return self.client.delete(reverse("upload_detail", args=[upload.id]))
 
-    def post(self, url: str, data: object) -> Answer:
+    def post(self, url: str, data: object) -> TestResponse:
         return self.client.post(url, data, content_type="application/json")

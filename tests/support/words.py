@@ -131,9 +131,11 @@ def banned_words(
                     yield where, match[0], instead
 
 
-def advice(found: Iterable[Found]) -> str:
+def advice(matches: Iterable[Found]) -> str:
     """Return one line for each: the place, the words and what to write instead."""
-    return "\n".join(f"{where}: instead of “{words}”, write: {instead}" for where, words, instead in sorted(set(found)))
+    return "\n".join(
+        f"{where}: instead of “{words}”, write: {instead}" for where, words, instead in sorted(set(matches))
+    )
 
 
 def prose(markdown: str) -> str:

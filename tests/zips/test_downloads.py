@@ -23,7 +23,7 @@ from django.urls import reverse
 
 from tests.conftest import serving, signed_in
 from tests.support import factories, storage_proxies
-from tests.support.storage_proxies import Answer, Request, StorageProxy
+from tests.support.storage_proxies import Request, Response, StorageProxy
 from tests.support.stores import Bucket
 from tests.support.two_stores import imported
 from tests.support.upload_client import composite, cut
@@ -76,12 +76,12 @@ def contents(response: Any) -> dict[str, bytes]:
 
 
 def test_what_is_in_it_is_what_was_uploaded(alice: User, as_bob: Client, bucket: Bucket) -> None:
-    one, two = (
+    first, two = (
         create_file(alice, bucket, b"one", "a.txt"),
         create_file(alice, bucket, bytes(range(256)) * 5000, "b.bin"),
     )
     empty = create_file(alice, bucket, b"", "empty")
-    response = request_zip(as_bob, one, two, empty)
+    response = request_zip(as_bob, first, two, empty)
     assert response.headers["Content-Type"] == "application/zip"
     assert response.headers["Content-Disposition"] == 'attachment; filename="files.zip"'
     assert response.headers["Cache-Control"] == "private, no-store"
@@ -294,7 +294,7 @@ def test_a_store_that_fails_midway_fails_the_download(
 ) -> None:
     files = some_files(alice, bucket)
 
-    def fail_ninth_object(request: Request) -> Answer | None:
+    def fail_ninth_object(request: Request) -> Response | None:
         return request.forward() if files[8].key not in request.url else storage_proxies.FAULTS[fault](request)
 
     front.rules["get"] = fail_ninth_object
@@ -307,7 +307,7 @@ def test_a_connection_that_breaks_is_made_anew(
     body = factories.binary_content(3_000_000)
     file = create_file(alice, bucket, body, "large.bin")
 
-    def break_twice(request: Request) -> Answer | None:
+    def break_twice(request: Request) -> Response | None:
         return storage_proxies.midway(request) if front.seen.count("get") < 3 else request.forward()
 
     front.rules["get"] = break_twice

@@ -10,8 +10,8 @@ true_time, true_datetime = time.time, datetime.datetime
 
 
 class Kind(type):
-    def __instancecheck__(cls, thing: Any) -> bool:  # what libraries in C make is one as well
-        return isinstance(thing, true_datetime)
+    def __instancecheck__(cls, instance: Any) -> bool:  # what libraries in C make is one as well
+        return isinstance(instance, true_datetime)
 
 
 class Skewed(datetime.datetime, metaclass=Kind):
