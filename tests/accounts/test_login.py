@@ -158,7 +158,7 @@ def test_odd_input_is_refused(field: str, text: str, alice: User, client: Client
     assert response.headers.get("Location", "/") == "/"
 
 
-def test_body_larger_than_any_form_is_refused_unread(alice: User, client: Client) -> None:
+def test_body_larger_than_any_form_is_refused_before_reading(alice: User, client: Client) -> None:
     assert sign_in(client, name="x" * 10_000_000).status_code == 413
 
 

@@ -46,7 +46,7 @@ def hidden(bob: User) -> File:
     return create_row(bob, State.AVAILABLE, name="hidden.txt", visibility=PRIVATE)
 
 
-def test_of_a_mixed_choice_only_what_is_allowed_is_touched_and_the_rest_is_told(
+def test_mixed_selection_changes_only_permitted_files_and_reports_the_rest(
     alice: User, mine: File, theirs: File, hidden: File
 ) -> None:
     result = actions.trash_files([mine.pk, theirs.pk, hidden.pk, uuid.uuid4()], by=alice)
@@ -83,7 +83,7 @@ def test_a_manager_orders_what_is_the_teams(manager: User, mine: File, hidden: F
     assert mine.folder == target
 
 
-def test_whoever_manages_a_folder_orders_what_the_team_has_there(bob: User, mine: File, admin_user: User) -> None:
+def test_folder_manager_can_change_team_files_in_it(bob: User, mine: File, admin_user: User) -> None:
     group = Group.objects.create(name="design")
     bob.groups.add(group)
     folder = folders.create("Brand", parent=None, by=admin_user)
@@ -93,7 +93,7 @@ def test_whoever_manages_a_folder_orders_what_the_team_has_there(bob: User, mine
     assert actions.restore_files([mine.pk], by=bob).links == [mine.pk]
 
 
-def test_nobody_moves_files_to_where_they_may_not_upload(alice: User, mine: File, admin_user: User) -> None:
+def test_files_cannot_be_moved_to_folders_without_upload_permission(alice: User, mine: File, admin_user: User) -> None:
     closed = folders.create("Closed", parent=None, by=admin_user)
     folders.set_access(closed, {Group.objects.create(name="few"): AccessLevel.MANAGE}, by=admin_user)
     with pytest.raises(Forbidden):

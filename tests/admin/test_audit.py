@@ -112,7 +112,7 @@ def test_nonsense_breaks_neither_list_nor_export(trashed: File, as_admin: Client
         assert as_admin.post(EXPORT, query_params=query).status_code in {200, 302, 400}, query
 
 
-def test_nobody_adds_changes_or_deletes_events_here(trashed: File, as_admin: Client) -> None:
+def test_events_cannot_be_added_changed_or_deleted(trashed: File, as_admin: Client) -> None:
     pk = Event.objects.filter(action=Action.TRASH).get().pk
     for page in ("change", "delete"):
         as_admin.post(reverse(f"admin:uploads_event_{page}", args=[pk]), {"post": "yes", "actor": "x"})
@@ -154,7 +154,7 @@ def test_names_of_closed_folders_stay_untold(admin_user: User, as_clerk: Client)
     assert listed(as_clerk, q="Layoffs") == [], "not even that there is one of this name"
 
 
-def test_whoever_sees_a_file_need_not_see_where_it_went(alice: User, admin_user: User, as_clerk: Client) -> None:
+def test_event_hides_target_folder_that_the_user_cannot_see(alice: User, admin_user: User, as_clerk: Client) -> None:
     file, board = factories.create_file(alice), Group.objects.create(name="board")
     folder = folders.create("Layoffs", parent=None, by=admin_user)
     actions.move_files([file.pk], folder, by=alice)
@@ -237,7 +237,7 @@ def test_a_long_export_goes_in_batches_and_says_where_it_ends(
     assert len(rows) == 9
 
 
-def test_exactly_the_most_is_whole(as_admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_export_of_exactly_the_limit_is_complete(as_admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events, "MAX_EXPORTED", 4)
     Event.objects.bulk_create(Event(action=Action.LOGOUT, actor=f"p{number}") for number in range(4))
     assert len(exported(as_admin, action="logout")) == 5

@@ -127,7 +127,7 @@ def test_only_owners_make_files_private(alice: User, admin_user: User) -> None:
     assert not File.objects.filter(visibility=Visibility.PRIVATE).exists()
 
 
-def test_foreign_and_impossible_ids_touch_nothing_and_are_told(alice: User, as_clerk: Client) -> None:
+def test_foreign_and_invalid_ids_change_nothing_and_are_reported(alice: User, as_clerk: Client) -> None:
     hidden = factories.create_file(alice, name="secret.txt", visibility=Visibility.PRIVATE)
     visible = factories.create_file(alice)
     selected = [str(visible.pk), str(hidden.pk), str(uuid.uuid4()), "nonsense", "\x00", "9" * 40]
@@ -187,7 +187,7 @@ def test_many_chosen_cost_no_more_queries(admin_user: User, django_assert_max_nu
         post_action(client, "trash", *files)
 
 
-def test_what_became_of_the_file_meanwhile_is_told(alice: User, as_clerk: Client) -> None:
+def test_concurrent_change_of_the_file_is_reported(alice: User, as_clerk: Client) -> None:
     file = factories.create_file(alice)
     File.objects.filter(pk=file.pk).update(state=State.TRASHED, purge_after=file.available_at)
     assert "1 file no longer exists or isn't available to you." in message_text(confirm_action(as_clerk, "trash", file))

@@ -41,7 +41,7 @@ def test_an_empty_library_is_an_invitation(as_admin: Client) -> None:
     assert b"<svg class" not in page.content
 
 
-def test_totals_tell_what_is_stored_trashed_and_unfinished(alice: User, as_admin: Client) -> None:
+def test_totals_count_stored_trashed_and_unfinished_files(alice: User, as_admin: Client) -> None:
     factories.create_file(alice, b"x" * 10)
     factories.create_file(alice, b"x" * 20, state=State.TRASHED)
     factories.create_file(alice, b"x" * 40, state=State.UPLOADING)
@@ -109,7 +109,7 @@ def test_growth_has_no_gaps_and_never_more_points_than_fit(db: None) -> None:
     assert storage.growth()[-1].total_bytes == 100
 
 
-def test_the_dashboard_is_for_those_who_may_view_figures(roles: None) -> None:
+def test_dashboard_requires_permission_to_view_statistics(roles: None) -> None:
     assert signed_in(factories.create_user("nobody", is_staff=True)).get(URL).status_code == 403
     assert signed_in(factories.create_user("dora", "viewers", is_staff=True)).get(URL).status_code == 403
     assert signed_in(factories.create_user("mary", "managers", is_staff=True)).get(URL).status_code == 200

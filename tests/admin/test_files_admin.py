@@ -141,7 +141,7 @@ def test_what_is_not_available_cannot_be_deleted_here(state: State, alice: User,
     assert file.state == state
 
 
-def test_a_private_file_of_somebody_else_is_out_of_reach(alice: User, as_admin: Client) -> None:
+def test_private_file_of_another_user_is_not_found(alice: User, as_admin: Client) -> None:
     file = factories.create_file(alice, name="secret.txt", visibility=PRIVATE)
     delete_url = reverse("admin:uploads_file_delete", args=[file.pk])
     for url in (LIST, f"{LIST}?q=secret", delete_url, change_url(file)):

@@ -35,7 +35,7 @@ def listed(client: Client, **query: str) -> set[str]:
     return {file.name for file in response.context["cl"].result_list}
 
 
-def test_the_list_tells_what_matters(alice: User, as_admin: Client) -> None:
+def test_list_shows_the_main_columns(alice: User, as_admin: Client) -> None:
     folder = folders.ensure(["Brand/Logos"], by=alice)["Brand/Logos"]
     file = factories.create_file(alice, b"x" * 1200, name="plan.pdf", folder=folder)
     actions.tag_files([file.pk], add=["urgent"], by=alice)
@@ -93,7 +93,7 @@ def test_time_is_chosen_by_year_month_and_day(alice: User, as_admin: Client) -> 
     assert listed(as_admin, added="2024-03-01") == set()
 
 
-def test_the_days_to_click_on_come_from_kept_figures(alice: User, as_admin: Client, as_clerk: Client) -> None:
+def test_date_hierarchy_uses_stored_statistics(alice: User, as_admin: Client, as_clerk: Client) -> None:
     for _ in range(2):
         factories.create_file(alice, available_at=datetime(2024, 2, 29, tzinfo=UTC))
     apply_deltas()
@@ -224,7 +224,7 @@ def test_nonsense_in_a_filter_breaks_nothing(alice: User, as_admin: Client) -> N
     assert set(statuses.values()) <= {200, 302, 400}, statuses
 
 
-def test_no_filter_tells_a_password(alice: User, as_admin: Client, as_clerk: Client) -> None:
+def test_filters_cannot_disclose_a_password(alice: User, as_admin: Client, as_clerk: Client) -> None:
     factories.create_file(alice)
     for client in (as_admin, as_clerk):
         assert client.get(LIST, {"owner__password__startswith": "!"}).status_code in {302, 400}

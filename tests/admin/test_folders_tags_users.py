@@ -102,7 +102,7 @@ def test_a_removed_folders_name_can_be_had_again(admin_user: User, as_admin: Cli
         ({"name": "Brand", "parent": "#9999999999999999999"}, "parent"),
     ],
 )
-def test_a_folder_that_cannot_be_so_is_told_which_field(data: dict[str, str], field: str, as_admin: Client) -> None:
+def test_invalid_folder_names_the_field(data: dict[str, str], field: str, as_admin: Client) -> None:
     root = User.objects.get(username="root")
     ensure_folder("Brand/Logos", root)
     ensure_folder("Press", root)

@@ -39,7 +39,7 @@ def report_url(report: Report) -> str:
     return reverse("admin:uploads_report_change", args=[report.pk])
 
 
-def test_a_report_is_told_in_words(as_clerk: Client) -> None:
+def test_report_is_shown_as_text(as_clerk: Client) -> None:
     page = as_clerk.get(report_url(create_report())).content.decode()
     for text in ("1,234,567 objects", "a" * 64, "equal", "3 too new to check", "Differences"):
         assert text in page
@@ -75,7 +75,7 @@ def private_report(alice: User) -> Report:
     return report
 
 
-def test_names_of_private_files_are_not_told_to_managers(private_report: Report, as_clerk: Client) -> None:
+def test_names_of_private_files_are_hidden_from_managers(private_report: Report, as_clerk: Client) -> None:
     pages = [as_clerk.get(url).content.decode() for url in (report_url(private_report), LIST)]
     assert not any("Dismissal" in page for page in pages)
     import_report = Report.objects.get(command="import_bucket")
@@ -122,7 +122,7 @@ def test_keys_are_shown_as_text(as_clerk: Client) -> None:
     assert "<b>reason" not in page
 
 
-def test_reports_of_other_commands_are_told_as_they_are(as_clerk: Client) -> None:
+def test_reports_of_other_commands_are_shown_unchanged(as_clerk: Client) -> None:
     report = Report.objects.create(command="verify", outcome="succeeded", summary={"files_read": 12345, "by": {"a": 1}})
     page = as_clerk.get(report_url(report)).content.decode()
     assert "Files read" in page
@@ -137,7 +137,7 @@ def test_the_list_is_filtered_by_outcome(as_clerk: Client) -> None:
     assert [row.pk for row in as_clerk.get(LIST).context["cl"].result_list] == [agreed.pk, differing.pk]
 
 
-def test_nobody_adds_changes_or_deletes_reports_here(as_admin: Client) -> None:
+def test_reports_cannot_be_added_changed_or_deleted(as_admin: Client) -> None:
     report = create_report()
     as_admin.post(report_url(report), {"command": "x", "_save": "1"})
     as_admin.post(reverse("admin:uploads_report_delete", args=[report.pk]), {"post": "yes"})

@@ -104,7 +104,7 @@ def test_web_server_of_compose_is_reached_by_its_sockets(
         web.stop()
 
 
-def test_crowd_is_served_as_far_as_it_goes_and_the_rest_is_told_to_come_back(
+def test_requests_over_capacity_get_503_with_retry_after(
     behind: Behind, authority: CertificateAuthority, tmp_path: Path, alice: User
 ) -> None:
     for number in range(50):

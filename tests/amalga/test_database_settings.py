@@ -151,7 +151,7 @@ def test_a_file_without_certificates_is_named(odd: str, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("also", ["sslmode=require", "sslmode=disable", "sslrootcert=/other.pem"])
-def test_certificates_that_nobody_would_look_at_are_refused(
+def test_certificates_that_would_not_be_verified_are_refused(
     also: str, bundle: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(ImproperlyConfigured, match="DATABASE_CA"):

@@ -50,7 +50,7 @@ def first_line() -> tuple[Level, str]:
     return line.level, line.reason
 
 
-def test_a_server_that_proves_who_it_is_is_asked_by_tls(authority: CertificateAuthority, serve: Serve) -> None:
+def test_server_with_valid_certificate_is_used_over_tls(authority: CertificateAuthority, serve: Serve) -> None:
     serve(authority.server("localhost"))
     with unpooled_connection() as opened:
         assert opened.pgconn.ssl_in_use
@@ -76,7 +76,7 @@ CASES: dict[str, tuple[Callable[[CertificateAuthority], ssl.SSLContext | None], 
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_one_that_does_not_is_refused_and_told_in_one_line(
+def test_server_with_invalid_certificate_is_reported_in_one_line(
     case: str, authority: CertificateAuthority, serve: Serve
 ) -> None:
     make, reason = CASES[case]

@@ -66,7 +66,7 @@ def get_json(client: Client, path: str = "/readyz") -> tuple[int, Any]:
 # --- /healthz ---------------------------------------------------------------------------------
 
 
-def test_healthz_asks_nobody(
+def test_healthz_makes_no_queries(
     client: Client, django_assert_num_queries: Any, store: storage_proxies.StorageProxy
 ) -> None:
     with django_assert_num_queries(0):
@@ -105,7 +105,7 @@ def test_all_is_well(client: Client) -> None:
 
 
 @pytest.mark.parametrize("mode", ["refuse", "hang", "reset"])
-def test_a_database_that_takes_no_connection_is_told_in_time(client: Client, database: Proxy, mode: Mode) -> None:
+def test_unreachable_database_is_reported_in_time(client: Client, database: Proxy, mode: Mode) -> None:
     began = time.monotonic()
     with database.being(mode):
         response = client.get("/readyz")
@@ -122,7 +122,7 @@ def test_an_open_connection_that_works_proves_nothing(client: Client, database: 
         assert cursor.fetchone() == (1,)
 
 
-def test_when_connections_are_exhausted_nobody_is_sent_here(client: Client) -> None:
+def test_readyz_fails_when_connections_are_exhausted(client: Client) -> None:
     with ExitStack() as stack:
         params = {**connection.get_connection_params(), "connect_timeout": 2}
         with suppress(psycopg.OperationalError):
@@ -133,13 +133,13 @@ def test_when_connections_are_exhausted_nobody_is_sent_here(client: Client) -> N
     assert get_json(client)[0] == 200
 
 
-def test_a_replica_in_the_primarys_place_is_told(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_replica_configured_as_primary_is_reported(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health, "check_database", lambda: Check.READ_ONLY)
     assert get_json(client) == (200, {"status": "degraded", "database": "read_only", "storage": "ok"})
 
 
 @pytest.mark.parametrize("fault", ["503", "broken", "page 502", "hang"])
-def test_a_store_that_is_away_is_told_and_people_come_anyway(
+def test_unavailable_storage_is_reported_but_stays_ready(
     fault: str, client: Client, store: storage_proxies.StorageProxy
 ) -> None:
     store.rules["*"] = store.hang if fault == "hang" else storage_proxies.FAULTS[fault]
@@ -185,7 +185,7 @@ def test_readyz_names_the_version_to_operators_alone(client: Client, settings: S
         assert "version" not in client.get("/readyz", HTTP_AUTHORIZATION=header).json()
 
 
-def test_readyz_tells_nothing_of_our_insides(client: Client, database: Proxy) -> None:
+def test_readyz_discloses_no_internals(client: Client, database: Proxy) -> None:
     with database.being("refuse"):
         response = client.get("/readyz")
     assert set(response.json()) == {"status", "database", "storage"}
@@ -196,7 +196,7 @@ def test_readyz_tells_nothing_of_our_insides(client: Client, database: Proxy) ->
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_server_whose_database_goes_away_lives_and_is_not_ready(tmp_path: Path) -> None:
+def test_server_without_database_is_alive_and_not_ready(tmp_path: Path) -> None:
     params = connection.get_connection_params()
     proxy = Proxy(params["host"], int(params["port"]))
     pool = urllib3.PoolManager(timeout=DATABASES_TURN, retries=False)

@@ -141,7 +141,7 @@ def test_a_token_lets_in_and_each_connection_has_its_own(rds: Rds, pooled: Any) 
     assert len(set(rds.seen)) == 2
 
 
-def test_a_token_of_before_lets_nobody_in(rds: Rds, pooled: Any) -> None:
+def test_expired_iam_token_is_refused(rds: Rds, pooled: Any) -> None:
     """What the one above would meet, were tokens kept."""
     assert who(pooled) == ROLE
     rds.life = 1

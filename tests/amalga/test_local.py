@@ -177,7 +177,7 @@ def test_no_secret_stands_on_a_command_line(laptop: LocalInstallation) -> None:
     assert (laptop.folder / "s3-key").read_text().split(",")[1] not in shown
 
 
-def test_nobody_signs_in_as_the_superuser(laptop: LocalInstallation) -> None:
+def test_superuser_login_over_network_is_refused(laptop: LocalInstallation) -> None:
     attempt = "os.environ['DATABASE_URL'].replace('//amalga:', '//postgres:')"
     result = laptop.run(laptop.interpreter, "-c", f"import os, psycopg; psycopg.connect({attempt})")
     assert "password authentication failed" in result.stderr

@@ -22,8 +22,10 @@ pytestmark = pytest.mark.slow
 
 UNPRIVILEGED_USER = UnprivilegedUser()
 # It keeps the right to read: the Python of a developer may lie in a closed folder.
-AS_UNPRIVILEGED_USER = ("setpriv", f"--reuid={UNPRIVILEGED_USER.uid}", f"--regid={UNPRIVILEGED_USER.gid}", "--clear-groups",
-             "--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search", "--")  # fmt: skip
+AS_UNPRIVILEGED_USER = (
+    "setpriv", f"--reuid={UNPRIVILEGED_USER.uid}", f"--regid={UNPRIVILEGED_USER.gid}", "--clear-groups",
+    "--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search", "--",
+)  # fmt: skip
 SUPERUSER = CONNECT.replace("DATABASE_URL", "LOCAL_SUPERUSER_URL")
 SHADOW = "\ntry: db.execute(\"SELECT pg_read_file('/etc/shadow')\")\nexcept psycopg.Error as error: print(error)"
 
@@ -123,7 +125,7 @@ def test_without_the_right_to_give_up_rights_for_good_the_servers_start(laptop: 
     assert laptop.python(CONNECT + "print(db.execute('SELECT 1').fetchone()[0])") == "1"
 
 
-def test_an_ordinary_user_whose_home_is_read_only_gets_both_servers(clone: Path, place: Path) -> None:
+def test_user_with_read_only_home_gets_both_servers(clone: Path, place: Path) -> None:
     own = place / "own"
     shutil.copytree(clone, own, symlinks=True)
     subprocess.run(["chown", "-R", f"{UNPRIVILEGED_USER.uid}:{UNPRIVILEGED_USER.gid}", own], check=True)

@@ -94,7 +94,7 @@ def a_day_of_work(client: Client) -> None:
     upload_client.cancel(upload)
 
 
-def test_a_day_of_work_is_told_without_secrets(erin: User, bucket: Bucket, log: Everything) -> None:
+def test_usual_requests_log_no_secrets(erin: User, bucket: Bucket, log: Everything) -> None:
     client = signed_in_by_form(Client())
     a_day_of_work(client)
     assert secrets_in(log.text, client) == []
@@ -109,13 +109,13 @@ def test_each_act_is_one_line_with_its_file(erin: User, bucket: Bucket, log: Eve
     assert all(re.search(r"\w+=\S+", line) for line in log.lines if "uploads" in line)
 
 
-def test_a_failed_sign_in_tells_neither_name_nor_password(erin: User, log: Everything) -> None:
+def test_failed_sign_in_logs_neither_name_nor_password(erin: User, log: Everything) -> None:
     client = signed_in_by_form(Client(), password=f"{PASSWORD}-wrong")
     client.post("/admin/login/", {"username": PASSWORD, "password": "x"})  # typed into the wrong field
     assert secrets_in(log.text, client) == []
 
 
-def test_a_store_that_is_away_is_told_without_its_urls(
+def test_unavailable_storage_is_logged_without_urls(
     erin: User, settings: Settings, log: Everything, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """urllib3 and botocore name the whole URL in what they raise."""
@@ -133,7 +133,7 @@ def test_a_store_that_is_away_is_told_without_its_urls(
     assert secrets_in(log.text, client) == []
 
 
-def test_a_fault_is_told_whole_but_without_secrets(
+def test_error_is_logged_with_traceback_without_secrets(
     erin: User, log: Everything, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = signed_in_by_form(Client())
@@ -149,7 +149,7 @@ def test_a_fault_is_told_whole_but_without_secrets(
     assert secrets_in(log.text, client) == []
 
 
-def test_odd_requests_are_told_in_one_line_each(erin: User, log: Everything) -> None:
+def test_invalid_requests_are_logged_in_one_line_each(erin: User, log: Everything) -> None:
     client = signed_in_by_form(Client())
     client.get("/nothing%0d%0aCRITICAL forged line")
     client.get("/", headers={"Host": "evil\r\nCRITICAL forged"})

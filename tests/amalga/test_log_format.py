@@ -72,7 +72,7 @@ def named(unnamed: None) -> None:
 # --- the two forms ----------------------------------------------------------------------------
 
 
-def test_an_object_tells_when_what_and_of_which_request(named: None) -> None:
+def test_json_line_has_time_event_and_request(named: None) -> None:
     fields = as_json("upload_started file=%s size=%s", "f1", 5)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", fields.pop("time"))
     assert fields == {
@@ -81,7 +81,7 @@ def test_an_object_tells_when_what_and_of_which_request(named: None) -> None:
     }  # fmt: skip
 
 
-def test_a_line_tells_the_same_to_people(named: None) -> None:
+def test_text_line_has_the_same_fields(named: None) -> None:
     line = plain("upload_started file=%s", "f1")
     assert line.endswith(" INFO uploads.services.start upload_started file=f1 request=0011223344556677")
 
@@ -94,7 +94,7 @@ def test_what_breaks_is_one_object_or_indented_lines() -> None:
     assert all(line.startswith("  | ") for line in rest)
 
 
-def test_what_code_hangs_onto_a_record_is_not_told() -> None:
+def test_unknown_record_attributes_are_not_logged() -> None:
     """Django hangs the request there, and its printed form holds the whole query."""
     fields = as_json("Not found", request="<WSGIRequest: GET '/?q=secret'>", status_code=404, fields={"queue_age": 3})
     assert set(fields) == {"time", "version", "level", "logger", "message", "queue_age"}

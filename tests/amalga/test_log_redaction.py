@@ -64,7 +64,7 @@ def test_long_messages_are_cut() -> None:
     assert f"… [cut, {len('sign_in_failed origin= more') + 7 * SIZE} characters]" in line
 
 
-def test_the_line_of_a_hostile_origin_tells_what_was_refused() -> None:
+def test_log_line_of_refused_origin_is_escaped() -> None:
     entry = record("Forbidden (%s): %s", f"Origin checking failed - {'token' * SIZE} is not trusted.", "/accounts/")
     assert "Forbidden (Origin checking failed - … [cut, " in PlainFormatter().format(entry)
 
@@ -73,7 +73,7 @@ def test_the_line_of_a_hostile_origin_tells_what_was_refused() -> None:
     "postgres://app:Hunter2Hunter2@db/x", "password=Hunter2Hunter2", "'password': 'Hunter2Hunter2'",
     "Authorization: Bearer Hunter2Hunter2", "https://host/f?X-Amz-Signature=Hunter2Hunter2",
 ])  # fmt: skip
-def test_a_secret_at_the_cut_is_not_told_by_half(secret: str) -> None:
+def test_secret_at_the_truncation_is_redacted(secret: str) -> None:
     for before in range(MAX_MESSAGE - len(secret) - 1, MAX_MESSAGE + 1):
         text = "x" * (before - 1) + " " + secret + " y" * 50
         assert "Hunt" not in redact(text) + log.redact_traceback(text)

@@ -179,7 +179,7 @@ def test_calls_of_the_store_count_and_so_do_their_faults(
     ("EndpointConnectionError", "no_response"), ("ConnectTimeout", "no_response"), ("NoSuchBucket", "other"),
     ("<x>", "other"),
 ])  # fmt: skip
-def test_a_fault_is_told_by_what_it_means(code: str, kind: str) -> None:
+def test_errors_are_counted_by_kind(code: str, kind: str) -> None:
     assert error_class(code) == kind
 
 
@@ -198,7 +198,7 @@ def test_a_throttle_that_a_retry_made_good_counts_as_well(client: Client, bucket
 # --- how the library stands -------------------------------------------------------------------
 
 
-def test_states_are_told_with_their_oldest(client: Client, alice: User) -> None:
+def test_states_have_count_and_oldest_age(client: Client, alice: User) -> None:
     for state in (State.UPLOADING, State.UPLOADING, State.DELETING, State.AVAILABLE):
         factories.create_file(alice, state=state)
     File.objects.filter(state=State.DELETING).update(updated_at=seconds_from_now(-3600))
@@ -212,7 +212,7 @@ def test_states_are_told_with_their_oldest(client: Client, alice: User) -> None:
     assert value(samples, "oldest_file_age_seconds", state="completing") == 0
 
 
-def test_what_is_late_or_in_trouble_is_told(client: Client, alice: User) -> None:
+def test_overdue_and_corrupted_files_are_counted(client: Client, alice: User) -> None:
     factories.create_file(alice, state=State.TRASHED)
     File.objects.update(purge_after=seconds_from_now(-7200))
     for status in (ChecksumStatus.CORRUPTED, ChecksumStatus.MISSING, ChecksumStatus.MISSING, ChecksumStatus.UNVERIFIED):
@@ -231,7 +231,7 @@ def add_task(*, enqueued: timedelta, run_after: Any = None, status: str = "READY
     DBTaskResult.objects.filter(pk=result.pk).update(enqueued_at=timezone.now() - enqueued)
 
 
-def test_the_queue_is_told_by_what_could_be_worked_at(client: Client) -> None:
+def test_queue_metric_counts_ready_tasks(client: Client) -> None:
     now = timezone.now()
     add_task(enqueued=timedelta(minutes=5))
     add_task(enqueued=timedelta(minutes=1))
@@ -260,7 +260,7 @@ def test_mails_that_wait_and_that_failed_in_the_last_day_are_counted(client: Cli
     assert [value(samples, "mails", state=state) for state in ("waiting", "failed")] == [2, 3]
 
 
-def test_commands_are_told_by_when_and_how_they_ended(client: Client) -> None:
+def test_commands_have_time_and_status_of_last_run(client: Client) -> None:
     Heartbeat.objects.beat("sweep")
     for outcome in (RunOutcome.SUCCEEDED, RunOutcome.DIFFERENCES, RunOutcome.REFUSED):
         Report.objects.create(command="fsck").end(outcome)
@@ -271,7 +271,7 @@ def test_commands_are_told_by_when_and_how_they_ended(client: Client) -> None:
     assert not [name for name in samples if ("command", "verify") in name[1]]
 
 
-def test_without_a_database_the_rest_is_told(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_metrics_without_database_still_include_the_others(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     from django.db import OperationalError
 
     def away(*_: object) -> Any:
@@ -285,7 +285,7 @@ def test_without_a_database_the_rest_is_told(client: Client, monkeypatch: pytest
     assert any(name == "amalga_http_requests_total" for name, _labels in samples)
 
 
-def test_the_database_is_asked_once_however_many_scrape(client: Client, django_assert_num_queries: Any) -> None:
+def test_concurrent_scrapes_share_one_query(client: Client, django_assert_num_queries: Any) -> None:
     scraped(client)
     with django_assert_num_queries(0):
         assert client.get("/metrics", headers=SCRAPER).status_code == 200
@@ -361,7 +361,7 @@ def test_folder_of_a_killed_server_is_deleted_by_the_next(tmp_path: Path) -> Non
     assert sorted(tmp_path.iterdir()) == sorted([running, Path(created)])
 
 
-def test_the_page_names_what_is_told_and_no_more(client: Client) -> None:
+def test_documentation_lists_exactly_the_metrics(client: Client) -> None:
     metrics.clear_cache()
     Heartbeat.objects.beat("sweep")
     Report.objects.create(command="fsck").end(RunOutcome.SUCCEEDED)

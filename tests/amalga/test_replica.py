@@ -140,7 +140,7 @@ def test_what_i_do_is_seen_at_once(pair: Pair, standing_still: Standby, alice: U
     assert "report other.txt" in page(alice_at, "/trash/")
 
 
-def test_when_the_replica_has_it_too_the_replica_is_asked_again(pair: Pair, alice_at: Visitor) -> None:
+def test_replica_is_used_again_once_it_has_replayed_the_write(pair: Pair, alice_at: Visitor) -> None:
     send(alice_at, "report new.txt")
     assert WRITTEN in alice_at.cookies
     pair.standby.catch_up()

@@ -58,7 +58,7 @@ def is_usable(written: str | None = None) -> bool:
         replica._written.reset(token)
 
 
-def test_one_that_is_as_far_is_asked(named: Standby) -> None:
+def test_caught_up_replica_is_used(named: Standby) -> None:
     until(is_usable)
     number = replica._number_now()
     until(lambda: is_usable(number))
@@ -87,7 +87,7 @@ def test_a_server_that_is_no_replica_is_left(name: Name, standby: Standby) -> No
     assert replica._replica_state.away_until > 0
 
 
-def test_what_fails_there_is_asked_of_the_primary(named: Standby) -> None:
+def test_query_that_fails_on_the_replica_uses_the_primary(named: Standby) -> None:
     until(is_usable)
     aliases: list[str] = []
 

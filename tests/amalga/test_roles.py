@@ -40,7 +40,7 @@ def test_a_fresh_installation_has_no_accounts(roles: None) -> None:
     assert not User.objects.exists()
 
 
-def test_nobody_gets_a_role_by_having_an_account(charlie: User) -> None:
+def test_account_alone_grants_no_role(charlie: User) -> None:
     assert charlie.get_all_permissions() == set()
 
 

@@ -159,7 +159,7 @@ def test_without_an_address_nothing_of_it_is_loaded() -> None:
     assert ended.stdout.strip() == "False"
 
 
-def test_a_collector_that_is_away_keeps_nobody_waiting(tmp_path: Path) -> None:
+def test_unavailable_sentry_does_not_delay_responses(tmp_path: Path) -> None:
     script = "import django, logging; django.setup(); logging.getLogger('uploads').error('x')"
     env = {**os.environ, "DJANGO_SETTINGS_MODULE": "amalga.settings", "SENTRY_DSN": f"http://{KEY}@127.0.0.1:9/1"}
     ended = subprocess.run([sys.executable, "-c", script], cwd=PROJECT, env=env, capture_output=True, text=True,

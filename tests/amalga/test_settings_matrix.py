@@ -184,9 +184,7 @@ def companions(name: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("name", "odd"), CASES, ids=[f"{name}={odd[:20]!r}" for name, odd in CASES])
-def test_an_odd_value_is_refused_by_name_and_no_secret_is_told(
-    name: str, odd: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_invalid_value_is_refused_by_name_without_secrets(name: str, odd: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ImproperlyConfigured) as refusal:
         read(monkeypatch, **{**companions(name), name: odd})
     assert re.search(rf"\b{name}\b", str(refusal.value))
@@ -265,7 +263,7 @@ def test_what_belongs_to_others_is_left_alone(name: str, monkeypatch: pytest.Mon
     assert read(monkeypatch, **{name: "x"})["UNKNOWN_VARIABLES"] == []
 
 
-def test_a_variable_that_looks_like_ours_and_is_none_is_told(settings: Settings) -> None:
+def test_misspelled_variable_is_reported(settings: Settings) -> None:
     settings.UNKNOWN_VARIABLES = ["UPLOAD_MAX_SIZE"]
     (message,) = check_unknown_variables()
     assert (message.id, message.msg) == ("uploads.W012", "Unknown variable UPLOAD_MAX_SIZE.")
@@ -339,7 +337,7 @@ def test_no_command_begins_either(command: str) -> None:
     assert result.stderr.splitlines() == [expected]
 
 
-def test_what_is_required_is_told_before_anything_else(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_required_variables_are_reported_first(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in REQUIRED:
         with pytest.raises(ImproperlyConfigured, match=f"{name} is not set"), monkeypatch.context() as patch:
             read(patch, **{name: None})

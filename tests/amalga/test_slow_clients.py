@@ -139,7 +139,7 @@ def served_as_before(visitor: Callable[[str], float], normal: float) -> None:
 
 
 @pytest.mark.parametrize("front", ["nginx", "caddy"], indirect=True)
-def test_slow_connections_with_tls_keep_nobody_waiting(
+def test_slow_tls_connections_do_not_delay_others(
     visitor: Callable[[str], float], connect: Callable[..., socket.socket]
 ) -> None:
     """Half of them do not even begin to shake hands."""
@@ -153,7 +153,7 @@ def test_slow_connections_with_tls_keep_nobody_waiting(
 
 
 @pytest.mark.parametrize("how", SLOW)
-def test_two_thousand_slow_connections_keep_nobody_waiting(
+def test_two_thousand_slow_connections_do_not_delay_others(
     how: str, visitor: Callable[[str], float], connect: Callable[..., socket.socket]
 ) -> None:
     normal = p95([visitor("/") for _each in range(REQUESTS)])
@@ -166,7 +166,7 @@ def test_two_thousand_slow_connections_keep_nobody_waiting(
     served_as_before(visitor, normal)
 
 
-def test_connections_that_send_a_byte_now_and_then_keep_nobody_waiting(
+def test_trickling_connections_do_not_delay_others(
     visitor: Callable[[str], float], connect: Callable[..., socket.socket]
 ) -> None:
     normal = p95([visitor("/") for _each in range(REQUESTS)])
@@ -180,7 +180,7 @@ def test_connections_that_send_a_byte_now_and_then_keep_nobody_waiting(
         served_as_before(visitor, normal)
 
 
-def test_connections_that_read_slowly_keep_nobody_waiting(
+def test_slow_readers_do_not_delay_others(
     visitor: Callable[[str], float], connect: Callable[..., socket.socket], behind: Behind
 ) -> None:
     normal = p95([visitor("/") for _each in range(REQUESTS)])

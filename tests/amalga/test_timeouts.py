@@ -261,7 +261,7 @@ def longest_pause(retry: int) -> float:
     return float(backoff.delay_amount(context))
 
 
-def test_the_page_tells_what_is_in_use(in_use: dict[str, float]) -> None:
+def test_documented_timeouts_are_those_in_use(in_use: dict[str, float]) -> None:
     assert {what: value for what, value in DOCUMENTED.items() if what not in YOURS} == in_use
 
 
@@ -431,7 +431,7 @@ def test_the_clients_are_made_with_these_limits() -> None:
 
 
 @pytest.mark.django_db
-def test_the_database_is_asked_with_these_limits() -> None:
+def test_database_connections_have_these_timeouts() -> None:
     from django.db import connection
 
     with connection.cursor() as cursor:

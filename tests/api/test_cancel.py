@@ -70,7 +70,7 @@ def test_late_parts_find_no_upload(upload_client: UploadClient, bucket: Bucket) 
     assert not bucket.multipart_uploads()
 
 
-def test_a_multipart_upload_nobody_remembers_goes_as_well(upload_client: UploadClient, bucket: Bucket) -> None:
+def test_unrecorded_multipart_upload_is_aborted_too(upload_client: UploadClient, bucket: Bucket) -> None:
     """Its creation was answered into the void: the store knows it, the row does not."""
     upload = upload_client.start(BODY)
     upload_client.put(upload, 1)

@@ -65,12 +65,12 @@ def test_the_answer_says_all_that_a_receipt_needs(upload_client: UploadClient) -
     }  # fmt: skip
 
 
-def test_the_type_is_told_from_the_stored_bytes_and_kept_beside_the_claim(upload_client: UploadClient) -> None:
+def test_type_is_detected_from_the_stored_bytes(upload_client: UploadClient) -> None:
     file = upload_client.send(b"<!doctype html><html><script>alert(1)</script>", name="x.png", type="image/png")
     assert (file.detected_type, file.declared_type) == ("text/html", "image/png")
 
 
-def test_a_true_type_is_told_as_well(upload_client: UploadClient) -> None:
+def test_correctly_declared_type_is_detected_too(upload_client: UploadClient) -> None:
     assert upload_client.send(PNG, name="x.png", type="").detected_type == "image/png"
 
 
@@ -165,9 +165,7 @@ def test_racing_finishes_make_one_object_and_all_get_the_same_answer(
     assert sum("upload_available" in record.message for record in caplog.records) == 1
 
 
-def test_an_upload_that_somebody_else_is_finishing_is_202_with_a_time_to_ask_again(
-    upload_client: UploadClient, alice: User
-) -> None:
+def test_finish_of_leased_upload_is_202_with_retry_after(upload_client: UploadClient, alice: User) -> None:
     file = create_row(alice, State.COMPLETING)
     upload = Upload(file.pk, file.token, b"x", 10, 1, "completing")
     response = upload_client.finish(upload)
@@ -185,9 +183,7 @@ def test_when_the_lease_is_over_the_next_caller_finishes(upload_client: UploadCl
     assert bucket.read(upload_client.finished(upload).key) == BODY
 
 
-def test_a_crash_after_the_store_completed_is_mended_by_the_next_finish(
-    upload_client: UploadClient, bucket: Bucket
-) -> None:
+def test_finish_after_crash_uses_the_completed_object(upload_client: UploadClient, bucket: Bucket) -> None:
     upload = upload_client.start(BODY)
     upload_client.put(upload)
     File.objects.filter(pk=upload.id).acquire_lease(checksum=composite(upload.pieces))
@@ -330,7 +326,7 @@ def test_finishing_a_batch_takes_a_bounded_number_of_queries_a_file(
         assert upload_client.finish(*uploads).status_code == 200
 
 
-def test_services_refuse_to_be_told_of_files_that_are_not_the_owners(bob: User, alice: User) -> None:
+def test_finish_service_refuses_files_of_other_owners(bob: User, alice: User) -> None:
     file = create_row(alice)
     (outcome,) = services.finish(bob, [FinishRequest(file.pk, [sha256(b"x")])])
     assert isinstance(outcome, NotFound)

@@ -297,7 +297,7 @@ def test_a_fault_while_erasing_keeps_the_row(
     assert not bucket.multipart_uploads()
 
 
-def test_a_delete_whose_answer_is_lost_is_repeated(front: StorageProxy, bucket: Bucket, alice: User) -> None:
+def test_delete_with_lost_response_is_repeated(front: StorageProxy, bucket: Bucket, alice: User) -> None:
     file = create_row(alice, State.DELETING)
     bucket.write(file.key, b"x")
     front.rules["delete"] = lost

@@ -47,7 +47,7 @@ def test_parts_double_only_when_ten_thousand_would_not_hold_the_file() -> None:
 
 
 @pytest.mark.parametrize(("size", "count"), [(0, 1), (1, 1), (9, 1), (10, 1), (11, 2), (20, 2), (21, 3)])
-def test_sizes_around_a_part_have_the_right_number_of_parts(size: int, count: int) -> None:
+def test_sizes_near_the_part_size_have_the_right_number_of_parts(size: int, count: int) -> None:
     assert parts.part_count(size, 10) == count
 
 

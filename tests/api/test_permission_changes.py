@@ -257,7 +257,7 @@ def test_who_manages_a_folder_without_the_role_to_upload_restores_there(
     assert actions.restore_files([file.pk], by=viewer).files == [file]
 
 
-def test_what_is_not_in_the_trash_is_not_told_as_forbidden(alice: User) -> None:
+def test_restore_of_file_outside_the_trash_is_not_forbidden(alice: User) -> None:
     with pytest.raises(InvalidTransition):
         actions.restore_file(create_row(alice), by=alice)
 

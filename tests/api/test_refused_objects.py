@@ -103,7 +103,7 @@ def thaw(bucket: Bucket, file: File) -> None:
 
 
 @pytest.mark.parametrize("refusal", REFUSALS)
-def test_refusal_of_one_object_is_told_from_a_store_that_is_away(
+def test_refused_object_is_distinguished_from_unavailable_storage(
     bucket: Bucket, front: StorageProxy, refusal: str
 ) -> None:
     bucket.write("odd/a.txt", b"words")
@@ -131,7 +131,7 @@ def test_refusal_of_everything_is_no_refusal_of_one_object(
     assert not isinstance(caught.value, ObjectRefused)
 
 
-def test_archived_and_encrypted_objects_are_told_by_a_real_store(digest_bucket: Bucket, cold: list[File]) -> None:
+def test_archived_and_encrypted_objects_are_recognized(digest_bucket: Bucket, cold: list[File]) -> None:
     digest_bucket.client.put_object(
         Bucket=digest_bucket.name, Key="odd/key.txt", Body=b"x", SSECustomerAlgorithm="AES256", SSECustomerKey="k" * 32
     )
@@ -333,7 +333,7 @@ def test_archived_file_is_no_failure_of_a_verification(cold: list[File]) -> None
     assert Report.objects.get(command="verify").outcome == "succeeded"
 
 
-def test_refused_file_is_told_by_a_verification_and_left_out_of_samples(bucket: Bucket, front: StorageProxy) -> None:
+def test_refused_file_is_reported_by_verify_and_excluded_from_samples(bucket: Bucket, front: StorageProxy) -> None:
     poison, _other = imported(bucket, "poison.txt", "b.txt")
     refuse(front, "poison", 403, "<Code>AccessDenied</Code>")
     assert verified("--all") == (1, {"verified": 1, "corrupted": 0, "missing": 0, "failed": 0, "refused": 1})
@@ -345,7 +345,7 @@ def test_refused_file_is_told_by_a_verification_and_left_out_of_samples(bucket: 
     assert (poison.refusal, poison.checksum_status) == ("", ChecksumStatus.VERIFIED)
 
 
-def test_marker_that_the_store_refuses_is_asked_for_once(bucket: Bucket, front: StorageProxy) -> None:
+def test_refused_marker_is_requested_once(bucket: Bucket, front: StorageProxy) -> None:
     imported(bucket, *(f"{number}.txt" for number in range(20)))
     front.rules["get"] = storage_proxies.status(403, "AccessDenied")
     front.seen.clear()

@@ -27,19 +27,19 @@ def parts_told(upload_client: UploadClient, upload: Any) -> dict[int, tuple[int,
     return {part["number"]: (part["size"], part.get("sha256")) for part in response.json()["parts"]}
 
 
-def test_stored_parts_are_told_with_their_size_and_announced_digest(upload_client: UploadClient) -> None:
+def test_stored_parts_are_listed_with_size_and_checksum(upload_client: UploadClient) -> None:
     upload = upload_client.start(BODY)
     upload_client.put(upload, 3, 1)
     assert parts_told(upload_client, upload) == {1: (10, upload.digests[0]), 3: (3, upload.digests[2])}
 
 
-def test_a_part_that_was_only_signed_is_not_told(upload_client: UploadClient) -> None:
+def test_signed_but_unsent_part_is_not_listed(upload_client: UploadClient) -> None:
     upload = upload_client.start(BODY)
     upload_client.sign(upload)
     assert parts_told(upload_client, upload) == {}
 
 
-def test_the_answer_tells_the_upload_itself(upload_client: UploadClient) -> None:
+def test_response_describes_the_upload(upload_client: UploadClient) -> None:
     upload = upload_client.start(BODY, name="a.txt", folder="x/y", modified=1_700_000_000_000)
     payload = upload_client.retrieve(upload).json()
     assert (payload["id"], payload["token"], payload["state"]) == (str(upload.id), str(upload.token), "uploading")
@@ -61,7 +61,7 @@ def test_sending_only_what_is_missing_finishes_the_file(upload_client: UploadCli
     assert bucket.read(upload_client.finished(upload).key) == BODY
 
 
-def test_a_small_file_that_arrived_is_told_as_its_one_part(upload_client: UploadClient) -> None:
+def test_stored_small_file_is_listed_as_one_part(upload_client: UploadClient) -> None:
     upload = upload_client.start(b"small")
     assert parts_told(upload_client, upload) == {}
     upload_client.put(upload)
@@ -106,7 +106,7 @@ def test_the_list_holds_only_ones_own(upload_client: UploadClient, as_bob: Clien
     assert UploadClient(as_bob).unfinished().json() == {"uploads": []}
 
 
-def test_a_finished_file_has_no_parts_to_tell(upload_client: UploadClient) -> None:
+def test_finished_file_has_no_parts(upload_client: UploadClient) -> None:
     upload = upload_client.start(BODY)
     upload_client.put(upload)
     upload_client.finished(upload)
@@ -129,9 +129,7 @@ def test_a_removed_upload_is_gone(as_alice: Client, alice: User, state: State) -
     assert (response.status_code, response.json()["error"]["code"]) == (410, "gone")
 
 
-def test_more_than_a_thousand_parts_are_all_told(
-    upload_client: UploadClient, settings: Settings, bucket: Bucket
-) -> None:
+def test_more_than_a_thousand_parts_are_listed(upload_client: UploadClient, settings: Settings, bucket: Bucket) -> None:
     """S3 lists a thousand parts a page."""
     settings.UPLOAD_PART_BYTES = 1
     upload = upload_client.start(bytes(1100))

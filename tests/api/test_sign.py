@@ -62,7 +62,7 @@ def test_the_exact_length_is_signed_into_every_url(as_alice: Client) -> None:
     assert all("content-length" in signed_headers(url) for url in urls)
 
 
-def test_a_url_lives_ten_minutes_at_most(as_alice: Client) -> None:
+def test_url_expires_within_ten_minutes(as_alice: Client) -> None:
     upload_client = UploadClient(as_alice)
     upload = upload_client.start(BODY)
     for part in upload_client.sign(upload):

@@ -189,7 +189,7 @@ def test_a_row_keeps_its_key(alice: User, state: State) -> None:
 
 
 @pytest.mark.parametrize("state", [state for state in State if state != State.DELETING])
-def test_a_row_whose_object_is_still_there_cannot_be_deleted(alice: User, state: State) -> None:
+def test_row_with_existing_object_cannot_be_deleted(alice: User, state: State) -> None:
     file = create_row(alice, state)
     with pytest.raises(IntegrityError, match="only after its object"):
         sql("DELETE FROM uploads_file WHERE id = %s", file.pk)

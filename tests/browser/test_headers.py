@@ -90,7 +90,7 @@ def test_usual_pages_behind_tls_keep_policy(
 
 def template_headers(site: str) -> dict[str, str]:
     """What the template lets CloudFront add to every response, for this site (by http, as it is here)."""
-    resources = Template().worked_out(Domain=urlsplit(site).netloc, HostedZoneId="Z", Image="image", ContentKey1="PEM")
+    resources = Template().resolved(Domain=urlsplit(site).netloc, HostedZoneId="Z", Image="image", ContentKey1="PEM")
     config = resources["ContentHeaders"]["Properties"]["ResponseHeadersPolicyConfig"]
     policy = config["SecurityHeadersConfig"]["ContentSecurityPolicy"]["ContentSecurityPolicy"]
     further = {item["Header"]: item["Value"] for item in config["CustomHeadersConfig"]["Items"]}
@@ -133,4 +133,4 @@ def test_pages_show_content_from_cloudfront(
     with page.expect_download() as download:
         page.evaluate("address => { location = address }", reverse("download", args=[picture.pk]))
     assert download.value.path().read_bytes() == body
-    assert (edge.cookies, edge.kept) == ([], {})
+    assert (edge.cookies, edge.cache) == ([], {})

@@ -87,7 +87,7 @@ def test_no_task_changes_the_bucket(policies: Policies, action: str) -> None:
 
 
 @pytest.mark.parametrize("action", ["s3:DeleteObjectVersion", "s3:PutObjectAcl", "s3:BypassGovernanceRetention"])
-def test_nobody_removes_versions_or_hands_objects_out(policies: Policies, action: str) -> None:
+def test_no_role_can_delete_versions_or_change_acls(policies: Policies, action: str) -> None:
     assert who_may(policies, action, OBJECT) == set()
 
 
@@ -291,7 +291,7 @@ def test_the_examiner_role_is_enough_for_its_commands(
 
 
 @pytest.mark.django_db
-def test_the_release_role_marks_the_stacks_bucket_and_can_mend_nothing(
+def test_release_role_can_only_mark_the_bucket(
     fresh: stores.Bucket, settings: Settings, policies: Policies, monkeypatch: pytest.MonkeyPatch, alice: User
 ) -> None:
     monkeypatch.setattr(provision, "uses_tls", lambda: True)

@@ -184,7 +184,7 @@ def test_nothing_is_released_when_the_stack_goes(monkeypatch: pytest.MonkeyPatch
     assert [it["Status"] for it in responses] == ["SUCCESS"]
 
 
-def test_a_release_that_cannot_start_is_told(monkeypatch: pytest.MonkeyPatch, cloudformation: Any) -> None:
+def test_release_that_cannot_start_is_reported(monkeypatch: pytest.MonkeyPatch, cloudformation: Any) -> None:
     url, responses = cloudformation
     ecs = Ecs(0)
     monkeypatch.setattr(ecs, "run_task", lambda **_: {"tasks": [], "failures": [{"reason": "RESOURCE:FARGATE"}]})
@@ -251,7 +251,7 @@ def test_a_command_is_run_as_it_was_typed_and_ends_as_it_ended(tmp_path: Path) -
     assert overrides["containerOverrides"][0]["command"] == ["python", "manage.py", "fsck", "--storage", 'a "b"']
 
 
-def test_a_key_goes_where_nobody_signs_and_its_private_half_into_the_secret_alone(tmp_path: Path) -> None:
+def test_new_key_is_distributed_before_use_and_stored_in_the_secret(tmp_path: Path) -> None:
     status, calls = script(tmp_path, "new-key.sh", "2", "--sign")
     assert status == 0
     assert "put-secret-value --secret-id arn:secret:2 --secret-string file://" in calls
@@ -267,7 +267,7 @@ def test_parameters_reach_the_stack(tmp_path: Path) -> None:
     assert "--s3-bucket amalga-templates-123456789012-eu-central-1" in calls
 
 
-def test_a_template_never_goes_by_a_bucket_of_somebody_else(tmp_path: Path) -> None:
+def test_template_is_not_uploaded_to_a_foreign_bucket(tmp_path: Path) -> None:
     """One who took the name before us, and lets us in."""
     status, calls = script(tmp_path, "stack.sh", "Domain=files.example.org", FOREIGN="1")
     assert status == 1

@@ -97,7 +97,7 @@ def test_the_restore_page_knows_how_late_a_sweep_may_note(template: Template) ->
 
 
 @pytest.mark.parametrize("parameters", [FULL, AURORA])
-def test_the_database_is_private_encrypted_and_nobody_knows_its_password(
+def test_database_is_private_encrypted_and_has_a_generated_password(
     template: Template, parameters: dict[str, str]
 ) -> None:
     resources = template.resolved(**parameters)
@@ -150,7 +150,7 @@ def test_storage_grows_by_itself_and_is_watched(template: Template) -> None:
 # --- delivery ---------------------------------------------------------------------------------
 
 
-def test_only_whoever_has_a_signature_gets_content_and_only_by_cloudfront(template: Template) -> None:
+def test_content_requires_a_signature_and_cloudfront(template: Template) -> None:
     resources = template.resolved(**FULL)
     config = resources["Content"]["Properties"]["DistributionConfig"]
     behavior = config["DefaultCacheBehavior"]

@@ -231,7 +231,7 @@ def test_two_hosts_have_no_secret_in_common(tmp_path: Path) -> None:
     assert not first & other
 
 
-def test_a_secret_that_somebody_lost_is_told_again(tmp_path: Path) -> None:
+def test_deleted_secret_file_is_written_again(tmp_path: Path) -> None:
     run("make_secrets.py", str(tmp_path))
     secrets = contents(tmp_path)
     (tmp_path / "app" / "DATABASE_PASSWORD").unlink()
@@ -250,6 +250,6 @@ def test_a_command_gets_the_secrets_and_what_is_set_already_stays(tmp_path: Path
 
 
 @pytest.mark.parametrize("command", [["no-such-command"], []])
-def test_a_command_that_is_not_there_is_told_in_one_line(command: list[str], tmp_path: Path) -> None:
+def test_unknown_command_is_reported_in_one_line(command: list[str], tmp_path: Path) -> None:
     done = run("with_secrets.py", str(tmp_path), *command)
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)

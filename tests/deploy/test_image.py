@@ -91,7 +91,7 @@ def test_the_image_gets_what_the_app_needs_and_no_more() -> None:
     assert not [name for name in NEVER if is_sent(name, ignore)]
 
 
-def test_it_runs_as_nobody_and_starts_without_a_shell() -> None:
+def test_image_runs_unprivileged_and_without_a_shell() -> None:
     assert [instruction.text for instruction in instructions_named("USER")] == ["10001:10001"]
     assert [instruction.text for instruction in instructions_named("VOLUME")] == ['["/tmp"]']
     assert instructions_named("CMD")[0].words() == [

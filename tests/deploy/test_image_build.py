@@ -65,7 +65,7 @@ class Image:
         port = free_port()
         web = Daemon("image", log, mark="gunicorn", stop_signal=signal.SIGTERM)
         env = self.environment(PORT=str(port))
-        web.start(self.words(*self.stage.said["CMD"].words()), env=env, step_down=self.step_down)
+        web.start(self.words(*self.stage.instructions["CMD"].words()), env=env, step_down=self.step_down)
         try:
             self._wait(port, web)
             yield port
@@ -81,8 +81,8 @@ class Image:
 
     def healthy(self, port: int) -> subprocess.CompletedProcess[str]:
         """As its HEALTHCHECK asks."""
-        words = self.stage.said["HEALTHCHECK"].text.partition("CMD ")[2]
-        return self.run(*self.stage.said["CMD"]._replace(text=words).words(), PORT=str(port))
+        words = self.stage.instructions["HEALTHCHECK"].text.partition("CMD ")[2]
+        return self.run(*self.stage.instructions["CMD"]._replace(text=words).words(), PORT=str(port))
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +116,7 @@ def get(port: int, path: str) -> tuple[int, dict[str, str], bytes]:
         return refused.code, dict(refused.headers), b""
 
 
-def test_it_serves_from_a_tree_that_nobody_can_write(image: Image, bucket: stores.Bucket, tmp_path: Path) -> None:
+def test_image_serves_from_a_read_only_tree(image: Image, bucket: stores.Bucket, tmp_path: Path) -> None:
     before = tree(image)
     with image.serving(tmp_path) as port:
         status, _, page = get(port, "/accounts/login/")
@@ -142,7 +142,7 @@ def test_the_same_image_runs_the_commands(command: str, image: Image, bucket: st
     assert done.returncode == 0, done.stderr
 
 
-def test_the_worker_ends_when_it_is_told_to(image: Image, tmp_path: Path) -> None:
+def test_worker_stops_on_sigterm(image: Image, tmp_path: Path) -> None:
     worker = Daemon("worker", tmp_path, mark="manage.py", stop_signal=signal.SIGTERM)
     worker.start(image.words("python", "manage.py", "worker"), env=image.environment(), step_down=image.step_down)
     end = time.monotonic() + START_SECONDS

@@ -111,7 +111,7 @@ def test_static_files_carry_the_headers_too(stranger: Observer) -> None:
     assert page.headers["Cross-Origin-Resource-Policy"] == "same-origin"
 
 
-def test_the_policy_names_the_store_by_https_and_nobody_else(observer: Observer) -> None:
+def test_csp_allows_only_storage_over_https(observer: Observer) -> None:
     policy = policy_of(observer.fetch("/").headers)
     sources = {source for name, directive in policy.items() if name != "report-uri" for source in directive}
     (store,) = sources - {"'none'", "'self'", "data:"}

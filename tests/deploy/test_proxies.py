@@ -142,7 +142,7 @@ def test_front_replaces_what_strangers_write_into_headers_of_proxies(front: str,
 
 
 @pytest.mark.parametrize("name", ["nginx", "caddy", "compose"])
-def test_outermost_front_tells_one_address_and_the_true_scheme(
+def test_outermost_proxy_sends_one_address_and_the_scheme(
     name: str, server: Server, authority: CertificateAuthority, tmp_path: Path, fetch: Fetch
 ) -> None:
     with FRONTS[name](tmp_path, Behind(server.address, server.address), authority) as url:
@@ -284,7 +284,7 @@ def test_slow_bodies_of_an_address_leave_its_pages_alone(container: str, server:
         assert (fetch(f"{container}/")[0], fetch(f"{container}/accounts/login/", b"x")[0]) == (200, 429)
 
 
-def test_web_server_that_is_away_is_told_as_busy(tmp_path: Path, fetch: Fetch) -> None:
+def test_unavailable_web_server_is_503(tmp_path: Path, fetch: Fetch) -> None:
     away = Behind(f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}")
     with reverse_proxies.nginx_in_container(tmp_path, away) as url:
         status, headers, _body = fetch(f"{url}/")

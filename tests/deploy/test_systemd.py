@@ -86,7 +86,7 @@ def test_caddy_lets_go_of_a_connection_before_nginx_closes_it(name: str) -> None
     assert int(caddy[1]) < int(nginx[1])
 
 
-def test_every_command_that_is_told_is_there() -> None:
+def test_documented_commands_exist() -> None:
     pages = (PROJECT / "deploy" / "server.md", PROJECT / "docs" / "getting-started" / "systemd.md")
     texts = [path.read_text() for path in (*FOLDER.rglob("amalga-*.service"), *pages)]
     commands = set(re.findall(r"(?:manage\.py|amalga\.sh\"?|&& amalga) ([a-z_]+)", "\n".join(texts)))
@@ -199,7 +199,7 @@ def host(tmp_path: Path) -> Host:
     return Host(tmp_path)
 
 
-def test_a_new_version_is_prepared_then_served_then_asked(host: Host) -> None:
+def test_new_version_is_prepared_served_and_checked(host: Host) -> None:
     before = host.place_before()
     done = host.upgrade()
     assert done.returncode == 0, done.stderr
@@ -249,14 +249,14 @@ def test_a_version_that_does_not_start_gives_way_to_the_one_before(step: str, ho
     assert f"In service again: {before}" in done.stderr
 
 
-def test_two_versions_that_do_not_start_are_told_of(host: Host) -> None:
+def test_two_versions_that_do_not_start_are_reported(host: Host) -> None:
     before = host.place_before()
     done = host.upgrade(refused="^systemctl restart")
     assert (done.returncode, host.serves()) == (1, before)
     assert "the version before does not start either" in done.stderr
 
 
-def test_a_first_version_that_does_not_answer_is_told_of(host: Host) -> None:
+def test_first_version_that_does_not_respond_is_reported(host: Host) -> None:
     done = host.upgrade(refused="smoke.py")
     assert (done.returncode, "no version before" in done.stderr) == (1, True)
 

@@ -145,24 +145,24 @@ def test_a_site_that_is_well_passes(site: str) -> None:
 
 
 @pytest.mark.parametrize("status", [404, 500, 503])
-def test_a_site_that_is_not_well_is_told_of(status: int) -> None:
+def test_unhealthy_site_is_reported(status: int) -> None:
     with answering(status) as port:
         done = smoke(f"http://localhost:{port}/")
     assert (done.returncode, done.stderr.strip()) == (1, f"http://localhost:{port}/healthz answers {status}")
 
 
-def test_a_page_that_is_not_ours_is_told_of() -> None:
+def test_foreign_page_is_reported() -> None:
     with answering(200, b"<h1>It works!</h1>") as port:
         done = smoke(f"http://localhost:{port}")
     assert (done.returncode, "login/ answers, but without csrfmiddlewaretoken" in done.stderr) == (1, True)
 
 
-def test_a_page_without_its_looks_is_told_of() -> None:
+def test_page_without_styles_is_reported() -> None:
     with answering(200, b"<input name=csrfmiddlewaretoken>") as port:
         done = smoke(f"http://localhost:{port}")
     assert (done.returncode, "names no stylesheet" in done.stderr) == (1, True)
 
 
-def test_nobody_there_is_told_of_in_one_line() -> None:
+def test_unreachable_site_is_reported_in_one_line() -> None:
     done = smoke(f"http://localhost:{free_port()}")
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)

@@ -112,7 +112,7 @@ class Desk:
     def press(self, name: str) -> TimedResponse:
         path, fields = self.clicks()[name]
         headers = {"X-CSRFToken": self.visitor.token, "Content-Type": "application/x-www-form-urlencoded"}
-        response, page = self.visitor.request_page("POST", path, urlencode(fields).encode(), headers=headers)
+        response, page = self.visitor.request("POST", path, urlencode(fields).encode(), headers=headers)
         return TimedResponse(response.status, response.headers, page, 0)
 
     def writing(self) -> dict[str, TimedResponse]:
@@ -212,7 +212,7 @@ def test_a_full_disk_takes_nothing_and_asks_nothing_of_the_store(site: Site, des
     assert_works(Desk(site, User.objects.get(username="alice"), Bucket(Address.of_this_run())))
 
 
-def test_a_store_whose_disk_is_full_keeps_nothing_half(site: Site, desk: Desk, alice: User, bucket: Bucket) -> None:
+def test_full_disk_of_storage_leaves_no_partial_object(site: Site, desk: Desk, alice: User, bucket: Bucket) -> None:
     used, objects = factories.stored_usage(alice), bucket.objects()
     for code, name in ((507, "InsufficientStorage"), (500, "InternalError")):
         site.store.rules = {"put": storage_proxies.status(code, name), "part": storage_proxies.status(code, name)}

@@ -60,7 +60,7 @@ def test_every_fault_point_has_a_scenario_and_every_scenario_a_point() -> None:
 
 
 @pytest.mark.parametrize("name", MORTAL)
-def test_whoever_dies_there_loses_nothing(
+def test_crash_at_failpoint_loses_nothing(
     name: str, fork_server: ForkServer, alice: User, bucket: Bucket, neighbour: None, settings: Settings
 ) -> None:
     settings.UPLOAD_PART_BYTES = PART_BYTES
@@ -96,7 +96,7 @@ def test_a_gunicorn_and_a_command_that_die_there_lose_nothing(
 
 @pytest.mark.faults
 @pytest.mark.parametrize("name", UPLOADS)
-def test_whoever_dies_there_loses_nothing_where_digests_are_checked(
+def test_crash_at_failpoint_with_checksums_loses_nothing(
     name: str, digest_fork_server: ForkServer, digest_bucket: Bucket, owned: None, alice: User, settings: Settings
 ) -> None:
     settings.UPLOAD_PART_BYTES = S3_SMALLEST_PART

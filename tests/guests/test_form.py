@@ -114,7 +114,9 @@ def test_a_form_without_files_is_refused(token: str, bucket: Bucket) -> None:
     assert "Choose at least one file." in words_of(response.content)
 
 
-def test_a_form_larger_than_the_rest_is_refused_unread(folder: Folder, alice: User, bucket: Bucket) -> None:
+def test_form_larger_than_the_remaining_quota_is_refused_before_reading(
+    folder: Folder, alice: User, bucket: Bucket
+) -> None:
     guest = GuestClient(create_request(folder, alice, max_bytes=1000)[1])
     response = post(guest, Chosen("a.bin", bytes(300_000)))
     assert response.status_code == 413

@@ -72,7 +72,7 @@ def test_a_crowd_never_exceeds_the_limits(folder: Folder, alice: User, bucket: B
     assert stored_usage(alice) == usage_by_rows(alice) == (7, 7)
 
 
-def test_the_recipients_full_storage_is_told_without_its_numbers(
+def test_full_quota_of_the_recipient_is_reported_without_numbers(
     folder: Folder, alice: User, settings: Settings
 ) -> None:
     settings.UPLOAD_QUOTA_BYTES = 10
@@ -136,7 +136,7 @@ def test_details_of_the_wrong_kind_are_none(folder: Folder, alice: User, details
     assert GuestSession.objects.get().label == "a guest"
 
 
-def test_details_that_are_not_asked_for_are_not_kept(folder: Folder, alice: User) -> None:
+def test_details_that_were_not_requested_are_not_stored(folder: Folder, alice: User) -> None:
     guest = GuestClient(create_request(folder, alice, ask_name="no", ask_address="no")[1], name="G", address="g@x.org")
     guest.start(b"x")
     assert GuestSession.objects.get().is_anonymous

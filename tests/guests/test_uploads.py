@@ -61,7 +61,7 @@ def test_the_files_page_says_who_sent_it(guest: GuestClient, as_alice: Client) -
     assert "received it from Gina (gina@example.org) through a file request" in page
 
 
-def test_guests_are_told_nothing_of_the_file_but_its_receipt(guest: GuestClient) -> None:
+def test_guest_response_contains_only_the_receipt(guest: GuestClient) -> None:
     upload = guest.start(b"hello")
     guest.put(upload)
     (item,) = guest.finish(upload).json()["files"]
@@ -69,7 +69,7 @@ def test_guests_are_told_nothing_of_the_file_but_its_receipt(guest: GuestClient)
     assert item["checksum"] == sha256(b"hello")
 
 
-def test_nobody_sees_an_unfinished_file_of_a_guest(
+def test_unfinished_file_of_a_guest_is_hidden(
     guest: GuestClient, alice: User, as_alice: Client, as_manager: Client, admin_user: User
 ) -> None:
     upload = guest.start(b"hello")

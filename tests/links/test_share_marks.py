@@ -49,7 +49,7 @@ def test_files_of_a_selection_are_marked(file: File, alice: User, as_bob: Client
         {"max_downloads": 1, "use_count": 1},
     ],
 )
-def test_file_whose_link_ended_is_not_marked(
+def test_file_with_ended_link_is_not_marked(
     facts: dict[str, Any], file: File, as_bob: Client, shared: Shared
 ) -> None:  # fmt: skip
     link, _url = shared(file)
@@ -57,7 +57,7 @@ def test_file_whose_link_ended_is_not_marked(
     assert marked(as_bob, file) == (False,) * 3
 
 
-def test_file_whose_sharer_is_inactive_is_not_marked(file: File, alice: User, as_bob: Client, shared: Shared) -> None:
+def test_file_with_inactive_sharer_is_not_marked(file: File, alice: User, as_bob: Client, shared: Shared) -> None:
     shared(file)
     User.objects.filter(pk=alice.pk).update(is_active=False)
     assert marked(as_bob, file) == (False,) * 3

@@ -57,7 +57,7 @@ def test_a_name_is_never_empty_nor_a_path(text: str) -> None:
 @given(anything)
 @example("x" * 256)
 @example("😀" * 10_000)
-def test_a_name_has_at_most_255_characters(text: str) -> None:
+def test_name_is_limited_to_255_characters(text: str) -> None:
     assert 1 <= len(clean_name(text)) <= 255
 
 

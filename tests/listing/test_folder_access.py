@@ -166,7 +166,7 @@ def test_folder_created_during_a_change_above_follows_it(alice: User, manager: U
 
 
 @pytest.mark.django_db(transaction=True)
-def test_file_moved_into_a_closed_folder_while_its_lock_is_awaited_is_refused(secret: Folder, alice: User) -> None:
+def test_file_moved_into_a_closed_folder_while_waiting_for_its_lock_is_refused(secret: Folder, alice: User) -> None:
     outsider = User.objects.create(username="other-manager")
     outsider.groups.add(Group.objects.get(name="managers"))
     file = create_row(alice, State.AVAILABLE)

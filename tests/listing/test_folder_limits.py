@@ -192,7 +192,7 @@ def test_many_who_make_crossing_paths_at_once_all_get_theirs(alice: User, bob: U
     assert recount() == []
 
 
-def test_a_call_that_takes_too_long_is_asked_nothing_more() -> None:
+def test_request_over_the_time_limit_stops() -> None:
     with pytest.raises(OperationalError), deadline(-1):
         Folder.objects.count()
     with deadline(9):
@@ -251,7 +251,7 @@ def test_folders_of_others_do_not_count(alice: User, bob: User, settings: Settin
     assert (counted(alice), counted(bob)) == ((1, 0), (1, 0))
 
 
-def test_figures_of_folders_and_tags_are_recounted(alice: User) -> None:
+def test_statistics_of_folders_and_tags_are_recounted(alice: User) -> None:
     ensure_folder("a/b", alice)
     actions.tag_files([create_row(alice, State.AVAILABLE).pk], add=["x"], by=alice)
     assert recount() == []

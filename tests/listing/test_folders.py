@@ -159,9 +159,7 @@ def test_a_move_to_where_the_name_is_taken_is_refused_and_changes_nothing(alice:
         folders.rename(logos, "a", by=alice)
 
 
-def test_who_made_a_folder_or_manages_may_change_it_and_nobody_else(
-    alice: User, bob: User, viewer: User, manager: User
-) -> None:
+def test_only_creator_and_managers_can_change_a_folder(alice: User, bob: User, viewer: User, manager: User) -> None:
     folder = ensure_folder("Brand", alice)
     for stranger in (bob, viewer):
         with pytest.raises(Forbidden):
@@ -191,7 +189,7 @@ def test_a_folder_removed_while_bytes_arrive_is_back_with_the_file(upload_client
     assert Folder.objects.visible_to(alice).get().name == "Brand"
 
 
-def test_sorting_and_searching_see_the_folded_name(alice: User) -> None:
+def test_sort_and_search_use_the_normalized_name(alice: User) -> None:
     assert ensure_folder("Été ÅNGSTRÖM", alice).normalized_name == "ete angstrom"
 
 

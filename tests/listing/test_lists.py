@@ -131,7 +131,7 @@ def test_the_top_shows_what_is_in_no_folder_and_everything_on_demand(alice: User
     assert names_on(as_bob.get(brand.get_absolute_url())) == ["kept.txt"]
 
 
-def test_whoever_looks_for_something_looks_below_unless_told_not_to(alice: User, as_bob: Client) -> None:
+def test_search_includes_subfolders_by_default(alice: User, as_bob: Client) -> None:
     created = tree(alice, "Brand/Logos", "Brand")
     add(alice, "logo.png", folder=created["Brand/Logos"])
     url = created["Brand"].get_absolute_url()
@@ -161,7 +161,7 @@ def test_a_closed_folder_shows_itself_to_its_groups_alone(
     assert names_on(as_manager.get("/?q=secret")) == ["secret minutes.txt"]
 
 
-def test_a_name_above_that_one_may_not_know_is_not_told(manager: User, as_alice: Client) -> None:
+def test_name_of_hidden_parent_folder_is_not_disclosed(manager: User, as_alice: Client) -> None:
     created = tree(manager, "Board", "Board/Open")
     groups = {group.name: group for group in Group.objects.all()}
     folders.set_access(created["Board"], {groups["managers"]: AccessLevel.MANAGE}, by=manager)
@@ -221,7 +221,7 @@ def test_filters_find_what_fits(query: str, expected: list[str], mixed: None, as
         "view=x", "owner=" + "x" * 5000, "tag=" + "%F0%9F%98%80" * 999, "q=" + "x" * 10_000, "q=" + "a+" * 4000,
     ],
 )  # fmt: skip
-def test_nonsense_is_left_out_and_told(query: str, mixed: None, as_alice: Client) -> None:
+def test_invalid_filters_are_ignored_and_reported(query: str, mixed: None, as_alice: Client) -> None:
     response = as_alice.get(f"/?{query}")
     assert response.status_code == 200
     assert len(response.context["notes"]) == 1

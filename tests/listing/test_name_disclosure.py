@@ -44,7 +44,7 @@ def test_who_may_make_no_folder_learns_of_none(
         assert there.startswith("403" if client is as_viewer or not inside else "400")
 
 
-def test_who_may_make_folders_is_told_that_a_name_is_taken(closed: Folder, as_bob: Client) -> None:
+def test_user_who_can_create_folders_sees_that_a_name_exists(closed: Folder, as_bob: Client) -> None:
     assert as_bob.post("/folders/", {"name": "Open"}).status_code == 409
 
 
@@ -86,7 +86,7 @@ def test_people_in_no_group_still_filter_by_themselves_and_by_the_tags_of_their_
         assert "mine.txt" in as_charlie.get(f"/trash/?{query}").content.decode()
 
 
-def test_the_spelling_of_a_tag_tells_people_in_no_group_nothing(alice: User, charlie: User) -> None:
+def test_tag_spelling_discloses_nothing_to_users_without_groups(alice: User, charlie: User) -> None:
     actions.tag_files([create_row(alice, State.AVAILABLE).pk], add=["Secret"], by=alice)
     mine = create_row(charlie, State.AVAILABLE)
     with pytest.raises(Forbidden):

@@ -82,9 +82,7 @@ def test_folding_twice_changes_nothing(text: str) -> None:
 
 
 @pytest.mark.django_db
-def test_files_folders_and_tags_are_found_and_sorted_by_what_is_folded(
-    alice: User, as_alice: Client, roles: None
-) -> None:
+def test_files_folders_and_tags_are_searched_by_normalized_name(alice: User, as_alice: Client, roles: None) -> None:
     files = [factories.create_file(alice, name=name) for name in ("Łódź.txt", "ガス.txt", "מ.txt", "lo.txt", "lp.txt")]
     ensure_folder("Œuvres", alice)
     actions.tag_files([files[0].link], add=["ışık"], by=alice)

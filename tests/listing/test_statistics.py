@@ -50,7 +50,7 @@ def test_nothing_stored_agrees(db: None) -> None:
     assert run() == ("applied: no\ndifferences: 0\n", 0)
 
 
-def test_a_difference_is_told_and_nothing_is_written(alice: User) -> None:
+def test_recount_dry_run_reports_a_difference(alice: User) -> None:
     factories.create_file(alice, b"x" * 10)
     apply_deltas()
     Statistic.objects.filter(kind=Kind.TOTAL).update(files=7, bytes=70)
@@ -61,7 +61,7 @@ def test_a_difference_is_told_and_nothing_is_written(alice: User) -> None:
     assert factories.database_rows() == before
 
 
-def test_figures_without_rows_and_rows_without_figures_are_mended(alice: User) -> None:
+def test_recount_repairs_missing_and_stale_statistics(alice: User) -> None:
     factories.create_file(alice, b"x" * 10)
     apply_deltas()
     Statistic.objects.filter(kind=Kind.OWNER).delete()
@@ -73,7 +73,7 @@ def test_figures_without_rows_and_rows_without_figures_are_mended(alice: User) -
     assert factories.database_rows()["uploads.File"] == rows
 
 
-def test_machines_are_told_in_json(alice: User) -> None:
+def test_recount_prints_json(alice: User) -> None:
     factories.create_file(alice, b"x" * 10)
     StatisticDelta.objects.filter(kind=Kind.TOTAL).delete()
     output, status = run("--json")
@@ -86,7 +86,7 @@ def test_machines_are_told_in_json(alice: User) -> None:
     }  # fmt: skip
 
 
-def test_notes_that_are_not_folded_yet_are_no_difference(alice: User) -> None:
+def test_pending_statistics_are_no_difference(alice: User) -> None:
     factories.create_file(alice)
     assert StatisticDelta.objects.exists()
     assert recount() == []
@@ -198,9 +198,7 @@ class RandomActions:
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_whatever_people_do_the_figures_are_what_a_count_gives(
-    seed: int, alice: User, bob: User, bucket: Bucket
-) -> None:
+def test_statistics_match_a_recount_after_random_actions(seed: int, alice: User, bob: User, bucket: Bucket) -> None:
     actions = RandomActions([alice, bob], bucket, random.Random(seed))
     for step in range(150):
         actions.act()

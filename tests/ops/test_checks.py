@@ -80,7 +80,7 @@ def test_good_settings_pass(production: dict[str, Any]) -> None:
         ("SECRET_KEY", "short", "security.W009"),  # Django's own
     ],
 )
-def test_a_setting_that_is_wrong_is_told(
+def test_invalid_setting_is_reported(
     production: dict[str, Any], settings: Settings, name: str, value: object, expected: str
 ) -> None:
     setattr(settings, name, value)
@@ -113,7 +113,7 @@ def test_mail_server_without_tls_is_reported(
         ({"OPTIONS": {}, "HOST": "10.0.0.5"}, "uploads.W005"),
     ],
 )
-def test_a_database_that_is_wrong_is_told(production: dict[str, Any], wrong: dict[str, Any], expected: str) -> None:
+def test_invalid_database_setting_is_reported(production: dict[str, Any], wrong: dict[str, Any], expected: str) -> None:
     production.update(wrong)
     assert messages() == [expected]
 
@@ -177,7 +177,7 @@ def test_every_message_says_what_to_do(production: dict[str, Any], settings: Set
     assert all(message.hint for message in messages)
 
 
-def test_nothing_is_asked_of_the_store(production: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checks_send_no_requests_to_storage(production: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("uploads.s3.client.client", None)
     monkeypatch.setattr("socket.socket.connect", None)
     assert messages() == []
@@ -190,7 +190,7 @@ def test_this_database_knows_letters_of_all_scripts() -> None:
     assert checks.check_database_locale(databases=["default"]) == []
 
 
-def test_one_that_knows_only_a_to_z_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_database_with_c_locale_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "LOCALE_QUERY", "SELECT false")
     (warning,) = checks.check_database_locale(databases=["default"])
     assert warning.id == "uploads.W003"

@@ -46,7 +46,7 @@ def raise_operational_error(*_: Any, **__: Any) -> None:
     raise OperationalError("the connection is closed")
 
 
-def test_recount_and_previews_tell_plainly_of_a_database_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recount_and_previews_report_unavailable_database(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recount, "recount", raise_operational_error)
     monkeypatch.setattr(previews.Command, "_enqueue", raise_operational_error)
     for command in ("recount", "previews"):

@@ -121,7 +121,7 @@ def test_an_error_that_names_hostile_text_is_one_line(transactional_db: None) ->
         assert_plain(lines)
 
 
-def test_a_refused_argument_is_told_in_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
+def test_refused_argument_is_escaped(capsys: pytest.CaptureFixture[str]) -> None:
     code, _ = run("fsck", f"\x1b[2J\n{FORGED}")
     assert code == 2
     assert_plain([line for line in capsys.readouterr().err.splitlines() if line])
@@ -168,7 +168,7 @@ def test_import_of_hostile_keys_ends_and_keeps_each_key(odd: Bucket, alice: User
 
 
 @pytest.mark.parametrize("json_output", [True, False], ids=["json", "text"])
-def test_fsck_tells_of_hostile_keys_in_one_line_each(odd: Bucket, json_output: bool) -> None:
+def test_fsck_prints_hostile_keys_in_one_line_each(odd: Bucket, json_output: bool) -> None:
     for name in HOSTILE:
         odd.write(f"f/{name}", b"hello")
     code, lines = run("fsck", "--min-age=0", "--allow-empty-database", *(["--json"] if json_output else []))
@@ -186,7 +186,7 @@ def test_fsck_tells_of_hostile_keys_in_one_line_each(odd: Bucket, json_output: b
     ("verify", ["--metadata-only", "--max-missing=99"]), ("verify", ["--all", "--max-missing=99"]),
     ("fsck", ["--min-age=0"]),
 ])  # fmt: skip
-def test_commands_over_hostile_rows_tell_one_line_each(odd: Bucket, alice: User, command: str, args: list[str]) -> None:
+def test_commands_print_hostile_rows_in_one_line_each(odd: Bucket, alice: User, command: str, args: list[str]) -> None:
     facts: dict[str, Any] = {"origin": Origin.IMPORTED, "checksum": "", "checksum_status": ChecksumStatus.UNVERIFIED}
     for name in HOSTILE:
         factories.create_file(alice, key=f"imp/{name}", **facts)

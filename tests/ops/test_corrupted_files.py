@@ -31,7 +31,7 @@ def test_a_good_file_raises_no_alarm(file: File, as_alice: Client) -> None:
     assert "message error" not in page(as_alice, file)
 
 
-def test_a_damaged_file_says_so_and_can_be_had_all_the_same(file: File, as_alice: Client) -> None:
+def test_corrupted_file_has_a_warning_and_can_be_downloaded(file: File, as_alice: Client) -> None:
     note(file, ChecksumStatus.CORRUPTED)
     text = page(as_alice, file)
     assert 'role="alert"' in text
@@ -48,7 +48,7 @@ def test_of_a_missing_file_there_is_a_page_and_no_way_to_its_bytes(file: File, a
 
 
 @pytest.mark.parametrize("query", ["", "?inline=1"])
-def test_whoever_asks_for_missing_bytes_is_told_that_they_are_gone(file: File, as_alice: Client, query: str) -> None:
+def test_download_of_missing_object_explains_the_error(file: File, as_alice: Client, query: str) -> None:
     note(file, ChecksumStatus.MISSING)
     response = as_alice.get(reverse("download", args=[file.pk]) + query)
     assert response.status_code == 410
@@ -58,12 +58,12 @@ def test_whoever_asks_for_missing_bytes_is_told_that_they_are_gone(file: File, a
     assert not Event.objects.filter(action="download").exists()
 
 
-def test_somebody_who_may_not_see_it_is_not_told_that_it_is_missing(file: File, as_charlie: Client) -> None:
+def test_missing_object_is_not_disclosed_without_permission(file: File, as_charlie: Client) -> None:
     note(file, ChecksumStatus.MISSING)
     assert as_charlie.get(reverse("download", args=[file.pk])).status_code == 404
 
 
-def test_an_older_version_that_is_missing_is_told_apart(as_alice: Client, bucket: Bucket) -> None:
+def test_missing_older_version_is_marked(as_alice: Client, bucket: Bucket) -> None:
     upload_client = UploadClient(as_alice)
     first = upload_client.send(b"one")
     second = upload_client.send(b"second", replaces=first.pk)

@@ -71,7 +71,7 @@ def test_a_wrong_secret(bucket: stores.Bucket, monkeypatch: pytest.MonkeyPatch) 
     [(True, "access denied: the bucket"), (False, "belongs to another account"),
      (None, "cannot be listed, or belongs to another account")],
 )  # fmt: skip
-def test_a_refusal_is_told_by_whose_the_bucket_is(
+def test_refused_access_names_the_owner_of_the_bucket(
     front: storage_proxies.StorageProxy, mine: bool | None, reason: str
 ) -> None:
     names = f"<Bucket><Name>{live.S3_BUCKET if mine else 'other'}</Name></Bucket>"
@@ -109,7 +109,7 @@ def test_each_fault_of_the_store_has_its_own_words(
     assert line.advice
 
 
-def test_nobody_answers(bucket: stores.Bucket, settings: Settings) -> None:
+def test_unreachable_storage_is_reported(bucket: stores.Bucket, settings: Settings) -> None:
     settings.S3_ENDPOINT = "http://127.0.0.1:9"
     s3.reset()
     assert only(reach_lines()).reason.endswith("cannot connect")
@@ -166,7 +166,7 @@ def test_half_of_the_credentials(bucket: stores.Bucket, no_keys: pytest.MonkeyPa
     assert only(credential_lines()).reason == "not available: incomplete"
 
 
-def test_temporary_credentials_that_nobody_renews(bucket: stores.Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_static_temporary_credentials_are_reported(bucket: stores.Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SESSION_TOKEN", "a-token")
     s3.reset()
     line = only(credential_lines())
@@ -195,7 +195,7 @@ def test_the_role_of_a_container_says_for_how_long(
     assert line.reason.startswith(reason)
 
 
-def test_keys_for_ever_are_told_where_roles_are_to_be_had(
+def test_permanent_keys_on_aws_are_reported(
     bucket: stores.Bucket, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.S3_ENDPOINT = "https://s3.eu-west-1.amazonaws.com.invalid"
@@ -219,7 +219,7 @@ def of_another_time(front: storage_proxies.StorageProxy, seconds: float) -> None
     [(0, "ok", "seconds of skew"), (90, "warn", "ahead of"), (-90, "warn", "behind"),
      (1200, "fail", "20 minutes ahead of"), (-1200, "fail", "20 minutes behind")],
 )  # fmt: skip
-def test_a_store_of_another_time_is_told(
+def test_clock_skew_of_storage_is_reported(
     front: storage_proxies.StorageProxy, seconds: float, expected: str, reason: str
 ) -> None:
     of_another_time(front, seconds)
@@ -228,7 +228,7 @@ def test_a_store_of_another_time_is_told(
     assert reason in line.reason
 
 
-def test_a_refusal_for_the_clock_is_told_as_such(front: storage_proxies.StorageProxy) -> None:
+def test_refusal_due_to_clock_skew_is_reported(front: storage_proxies.StorageProxy) -> None:
     of_another_time(front, -1200)
     front.rules["*"] = storage_proxies.FAULTS["clock"]
     lines = examined()

@@ -62,7 +62,7 @@ def test_a_bucket_as_wanted_is_ok_in_every_point(safe: stores.Bucket) -> None:
     assert safe.objects() == {}
 
 
-def test_a_bucket_with_nothing_chosen_is_told_point_by_point(fresh: stores.Bucket) -> None:
+def test_unconfigured_bucket_fails_each_check(fresh: stores.Bucket) -> None:
     fresh.client.create_bucket(Bucket=fresh.name)
     fresh.client.delete_public_access_block(Bucket=fresh.name)
     fresh.client.delete_bucket_ownership_controls(Bucket=fresh.name)
@@ -92,7 +92,7 @@ def test_a_store_without_settings_closes_to_strangers_by_its_keys(bucket: stores
         ({"Filter": {"Prefix": "p"}, "NoncurrentVersionExpiration": {"NoncurrentDays": 2}}, "for 2 days only"),
     ],
 )
-def test_a_rule_of_somebody_elses_that_takes_our_files_is_told(rule: dict[str, Any], reason: str) -> None:
+def test_foreign_lifecycle_rule_on_our_files_is_reported(rule: dict[str, Any], reason: str) -> None:
     (danger,) = lifecycle_conflicts({"Rules": [{"ID": "theirs", "Status": "Enabled", **rule}]}, expiry_days=7)
     assert "'theirs'" in danger
     assert reason in danger
@@ -134,7 +134,7 @@ def test_a_rule_with_an_unknown_storage_class_is_a_doubt_and_no_danger() -> None
         ({"Status": "Disabled"}, 0),
     ],
 )
-def test_intelligent_tiering_with_archive_tiers_is_told(configuration: dict[str, Any], count: int) -> None:
+def test_intelligent_tiering_with_archive_tiers_is_reported(configuration: dict[str, Any], count: int) -> None:
     tierings = [{"Days": 90, "AccessTier": "ARCHIVE_ACCESS"}, {"Days": 180, "AccessTier": "DEEP_ARCHIVE_ACCESS"}]
     lines = archive_tiers([{"Id": "cold", "Tierings": tierings, **configuration}])
     assert len(lines) == count
@@ -178,7 +178,7 @@ def test_the_marker_of_another_database_fails(bucket: stores.Bucket) -> None:
 # --- CORS as a browser meets it ---------------------------------------------------------------
 
 
-def test_every_origin_of_ours_is_asked_for(safe: stores.Bucket) -> None:
+def test_cors_check_covers_every_origin(safe: stores.Bucket) -> None:
     assert only(page_lines(ORIGIN)).level is Level.OK
     assert only(page_lines("https://second.example.org")).level is Level.FAIL
 
@@ -207,7 +207,7 @@ def test_a_bucket_that_lets_every_page_in_fails_on_a_network(safe: stores.Bucket
     assert only(page_lines(ORIGIN)).level is Level.OK
 
 
-def test_settings_that_leave_open_where_the_pages_are_are_told(bucket: stores.Bucket, settings: Settings) -> None:
+def test_settings_without_site_origin_are_reported(bucket: stores.Bucket, settings: Settings) -> None:
     settings.ALLOWED_HOSTS = ["*"]
     lines = {line.subject: line for line in store_checks(Deadline(30), [])}
     assert level(lines, "CORS") == "warn"
@@ -281,7 +281,7 @@ def test_a_digest_that_counts_only_for_whole_files_is_not_enough(
     assert "a corrupted part is accepted" in line.reason
 
 
-def test_bytes_that_come_back_changed_are_told(front: storage_proxies.StorageProxy) -> None:
+def test_changed_test_object_is_reported(front: storage_proxies.StorageProxy) -> None:
     changed = storage_proxies.Response(200, {"ETag": '"x"'}, b"something else")
     front.rules["get"] = lambda request: changed if "/quarantine/doctor-" in request.url else request.forward()
     line = only(digest_lines())

@@ -42,7 +42,7 @@ def first_line() -> str:
     return f"{line.level} {line.reason}"
 
 
-def test_without_cloudfront_it_is_not_spoken_of(bucket: Bucket) -> None:
+def test_cloudfront_checks_are_skipped_without_cloudfront(bucket: Bucket) -> None:
     assert "CloudFront" not in examined()
 
 
@@ -51,27 +51,25 @@ def test_with_it_one_line_says_that_all_is_well(cloudfront: Edge) -> None:
     assert first_line() == f"ok {cloudfront.domain} serves only presigned URLs"
 
 
-def test_a_key_that_the_group_does_not_have_is_told(cloudfront: Edge) -> None:
+def test_key_missing_in_the_key_group_is_reported(cloudfront: Edge) -> None:
     cloudfront.group.clear()
     assert first_line() == f"fail {cloudfront.domain} rejects our signatures (403)"
 
 
-def test_a_distribution_that_asks_nobody_for_a_signature_is_told(
-    cloudfront: Edge, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_distribution_without_signatures_is_reported(cloudfront: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Edge, "is_signed", lambda *_: True)
     assert first_line() == f"fail {cloudfront.domain} serves files without a signature"
 
 
 @pytest.mark.parametrize("passed", [set(), edges.OVERRIDES - {"response-content-language"}], ids=["none", "old"])
-def test_a_cache_policy_that_drops_our_headers_is_told(
+def test_cache_policy_that_drops_headers_is_reported(
     cloudfront: Edge, monkeypatch: pytest.MonkeyPatch, passed: set[str]
 ) -> None:
     monkeypatch.setattr(edges, "OVERRIDES", passed)
     assert first_line() == f"fail {cloudfront.domain} serves files without all signed headers"
 
 
-def test_a_host_that_is_not_there_or_not_the_one_is_told(cloudfront: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_or_wrong_host_is_reported(cloudfront: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SSL_CERT_FILE")
     s3.reset()
     assert first_line() == f"fail cannot connect to {cloudfront.domain} (SSLError)"

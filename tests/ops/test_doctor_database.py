@@ -84,7 +84,7 @@ def test_a_time_limit_that_a_pooler_dropped_fails(name: str) -> None:
     assert (line.level, name in line.reason) == (Level.FAIL, True)
 
 
-def test_too_few_connections_are_told_in_numbers(settings: Settings) -> None:
+def test_too_few_connections_are_reported_with_numbers(settings: Settings) -> None:
     settings.WEB_CONCURRENCY = 10
     line = result_of("database connections")
     assert line.level is Level.WARN
@@ -109,14 +109,14 @@ def test_a_pending_migration_fails_and_is_not_run() -> None:
     assert ("uploads", last) not in recorder.applied_migrations()
 
 
-def test_a_database_that_knows_only_a_to_z_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_database_with_c_locale_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "LOCALE_QUERY", "SELECT false")
     line = result_of("database locale")
     assert (line.level, "uploads.W003" in line.reason) == (Level.WARN, True)
 
 
 @pytest.mark.parametrize(("off", "level"), [("-20 min", Level.FAIL), ("20 min", Level.FAIL), ("1 min", Level.WARN)])
-def test_a_database_of_another_time_is_told(off: str, level: Level) -> None:
+def test_clock_skew_of_database_is_reported(off: str, level: Level) -> None:
     """Its clock is bent: a function of that name comes before Postgres' own."""
     execute("CREATE SCHEMA bent")
     execute(
@@ -182,7 +182,7 @@ def test_each_way_of_not_reaching_it_has_its_own_words(
     assert "not-the-password" not in str(line)
 
 
-def test_a_name_that_nobody_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_host_name_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "unknown host" in unreached(monkeypatch, HOST="db.invalid").reason
 
 
@@ -247,7 +247,7 @@ def test_without_a_database_the_store_is_looked_at(bucket: Bucket, monkeypatch: 
 
 
 @pytest.mark.parametrize("name", ["sweep", "worker", "verify", "fsck"])
-def test_what_never_ran_is_told_with_its_line(name: str) -> None:
+def test_command_that_never_ran_is_reported_with_its_schedule(name: str) -> None:
     line = result_of(name)
     assert line.level is Level.WARN
     assert f"manage.py {name}" in line.advice
@@ -258,7 +258,7 @@ def test_what_never_ran_is_told_with_its_line(name: str) -> None:
     [("sweep", timedelta(minutes=11)), ("worker", timedelta(minutes=11)), ("verify", timedelta(hours=51)),
      ("fsck", timedelta(days=16))],
 )  # fmt: skip
-def test_what_ran_lately_is_ok_and_what_stopped_is_told(name: str, late: timedelta) -> None:
+def test_recent_runs_are_ok_and_overdue_ones_are_reported(name: str, late: timedelta) -> None:
     Heartbeat.objects.beat(name)
     assert result_of(name).level is Level.OK
     Heartbeat.objects.filter(name=name).update(at=Now() - late)
@@ -267,7 +267,7 @@ def test_what_ran_lately_is_ok_and_what_stopped_is_told(name: str, late: timedel
     assert "ago" in line.reason
 
 
-def test_claims_that_nobody_settled_are_counted(alice: User) -> None:
+def test_expired_leases_are_counted(alice: User) -> None:
     Heartbeat.objects.beat("verify")
     create_file(alice, checksum_status=ChecksumStatus.UNVERIFIED, available_at=Now() - timedelta(hours=1))
     create_file(alice, checksum_status=ChecksumStatus.UNVERIFIED)
@@ -275,7 +275,7 @@ def test_claims_that_nobody_settled_are_counted(alice: User) -> None:
     assert result_of("verify").reason.startswith("1 file was never verified")
 
 
-def test_a_queue_that_stands_still_is_told(alice: User) -> None:
+def test_stuck_queue_is_reported(alice: User) -> None:
     request_previews([create_file(alice).pk])
     assert result_of("queue").level is Level.OK
     DBTaskResult.objects.update(enqueued_at=Now() - timedelta(hours=3))
@@ -283,7 +283,7 @@ def test_a_queue_that_stands_still_is_told(alice: User) -> None:
     assert (line.level, line.reason) == (Level.WARN, "1 task is waiting, the oldest for 3 hours")
 
 
-def test_files_that_the_sweep_never_moved_are_told(alice: User) -> None:
+def test_overdue_files_are_reported(alice: User) -> None:
     create_file(alice, state=State.COMPLETING)
     erased = create_file(alice, state=State.DELETING)
     assert result_of("stuck files").level is Level.OK

@@ -85,7 +85,7 @@ PROBLEMS: dict[str, tuple[Callable[[storage_proxies.StorageProxy], None], str]] 
 
 
 @pytest.mark.parametrize("problem", PROBLEMS)
-def test_each_trouble_is_one_line(front: storage_proxies.StorageProxy, problem: str) -> None:
+def test_each_problem_is_one_line(front: storage_proxies.StorageProxy, problem: str) -> None:
     prepare, template = PROBLEMS[problem]
     prepare(front)
     expected = template.format(bucket=stores.Address.of_this_run().bucket, place=front.url)
@@ -137,7 +137,7 @@ def test_a_full_disk_of_the_database_is_named(
     assert (line.level, reason in line.reason) == (level, True)
 
 
-def test_all_is_told_when_nothing_is_wrong(bucket: stores.Bucket) -> None:
+def test_all_checks_are_printed_when_they_pass(bucket: stores.Bucket) -> None:
     s3.reset()
     out = io.StringIO()
     call_command("doctor", stdout=out, no_color=True)

@@ -43,7 +43,7 @@ def test_what_agrees_is_proved_by_equal_digests(alice: User, marked: Bucket) -> 
     assert Heartbeat.objects.last_of("fsck") is not None
 
 
-def test_missing_objects_are_told_and_their_rows_kept(alice: User, marked: Bucket) -> None:
+def test_missing_objects_are_reported_and_rows_stay(alice: User, marked: Bucket) -> None:
     files = [stored(alice, marked, bytes([number])) for number in range(9)]
     for file in files[:3]:
         marked.delete(file.key)
@@ -55,7 +55,7 @@ def test_missing_objects_are_told_and_their_rows_kept(alice: User, marked: Bucke
     assert all(str(file.pk) in out for file in files[:3])
 
 
-def test_objects_without_a_file_are_told(alice: User, marked: Bucket) -> None:
+def test_orphans_are_reported(alice: User, marked: Bucket) -> None:
     stored(alice, marked)
     for name in (key(1), "p/" + "2" * 32, "f/what is this"):
         marked.write(name, b"x")
@@ -72,7 +72,7 @@ def test_what_is_young_is_left_alone(alice: User, marked: Bucket) -> None:
     assert run()[0] == 1
 
 
-def test_other_bytes_of_the_same_size_are_told_by_their_etag(alice: User, marked: Bucket) -> None:
+def test_changed_object_of_the_same_size_is_found_by_etag(alice: User, marked: Bucket) -> None:
     file, longer = stored(alice, marked, b"hello"), stored(alice, marked, b"hello")
     marked.write(file.key, b"jello")
     marked.write(longer.key, b"hello, world")
@@ -194,7 +194,7 @@ def name_old_store(settings: Settings) -> None:
     }  # fmt: skip
 
 
-def test_rows_of_a_store_that_nobody_names_are_refused(alice: User, marked: Bucket) -> None:
+def test_rows_of_an_unknown_store_are_refused(alice: User, marked: Bucket) -> None:
     stored(alice, marked)
     lost = stored(alice, marked)
     File.objects.filter(pk=lost.pk).update(store="old")
@@ -213,7 +213,7 @@ def test_a_file_that_lies_in_another_store_explains_its_key_here(
     assert skipped() == {"elsewhere": 1}
 
 
-def test_what_was_marked_as_missing_is_counted_and_told_as_found_once_it_is_back(alice: User, marked: Bucket) -> None:
+def test_restored_object_is_reported_as_found(alice: User, marked: Bucket) -> None:
     file = stored(alice, marked)
     marked.delete(file.key)
     File.objects.filter(pk=file.pk).update(checksum_status=ChecksumStatus.MISSING)
@@ -224,7 +224,7 @@ def test_what_was_marked_as_missing_is_counted_and_told_as_found_once_it_is_back
     assert findings() == [("stuck", file.key)]
 
 
-def test_objects_elsewhere_in_the_bucket_are_not_ours_to_tell(alice: User, marked: Bucket) -> None:
+def test_objects_outside_our_prefixes_are_ignored(alice: User, marked: Bucket) -> None:
     stored(alice, marked)
     for name in ("quarantine/f/x", "manifests/a.gz", "backup.tar"):
         marked.write(name, b"x")
@@ -264,7 +264,7 @@ def test_previews_are_compared_by_size(alice: User, marked: Bucket) -> None:
     assert findings() == sorted([("missing", thumbnail.key), ("size_mismatch", picture.key)])
 
 
-def test_uploads_in_parts_without_a_file_in_motion_are_told(alice: User, marked: Bucket) -> None:
+def test_orphaned_multipart_uploads_are_reported(alice: User, marked: Bucket) -> None:
     moving, done = create_file(alice, state=State.UPLOADING), stored(alice, marked)
     ids = {}
     for name in (moving.key, done.key, key(1), "others/own"):
@@ -287,7 +287,7 @@ def test_uploads_in_parts_without_a_file_in_motion_are_told(alice: User, marked:
         (State.DELETING, {"updated_at": timezone.now() - LONG_AGO}),
     ],
 )
-def test_what_should_have_moved_on_is_told(alice: User, marked: Bucket, state: State, facts: dict[str, Any]) -> None:
+def test_stuck_uploads_are_reported(alice: User, marked: Bucket, state: State, facts: dict[str, Any]) -> None:
     late = stored(alice, marked, state=state)
     File.objects.filter(pk=late.pk).update(**facts)
     create_file(alice, state=state)
@@ -312,7 +312,7 @@ TABLE = {
 BODIES = {"same": b"hello", "other": b"jello", "longer": b"hello, world"}
 
 
-def test_any_mixture_is_told_as_the_table_says(
+def test_combinations_of_problems_match_the_table(
     alice: User, marked: Bucket, monkeypatch: pytest.MonkeyPatch, settings: Settings
 ) -> None:
     name_old_store(settings)

@@ -79,7 +79,7 @@ def test_a_missing_object_is_marked_and_unmarked_when_it_is_back(alice: User, ma
     assert File.objects.get().checksum_status == ChecksumStatus.UNVERIFIED
 
 
-def test_an_imported_file_that_is_back_is_unread(alice: User, marked: Bucket) -> None:
+def test_restored_imported_file_is_unverified(alice: User, marked: Bucket) -> None:
     file = stored(alice, marked, key="photos/a.jpg", origin=Origin.IMPORTED, checksum="")
     File.objects.update(checksum_status=ChecksumStatus.MISSING)
     assert repair()[0] == 0
@@ -157,7 +157,7 @@ def test_a_copy_keeps_its_digest_where_the_store_has_them(alice: User, digest_bu
     assert copy.checksum == sha256(BODY)
 
 
-def test_an_object_too_large_to_copy_at_once_is_told_and_left(alice: User, marked: Bucket) -> None:
+def test_object_too_large_to_copy_is_reported_and_stays(alice: User, marked: Bucket) -> None:
     item = s3.ObjectInfo(key(1), 5 * 1024**3 + 1, "e" * 32, timezone.now())
     with pytest.raises(Conflict, match="5 GiB"):
         s3.quarantine(item)
@@ -184,7 +184,7 @@ def test_a_lost_preview_is_made_again(alice: User, marked: Bucket) -> None:
     assert preview.state == PreviewState.PENDING
 
 
-def test_sizes_etags_and_foreign_keys_are_told_and_left(alice: User, marked: Bucket) -> None:
+def test_mismatches_and_foreign_keys_are_reported_and_stay(alice: User, marked: Bucket) -> None:
     other, longer = stored(alice, marked), stored(alice, marked)
     marked.write(other.key, b"jello")
     marked.write(longer.key, b"hello, world")
@@ -209,7 +209,7 @@ def test_what_is_right_again_by_itself_is_noted(alice: User, marked: Bucket) -> 
 # --- what it refuses --------------------------------------------------------------------------
 
 
-def test_without_a_complete_run_of_the_last_day_nothing_is_mended(alice: User, marked: Bucket) -> None:
+def test_repair_requires_a_complete_run_of_the_last_day(alice: User, marked: Bucket) -> None:
     marked.delete(stored(alice, marked).key)
     assert run("--repair", "--max-repairs=1")[0] == 2
     run()
@@ -221,7 +221,7 @@ def test_without_a_complete_run_of_the_last_day_nothing_is_mended(alice: User, m
     assert File.objects.get().checksum_status == ChecksumStatus.UNVERIFIED
 
 
-def test_more_than_a_hundredth_is_only_mended_when_the_number_is_named(alice: User, marked: Bucket) -> None:
+def test_repair_of_more_than_a_hundredth_requires_the_number(alice: User, marked: Bucket) -> None:
     for number in range(5):
         marked.delete(stored(alice, marked, bytes([number])).key)
     run()
@@ -250,7 +250,7 @@ def test_over_an_empty_database_every_orphan_must_be_counted(alice: User, marked
     assert marked.read(key(1)) == b"x"
 
 
-def test_a_bucket_that_is_not_ours_is_not_mended(alice: User, marked: Bucket) -> None:
+def test_foreign_bucket_is_not_repaired(alice: User, marked: Bucket) -> None:
     marked.delete(stored(alice, marked).key)
     run()
     s3.write_marker(uuid.uuid4())

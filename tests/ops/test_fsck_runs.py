@@ -137,7 +137,7 @@ def test_a_listing_out_of_order_is_refused(alice: User, marked: Bucket, monkeypa
     assert Report.objects.get().outcome == RunOutcome.REFUSED
 
 
-def test_a_database_that_is_away_is_told_in_one_sentence(marked: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unavailable_database_is_reported_in_one_sentence(marked: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(diff, "read_block", lambda *_args, **_kwargs: (_ for _ in ()).throw(OperationalError("gone")))
     with pytest.raises(CommandError, match="database is unavailable") as error:
         call_command("fsck", stdout=io.StringIO())

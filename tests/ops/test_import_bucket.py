@@ -108,13 +108,13 @@ def test_objects_become_files_in_the_folders_of_their_keys(photos: Bucket, alice
     assert photos.objects() == before
 
 
-def test_usage_and_figures_fit(photos: Bucket, alice: User) -> None:
+def test_import_updates_usage_and_statistics(photos: Bucket, alice: User) -> None:
     run_import("photos/")
     assert stored_usage(alice) == (25, sum(range(25)))
     assert in_agreement()
 
 
-def test_a_dry_run_writes_nothing_and_tells_the_same(photos: Bucket, alice: User) -> None:
+def test_dry_run_writes_nothing_and_prints_the_same(photos: Bucket, alice: User) -> None:
     before, objects = database_rows(), photos.objects()
     summary = import_stats("photos/", apply=False)
     assert (database_rows(), photos.objects()) == (before, objects)
@@ -155,7 +155,7 @@ def test_folder_owner_and_visibility_are_chosen(photos: Bucket, alice: User, as_
     assert File.objects.visible_to(alice).count() == 10
 
 
-def test_it_is_told_once_a_batch_who_imported(photos: Bucket, alice: User, small_batches: None) -> None:
+def test_import_records_one_event_per_batch(photos: Bucket, alice: User, small_batches: None) -> None:
     run_import("photos/")
     events = Event.objects.filter(action=Action.IMPORT)
     assert [event.detail["files"] for event in events] == [5] * 5
@@ -225,7 +225,7 @@ def test_odd_keys_become_clean_paths_and_are_downloaded(odd: Bucket, alice: User
             assert download.read() == file.key.encode()
 
 
-def test_what_no_browser_could_ask_for_is_refused_and_told(odd: Bucket, alice: User) -> None:
+def test_keys_that_browsers_cannot_request_are_refused(odd: Bucket, alice: User) -> None:
     for key in [*DOTS, "in/good.txt"]:
         odd.write(key, b"odd")
     status, output = run_import("in/")
@@ -288,13 +288,15 @@ def test_a_bucket_of_another_database_is_refused(photos: Bucket, alice: User) ->
     assert not File.objects.exists()
 
 
-def test_a_prefix_without_objects_is_told(photos: Bucket, alice: User) -> None:
+def test_empty_prefix_is_reported(photos: Bucket, alice: User) -> None:
     status, output = run_import("phtos/")
     assert status == 2
     assert "“phtos/”" in output
 
 
-def test_the_quota_is_told_and_stops_nothing(photos: Bucket, alice: User, settings: Settings) -> None:
+def test_exceeded_quota_is_reported_and_does_not_stop_the_import(
+    photos: Bucket, alice: User, settings: Settings
+) -> None:
     settings.UPLOAD_QUOTA_BYTES = 100
     status, output = run_import("photos/")
     assert (status, File.objects.count()) == (0, 25)

@@ -380,7 +380,7 @@ def test_a_worker_that_dies_after_the_end_of_the_mail_does_not_send_it_again(
     assert (state(row), len(server.mails)) == (MailState.UNKNOWN, 1)
 
 
-def test_a_mail_whose_task_was_lost_is_requeued(server: SmtpServer) -> None:
+def test_mail_with_lost_task_is_requeued(server: SmtpServer) -> None:
     enqueue()
     DBTaskResult.objects.all().delete()
     assert mail.requeue_lost_mails() == 1

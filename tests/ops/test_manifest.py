@@ -200,7 +200,7 @@ def test_lines_that_no_export_writes_are_refused_and_nothing_written(library: Bu
         assert factories.database_rows() == before, how
 
 
-def test_no_listing_alone_makes_a_file_missing_or_damaged(
+def test_listing_alone_marks_no_file_as_missing_or_corrupted(
     library: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     exported(tmp_path / "manifest")
@@ -210,7 +210,7 @@ def test_no_listing_alone_makes_a_file_missing_or_damaged(
     assert not File.objects.filter(checksum_status__in=[ChecksumStatus.MISSING, ChecksumStatus.CORRUPTED]).exists()
 
 
-def test_a_file_whose_object_is_gone_comes_back_as_missing(library: Bucket, tmp_path: Path) -> None:
+def test_file_without_object_is_rebuilt_as_missing(library: Bucket, tmp_path: Path) -> None:
     exported(tmp_path / "manifest")
     missing, resized = File.objects.get(name="bob.txt"), File.objects.get(name="empty")
     library.delete(missing.key)
@@ -222,9 +222,7 @@ def test_a_file_whose_object_is_gone_comes_back_as_missing(library: Bucket, tmp_
     assert File.objects.get(pk=resized.pk).checksum_status == ChecksumStatus.CORRUPTED
 
 
-def test_what_came_after_the_manifest_is_told_and_recovered_when_told(
-    library: Bucket, tmp_path: Path, alice: User
-) -> None:
+def test_objects_newer_than_the_manifest_are_recovered_on_request(library: Bucket, tmp_path: Path, alice: User) -> None:
     exported(tmp_path / "manifest")
     new = UploadClient(signed_in(alice)).send(b"newer than the manifest", name="new.txt")
     lose_the_database()
@@ -337,7 +335,7 @@ def test_who_is_here_by_that_name_already_stays_and_ids_may_differ(library: Buck
     assert recount() == []
 
 
-def test_rows_of_a_store_that_nobody_names_are_refused(library: Bucket, tmp_path: Path, settings: Settings) -> None:
+def test_rows_of_an_unknown_store_are_refused(library: Bucket, tmp_path: Path, settings: Settings) -> None:
     exported(tmp_path / "manifest")
     lose_the_database()
     settings.S3_STORE_NAME = "new"

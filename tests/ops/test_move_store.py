@@ -153,7 +153,7 @@ def test_previews_move_too(upload_client: UploadClient, as_alice: Client, stores
     assert web.request("GET", response["Location"]).data == b"some words"
 
 
-def test_a_preview_whose_object_is_gone_is_made_anew(upload_client: UploadClient, stores: TwoStores) -> None:
+def test_preview_without_object_is_created_again(upload_client: UploadClient, stores: TwoStores) -> None:
     file = upload_client.send(b"some words", name="a.txt")
     services.make_previews(file)
     stores.first.delete(Preview.objects.get().key)
@@ -165,7 +165,7 @@ def test_a_preview_whose_object_is_gone_is_made_anew(upload_client: UploadClient
 
 
 @pytest.mark.parametrize("stores", ["one endpoint", "to digests"], indirect=True)
-def test_what_is_damaged_stays_and_is_told(upload_client: UploadClient, stores: TwoStores) -> None:
+def test_corrupted_object_stays_and_is_reported(upload_client: UploadClient, stores: TwoStores) -> None:
     file = upload_client.send(b"hello")
     stores.first.write(file.key, b"hullo")
     stores.swap()
@@ -175,7 +175,7 @@ def test_what_is_damaged_stays_and_is_told(upload_client: UploadClient, stores: 
     assert file.key not in stores.second.objects()
 
 
-def test_what_is_damaged_moves_as_it_is_when_told(upload_client: UploadClient, stores: TwoStores) -> None:
+def test_corrupted_object_moves_on_request(upload_client: UploadClient, stores: TwoStores) -> None:
     corrupted, missing = upload_client.send(b"hello"), upload_client.send(b"missing")
     stores.first.write(corrupted.key, b"hullo")
     stores.first.delete(missing.key)
@@ -216,7 +216,7 @@ def test_what_was_imported_moves_under_its_own_key_and_its_checksum_becomes_know
     assert (file.origin, downloaded(as_alice, file)) == (Origin.IMPORTED, body)
 
 
-def test_what_was_overwritten_since_its_import_stays_and_is_told(alice: User, stores: TwoStores) -> None:
+def test_object_overwritten_after_import_stays_and_is_reported(alice: User, stores: TwoStores) -> None:
     file = imported(alice, stores.first, "photos/a.jpg", b"hello")
     stores.first.write("photos/a.jpg", b"other")
     stores.swap()
@@ -225,7 +225,7 @@ def test_what_was_overwritten_since_its_import_stays_and_is_told(alice: User, st
     assert (file.store, stores.second.objects().get("photos/a.jpg")) == ("", None)
 
 
-def test_somebody_elses_object_in_the_new_bucket_is_not_overwritten(alice: User, stores: TwoStores) -> None:
+def test_foreign_object_in_the_new_bucket_is_not_overwritten(alice: User, stores: TwoStores) -> None:
     imported(alice, stores.first, "photos/a.jpg", b"hello")
     stores.second.write("photos/a.jpg", b"somebody else's")
     stores.swap()
@@ -233,7 +233,7 @@ def test_somebody_elses_object_in_the_new_bucket_is_not_overwritten(alice: User,
     assert stores.second.read("photos/a.jpg") == b"somebody else's"
 
 
-def test_our_own_copy_of_a_killed_run_is_made_anew(alice: User, stores: TwoStores) -> None:
+def test_copy_of_a_killed_run_is_replaced(alice: User, stores: TwoStores) -> None:
     file = imported(alice, stores.first, "photos/a.jpg", b"hello")
     stores.swap()
     mark = {"amalga-moved": str(Installation.objects.own_id())}
@@ -295,7 +295,7 @@ def test_of_what_is_erased_meanwhile_no_copy_is_left(
     assert (file.key in stores.first.objects()) is not erased
 
 
-def test_whose_claim_was_taken_over_switches_nothing(
+def test_move_with_lost_lease_switches_nothing(
     upload_client: UploadClient, stores: TwoStores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = upload_client.send(b"hello")
@@ -345,7 +345,7 @@ def test_what_makes_no_sense_is_refused(args: list[str], db: None) -> None:
     assert run(*args)[0] == 2
 
 
-def test_a_store_that_goes_away_is_told_and_the_next_run_goes_on(
+def test_unavailable_storage_is_reported_and_next_run_continues(
     upload_client: UploadClient, stores: TwoStores, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for _ in range(3):

@@ -28,7 +28,7 @@ def upload_client(as_alice: Client, stores: TwoStores) -> UploadClient:
     return UploadClient(as_alice)
 
 
-def test_originals_go_only_when_told_and_only_after_a_while(
+def test_originals_are_deleted_on_request_after_a_delay(
     upload_client: UploadClient, as_alice: Client, stores: TwoStores
 ) -> None:
     file = upload_client.send(b"some words", name="a.txt")
@@ -64,7 +64,7 @@ def test_an_original_stays_while_the_copy_is_not_as_its_row_says(
     assert {gone.key, other.key} <= set(stores.first.objects())
 
 
-def test_what_has_not_moved_what_was_imported_and_what_nobody_knows_stays(
+def test_cleanup_keeps_unmoved_imported_and_unknown_objects(
     upload_client: UploadClient, alice: User, stores: TwoStores
 ) -> None:
     photo = imported(alice, stores.first, "photos/a.jpg", b"hello")

@@ -77,7 +77,9 @@ def test_inactive_users_are_not_notified(alice: User) -> None:
     assert notify(alice, KIND, key="a") is False
 
 
-def test_thousands_of_one_kind_stop_at_a_hundred_unread(alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unread_notifications_of_one_kind_are_limited_to_a_hundred(
+    alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(delivery, "MAX_UNSEEN", 3)
     assert [notify(alice, KIND, key=str(number)) for number in range(5)] == [True, True, True, False, False]
     Notification.objects.shown_to(alice).mark_read()

@@ -174,7 +174,7 @@ def test_without_its_database_everything_is_503_in_time(mode: Mode, site: Site, 
     assert bucket.objects() == objects
 
 
-def test_a_short_break_costs_at_most_one_answer(site: Site, desk: Desk) -> None:
+def test_short_outage_fails_one_response(site: Site, desk: Desk) -> None:
     """Connections that the server closed while they lay in the pool are found before they are used."""
     with site.database.being("refuse"):
         pass
@@ -257,7 +257,7 @@ def test_without_the_store_the_form_says_so_and_keeps_nothing(mode: Mode, site: 
     assert desk.send.by(desk.alice).status == 200
 
 
-def test_many_finishes_at_once_are_told_in_time_as_well(site: Site, desk: Desk, alice: User) -> None:
+def test_concurrent_finishes_fail_in_time_too(site: Site, desk: Desk, alice: User) -> None:
     files = [factories.create_file(alice, BODY, state=State.UPLOADING) for _ in range(100)]
     batch = {"files": [{"id": str(file.pk), "sha256": [sha256(BODY)]} for file in files]}
     with site.store.being("hang"):

@@ -55,7 +55,7 @@ def run_provision(*arguments: str) -> tuple[int, str]:
     return 0, out.getvalue()
 
 
-def test_a_dry_run_tells_every_difference_and_writes_nothing(bucket: stores.Bucket) -> None:
+def test_dry_run_prints_every_difference_and_writes_nothing(bucket: stores.Bucket) -> None:
     status, output = run_provision()
     assert status == 1
     for line in (
@@ -103,7 +103,7 @@ def test_plain_http_and_old_signatures_of_puts_are_denied(bucket: stores.Bucket)
     assert tls["Resource"] == [f"arn:aws:s3:::{bucket.name}", f"arn:aws:s3:::{bucket.name}/*"]
 
 
-def test_a_store_that_is_asked_by_plain_http_does_not_shut_us_out(fresh: stores.Bucket) -> None:
+def test_storage_over_plain_http_gets_no_tls_policy(fresh: stores.Bucket) -> None:
     assert run_provision("--apply")[0] == 0
     assert "aws:SecureTransport" not in fresh.client.get_bucket_policy(Bucket=fresh.name)["Policy"]
 
@@ -136,7 +136,7 @@ def test_every_prefix_of_ours_is_cleared_and_no_other(bucket: stores.Bucket, set
         assert "Days" not in rule["Expiration"]  # what counts is never removed for its age
 
 
-def test_a_longer_memory_is_kept_until_it_is_told_otherwise(bucket: stores.Bucket) -> None:
+def test_longer_retention_is_kept_unless_requested(bucket: stores.Bucket) -> None:
     run_provision("--apply", "--retention-days", "90")
     assert run_provision()[0] == 0
     assert "kept for 90 days, should be kept for 40 days" in run_provision("--retention-days", "40")[1]
@@ -151,7 +151,7 @@ def test_a_key_in_kms_stays(bucket: stores.Bucket) -> None:
     assert rules_after[0]["ApplyServerSideEncryptionByDefault"] == default
 
 
-def test_pages_of_others_lose_their_way_in_and_that_is_told_first(bucket: stores.Bucket) -> None:
+def test_removed_foreign_origins_are_printed_first(bucket: stores.Bucket) -> None:
     rule: Any = {"AllowedOrigins": ["*"], "AllowedMethods": ["GET", "PUT"], "AllowedHeaders": ["*"]}
     bucket.client.put_bucket_cors(Bucket=bucket.name, CORSConfiguration={"CORSRules": [rule]})
     assert "CORS: *: GET, PUT with *, sees nothing, remembered for 0 s, should be not set" in run_provision()[1]
@@ -263,7 +263,7 @@ def test_command_refuses_text_that_is_no_origin() -> None:
     assert run_provision("--apply", "--origin", "*")[0] == 2
 
 
-def test_settings_tell_the_origins(settings: Settings) -> None:
+def test_origins_come_from_settings(settings: Settings) -> None:
     settings.ALLOWED_HOSTS = ["files.example.org", "10.0.0.7", "localhost", "other.example.org"]
     settings.CSRF_TRUSTED_ORIGINS, settings.HTTPS = ["https://files.example.org:8443"], True
     assert provision.site_origins() == ["https://files.example.org:8443", "https://other.example.org"]
@@ -309,7 +309,7 @@ def test_a_right_to_write_is_named_too(front: storage_proxies.StorageProxy, buck
 
 
 @pytest.mark.parametrize("refusal", [(405, "MethodNotAllowed"), (501, "")])
-def test_a_store_without_a_setting_is_told_and_no_failure(
+def test_unsupported_setting_of_storage_is_reported_without_failure(
     front: storage_proxies.StorageProxy, refusal: tuple[int, str]
 ) -> None:
     front.rules["*"] = only("?versioning", "GET", storage_proxies.status(*refusal))
@@ -328,7 +328,7 @@ def test_a_fault_at_one_point_leaves_the_others(front: storage_proxies.StoragePr
 
 
 @pytest.mark.parametrize("fault", ["403", "broken"])
-def test_a_store_that_cannot_be_asked_is_one_sentence(front: storage_proxies.StorageProxy, fault: str) -> None:
+def test_unreachable_storage_is_one_sentence(front: storage_proxies.StorageProxy, fault: str) -> None:
     front.rules["*"] = storage_proxies.FAULTS[fault]
     status, output = run_provision("--apply")
     assert status == 1

@@ -112,7 +112,7 @@ def test_what_sets_objects_aside_waits_as_well(bucket: Bucket, settings: Setting
 # --- what the bucket remembers ------------------------------------------------------------------
 
 
-def test_a_sweep_tells_the_bucket_of_the_newest_event(upload_client: UploadClient, bucket: Bucket) -> None:
+def test_sweep_writes_the_checkpoint_of_the_newest_event(upload_client: UploadClient, bucket: Bucket) -> None:
     upload_client.send(b"hello")
     services.sweep()
     newest = Event.objects.first()
@@ -126,7 +126,7 @@ def test_a_sweep_tells_the_bucket_of_the_newest_event(upload_client: UploadClien
     require_history()
 
 
-def test_a_long_sweep_tells_it_before_it_works(alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_sweep_writes_the_checkpoint_first(alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     all_that_is_due(alice, bucket)
     Event.objects.record(Action.LOGIN, by=alice)
     checkpoints: list[s3.Checkpoint | None] = []
@@ -135,7 +135,7 @@ def test_a_long_sweep_tells_it_before_it_works(alice: User, bucket: Bucket, monk
     assert checkpoints[0] is not None
 
 
-def test_where_nothing_happened_the_bucket_is_told_nothing(upload_client: UploadClient, bucket: Bucket) -> None:
+def test_sweep_without_events_writes_no_checkpoint(upload_client: UploadClient, bucket: Bucket) -> None:
     upload_client.send(b"hello")
     services.sweep()
     bucket.delete(CHECKPOINT)
@@ -176,7 +176,7 @@ def test_what_happens_after_the_restore_does_not_make_up_for_it(alice: User, buc
         write_checkpoint()
 
 
-def test_what_another_database_was_told_says_nothing_of_this_one(bucket: Bucket) -> None:
+def test_checkpoint_of_another_database_is_ignored(bucket: Bucket) -> None:
     write_mark(installation=uuid.uuid4())
     require_history()
 
@@ -200,7 +200,7 @@ def test_an_invalid_checkpoint_pauses_the_sweep_too(alice: User, bucket: Bucket)
 
 
 @pytest.mark.parametrize("fault", ["500", "403", "broken", "page 502"])
-def test_a_bucket_that_does_not_tell_is_not_taken_for_one_that_remembers_nothing(
+def test_unreadable_checkpoint_is_not_taken_for_a_missing_one(
     alice: User, bucket: Bucket, settings: Settings, fault: str
 ) -> None:
     all_that_is_due(alice, bucket)
@@ -235,7 +235,7 @@ def test_nothing_is_set_aside_by_a_database_that_is_behind(bucket: Bucket) -> No
 # --- accepting it -------------------------------------------------------------------------------
 
 
-def test_it_is_told_first_and_changes_nothing(alice: User, bucket: Bucket) -> None:
+def test_restore_dry_run_changes_nothing(alice: User, bucket: Bucket) -> None:
     all_that_is_due(alice, bucket)
     write_mark()
     before = factories.database_rows()
@@ -315,7 +315,7 @@ def test_uploads_under_way_have_their_time_again(upload_client: UploadClient, se
     assert upload_client.finished(upload).state == State.AVAILABLE
 
 
-def test_a_bucket_that_is_not_ours_is_not_told_anything(unmarked: Bucket) -> None:
+def test_foreign_bucket_gets_no_checkpoint(unmarked: Bucket) -> None:
     assert run("after_restore", "--apply")[0] == 2
     assert s3.read_checkpoint() is None
 
@@ -341,7 +341,7 @@ def test_doctor_says_how_far_the_bucket_remembers(upload_client: UploadClient) -
     assert reason.startswith("the database is up to date with the checkpoint of 20")
 
 
-def test_doctor_names_a_bucket_that_is_not_told_any_more(alice: User, bucket: Bucket) -> None:
+def test_doctor_reports_outdated_checkpoint(alice: User, bucket: Bucket) -> None:
     Event.objects.create(action=Action.LOGIN, at=datetime.now(UTC) - timedelta(days=3))
     write_checkpoint()
     Event.objects.create(action=Action.LOGIN, at=datetime.now(UTC) - timedelta(hours=1))

@@ -130,7 +130,7 @@ def test_after_a_restore_nothing_is_missing_and_nothing_is_lost(hour: Hour, buck
     assert differences() == {"orphan": orphans}
 
 
-def test_what_came_later_is_given_to_somebody_to_look_through(hour: Hour, bucket: Bucket) -> None:
+def test_later_uploads_are_assigned_to_a_user_for_review(hour: Hour, bucket: Bucket) -> None:
     run("after_restore", "--apply")
     assert run("after_restore", "--recover-orphans", "--owner", "alice", "--apply")[0] == 2  # fsck has to find them
     differences()

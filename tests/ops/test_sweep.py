@@ -162,7 +162,7 @@ def test_sweeping_twice_is_as_good_as_once(upload_client: UploadClient, bucket: 
     assert list(File.objects.values()) == before
 
 
-def test_the_basis_of_a_damaged_file_survives_the_trash(upload_client: UploadClient, alice: User) -> None:
+def test_checksum_status_of_corrupted_file_survives_the_trash(upload_client: UploadClient, alice: User) -> None:
     file = upload_client.send(b"x")
     File.objects.update(checksum_status=ChecksumStatus.CORRUPTED)
     actions.trash_file(file, by=alice)
@@ -173,7 +173,7 @@ def test_the_basis_of_a_damaged_file_survives_the_trash(upload_client: UploadCli
 # --- the command ------------------------------------------------------------------------------
 
 
-def test_the_command_tells_what_it_did(upload_client: UploadClient) -> None:
+def test_command_prints_a_summary(upload_client: UploadClient) -> None:
     left_while_completing(upload_client, BODY)
     out = io.StringIO()
     call_command("sweep", stdout=out)

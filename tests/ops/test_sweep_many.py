@@ -83,7 +83,7 @@ def poison(front: StorageProxy, keys: set[str]) -> None:
 # --- nothing starves --------------------------------------------------------------------------
 
 
-def test_six_hundred_rows_that_always_fail_starve_nobody(
+def test_failing_rows_do_not_starve_others(
     alice: User, front: StorageProxy, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failing_rows = deleting_rows(alice, 600)
@@ -124,7 +124,7 @@ def test_what_was_put_off_comes_again_when_its_pause_is_over(alice: User, front:
     assert services.sweep()["erased"] == 1
 
 
-def test_a_store_that_is_away_is_not_asked_for_every_row_and_no_pause_grows(
+def test_unavailable_storage_stops_the_batch_without_backoff(
     alice: User, front: StorageProxy, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deleting_rows(alice, 40, multipart_id="gone")
@@ -206,9 +206,7 @@ def test_a_sweep_in_a_loop_touches_no_live_object(as_alice: Client, bucket: Buck
 
 
 @pytest.mark.django_db(transaction=True)
-def test_who_is_told_to_stop_ends_after_the_batch_at_hand(
-    alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_sweep_stops_after_the_current_batch(alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "ERASE_BATCH_SIZE", 10)
     deleting_rows(alice, 35)
     turns_left = iter([True] * 8)
@@ -262,7 +260,7 @@ def test_the_object_of_an_imported_file_is_never_removed(alice: User, bucket: Bu
     assert bucket.multipart_uploads() == [("photos/a", begun)]
 
 
-def test_purged_files_are_told_of_one_by_one(alice: User, bucket: Bucket) -> None:
+def test_each_purged_file_has_an_event(alice: User, bucket: Bucket) -> None:
     for number in range(3):
         create_row(alice, State.TRASHED, purge_after=timezone.now() - timedelta(days=1), name=f"{number}")
     counts = services.sweep()
@@ -296,7 +294,7 @@ def begin(bucket: Bucket, key: str) -> str:
 
 
 @pytest.mark.usefixtures("later")
-def test_strays_are_aborted_and_what_a_live_upload_names_is_kept(
+def test_orphaned_multiparts_are_aborted_and_current_ones_stay(
     upload_client: UploadClient, alice: User, bucket: Bucket
 ) -> None:
     live = upload_client.start(BODY)
@@ -311,7 +309,7 @@ def test_strays_are_aborted_and_what_a_live_upload_names_is_kept(
     assert upload_client.finished(live).state == State.AVAILABLE
 
 
-def test_young_strays_are_left_alone(bucket: Bucket, alice: User) -> None:
+def test_recent_orphaned_multiparts_stay(bucket: Bucket, alice: User) -> None:
     ensure_marker()
     bucket.write("f/" + "e" * 32, b"a neighbour")
     begin(bucket, "f/" + "0" * 32)
@@ -320,7 +318,7 @@ def test_young_strays_are_left_alone(bucket: Bucket, alice: User) -> None:
 
 
 @pytest.mark.usefixtures("later")
-def test_strays_are_looked_for_once_an_hour(bucket: Bucket, alice: User) -> None:
+def test_orphaned_multiparts_are_listed_once_an_hour(bucket: Bucket, alice: User) -> None:
     services.sweep()
     begin(bucket, "f/" + "0" * 32)
     assert services.sweep()["aborted"] == 0
@@ -331,7 +329,7 @@ def test_strays_are_looked_for_once_an_hour(bucket: Bucket, alice: User) -> None
 
 
 @pytest.mark.usefixtures("later")
-def test_in_a_bucket_that_is_not_ours_nothing_is_a_stray(
+def test_foreign_bucket_has_no_orphaned_multiparts(
     bucket: Bucket, alice: User, caplog: pytest.LogCaptureFixture
 ) -> None:
     bucket.delete("amalga.json")
@@ -342,7 +340,7 @@ def test_in_a_bucket_that_is_not_ours_nothing_is_a_stray(
 
 
 @pytest.mark.usefixtures("later")
-def test_when_strays_cannot_be_listed_the_next_sweep_tries_again(
+def test_failed_listing_of_orphaned_multiparts_is_retried(
     bucket: Bucket, alice: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begin(bucket, "f/" + "0" * 32)
@@ -352,7 +350,7 @@ def test_when_strays_cannot_be_listed_the_next_sweep_tries_again(
     assert services.sweep()["aborted"] == 1
 
 
-def test_the_store_removes_many_at_once_and_tells_what_it_left(digest_bucket: Bucket) -> None:
+def test_batch_delete_reports_remaining_keys(digest_bucket: Bucket) -> None:
     keys = [f"f/{number:032x}" for number in range(5)]
     for key in keys[:3]:
         digest_bucket.write(key, b"x")

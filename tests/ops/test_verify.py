@@ -37,7 +37,7 @@ def test_a_true_claim_becomes_read(upload_client: UploadClient, size: int) -> No
     assert file.verified_at is not None
 
 
-def test_reading_tells_a_type_that_was_not_known_before(upload_client: UploadClient) -> None:
+def test_verify_detects_an_unknown_type(upload_client: UploadClient) -> None:
     file = upload_client.send(b"PK\x05\x06" + bytes(18), name="a.bin")
     File.objects.update(detected_type="", category="other")
     assert services.verify(File.objects.get()) == ChecksumStatus.VERIFIED
@@ -77,7 +77,7 @@ def test_a_false_claim_is_found_out(upload_client: UploadClient) -> None:
     assert services.verify(upload.row()) == ChecksumStatus.CORRUPTED
 
 
-def test_a_missing_object_is_told_and_noted(upload_client: UploadClient, bucket: Bucket) -> None:
+def test_missing_object_is_reported_and_recorded(upload_client: UploadClient, bucket: Bucket) -> None:
     file = upload_client.send(BODY)
     bucket.delete(file.key)
     assert services.verify(file) == ChecksumStatus.MISSING
@@ -106,9 +106,7 @@ def test_a_store_that_breaks_off_settles_nothing(upload_client: UploadClient, mo
     assert File.objects.get().checksum_status == ChecksumStatus.UNVERIFIED
 
 
-def test_a_connection_that_breaks_is_made_anew_where_it_broke(
-    upload_client: UploadClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_broken_connection_resumes_at_its_offset(upload_client: UploadClient, monkeypatch: pytest.MonkeyPatch) -> None:
     file = upload_client.send(BODY)
     monkeypatch.setattr(streams, "PAUSE_SECONDS", 0.0)
     monkeypatch.setattr(streams, "CHUNK_BYTES", 3)

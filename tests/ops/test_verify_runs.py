@@ -160,7 +160,7 @@ def test_a_file_that_cannot_be_read_does_not_take_the_place_of_another(
     assert findings() == {(FindingKind.FAILED, first.pk)}
 
 
-def test_a_report_tells_what_a_run_found_and_that_it_ran(upload_client: UploadClient, bucket: Bucket) -> None:
+def test_run_saves_its_findings_in_a_report(upload_client: UploadClient, bucket: Bucket) -> None:
     corrupted, missing = upload_client.send(BODY), upload_client.send(b"small")
     bucket.write(corrupted.key, BODY[::-1])
     bucket.delete(missing.key)
@@ -280,7 +280,7 @@ def test_a_slow_rate_asks_for_small_pieces() -> None:
     assert RateLimiter().chunk_bytes == 1024**2
 
 
-def test_who_is_asked_to_stop_does_not_count_what_is_read_by_half(upload_client: UploadClient) -> None:
+def test_stopped_run_does_not_count_partially_read_files(upload_client: UploadClient) -> None:
     upload_client.send(BODY)
     limiter = RateLimiter(stop=lambda: limiter.bytes > 0)
     counts = Run(unverified_checksums(), limiter=limiter).run()
@@ -389,7 +389,7 @@ def test_nonsense_is_refused(args: tuple[str, ...]) -> None:
         call_command("verify", *args)
 
 
-def test_progress_tells_bytes_and_json_nothing_but_one_object(alice: User, bucket: Bucket) -> None:
+def test_progress_prints_bytes_and_json_prints_one_object(alice: User, bucket: Bucket) -> None:
     add_files(alice, bucket, 2)
     out, err = io.StringIO(), io.StringIO()
     call_command("verify", "--all", "--json", stdout=out, stderr=err)
@@ -397,7 +397,7 @@ def test_progress_tells_bytes_and_json_nothing_but_one_object(alice: User, bucke
     assert err.getvalue() == ""
 
 
-def test_totals_come_from_the_kept_figures(alice: User, bucket: Bucket) -> None:
+def test_totals_come_from_stored_statistics(alice: User, bucket: Bucket) -> None:
     add_files(alice, bucket, 3)
     selected = least_recent()
     assert (selected.total, selected.total_bytes) == (3, 3)

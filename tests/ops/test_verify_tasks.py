@@ -67,7 +67,7 @@ def test_one_finish_asks_once_for_all_it_published_the_small_ones_first(upload_c
     assert len(queued_ids()) == 1
 
 
-def test_where_the_store_checks_digests_nobody_is_asked(upload_client: UploadClient, digest_bucket: Bucket) -> None:
+def test_storage_with_checksums_needs_no_verification(upload_client: UploadClient, digest_bucket: Bucket) -> None:
     assert upload_client.send(b"small").checksum_status == ChecksumStatus.VERIFIED_BY_STORAGE
     assert queued_ids() == []
 
@@ -188,9 +188,7 @@ def test_a_file_that_cannot_be_read_does_not_hold_up_the_others(
     assert statuses() == {ChecksumStatus.UNVERIFIED: 1, ChecksumStatus.VERIFIED: 1}
 
 
-def test_marker_that_the_store_refuses_is_asked_for_once(
-    upload_client: UploadClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_refused_marker_is_requested_once(upload_client: UploadClient, monkeypatch: pytest.MonkeyPatch) -> None:
     files = [str(upload_client.send(b"small").pk) for _ in range(5)]
     queued_tasks().delete()
     requested: list[str | None] = []

@@ -95,7 +95,7 @@ def test_a_queue_that_takes_nothing_does_not_stop_a_finish(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_worker_makes_what_was_asked_for(upload_client: UploadClient) -> None:
+def test_worker_runs_queued_tasks(upload_client: UploadClient) -> None:
     upload_client.send(b"words")
     upload_client.send(as_file(two_halves()))
     work()
@@ -120,7 +120,7 @@ def working(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_worker_process_makes_them_and_stops_when_it_is_told(upload_client: UploadClient, tmp_path: Path) -> None:
+def test_worker_process_runs_tasks_and_stops_on_sigterm(upload_client: UploadClient, tmp_path: Path) -> None:
     with working(tmp_path) as worker:
         upload_client.send(as_file(two_halves()))
         wait_until(lambda: states() == {PreviewState.READY: 2})
@@ -133,9 +133,7 @@ def test_a_worker_process_makes_them_and_stops_when_it_is_told(upload_client: Up
 
 @pytest.mark.faults
 @pytest.mark.django_db(transaction=True)
-def test_a_worker_that_is_told_to_stop_ends_its_turn_and_leaves_the_rest_in_the_queue(
-    upload_client: UploadClient, tmp_path: Path
-) -> None:
+def test_stopped_worker_finishes_its_task_and_leaves_the_rest(upload_client: UploadClient, tmp_path: Path) -> None:
     body = as_file(two_halves(3000, 3000), "JPEG")
     uploads = [upload_client.start(body, name=f"{n}.jpg") for n in range(100)]
     for upload in uploads:
@@ -207,7 +205,7 @@ def test_owner_of_a_preview_that_was_too_hard_gets_less_time_for_the_next(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_store_that_is_away_is_asked_again_later(
+def test_task_is_retried_after_unavailable_storage(
     upload_client: UploadClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = [str(upload_client.send(b"words").pk) for _ in range(2)]
@@ -255,7 +253,7 @@ def test_one_file_that_breaks_our_code_does_not_stop_the_others(
 # --- what the sweep does for them ---------------------------------------------------------------
 
 
-def test_the_sweep_asks_for_what_nobody_asked_for(upload_client: UploadClient) -> None:
+def test_sweep_queues_missing_tasks(upload_client: UploadClient) -> None:
     old, new, binary = upload_client.send(b"words"), upload_client.send(b"words"), upload_client.send(bytes(range(256)))
     DBTaskResult.objects.all().delete()
     File.objects.filter(pk=old.pk).update(available_at=timezone.now() - timedelta(days=2))
@@ -331,7 +329,7 @@ def test_the_command_asks_for_all_that_has_none(upload_client: UploadClient, mon
     assert [len(ids) for ids in queued_ids()] == [2, 1]
 
 
-def test_the_command_tries_again_what_failed_when_it_is_told(upload_client: UploadClient, bucket: Bucket) -> None:
+def test_previews_command_retries_failed_previews_on_request(upload_client: UploadClient, bucket: Bucket) -> None:
     file = upload_client.send(as_file(two_halves()))
     body = bucket.read(file.key)
     bucket.delete(file.key)

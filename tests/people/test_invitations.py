@@ -219,7 +219,7 @@ def test_role_above_the_inviter_ends_it(ada: User, as_ada: Client) -> None:
     assert Client().post(path, ACCOUNT).status_code == 410
 
 
-def test_signed_in_person_is_told_to_sign_out_first(as_bob: Client, link: str) -> None:
+def test_signed_in_user_must_sign_out_first(as_bob: Client, link: str) -> None:
     page = as_bob.get(link)
     assert "signed in as bob" in page.text
     assert as_bob.post(link, ACCOUNT).status_code == 200

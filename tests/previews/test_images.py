@@ -189,7 +189,7 @@ def test_what_stands_beside_the_pixels_does_not_hide_them(drawn: Draw, what: str
 
 
 @pytest.mark.parametrize("kind", [b"tEXt", b"zTXt", b"iTXt", b"iCCP", b"eXIf", b"pHYs", b"tIME", b"bKGD", b"prVt"])
-def test_a_wrong_sum_of_a_chunk_that_nobody_needs_does_no_harm(drawn: Draw, kind: bytes) -> None:
+def test_wrong_checksum_of_an_unused_chunk_is_ignored(drawn: Draw, kind: bytes) -> None:
     body = with_chunks(as_file(two_halves()), (kind, b"a\0b"), crc=b"\0\0\0\1")
     assert looks_like(drawn(body, "image/png"), 0.75, 0.5, BLUE)
 
@@ -236,7 +236,7 @@ def test_a_red_picture_two_bytes_short_is_no_picture_without_pixels(drawn: Draw)
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
 @pytest.mark.parametrize("progressive", [False, True])
-def test_a_picture_without_pixels_is_damaged(drawn: Draw, mode: str, progressive: bool) -> None:
+def test_image_without_pixels_is_corrupted(drawn: Draw, mode: str, progressive: bool) -> None:
     body = as_file(photo().convert(mode), "JPEG", progressive=progressive)
     scan = body.index(b"\xff\xda")
     for end in (scan - 20, scan + 2 + int.from_bytes(body[scan + 2 : scan + 4], "big")):
@@ -283,7 +283,7 @@ def test_what_needs_too_much_is_too_large_before_it_is_decoded(drawn: Draw, room
             drawn(png, "image/png")
 
 
-def test_a_webp_that_needs_too_much_is_too_large_and_not_damaged(drawn: Draw, room: Callable[[int], None]) -> None:
+def test_webp_that_needs_too_much_memory_is_too_large(drawn: Draw, room: Callable[[int], None]) -> None:
     room(768)
     webp = bytearray(as_file(two_halves(), "WEBP"))
     webp[26:30] = struct.pack("<HH", 16_000, 6_000)

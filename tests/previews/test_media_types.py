@@ -164,7 +164,7 @@ def test_markup_is_markup_in_every_encoding(encoding: str) -> None:
 @pytest.mark.parametrize(
     "body", [bytes(range(255, -1, -1)) * 9, b"words\0" * 99, bytes(999), b"\xff\xfe\0\0" + b"\xff" * 99], ids=range(4)
 )
-def test_what_nobody_knows_is_nothing(body: bytes) -> None:
+def test_unknown_type_has_no_preview(body: bytes) -> None:
     assert detect_type(body) == ""
 
 

@@ -199,7 +199,7 @@ def test_making_twice_makes_nothing_twice(upload_client: UploadClient, bucket: B
     assert bucket.objects() == before
 
 
-def test_whoever_finds_a_lease_leaves_it_alone(upload_client: UploadClient, bucket: Bucket) -> None:
+def test_leased_preview_is_not_started_again(upload_client: UploadClient, bucket: Bucket) -> None:
     file = upload_client.send(b"words", name="a.txt")
     Preview.objects.create(file=file, kind=PreviewKind.EXCERPT, lease_until=seconds_from_now(60))
     assert not services.make_previews(file)
@@ -241,7 +241,7 @@ def test_a_store_that_breaks_off_leaves_the_wish(
     assert {preview.state for preview in Preview.objects.all()} == {PreviewState.PENDING}
 
 
-def test_an_object_that_vanished_is_told(upload_client: UploadClient, bucket: Bucket) -> None:
+def test_vanished_object_is_reported(upload_client: UploadClient, bucket: Bucket) -> None:
     file = upload_client.send(as_file(two_halves()))
     bucket.delete(file.key)
     services.make_previews(file)

@@ -46,7 +46,7 @@ def test_the_bucket_of_another_database_is_refused_and_both_are_named(bucket: st
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"installation": 1}', b'{"installation": "x"}', b"\xff" * 2000])
-def test_what_is_no_marker_is_told(bucket: stores.Bucket, body: bytes) -> None:
+def test_invalid_marker_is_reported(bucket: stores.Bucket, body: bytes) -> None:
     bucket.write("amalga.json", body)
     with pytest.raises(ValidationFailed, match=r"amalga\.json"):
         require_marker()

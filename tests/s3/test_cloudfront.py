@@ -113,7 +113,7 @@ def test_no_name_of_the_bucket_and_no_signature_of_s3_goes_out(alice: User, as_a
 
 
 @pytest.mark.usefixtures("by_edge")
-def test_a_part_of_a_file_can_be_asked_for(alice: User, as_alice: Client, bucket: Bucket, get: Get) -> None:
+def test_range_request_returns_a_part_of_the_file(alice: User, as_alice: Client, bucket: Bucket, get: Get) -> None:
     response = get(sent_to(as_alice, factories.create_file(alice, b"0123456789", bucket=bucket)), Range="bytes=2-4")
     assert response.data == b"234"
 
@@ -154,7 +154,7 @@ def test_a_download_ends_after_five_minutes(
 
 
 @pytest.mark.usefixtures("by_edge")
-def test_the_permission_is_asked_every_time_and_nothing_on_the_way_keeps_a_file(
+def test_permission_is_checked_every_time_and_no_cache_stores_files(
     alice: User, as_alice: Client, as_charlie: Client, bucket: Bucket, edge: Edge, get: Get
 ) -> None:
     file = factories.create_file(alice, b"secret", bucket=bucket)
@@ -163,11 +163,11 @@ def test_the_permission_is_asked_every_time_and_nothing_on_the_way_keeps_a_file(
     assert as_charlie.get(reverse("download", args=[file.pk])).status_code == 404
     bucket.delete(file.key)
     assert get(url).status == 404
-    assert edge.kept == {}
+    assert edge.cache == {}
 
 
 @pytest.mark.usefixtures("by_edge")
-def test_the_content_host_gets_no_cookie_and_the_bucket_answers_nobody_else(
+def test_content_host_gets_no_cookie_and_bucket_refuses_others(
     alice: User, as_alice: Client, bucket: Bucket, edge: Edge, get: Get
 ) -> None:
     file = factories.create_file(alice, b"secret", bucket=bucket)
@@ -197,7 +197,7 @@ def test_a_preview_comes_by_cloudfront(bucket: Bucket, edge: Edge, get: Get) -> 
     bucket.write(KEY, b"RIFF")
     response = get(s3.preview_url(KEY, content_type="image/webp"))
     assert (response.status, response.data, response.headers["Content-Type"]) == (200, b"RIFF", "image/webp")
-    assert edge.kept == {}
+    assert edge.cache == {}
 
 
 @pytest.mark.usefixtures("by_edge")
@@ -223,7 +223,7 @@ def test_a_key_is_exchanged_without_a_download_that_fails(
     assert (get(before).status, get(after).status) == (403, 200)
 
 
-def test_a_key_of_somebody_else_opens_nothing(bucket: Bucket, edge: Edge, get: Get, deliver_by: Deliver) -> None:
+def test_foreign_key_is_refused(bucket: Bucket, edge: Edge, get: Get, deliver_by: Deliver) -> None:
     bucket.write(KEY, b"x")
     deliver_by(Signer("KOLD0000000001"))  # the name of ours
     assert get(s3.preview_url(KEY, content_type="image/webp")).status == 403
@@ -231,7 +231,7 @@ def test_a_key_of_somebody_else_opens_nothing(bucket: Bucket, edge: Edge, get: G
 
 @pytest.mark.usefixtures("by_edge")
 @pytest.mark.parametrize("key", ["imported/a b+c%20d/ü~'(1)!.txt", "q?x=1&y#z.txt"])
-def test_a_key_of_an_imported_file_is_asked_for_as_it_is(key: str, bucket: Bucket, get: Get) -> None:
+def test_key_of_imported_file_is_requested_unchanged(key: str, bucket: Bucket, get: Get) -> None:
     bucket.write(key, b"x")
     response = get(s3.download_url(key, disposition="attachment", content_type="text/plain"))
     assert (response.status, response.data) == (200, b"x")

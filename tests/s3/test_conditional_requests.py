@@ -134,7 +134,7 @@ def test_an_upload_in_parts_never_overwrites_an_object(digest_bucket: Bucket) ->
     assert digest_bucket.read(name) == b"first"
 
 
-def test_a_completion_whose_answer_was_lost_is_found_to_be_done(
+def test_completion_with_lost_response_is_found_done(
     as_alice: Client, digest_bucket: Bucket, settings: Settings
 ) -> None:
     settings.UPLOAD_PART_BYTES = two_stores.PART
@@ -324,9 +324,7 @@ def test_calls_and_upload_urls_reach_the_bucket_of_the_right_account(
     assert s3.sign_put(key(1), size=5, sha256=None).headers == {"Content-Type": "application/octet-stream"}
 
 
-def test_the_url_of_a_signed_payload_says_whose_bucket_it_means(
-    bucket: Bucket, owned: list[str], settings: Settings
-) -> None:
+def test_signed_payload_url_names_the_bucket_owner(bucket: Bucket, owned: list[str], settings: Settings) -> None:
     settings.S3_CHECKSUMS, settings.S3_BUCKET_OWNER = "payload", OTHER_ACCOUNT
     signed = s3.sign_put(key(1), size=5, sha256=sha256(b"hello"))
     assert web.request("PUT", signed.url, body=b"hello", headers=signed.headers).status == 403

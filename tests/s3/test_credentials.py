@@ -217,7 +217,7 @@ def test_nothing_is_signed_with_credentials_that_have_ended(container: Credentia
         URLS[kind]()
 
 
-def test_credentials_near_their_end_are_fetched_anew_before_their_end_is_asked(container: CredentialProvider) -> None:
+def test_credentials_are_refreshed_before_they_expire(container: CredentialProvider) -> None:
     """Else a URL would be signed by new ones for as long as the old ones live."""
     container.seconds = 30
     URLS["put"]()
@@ -225,7 +225,7 @@ def test_credentials_near_their_end_are_fetched_anew_before_their_end_is_asked(c
     assert expiry_of(URLS["put"]()) > datetime.now(UTC) + timedelta(seconds=URL_SECONDS - 5)
 
 
-def test_downloads_are_signed_by_the_credentials_whose_end_was_asked(container: CredentialProvider) -> None:
+def test_downloads_are_signed_by_the_refreshed_credentials(container: CredentialProvider) -> None:
     """django-storages would look for some of its own, and ask the role once more."""
     tokens = {parse_qs(urlsplit(sign()).query)["X-Amz-Security-Token"][0] for sign in URLS.values()}
     assert tokens == {"token-1"}

@@ -67,7 +67,7 @@ def test_a_small_file_has_one_checksum_everywhere(
     assert file.checksum_status == "verified_by_storage"
 
 
-def test_list_parts_tells_the_digests_the_store_computed(upload_client: UploadClient) -> None:
+def test_list_parts_returns_the_checksums_of_storage(upload_client: UploadClient) -> None:
     upload = upload_client.start(BODY)
     upload_client.put(upload, 1, 3)
     parts = upload_client.retrieve(upload).json()["parts"]

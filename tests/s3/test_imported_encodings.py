@@ -110,13 +110,13 @@ def test_the_page_says_what_is_stored(there: Bucket, as_alice: Client) -> None:
     assert "stored compressed" not in as_alice.get(f"/files/{named('plain.txt').pk}/").content.decode()
 
 
-def test_it_is_asked_for_once(there: Bucket, as_alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_encoding_is_requested_once(there: Bucket, as_alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     file, plain = named("a.json"), named("plain.txt")
-    for body in (file, plain):
-        as_alice.get(f"/files/{body.pk}/")
+    for item in (file, plain):
+        as_alice.get(f"/files/{item.pk}/")
     monkeypatch.setattr(s3, "head", lambda *_, **__: pytest.fail("it was asked again"))
-    for body in (file, plain):
-        assert as_alice.get(f"/files/{body.pk}/download").status_code == 302
+    for item in (file, plain):
+        assert as_alice.get(f"/files/{item.pk}/download").status_code == 302
     bundle = as_alice.post("/files/zip", {"file": [str(file.pk), str(plain.pk)]})
     assert bundle.status_code == 200
     close_response(bundle)

@@ -93,7 +93,7 @@ def plain(count: int) -> list[str]:
     return [f"f/{number:032x}" for number in range(count)]
 
 
-def test_objects_are_told_as_they_are(bucket: Bucket) -> None:
+def test_objects_are_listed_unchanged(bucket: Bucket) -> None:
     bucket.write("f/" + "0" * 32, b"hello")
     (item,) = (item for page in s3.list_objects("f/") for item in page)
     assert (item.key, item.size, item.etag) == ("f/" + "0" * 32, 5, "5d41402abc4b2a76b9719d911017c592")
@@ -134,7 +134,7 @@ def test_keys_that_are_no_paths_come_as_they_are(front: StorageProxy, page: int,
     "key",
     ["a b", "a+b", "a%2Bb", "a&amp;b", "a<b>&c", "line\nend", "ctrl\x01", "été ملف 🎈", "back\\slash", "a//", "q\"'"],
 )
-def test_a_store_tells_any_key_and_it_comes_as_it_is(digest_bucket: Bucket, key: str) -> None:
+def test_any_key_is_listed_unchanged(digest_bucket: Bucket, key: str) -> None:
     digest_bucket.write(key, b"x")
     assert keys_of() == [key]
 
@@ -168,7 +168,7 @@ def test_what_is_no_whole_listing_is_not_taken_for_its_end(
         keys_of("f/")
 
 
-def test_a_page_that_fails_is_asked_for_again(front: StorageProxy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_page_is_requested_again(front: StorageProxy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listing, "PAUSE_SECONDS", 0.01)
     pages, faults = GeneratedListing(plain(6), page=2), iter(["500", "200 with an error", "broken"])
 
@@ -194,7 +194,7 @@ def test_a_listing_out_of_order_is_refused(front: StorageProxy, wrong: list[str]
 
 @pytest.mark.parametrize("first", [True, False], ids=["first", "later"])
 @pytest.mark.parametrize("fault", FAULTS)
-def test_every_fault_is_told_plainly(
+def test_every_error_has_a_clear_message(
     front: StorageProxy, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fault: str, first: bool
 ) -> None:
     for module in (listing, client):
@@ -213,7 +213,7 @@ def test_every_fault_is_told_plainly(
     assert not re.search(r"http|Credential=|<", message)
 
 
-def test_head_tells_absence_only_by_the_stores_own_words(front: StorageProxy) -> None:
+def test_head_reports_absence_only_for_404_of_storage(front: StorageProxy) -> None:
     assert s3.head("f/" + "0" * 32) is None
     front.rules["*"] = FAULTS["no bucket"]
     with pytest.raises(StorageUnavailable):
@@ -227,7 +227,7 @@ def test_head_does_not_believe_a_404_for_an_object_that_is_there(front: StorageP
         s3.head("f/" + "0" * 32)
 
 
-def test_a_head_that_tells_nothing_is_a_fault(bucket: Bucket, front: StorageProxy) -> None:
+def test_head_without_headers_is_an_error(bucket: Bucket, front: StorageProxy) -> None:
     bucket.write("f/" + "0" * 32, b"x")
     front.rules["head"] = lambda _request: Response(200, {}, b"")
     with pytest.raises(StorageUnavailable):
@@ -243,7 +243,7 @@ def test_head_brings_the_checksum_where_the_store_keeps_it(digest_bucket: Bucket
     assert keys_of() == [key]
 
 
-def test_open_uploads_are_told_with_their_age(bucket: Bucket) -> None:
+def test_multipart_uploads_are_listed_with_their_age(bucket: Bucket) -> None:
     assert list(s3.list_multipart_uploads()) == []
     for key in ("f/a", "f/b", "other"):
         bucket.client.create_multipart_upload(Bucket=bucket.name, Key=key)

@@ -194,7 +194,7 @@ def test_the_same_part_may_come_again(key: str) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, 8191, 8192, 8193, 100_000])
-def test_a_look_tells_size_etag_checksum_and_first_bytes(store: Bucket, key: str, size: int) -> None:
+def test_inspect_returns_size_etag_checksum_and_first_bytes(store: Bucket, key: str, size: int) -> None:
     body = os.urandom(size)
     s3.put(key, body, sha256=sha256(body))
     head = s3.head_and_sniff(key, size=size)
@@ -205,7 +205,7 @@ def test_a_look_tells_size_etag_checksum_and_first_bytes(store: Bucket, key: str
 
 
 @pytest.mark.parametrize(("size", "expected"), [(0, 10), (10, 0), (10, 100_000), (100_000, 10)])
-def test_a_look_tells_the_size_that_is_there_and_not_the_expected_one(key: str, size: int, expected: int) -> None:
+def test_inspect_returns_the_actual_size(key: str, size: int, expected: int) -> None:
     body = os.urandom(size)
     s3.put(key, body, sha256=sha256(body))
     head = s3.head_and_sniff(key, size=expected)

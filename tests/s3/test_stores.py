@@ -58,7 +58,7 @@ def test_every_url_of_the_other_store_is_signed_with_its_own_keys(secondary: Non
     assert signature_of(s3.sign_part(KEY, "id", 1, size=1, sha256="x", store="old").url) == SECONDARY
 
 
-def test_the_main_store_is_asked_as_before(secondary: None, settings: Settings) -> None:
+def test_default_store_is_used_as_before(secondary: None, settings: Settings) -> None:
     address, key, _region, has_token = signature_of(s3.sign_put(KEY, size=1, sha256=None).url)
     assert address == f"{urlsplit(settings.S3_ENDPOINT).netloc}/{settings.S3_BUCKET}"
     assert (key != "OLDKEY", has_token) == (True, True)
@@ -80,7 +80,7 @@ def test_a_custom_domain_is_the_main_stores_alone(secondary: None, settings: Set
     assert signature_of(s3.download_url(KEY, **headers, store="old")) == SECONDARY
 
 
-def test_a_store_that_nobody_names_is_away_and_the_log_says_what_to_set(
+def test_unconfigured_store_is_unavailable_and_logged(
     alice: User, as_alice: Client, bucket: Bucket, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = factories.create_file(alice, store="lost")

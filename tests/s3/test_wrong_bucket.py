@@ -112,9 +112,7 @@ def test_the_other_store_is_swept_all_the_same(alice: User, bucket: Bucket, wron
 
 
 @pytest.mark.parametrize("fault", ["500", "403", "no bucket", "page 200", "broken"])
-def test_a_bucket_that_does_not_say_whose_it_is_is_left_as_it_is(
-    alice: User, bucket: Bucket, settings: Settings, fault: str
-) -> None:
+def test_bucket_without_marker_stays_unchanged(alice: User, bucket: Bucket, settings: Settings, fault: str) -> None:
     all_that_is_due(alice, bucket)
     objects = bucket.objects()
     with storage_proxies.run_storage_proxy(bucket.address.endpoint) as front:
@@ -144,7 +142,7 @@ def test_a_finish_of_parts_is_not_answered_with_gone(
     assert upload_client.finished(upload).state == State.AVAILABLE
 
 
-def test_an_upload_in_parts_is_not_begun_anew(
+def test_multipart_upload_is_not_started_again(
     upload_client: UploadClient, bucket: Bucket, wrong: Bucket, settings: Settings
 ) -> None:
     upload = upload_client.start(BODY)
@@ -250,7 +248,7 @@ def test_more_missing_files_than_a_few_stop_a_run(alice: User, bucket: Bucket, m
     assert File.objects.filter(checksum_status=ChecksumStatus.MISSING).count() == 12
 
 
-def test_a_run_that_stops_has_believed_a_few_at_most(alice: User, bucket: Bucket) -> None:
+def test_run_stops_after_a_few_mismatches(alice: User, bucket: Bucket) -> None:
     for file in read_files(alice, bucket, 13):
         bucket.delete(file.key)
     assert run("verify", "--metadata-only")[0] == 2

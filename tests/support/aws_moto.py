@@ -53,12 +53,12 @@ class Account:
         whole = Template().resolved(**self.parameters)
         names = {name for name, it in whole.items() if _is_known(it["Type"])}
 
-        def told(name: str, attribute: str) -> Any:
+        def resolve(name: str, attribute: str) -> Any:
             if name not in names:
                 return plain(name, attribute)
             return {"Fn::GetAtt": [name, attribute]} if attribute else {"Ref": name}
 
-        resources = Template().resolved(told, **self.parameters)
+        resources = Template().resolved(resolve, **self.parameters)
         body = {"Resources": {name: {**resources[name], "DependsOn": []} for name in names}}
         self.client("cloudformation").create_stack(
             StackName="amalga", TemplateBody=json.dumps(body), Capabilities=["CAPABILITY_IAM"]

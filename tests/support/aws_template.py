@@ -79,7 +79,7 @@ class Template:
 
 class _Run:
     def __init__(self, document: Mapping[str, Any], parameters: Mapping[str, str], resolve: Resolve) -> None:
-        self.conditions, self.mappings, self.told = document["Conditions"], document["Mappings"], resolve
+        self.conditions, self.mappings, self.resolve = document["Conditions"], document["Mappings"], resolve
         self.known: dict[str, Any] = {**PSEUDO, "AWS::NoValue": NOTHING}
         for name, about in document["Parameters"].items():
             self.known[name] = parameters[name] if name in parameters else about["Default"]
@@ -105,10 +105,10 @@ class _Run:
         return {key: inner for key, inner in evaluated.items() if inner is not NOTHING}
 
     def ref(self, name: str) -> Any:
-        return self.known[name] if name in self.known else self.told(name, "")
+        return self.known[name] if name in self.known else self.resolve(name, "")
 
     def _getatt(self, path: list[str]) -> Any:
-        return self.told(path[0], path[1])
+        return self.resolve(path[0], path[1])
 
     def _if(self, arguments: list[Any]) -> Any:
         condition, then, otherwise = arguments
@@ -150,7 +150,7 @@ class _Run:
             elif piece in own:
                 parts.append(own[piece])
             else:
-                parts.append(self.told(name, attribute) if attribute else self.ref(name))
+                parts.append(self.resolve(name, attribute) if attribute else self.ref(name))
         return _joined("", parts)
 
 

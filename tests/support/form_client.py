@@ -73,7 +73,9 @@ def _end() -> bytes:
     return f"--{BOUNDARY}--\r\n".encode()
 
 
-def post(client: Client, *files: Chosen, submission: str = "", private: bool = False, same_name: str = "") -> TestResponse:
+def post(
+    client: Client, *files: Chosen, submission: str = "", private: bool = False, same_name: str = ""
+) -> TestResponse:
     """Send these files to the form by Django's test client."""
     form = Form(files, submission or str(uuid.uuid4()), private, same_name=same_name)
     return client.post("/upload/", data=form.body(), content_type=MULTIPART)

@@ -53,7 +53,7 @@ def test_signing_out_is_one_row_by_every_door(url: str, admin_user: User) -> Non
     assert [actor for actor, _name, _address in audit_rows(Action.LOGOUT)] == ["root"]
 
 
-def test_a_stranger_who_signs_out_is_nobody(db: None) -> None:
+def test_sign_out_without_session_records_no_user(db: None) -> None:
     Client().post("/admin/logout/")
     assert audit_rows(Action.LOGOUT) == []
 

@@ -54,7 +54,7 @@ def test_what_is_ticked_is_changed(
     assert set(File.objects.values_list(field, flat=True)) == {value}
 
 
-def test_tags_are_asked_for_and_put_on(alice: User, as_alice: Client) -> None:
+def test_bulk_tag_form_adds_tags(alice: User, as_alice: Client) -> None:
     files = make_files(alice)
     page = post_bulk(as_alice, "tag", files).content.decode()
     assert "Change tags of 3 files" in page
@@ -185,7 +185,7 @@ def test_undo_brings_back_what_one_act_removed(alice: User, as_alice: Client) ->
     assert set(states(before)) == {State.TRASHED}
 
 
-def test_one_cannot_undo_what_somebody_else_did(alice: User, as_alice: Client, as_bob: Client) -> None:
+def test_action_of_another_user_cannot_be_undone(alice: User, as_alice: Client, as_bob: Client) -> None:
     files = make_files(alice)
     event = undo_event(post_bulk(as_alice, "trash", files))
     assert as_bob.post("/trash/undo", {"event": event}).status_code == 409

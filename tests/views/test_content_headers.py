@@ -146,7 +146,7 @@ def test_redirect_of_long_name_fits_into_4_kib(alice: User, as_alice: Client) ->
 
 @pytest.mark.parametrize("name", SHOWN)
 @pytest.mark.parametrize("query", ["", "?inline=1"])
-def test_head_of_download_tells_what_get_would(query: str, name: str, as_alice: Client, bucket: Bucket) -> None:
+def test_head_of_download_has_the_headers_of_get(query: str, name: str, as_alice: Client, bucket: Bucket) -> None:
     file = UploadClient(as_alice).send(SHOWN[name][0], name=name)
     got = fetch(as_alice, file, inline=bool(query))
     head = as_alice.head(reverse("download", args=[file.pk]) + query)
@@ -196,7 +196,7 @@ def test_a_signed_url_cannot_be_bent(as_alice: Client, bucket: Bucket) -> None:
     assert {urllib3.request("GET", one).status for one in bent} <= {400, 403}
 
 
-def test_the_permission_is_asked_every_time(alice: User, as_bob: Client) -> None:
+def test_permission_is_checked_every_time(alice: User, as_bob: Client) -> None:
     file = factories.create_file(alice)
     url = reverse("download", args=[file.pk])
     assert as_bob.get(url).status_code == 302

@@ -150,7 +150,7 @@ def test_a_version_of_another_file_is_not_found(file: File, alice: User, as_alic
 # --- activity ---------------------------------------------------------------------------------
 
 
-def test_the_page_tells_who_did_what(file: File, alice: User, as_alice: Client, as_bob: Client) -> None:
+def test_file_page_shows_its_activity(file: File, alice: User, as_alice: Client, as_bob: Client) -> None:
     brand = folders.ensure(["Brand"], by=alice)["Brand"]
     assert isinstance(brand, Folder)
     post(as_alice, file, "rename", name="mark.png")

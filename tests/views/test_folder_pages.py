@@ -129,7 +129,7 @@ def test_only_chosen_groups_see_a_closed_folder(logos: Folder, as_manager: Clien
 
 
 @pytest.mark.parametrize("level", ["", "0", "4", "x", "1"])
-def test_nobody_locks_everyone_out(level: str, logos: Folder, as_manager: Client) -> None:
+def test_access_rules_cannot_lock_out_all_managers(level: str, logos: Folder, as_manager: Client) -> None:
     managers = Group.objects.get(name="managers")
     answer = post(as_manager, logos, "access", **{f"level-{managers.pk}": level, "access": "groups"})
     assert answer.status_code == 400
@@ -169,7 +169,7 @@ def test_the_plain_form_puts_files_into_the_folder(logos: Folder, as_alice: Clie
         assert as_alice.get(f"/upload/?folder={nonsense}").status_code == 200
 
 
-def test_a_page_whose_folder_takes_nothing_promises_nothing_and_sends_nothing_elsewhere(
+def test_folder_without_upload_permission_refuses_uploads(
     logos: Folder, as_alice: Client, alice: User, admin_user: User
 ) -> None:
     looking, keeping = Group.objects.create(name="looking"), Group.objects.create(name="keeping")

@@ -167,7 +167,7 @@ def test_a_body_that_breaks_off_leaves_nothing(
     wait_until(lambda: is_all_deleted(bucket, alice))
 
 
-def test_a_body_whose_last_line_is_missing_is_not_taken(small_parts: str, alice: User, bucket: Bucket) -> None:
+def test_body_without_final_boundary_is_refused(small_parts: str, alice: User, bucket: Bucket) -> None:
     """All bytes that were announced came, but the form does not end: perhaps the file did not either."""
     visitor = Visitor(small_parts, alice).open_form()
     body = Form([], token=visitor.token).head() + file_head("a.bin") + b"x" * 1000

@@ -23,7 +23,7 @@ MIB = 1024**2
 PART = 5 * MIB
 
 
-def test_a_form_without_files_is_told_so(alice: User, as_alice: Client, bucket: Bucket) -> None:
+def test_form_without_files_is_refused(alice: User, as_alice: Client, bucket: Bucket) -> None:
     response = post(as_alice)
     assert response.status_code == 400
     assert "Choose at least one file" in words_of(response.content)
@@ -122,7 +122,7 @@ def test_more_files_than_one_may_have_are_413(
     assert post(as_alice, Chosen("c.txt")).status_code == 413
 
 
-def test_an_announced_length_over_the_limit_is_refused_unread(as_alice: Client, settings: Settings) -> None:
+def test_content_length_over_the_limit_is_refused_before_reading(as_alice: Client, settings: Settings) -> None:
     settings.UPLOAD_MAX_BYTES = MIB
     form = Form([Chosen("a.bin", b"x" * 2 * MIB)])
     response = as_alice.post("/upload/", data=form.body(), content_type=form_client.MULTIPART)
@@ -152,7 +152,7 @@ def test_a_form_with_its_token_is_taken(alice: User, bucket: Bucket) -> None:
     assert client.post("/upload/", data=form.body(), content_type=form_client.MULTIPART).status_code == 200
 
 
-def test_a_form_from_another_site_is_refused_unread(alice: User, bucket: Bucket) -> None:
+def test_cross_site_form_is_refused_before_reading(alice: User, bucket: Bucket) -> None:
     client = Client(enforce_csrf_checks=True)
     client.force_login(alice)
     token = str(client.get("/upload/").context["csrf_token"])
@@ -186,7 +186,7 @@ def test_what_is_no_form_is_refused(content_type: str, alice: User, as_alice: Cl
     assert is_all_deleted(bucket, alice)
 
 
-def test_a_store_that_is_away_is_told_and_nothing_is_left(
+def test_unavailable_storage_is_reported_and_leaves_no_rows(
     alice: User, as_alice: Client, bucket: Bucket, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def raise_unavailable(*_: object, **__: object) -> None:
@@ -215,7 +215,7 @@ def test_a_store_that_fails_in_the_middle_fails_that_file_alone(
     assert factories.stored_usage(alice) == (2, 10)
 
 
-def test_who_may_not_upload_is_refused_unread(as_viewer: Client, bucket: Bucket) -> None:
+def test_user_without_upload_permission_is_refused_before_reading(as_viewer: Client, bucket: Bucket) -> None:
     response = post(as_viewer, Chosen("a.txt"))
     assert response.status_code == 403
     assert not was_read(response)

@@ -74,7 +74,7 @@ def test_as_many_files_arrive_as_are_allowed_and_with_one_more_none(
     assert len(send(as_alice, *files[:10])) == 10
 
 
-def test_what_the_checksum_rests_on_is_told(as_alice: Client, bucket: Bucket) -> None:
+def test_checksum_status_is_shown(as_alice: Client, bucket: Bucket) -> None:
     response = post(as_alice, Chosen("a.txt"))
     (file,) = File.objects.all()
     assert file.checksum_status == ChecksumStatus.UNVERIFIED

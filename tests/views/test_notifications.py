@@ -117,7 +117,7 @@ def test_all_are_marked_as_read_but_those_that_came_since(alice: User, bob: User
 # --- the bell -------------------------------------------------------------------------------------
 
 
-def test_the_bell_counts_unread_notifications(alice: User, as_alice: Client) -> None:
+def test_bell_counts_unseen_notifications(alice: User, as_alice: Client) -> None:
     assert "Notifications: " not in as_alice.get("/").text
     notify_often(alice, 3)
     assert "Notifications: 3 unread" in as_alice.get("/").text

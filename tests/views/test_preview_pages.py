@@ -54,7 +54,7 @@ def test_a_picture_comes_from_the_store_as_what_it_is(photo: File, as_bob: Clien
 
 
 @pytest.mark.parametrize("route", ["thumbnail", "preview"])
-def test_head_of_preview_tells_what_get_would(photo: File, as_bob: Client, route: str) -> None:
+def test_head_of_preview_has_the_headers_of_get(photo: File, as_bob: Client, route: str) -> None:
     url = reverse(route, args=[photo.pk])
     got, head = fetched(as_bob, url), as_bob.head(url)
     assert (head.status_code, head.headers["Content-Length"]) == (200, str(len(got.data)))
@@ -160,7 +160,7 @@ def test_an_older_version_can_be_downloaded(versions: tuple[File, File], as_bob:
         assert got.headers["Content-Disposition"] == 'attachment; filename="report.txt"'
 
 
-def test_head_of_older_version_tells_its_size_and_is_not_recorded(versions: tuple[File, File], as_bob: Client) -> None:
+def test_head_of_older_version_has_its_size_and_no_event(versions: tuple[File, File], as_bob: Client) -> None:
     old, new = versions
     head = as_bob.head(reverse("download_version", args=[new.link, old.pk]))
     assert (head.status_code, head.headers["Content-Length"]) == (200, str(old.size))
@@ -195,7 +195,7 @@ def test_a_film_that_asks_for_its_parts_is_written_down_once(photo: File, as_bob
     assert downloads() == [("bob", photo.pk, {"shown": True})]
 
 
-def test_a_file_whose_preview_comes_says_so_and_asks_again_by_itself(alice: User, as_alice: Client) -> None:
+def test_page_of_file_with_pending_preview_polls(alice: User, as_alice: Client) -> None:
     coming = factories.create_file(alice, detected_type="image/png", category="image")
     never = factories.create_file(alice, detected_type="application/zip", category="archive")
     page = as_alice.get(coming.get_absolute_url()).text

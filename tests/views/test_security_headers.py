@@ -122,7 +122,7 @@ def test_answers_that_hold_a_signature_are_not_kept(alice: User, as_alice: Clien
         assert "no-store" in answer.headers["Cache-Control"]
 
 
-def test_every_answer_of_the_protocol_stays_with_who_asked(alice: User, as_alice: Client) -> None:
+def test_protocol_responses_are_not_cached(alice: User, as_alice: Client) -> None:
     for what, answer in answers(as_alice, alice):
         if answer.headers.get("Content-Type") == "application/json":
             assert "no-store" in answer.headers.get("Cache-Control", ""), what
@@ -187,7 +187,7 @@ def test_plain_http_is_sent_to_https(by_https: dict[str, Any]) -> None:
     assert by_https["plain"] == [301, "https://files.example.org/accounts/login/?next=/"]
 
 
-def test_browsers_are_told_to_stay_with_https_for_a_year(by_https: dict[str, Any]) -> None:
+def test_hsts_lasts_a_year(by_https: dict[str, Any]) -> None:
     told = by_https["headers"]["Strict-Transport-Security"]
     seconds = re.search(r"max-age=(\d+)", told)
     assert seconds

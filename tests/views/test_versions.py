@@ -80,7 +80,7 @@ def test_a_version_of_another_file_is_refused(upload_client: UploadClient, alice
         services.restore_version(first, upload_client.send(b"x"), by=alice)
 
 
-def test_nobody_replaces_or_turns_back_what_is_not_theirs(as_bob: Client, bob: User, first: File) -> None:
+def test_versions_of_other_owners_cannot_be_replaced_or_restored(as_bob: Client, bob: User, first: File) -> None:
     response = UploadClient(as_bob).announce(UploadClient(as_bob).item(b"evil", replaces=first.pk))
     assert response.json()["files"][0]["error"]["code"] == "forbidden"
     with pytest.raises(Forbidden):
@@ -167,9 +167,7 @@ def test_who_lost_the_right_meanwhile_replaces_nothing(
     assert stored_usage(manager) == (0, 0)
 
 
-def test_who_sent_a_version_is_told_nothing_of_the_file_once_it_is_hidden(
-    as_manager: Client, alice: User, first: File
-) -> None:
+def test_uploader_of_version_sees_nothing_of_hidden_file(as_manager: Client, alice: User, first: File) -> None:
     upload_client = UploadClient(as_manager)
     upload = upload_client.start(b"second", replaces=first.pk)
     upload_client.put(upload)
@@ -197,7 +195,7 @@ def test_of_a_series_the_database_lets_one_count(upload_client: UploadClient, fi
         File.objects.filter(series__isnull=False).update(series=None)
 
 
-def test_the_log_tells_uploads_and_versions_of_a_link(upload_client: UploadClient, first: File) -> None:
+def test_activity_lists_uploads_and_versions(upload_client: UploadClient, first: File) -> None:
     upload_client.send(b"second", name="two.txt", replaces=first.pk)
     events = Event.objects.about(first.pk).filter(action__in=[Action.UPLOAD, Action.VERSION])
     assert list(events.values_list("action", "actor", "detail__size")) == [

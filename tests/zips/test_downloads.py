@@ -113,9 +113,7 @@ def test_names_are_relative_to_the_folder_that_holds_them_all(alice: User, as_bo
     assert set(contents(response)) == {"Logos/a.png", "Logos/Old/b.png", "Fonts/c.ttf"}
 
 
-def test_the_name_of_a_folder_that_one_may_not_know_is_not_told(
-    alice: User, bob: User, admin_user: User, bucket: Bucket
-) -> None:
+def test_name_of_hidden_folder_is_not_in_the_zip(alice: User, bob: User, admin_user: User, bucket: Bucket) -> None:
     files = [create_file(alice, bucket, b"x", "Top/a.txt"), create_file(alice, bucket, b"x", "Top/Secret/Open/b.txt")]
     everyone, few = Group.objects.get(name="uploaders"), Group.objects.create(name="few")
     secret, shown = Folder.objects.get(name="Secret"), Folder.objects.get(name="Open")
@@ -159,9 +157,7 @@ def test_a_zip_of_nothing_is_a_page_that_says_so(as_bob: Client) -> None:
         assert b"No files selected" in response.content
 
 
-def test_what_is_not_to_be_seen_is_told_and_nothing_is_sent(
-    alice: User, as_bob: Client, as_charlie: Client, bucket: Bucket
-) -> None:
+def test_zip_with_hidden_files_is_refused(alice: User, as_bob: Client, as_charlie: Client, bucket: Bucket) -> None:
     visible, private = create_file(alice, bucket, b"x"), create_file(alice, bucket, b"y", visibility=Visibility.PRIVATE)
     trashed = create_file(alice, bucket, b"z")
     actions.trash_file(trashed, by=alice)
@@ -204,9 +200,7 @@ def test_a_store_that_is_away_is_a_page(alice: User, as_bob: Client, bucket: Buc
     assert contents(request_zip(as_bob, other)) == {"report.txt": b"x"}  # the slot is free again
 
 
-def test_beyond_so_many_at_once_one_is_asked_to_wait(
-    alice: User, as_alice: Client, as_bob: Client, bucket: Bucket
-) -> None:
+def test_too_many_concurrent_zips_are_503(alice: User, as_alice: Client, as_bob: Client, bucket: Bucket) -> None:
     file = create_file(alice, bucket, b"x")
     running = [request_zip((as_alice, as_bob)[number % 2], file) for number in range(zips.MAX_CONCURRENT_ZIPS)]
     refused = request_zip(as_bob, file)
@@ -265,14 +259,14 @@ def imported_file(owner: User, bucket: Bucket, body: bytes, name: str) -> File:
 
 
 @pytest.mark.parametrize("size", [0, 10, 35, 300_000])
-def test_a_file_that_nobody_has_read_yet_is_put_in(alice: User, as_bob: Client, bucket: Bucket, size: int) -> None:
+def test_unverified_file_is_included(alice: User, as_bob: Client, bucket: Bucket, size: int) -> None:
     body = factories.binary_content(size)
     files = [imported_file(alice, bucket, body, "a.bin"), create_file(alice, bucket, b"x", "b.txt")]
     assert contents(request_zip(as_bob, *files)) == {"a.bin": body, "b.txt": b"x"}
 
 
 @pytest.mark.parametrize("body", [b"y" * 300_000, b"", b"y" * 300_001])
-def test_one_that_was_overwritten_unread_fails_the_download(
+def test_overwritten_unverified_file_fails_the_download(
     alice: User, as_bob: Client, bucket: Bucket, body: bytes
 ) -> None:
     files = [*some_files(alice, bucket), imported_file(alice, bucket, b"x" * 300_000, "z.bin")]
@@ -301,9 +295,7 @@ def test_a_store_that_fails_midway_fails_the_download(
     read_until_failure(request_zip(as_bob, *files))
 
 
-def test_a_connection_that_breaks_is_made_anew(
-    alice: User, as_bob: Client, bucket: Bucket, front: StorageProxy
-) -> None:
+def test_broken_connection_is_resumed(alice: User, as_bob: Client, bucket: Bucket, front: StorageProxy) -> None:
     body = factories.binary_content(3_000_000)
     file = create_file(alice, bucket, body, "large.bin")
 
