@@ -1,7 +1,7 @@
-"""Ask a site what a person would ask first: smoke.py URL [SECONDS]. Exit status 0 when all is answered. No library.
+"""Check that a site responds to the first requests of a user: smoke.py URL [SECONDS]. Exits with 0 if it does.
 
-Tried again until MAX_SECONDS are over, since a balancer takes a while to send people to what is new. A store that is
-away is told, and is no reason to bring an older version back.
+Retries for MAX_SECONDS, because load balancers need some time to send requests to new servers. Unavailable storage is
+printed, but is no reason to restore an older version. Needs no library.
 """
 
 import re
@@ -16,45 +16,45 @@ MAX_SECONDS = 180
 PAUSE_SECONDS = 3
 
 
-class Answer(NamedTuple):
+class Response(NamedTuple):
     status: int
     headers: dict[str, str]
     text: str
 
 
-class Refused(Exception):
-    """What was not as it should be, in a line."""
+class CheckFailed(Exception):
+    """A check failed; the message is one line."""
 
 
-def ask(url: str) -> Answer:
+def fetch(url: str) -> Response:
     try:
-        with urllib.request.urlopen(url, timeout=RESPONSE_SECONDS) as answer:  # noqa: S310 - of whoever calls this
-            return Answer(answer.status, dict(answer.headers), answer.read().decode(errors="replace"))
-    except urllib.error.HTTPError as refusal:
-        return Answer(refusal.code, dict(refusal.headers), "")
-    except (OSError, ValueError) as fault:
-        raise Refused(f"{url}: no answer ({fault})") from None
+        with urllib.request.urlopen(url, timeout=RESPONSE_SECONDS) as response:  # noqa: S310 - the URL is that of the caller
+            return Response(response.status, dict(response.headers), response.read().decode(errors="replace"))
+    except urllib.error.HTTPError as error:
+        return Response(error.code, dict(error.headers), "")
+    except (OSError, ValueError) as error:
+        raise CheckFailed(f"{url}: no response ({error})") from None
 
 
-def expect(url: str, *, having: str = "") -> Answer:
-    answer = ask(url)
-    if answer.status != 200:
-        raise Refused(f"{url} answers {answer.status}")
-    if having not in answer.text:
-        raise Refused(f"{url} answers, but without {having}")
-    return answer
+def expect(url: str, *, having: str = "") -> Response:
+    response = fetch(url)
+    if response.status != 200:
+        raise CheckFailed(f"{url} responded with {response.status}")
+    if having not in response.text:
+        raise CheckFailed(f"{url} responded without {having}")
+    return response
 
 
-def look(site: str) -> str:
-    """What /readyz says, when all is well. Raises Refused."""
+def check(site: str) -> str:
+    """Return the text of /readyz if all checks pass. Raises CheckFailed."""
     expect(f"{site}/healthz")
     ready = expect(f"{site}/readyz")
     page = expect(f"{site}/accounts/login/", having="csrfmiddlewaretoken")
     if site.startswith("https://") and "Strict-Transport-Security" not in page.headers:
-        raise Refused(f"{site}/accounts/login/ says nothing about TLS only")
+        raise CheckFailed(f"{site}/accounts/login/ has no Strict-Transport-Security header")
     style = re.search(r'href="(/static/[^"]+\.css)"', page.text)
     if not style:
-        raise Refused(f"{site}/accounts/login/ names no stylesheet")
+        raise CheckFailed(f"{site}/accounts/login/ has no stylesheet")
     expect(f"{site}{style[1]}")
     return ready.text.strip()
 
@@ -63,11 +63,11 @@ def main(site: str, seconds: float) -> str | None:
     end = time.monotonic() + seconds
     while True:
         try:
-            sys.stdout.write(f"{site} answers: {look(site)}\n")
+            sys.stdout.write(f"{site} responds: {check(site)}\n")
             return None
-        except Refused as refused:
+        except CheckFailed as error:
             if time.monotonic() > end:
-                return str(refused)
+                return str(error)
         time.sleep(PAUSE_SECONDS)
 
 

@@ -1,5 +1,5 @@
-"""What the template costs and carries: costs.py > costs.md. From prices.json, the measurements under bench/results, and
-the sizes below, which are parameters of the template; the words stand in costs.template.md. Needs no library."""
+"""Write the costs and capacity of the template: costs.py > costs.md. From prices.json, the results in bench/results,
+and the sizes below, which are parameters of the template; the text is in costs.template.md. Needs no library."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ HERE = Path(__file__).resolve().parent
 RESULTS = HERE.parents[1] / "bench" / "results"
 PRICES: dict[str, dict[str, Any]] = json.loads((HERE / "prices.json").read_text())["prices"]
 
-HOURS = 730  # a month
+HOURS = 730  # per month
 PROCESSES, CONNECTIONS = 2, 10  # of a web task: WEB_CONCURRENCY and DATABASE_CONNECTIONS
-BEHIND = 16  # connections that a worker or a scheduled command opens at most
-BUSY = 0.6  # of a processor: where scaling begins (WebByProcessor)
+BACKGROUND_CONNECTIONS = 16  # connections that a worker or a scheduled command opens at most
+TARGET_CPU = 0.6  # of a CPU: where scaling out begins (WebByProcessor)
 # A vCPU of Fargate is half a core, the machine of the measurements had whole ones: assumed, to be measured at AWS.
 CORE = 0.6
-MINUTES_A_SWEEP = 1  # Fargate bills a minute at least; a sweep without work takes seconds
+MINUTES_PER_SWEEP = 1  # Fargate bills at least a minute; a sweep without work takes seconds
 SWEEPS = 12 * 24 * 30  # every five minutes
 NIGHTLY_HOURS = 0.5 * 60 + 1.0 * 4  # verify and export_manifest each night, fsck each week
-BYTES_A_CONNECTION = 9_531_392  # RDS user guide: max_connections = DBInstanceClassMemory / 9531392, 5000 at most
+BYTES_PER_CONNECTION = 9_531_392  # RDS user guide: max_connections = DBInstanceClassMemory / 9531392, 5000 at most
 MAX_CONNECTIONS = 5000
-ALARMS = 15 + 2 * 2  # the template's, and two that AWS makes for each policy that keeps to a target
+ALARMS = 15 + 2 * 2  # those of the template, and two that AWS creates for each target tracking policy
 METRICS, SECRETS = 4, 4  # two metrics of the worker, each with and without the bucket's name
-# bench/results/library.txt, last lines: start, claim and publish of a hundred small files among ten million
-DATABASE_MS_A_FILE = (107.4 + 8.7 + 25.3) / 100
+# bench/results/library.txt, last lines: start, acquire_lease and publish of a hundred small files among ten million
+DATABASE_MS_PER_FILE = (107.4 + 8.7 + 25.3) / 100
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,13 @@ class Size:
     """Parameters of the template, by their names there."""
 
     name: str
-    what: str
+    description: str
     web: int
     worker: int
     database: str
     standby: bool = True
-    web_most: int = 10
-    worker_most: int = 5
+    web_max: int = 10
+    worker_max: int = 5
     cpu: int = 512
     memory: int = 1024
     storage: int = 50
@@ -51,15 +51,15 @@ class Size:
     cache: bool = False
 
     def parameters(self) -> dict[str, str]:
-        told = {
-            "WebLeast": self.web, "WebMost": self.web_most, "WebCpu": self.cpu, "WebMemory": self.memory,
-            "WorkerLeast": self.worker, "WorkerMost": self.worker_most, "DatabaseClass": self.database,
+        values = {
+            "WebMinTasks": self.web, "WebMaxTasks": self.web_max, "WebCpu": self.cpu, "WebMemory": self.memory,
+            "WorkerMinTasks": self.worker, "WorkerMaxTasks": self.worker_max, "DatabaseClass": self.database,
             "DatabaseStorage": self.storage, "DatabaseMaxStorage": 4 * max(self.storage, 250),
             "DatabaseStandby": "on" if self.standby else "off",
             "NatGateways": "each zone" if self.nats > 1 else "one", "ReadReplica": "on" if self.replica else "off",
             "CacheType": "cache.t4g.micro" if self.cache else "",
         }  # fmt: skip
-        return {name: str(value) for name, value in told.items()}
+        return {name: str(value) for name, value in values.items()}
 
 
 SIZES = (
@@ -70,12 +70,12 @@ SIZES = (
         cpu=1024, memory=2048, storage=200, nats=2, cache=True,
     ),
     Size(
-        "crowd", "a large library: memory for its indexes, a replica for lists", 10, 5, "db.r8g.xlarge",
-        web_most=40, worker_most=20, cpu=1024, memory=2048, storage=1000, nats=2, replica=True, cache=True,
+        "large", "a large library: memory for its indexes, a replica for lists", 10, 5, "db.r8g.xlarge",
+        web_max=40, worker_max=20, cpu=1024, memory=2048, storage=1000, nats=2, replica=True, cache=True,
     ),
 )  # fmt: skip
 
-Line = tuple[str, str, float]  # what, the arithmetic, dollars a month
+Line = tuple[str, str, float]  # item, arithmetic, dollars per month
 
 
 def usd(name: str) -> float:
@@ -83,19 +83,19 @@ def usd(name: str) -> float:
 
 
 def lines(size: Size) -> Iterator[Line]:
-    """At rest: nothing is uploaded, nobody looks."""
+    """Yield the costs without any uploads or requests."""
     vcpu, gib = size.cpu / 1024, size.memory / 1024
     yield _fargate(f"web: {size.web}", size.web * HOURS, vcpu, gib)
     yield _fargate(f"workers: {size.worker}", size.worker * HOURS, 0.5, 1)
-    yield _fargate("sweeps", SWEEPS * MINUTES_A_SWEEP / 60, 0.25, 0.5)
+    yield _fargate("sweeps", SWEEPS * MINUTES_PER_SWEEP / 60, 0.25, 0.5)
     yield _fargate("verify, manifests, fsck", NIGHTLY_HOURS, 0.5, 1)
     machines = 1 + size.standby
     yield _hours(f"database {size.database}", size.database, machines)
     disks = machines + size.replica
     if size.replica:
         yield _hours("read replica", size.database, 1)
-    what = f"{disks} × {size.storage} GB × {usd('database_gb_month')}"
-    yield "database disks", what, disks * size.storage * usd("database_gb_month")
+    arithmetic = f"{disks} × {size.storage} GB × {usd('database_gb_month')}"
+    yield "database disks", arithmetic, disks * size.storage * usd("database_gb_month")
     if size.cache:
         yield _hours("cache, two nodes", "cache.t4g.micro", 2)
     yield _hours("load balancer", "balancer_hour", 1)
@@ -109,17 +109,17 @@ def lines(size: Size) -> Iterator[Line]:
     yield "logs", f"2 GB × {usd('log_gb'):.2f}", 2 * usd("log_gb")
 
 
-def _fargate(what: str, hours: float, vcpu: float, gib: float) -> Line:
+def _fargate(item: str, hours: float, vcpu: float, gib: float) -> Line:
     each = vcpu * usd("fargate_vcpu_hour") + gib * usd("fargate_gb_hour")
-    told = f"{hours:g} h × ({vcpu:g} vCPU × {usd('fargate_vcpu_hour')} + {gib:g} GB × {usd('fargate_gb_hour')})"
-    return what, told, hours * each
+    arithmetic = f"{hours:g} h × ({vcpu:g} vCPU × {usd('fargate_vcpu_hour')} + {gib:g} GB × {usd('fargate_gb_hour')})"
+    return item, arithmetic, hours * each
 
 
-def _hours(what: str, price: str, count: int) -> Line:
-    return what, f"{count} × {HOURS} h × {usd(price)}", count * HOURS * usd(price)
+def _hours(item: str, price: str, count: int) -> Line:
+    return item, f"{count} × {HOURS} h × {usd(price)}", count * HOURS * usd(price)
 
 
-# --- what it carries --------------------------------------------------------------------------
+# --- capacity ---------------------------------------------------------------------------------
 
 
 def measured(file: str, column: str, **where: str) -> float:
@@ -128,29 +128,29 @@ def measured(file: str, column: str, **where: str) -> float:
     return float(row[column])
 
 
-def carried(size: Size) -> dict[str, float]:
-    """At most, with web scaled out as far as it may; a second of processor time counts as one of a core's CORE."""
-    page = measured("library", "web_cpu_ms", case="all files, -added", who="member")
-    upload = measured("upload", "web_cpu_ms_per_file", case="1000 files of 10 KiB", who="page in Chromium")
-    milliseconds = size.web_most * size.cpu / 1024 * CORE * BUSY * 1000
+def capacity(size: Size) -> dict[str, float]:
+    """Return the maximum with all web tasks; a second of CPU time counts as CORE seconds of a core."""
+    page = measured("library", "web_cpu_ms", case="all files, -added", user="member")
+    upload = measured("upload", "web_cpu_ms_per_file", case="1000 files of 10 KiB", client="page in Chromium")
+    milliseconds = size.web_max * size.cpu / 1024 * CORE * TARGET_CPU * 1000
     memory = float(PRICES[size.database]["gib"]) * 1024**3
     return {
-        "pages a second": milliseconds / page,
-        "small files a second": milliseconds / upload,
-        "by the database": database_milliseconds(size) / DATABASE_MS_A_FILE,
-        "connections wanted": connections(size),
-        "connections there": min(memory / BYTES_A_CONNECTION, MAX_CONNECTIONS),
+        "pages per second": milliseconds / page,
+        "small files per second": milliseconds / upload,
+        "by the database": database_milliseconds(size) / DATABASE_MS_PER_FILE,
+        "connections used": connections(size),
+        "connections available": min(memory / BYTES_PER_CONNECTION, MAX_CONNECTIONS),
     }
 
 
 def database_milliseconds(size: Size) -> float:
-    """Of processor time in each second, for as long as one likes."""
+    """Return the sustained CPU time per second."""
     its = PRICES[size.database]
-    return float(its["vcpu"]) * float(its.get("share", CORE * BUSY)) * 1000
+    return float(its["vcpu"]) * float(its.get("share", CORE * TARGET_CPU)) * 1000
 
 
 def connections(size: Size) -> int:
-    return size.web_most * PROCESSES * CONNECTIONS + (size.worker_most + 2) * BEHIND
+    return size.web_max * PROCESSES * CONNECTIONS + (size.worker_max + 2) * BACKGROUND_CONNECTIONS
 
 
 # --- the page ---------------------------------------------------------------------------------
@@ -161,30 +161,31 @@ def total(size: Size) -> float:
 
 
 def page() -> str:
-    parts = {"sizes": _rows(_size), "carried": _rows(_carried), "tables": "\n".join(map(_table, SIZES))}
+    parts = {"sizes": _rows(_size), "capacity": _rows(_capacity_row), "tables": "\n".join(map(_table, SIZES))}
     parts["prices"] = "\n".join(f"| {name} | {it['usd']:g} | {it['source']} |" for name, it in PRICES.items())
-    return (HERE / "costs.template.md").read_text().format(**_figures(), **parts)
+    return (HERE / "costs.template.md").read_text().format(**_values(), **parts)
 
 
-def _figures() -> dict[str, Any]:
+def _values() -> dict[str, Any]:
     return {
         "hours": HOURS, "aurora": usd("aurora_unit_hour"), "aurora_month": HOURS * usd("aurora_unit_hour"),
         "s3": usd("s3_gb_month"), "terabyte": 1000 * usd("s3_gb_month"), "content": usd("content_gb"),
-        "out": 1000 * usd("content_gb"), "core": CORE, "busy": BUSY, "processes": PROCESSES, "each": CONNECTIONS,
-        "behind": BEHIND, "bytes": BYTES_A_CONNECTION, "cpu": "`WebCpu` ÷ 1024", "database": DATABASE_MS_A_FILE,
-        "page": measured("library", "web_cpu_ms", case="all files, -added", who="member"),
-        "upload": measured("upload", "web_cpu_ms_per_file", case="1000 files of 10 KiB", who="page in Chromium"),
+        "out": 1000 * usd("content_gb"), "core": CORE, "busy": TARGET_CPU, "processes": PROCESSES, "each": CONNECTIONS,
+        "behind": BACKGROUND_CONNECTIONS, "bytes": BYTES_PER_CONNECTION, "cpu": "`WebCpu` ÷ 1024",
+        "database": DATABASE_MS_PER_FILE,
+        "page": measured("library", "web_cpu_ms", case="all files, -added", user="member"),
+        "upload": measured("upload", "web_cpu_ms_per_file", case="1000 files of 10 KiB", client="page in Chromium"),
         "file": _ten_megabytes(),
     }  # fmt: skip
 
 
 def _ten_megabytes() -> str:
-    """Sent once, looked at by us twice, downloaded once, a month on the disk."""
+    """Return the arithmetic for a file that is uploaded once, read twice, downloaded once, and stored for a month."""
     put, get = usd("s3_put_1000") / 1000, usd("s3_get_1000") / 1000
-    asked = usd("content_10000") / 10_000
-    each = put + 0.01 * usd("s3_gb_month") + 3 * get + 0.01 * usd("content_gb") + asked
-    kept, out = f"0.01 GB × {usd('s3_gb_month')}", f"0.01 GB × {usd('content_gb')}"
-    return f"{put:.6f} + {kept} + 3 × {get:.7f} + {out} + {asked:.6f} = {each:.5f}"
+    request = usd("content_10000") / 10_000
+    each = put + 0.01 * usd("s3_gb_month") + 3 * get + 0.01 * usd("content_gb") + request
+    storage, transfer = f"0.01 GB × {usd('s3_gb_month')}", f"0.01 GB × {usd('content_gb')}"
+    return f"{put:.6f} + {storage} + 3 × {get:.7f} + {transfer} + {request:.6f} = {each:.5f}"
 
 
 def _rows(row: Any) -> str:
@@ -192,8 +193,8 @@ def _rows(row: Any) -> str:
 
 
 def _size(size: Size) -> str:
-    told = " ".join(f"{name}={_quoted(value)}" for name, value in size.parameters().items() if value)
-    return f"| {size.name} | {size.what} | **{total(size):.0f}** | `{told}` |"
+    parameters = " ".join(f"{name}={_quoted(value)}" for name, value in size.parameters().items() if value)
+    return f"| {size.name} | {size.description} | **{total(size):.0f}** | `{parameters}` |"
 
 
 def _quoted(value: str) -> str:
@@ -201,15 +202,15 @@ def _quoted(value: str) -> str:
 
 
 def _table(size: Size) -> str:
-    rows = "\n".join(f"| {what} | {how} | {dollars:.2f} |" for what, how, dollars in lines(size))
+    rows = "\n".join(f"| {item} | {arithmetic} | {dollars:.2f} |" for item, arithmetic, dollars in lines(size))
     return (
         f"### {size.name}\n\n| Item | Arithmetic | Per month |\n|---|---|---|\n{rows}\n| | | **{total(size):.2f}** |\n"
     )
 
 
-def _carried(size: Size) -> str:
-    told = carried(size)
-    return f"| {size.name} | " + " | ".join(f"{value:,.0f}" for value in told.values()) + " |"
+def _capacity_row(size: Size) -> str:
+    values = capacity(size)
+    return f"| {size.name} | " + " | ".join(f"{value:,.0f}" for value in values.values()) + " |"
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Builds the image and brings it to the stack's registry; says its name by digest, as stack.sh and roll.sh take it:
-# push.sh [BUILD ARGUMENT…]. TAG: what to call it (default: the commit).
+# Build the image, push it to the registry of the stack, and print its name with digest for stack.sh and roll.sh:
+# push.sh [BUILD ARGUMENT…]. TAG: its tag (default: the commit).
 set -eu
 
 stack=${STACK:-amalga}

@@ -1,6 +1,6 @@
--- Run by the image of Postgres when it makes the database, as its superuser: the two logins of the application. One owns the
--- tables and migrates; the other uses the rows, by the rights that `manage.py database_login` gives it. Neither can change
--- what the activity log says of the past, run programs, or read files of the host.
+-- Run by the Postgres image as superuser when it creates the database: the two logins of the application. One owns the
+-- tables and migrates; the other uses the rows, with the permissions of `manage.py database_login`. Neither can change past
+-- entries of the audit log, run programs, or read files of the host.
 \set owner_password `cat /secrets/OWNER_PASSWORD`
 \set app_password `cat /secrets/APP_PASSWORD`
 

@@ -1,7 +1,7 @@
-"""Put a file of certificate authorities into the image: fetch_authorities.py URL SHA256 FILE. Needs no library.
+"""Download certificate authorities into the image: fetch_authorities.py URL SHA256 FILE. Needs no library.
 
-The digest is whoever builds it to name, so that two builds trust the same authorities, and a changed file is looked at
-before it is believed. Without one nothing is fetched. To see today's: curl URL | sha256sum
+The checksum is required, so that all builds trust the same authorities, and a changed file is reviewed before it is
+trusted. Without a checksum nothing is downloaded. To print the current one: curl URL | sha256sum
 """
 
 import hashlib
@@ -14,12 +14,12 @@ MAX_BYTES = 4 * 1024**2
 
 
 def fetch(url: str, digest: str, target: Path) -> None:
-    """Raises SystemExit when the bytes are others than `digest` says."""
-    with urllib.request.urlopen(url, timeout=SECONDS) as answer:  # noqa: S310 - whoever builds names the address
-        content = answer.read(MAX_BYTES)
-    found = hashlib.sha256(content).hexdigest()
-    if found != digest.lower():
-        raise SystemExit(f"{url} has the SHA-256 {found}, not {digest}: look at what changed before you take it.")
+    """Download the file. Raises SystemExit if its SHA-256 is not `digest`."""
+    with urllib.request.urlopen(url, timeout=SECONDS) as response:  # noqa: S310 - the URL is an argument of the build
+        content = response.read(MAX_BYTES)
+    actual = hashlib.sha256(content).hexdigest()
+    if actual != digest.lower():
+        raise SystemExit(f"{url} has the SHA-256 {actual}, not {digest}: review the change before you use it.")
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(content)
 
@@ -29,4 +29,4 @@ if __name__ == "__main__":
     if digest:
         fetch(url, digest, Path(target))
     else:
-        sys.stdout.write("No digest is given, so no certificate authorities are put into the image.\n")
+        sys.stdout.write("No checksum is given, so no certificate authorities are added to the image.\n")

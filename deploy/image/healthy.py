@@ -1,6 +1,6 @@
-"""Whether the web server in this container answers: exit status 0 or 1.
+"""Check that the web server in this container responds: exit status 0 or 1.
 
-/healthz leans on nothing, so that a database that is away restarts no container. Needs no library.
+/healthz needs no other server, so that an unavailable database restarts no container. Needs no library.
 """
 
 import http.client
@@ -29,11 +29,11 @@ def main() -> str | None:
     try:
         connection.request("GET", "/healthz")
         status = connection.getresponse().status
-    except (OSError, http.client.HTTPException) as fault:
-        return f"no answer: {type(fault).__name__}"
+    except (OSError, http.client.HTTPException) as error:
+        return f"no response: {type(error).__name__}"
     finally:
         connection.close()
-    return None if status == http.HTTPStatus.OK else f"/healthz answers {status}"
+    return None if status == http.HTTPStatus.OK else f"/healthz responded with {status}"
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Make the secrets of a host, each once and never again: make_secrets.py FOLDER. Needs no library.
+"""Create the missing secrets of a host: make_secrets.py FOLDER. Needs no library.
 
-FOLDER has a folder for each service that needs to know: `app`, `owner` (the application while it migrates), `database`,
-`store`. What is there stays; where two copies differ, the first one counts, as that of a key that was put back after a
-restore; a lost copy is written again. So it can run before every start.
+FOLDER has a folder for each service: `app`, `owner` (the application while it migrates), `database`, `store`. Existing
+secrets stay; if two copies differ, the first one is used, as for a key that was restored from a backup; a missing copy
+is written again. So it can run before every start.
 """
 
 import os
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-# Who knows it, and as what.
+# The files of each secret, and how its value is created.
 SECRETS: tuple[tuple[tuple[str, ...], Callable[[], str]], ...] = (
     (("app/SECRET_KEY", "owner/SECRET_KEY"), lambda: secrets.token_urlsafe(50)),
     (("database/POSTGRES_PASSWORD",), lambda: secrets.token_urlsafe(32)),
@@ -29,7 +29,7 @@ FOR_OWNER_AND_GROUP = 0o440
 
 
 def make(folder: Path) -> list[str]:
-    """What was written: names, no values."""
+    """Create missing secrets; return the names of the written files."""
     written = []
     for names, new in SECRETS:
         known = [name for name in names if (folder / name).exists()]
@@ -42,7 +42,7 @@ def make(folder: Path) -> list[str]:
 
 
 def write(path: Path, value: str) -> None:
-    """Whole or not at all: half a password would be kept for ever."""
+    """Write the file atomically: a truncated password would never be replaced."""
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_suffix(".new")
     scratch.unlink(missing_ok=True)
@@ -55,5 +55,5 @@ def write(path: Path, value: str) -> None:
 
 
 if __name__ == "__main__":
-    made = make(Path(sys.argv[1]))
-    sys.stdout.write(f"Made {', '.join(made)}.\n" if made else "All secrets are there.\n")
+    written = make(Path(sys.argv[1]))
+    sys.stdout.write(f"Created {', '.join(written)}.\n" if written else "All secrets exist.\n")

@@ -1,6 +1,6 @@
-"""Start a command with secrets in its environment: with_secrets.py FOLDER COMMAND…
+"""Run a command with secrets in its environment: with_secrets.py FOLDER COMMAND…
 
-Each file of the folder is a variable, named as it is named. What is set already stays as it is. Needs no library.
+Each file of the folder is a variable with the name of the file. Variables that are already set stay. Needs no library.
 """
 
 import os
@@ -18,6 +18,6 @@ if __name__ == "__main__":
         sys.exit("with_secrets.py FOLDER COMMAND…")
     try:
         os.environ.update({**secrets_of(Path(folder)), **os.environ})
-        os.execvp(command[0], command)  # noqa: S606 - in our place, so that signals reach it
-    except OSError as fault:
-        sys.exit(f"{fault.filename}: {fault.strerror}")
+        os.execvp(command[0], command)  # noqa: S606 - replaces this process, so that signals reach it
+    except OSError as error:
+        sys.exit(f"{error.filename}: {error.strerror}")

@@ -1,5 +1,5 @@
 #!/bin/sh
-# A command of manage.py with the settings and the rights of the services: amalga doctor, amalga create_admin ann …
+# Run a command of manage.py with the settings and permissions of the services: amalga doctor, amalga create_admin ann …
 set -eu
 
 [ -t 0 ] && terminal=--pty || terminal=--pipe

@@ -54,8 +54,8 @@ def test_the_template_as_it_is_makes_the_size_of_a_team(costs: ModuleType) -> No
 
 def test_no_size_asks_its_database_for_more_connections_than_it_takes(costs: ModuleType) -> None:
     for size in costs.SIZES:
-        carried = costs.carried(size)
-        assert carried["connections wanted"] <= 0.9 * carried["connections there"], size.name
+        capacity = costs.capacity(size)
+        assert capacity["connections used"] <= 0.9 * capacity["connections available"], size.name
 
 
 def test_what_is_counted_is_what_is_made(costs: ModuleType) -> None:

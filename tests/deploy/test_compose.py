@@ -205,7 +205,7 @@ def test_secrets_are_made_once_and_read_by_few(tmp_path: Path) -> None:
     assert secrets["owner/DATABASE_PASSWORD"] == secrets["database/OWNER_PASSWORD"] != secrets["database/APP_PASSWORD"]
     assert all(len(value) >= 20 for value in secrets.values())
     assert {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in secrets} == {0o440}
-    assert "All secrets are there" in run("make_secrets.py", str(tmp_path)).stdout
+    assert "All secrets exist" in run("make_secrets.py", str(tmp_path)).stdout
     assert contents(tmp_path) == secrets
 
 

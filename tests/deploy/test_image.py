@@ -219,7 +219,7 @@ def test_health_checks_go_to_their_own_socket(tmp_path: Path) -> None:
 
 def test_a_web_server_that_does_not_answer_is_not_healthy() -> None:
     done = program("healthy.py", PORT=str(free_port()))
-    assert (done.returncode, done.stderr.strip()) == (1, "no answer: ConnectionRefusedError")
+    assert (done.returncode, done.stderr.strip()) == (1, "no response: ConnectionRefusedError")
 
 
 def test_authorities_are_taken_by_their_digest(tmp_path: Path) -> None:

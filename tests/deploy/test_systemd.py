@@ -224,7 +224,7 @@ def test_a_version_that_does_not_answer_gives_way_to_the_one_before(host: Host) 
     done = host.upgrade(refused="smoke.py")
     assert (done.returncode, host.serves()) == (1, before)
     assert host.calls.read_text().count("restart amalga-web") == 2
-    assert f"In service again: {before}" in done.stderr
+    assert f"Restored the previous version: {before}" in done.stderr
 
 
 def test_upgrade_gives_nginx_the_limits_of_the_new_version(host: Host) -> None:
@@ -246,7 +246,7 @@ def test_a_version_that_does_not_start_gives_way_to_the_one_before(step: str, ho
     assert (done.returncode, host.serves()) == (1, before)
     assert f"restart amalga-web.service amalga-worker.service, of {before}" in host.calls.read_text()
     assert "smoke.py" not in host.calls.read_text()
-    assert f"In service again: {before}" in done.stderr
+    assert f"Restored the previous version: {before}" in done.stderr
 
 
 def test_two_versions_that_do_not_start_are_reported(host: Host) -> None:
