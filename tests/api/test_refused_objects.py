@@ -74,13 +74,13 @@ def front(bucket: Bucket, settings: Settings, alice: User) -> Iterator[StoragePr
 def refuse(front: StorageProxy, part: str, status: int, body: str) -> None:
     """From now on the store says so of each key with this in it."""
 
-    def answer(request: Request) -> Response:
+    def respond(request: Request) -> Response:
         if part not in request.url:
             return request.forward()
         text = f"<Error>{body}</Error>" if body else ""
         return Response(status, {"Content-Type": "application/xml"}, b"" if request.method == "HEAD" else text.encode())
 
-    front.rules["get"] = front.rules["head"] = answer
+    front.rules["get"] = front.rules["head"] = respond
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ def test_refused_object_is_distinguished_from_unavailable_storage(
 
 
 @pytest.mark.parametrize(
-    ("status", "code", "told"),
+    ("status", "code", "error"),
     [(403, "AccessDenied", StorageDenied), (403, "InvalidAccessKeyId", StorageDenied),
      (503, "SlowDown", StorageUnavailable), (404, "NoSuchBucket", StorageUnavailable),
      (429, "TooManyRequests", StorageUnavailable)],

@@ -21,7 +21,7 @@ BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
 pytestmark = pytest.mark.usefixtures("small_parts")
 
 
-def parts_told(upload_client: UploadClient, upload: Any) -> dict[int, tuple[int, str | None]]:
+def listed_parts(upload_client: UploadClient, upload: Any) -> dict[int, tuple[int, str | None]]:
     response = upload_client.retrieve(upload)
     assert response.status_code == 200
     return {part["number"]: (part["size"], part.get("sha256")) for part in response.json()["parts"]}
@@ -30,13 +30,13 @@ def parts_told(upload_client: UploadClient, upload: Any) -> dict[int, tuple[int,
 def test_stored_parts_are_listed_with_size_and_checksum(upload_client: UploadClient) -> None:
     upload = upload_client.start(BODY)
     upload_client.put(upload, 3, 1)
-    assert parts_told(upload_client, upload) == {1: (10, upload.digests[0]), 3: (3, upload.digests[2])}
+    assert listed_parts(upload_client, upload) == {1: (10, upload.digests[0]), 3: (3, upload.digests[2])}
 
 
 def test_signed_but_unsent_part_is_not_listed(upload_client: UploadClient) -> None:
     upload = upload_client.start(BODY)
     upload_client.sign(upload)
-    assert parts_told(upload_client, upload) == {}
+    assert listed_parts(upload_client, upload) == {}
 
 
 def test_response_describes_the_upload(upload_client: UploadClient) -> None:
@@ -56,23 +56,23 @@ def test_sending_only_what_is_missing_finishes_the_file(upload_client: UploadCli
     upload = upload_client.start(BODY)
     upload_client.put(upload, 2)
     upload.signed.clear()  # the page was closed
-    there = parts_told(upload_client, upload)
+    there = listed_parts(upload_client, upload)
     upload_client.put(upload, *[number for number in upload.numbers if number not in there])
     assert bucket.read(upload_client.finished(upload).key) == BODY
 
 
 def test_stored_small_file_is_listed_as_one_part(upload_client: UploadClient) -> None:
     upload = upload_client.start(b"small")
-    assert parts_told(upload_client, upload) == {}
+    assert listed_parts(upload_client, upload) == {}
     upload_client.put(upload)
-    assert parts_told(upload_client, upload) == {1: (5, sha256(b"small"))}
+    assert listed_parts(upload_client, upload) == {1: (5, sha256(b"small"))}
 
 
 def test_an_object_of_another_size_is_no_part(upload_client: UploadClient, bucket: Bucket) -> None:
     for foreign in (b"", b"four", b"sixsix"):
         upload = upload_client.start(b"small")
         bucket.write(upload.row().key, foreign)
-        assert parts_told(upload_client, upload) == {}
+        assert listed_parts(upload_client, upload) == {}
 
 
 def test_when_the_store_has_lost_the_upload_a_new_one_is_begun(upload_client: UploadClient, bucket: Bucket) -> None:
@@ -81,7 +81,7 @@ def test_when_the_store_has_lost_the_upload_a_new_one_is_begun(upload_client: Up
     lost = upload.row()
     bucket.client.abort_multipart_upload(Bucket=bucket.name, Key=lost.key, UploadId=lost.multipart_id)
     assert put_bytes(upload.signed[1], BODY[:10]).status == 404
-    assert parts_told(upload_client, upload) == {}
+    assert listed_parts(upload_client, upload) == {}
     assert not PartDigest.objects.exists()
     upload.signed.clear()
     upload_client.put(upload)
@@ -118,7 +118,7 @@ def test_an_expired_upload_still_says_what_it_has_but_takes_no_more(upload_clien
     upload = upload_client.start(BODY)
     upload_client.put(upload, 1)
     File.objects.filter(pk=upload.id).update(expires_at=timezone.now())
-    assert list(parts_told(upload_client, upload)) == [1]
+    assert list(listed_parts(upload_client, upload)) == [1]
     assert upload_client.request_parts(upload.id, [{"number": 2}]).status_code == 410
 
 
@@ -139,6 +139,6 @@ def test_more_than_a_thousand_parts_are_listed(upload_client: UploadClient, sett
         bucket.client.upload_part(
             Bucket=bucket.name, Key=row.key, UploadId=row.multipart_id, PartNumber=number, Body=b"\x00"
         )
-    assert list(parts_told(upload_client, upload)) == list(range(1, 1101))
+    assert list(listed_parts(upload_client, upload)) == list(range(1, 1101))
     assert upload_client.finished(upload).checksum.endswith("-1100")
     assert bucket.objects() == {row.key: 1100}

@@ -128,8 +128,8 @@ def test_response_of_storage_is_classified(modules: Page, status: int, code: str
 
 
 def test_sha256_is_base64(modules: Page) -> None:
-    want = base64.b64encode(hashlib.sha256(b"amalga").digest()).decode()
-    assert run(modules, "parts", "sha256", "return sha256(new Blob(['amalga']))") == want
+    expected = base64.b64encode(hashlib.sha256(b"amalga").digest()).decode()
+    assert run(modules, "parts", "sha256", "return sha256(new Blob(['amalga']))") == expected
 
 
 def test_file_key_ignores_unicode_form(modules: Page) -> None:
@@ -207,8 +207,8 @@ def test_only_visible_rows_are_rendered(modules: Page) -> None:
 def test_actions_depend_on_phase(modules: Page) -> None:
     body = """return [['sending'], ['paused'], ['failed', true], ['failed', false], ['finishing'], ['done']]
         .map(([phase, retriable]) => actionsFor({phase, retriable}).join())"""
-    want = ["pause,cancel", "resume,cancel", "retry,remove", "remove", "", ""]
-    assert run(modules, "virtual-list", "actionsFor", body) == want
+    expected = ["pause,cancel", "resume,cancel", "retry,remove", "remove", "", ""]
+    assert run(modules, "virtual-list", "actionsFor", body) == expected
 
 
 def test_progress_is_announced_in_quarters(modules: Page) -> None:

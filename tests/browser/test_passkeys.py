@@ -25,12 +25,14 @@ class Device:
             "protocol": "ctap2", "transport": "internal", "hasResidentKey": True, "hasUserVerification": True,
             "isUserVerified": True, "automaticPresenceSimulation": True,
         }  # fmt: skip
-        answer = self.session.send("WebAuthn.addVirtualAuthenticator", {"options": {**defaults, **options}})
-        self.id = answer["authenticatorId"]
+        result = self.session.send("WebAuthn.addVirtualAuthenticator", {"options": {**defaults, **options}})
+        self.id = result["authenticatorId"]
 
     def credentials(self) -> list[Any]:
-        found: list[Any] = self.session.send("WebAuthn.getCredentials", {"authenticatorId": self.id})["credentials"]
-        return found
+        credentials: list[Any] = self.session.send("WebAuthn.getCredentials", {"authenticatorId": self.id})[
+            "credentials"
+        ]
+        return credentials
 
     def refuse(self) -> None:
         """The person does not touch it, or has another finger."""

@@ -49,6 +49,23 @@ BANNED = {
     "whoever": "user",
     "whose": "owner",
 }
+# Not as a whole name in Python: what it holds is the name.
+BANNED_ALONE = {
+    "answer": "response, reply, result",
+    "answers": "responses",
+    "asks": "requests",
+    "crowd": "users, clients, executor",
+    "found": "rows, matches, result, or what was found",
+    "got": "response, actual",
+    "look": "fetch, inspect, check",
+    "made": "created, or what was created",
+    "met": "statistics",
+    "one": "item, or what it is",
+    "said": "text, output",
+    "thing": "item, or what it is",
+    "want": "expected",
+    "wanted": "expected, desired",
+}
 # Also not for what leaves the process: metrics, logs, JSON, options, settings, the database, addresses.
 BANNED_OUTSIDE = BANNED | {
     "agreed": "succeeded, in_sync",
@@ -84,10 +101,13 @@ SOURCES = sorted(
     for path in (PROJECT / folder).rglob("*.py")
     if "migrations" not in path.parts and not any(part.startswith(".") for part in path.relative_to(PROJECT).parts)
 )
+TOOLS = sorted(path for folder in ("tests", "bench", "deploy") for path in (PROJECT / folder).rglob("*.py"))
+SHELL_SCRIPTS = sorted((PROJECT / "deploy").rglob("*.sh"))
 SCRIPTS = sorted((PROJECT / "uploads" / "static" / "uploads" / "js").glob("*.js"))
 TEMPLATES = sorted((PROJECT / "templates").rglob("*.html"))
 EXPORT = re.compile(r"^export (?:async )?(?:function|class|const|let) (\w+)", re.MULTILINE)
 MEMBER = re.compile(r"[a-z]+(?:_[a-z]+)*")
+SHELL_NAME = re.compile(r"(?:^|[;&|(\s])(\w+)(?:=|\(\) *{)|\bfor (\w+) in\b", re.MULTILINE)
 EVENT = re.compile(r"[a-z]+(?:_[a-z]+)+\b")
 CREATED = re.compile(r"CREATE (?:FUNCTION|TRIGGER|TABLE|INDEX) (\w+)|^    \(?\"(uploads_\w+)\"", re.MULTILINE)
 
@@ -128,9 +148,9 @@ def first_texts(method: str) -> Names:
 # --- the names of the code -----------------------------------------------------------------------
 
 
-def identifiers() -> Names:
+def identifiers(paths: list[Path] = SOURCES) -> Names:
     """Yield every name that a module defines, binds or takes, and its own."""
-    for path in SOURCES:
+    for path in paths:
         yield relative(path), path.stem
         for node in nodes(path):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
@@ -139,6 +159,17 @@ def identifiers() -> Names:
                 yield relative(path), node.arg
             elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
                 yield relative(path), node.id
+
+
+def identifiers_of_tools() -> Names:
+    return identifiers(TOOLS)
+
+
+def shell_names() -> Names:
+    """Yield the variables and functions of shell scripts."""
+    for path in SHELL_SCRIPTS:
+        yield relative(path), path.stem
+        yield from ((relative(path), variable or item) for variable, item in SHELL_NAME.findall(path.read_text()))
 
 
 def scripts() -> Names:
@@ -227,9 +258,15 @@ def misnamed(names: Names, terms: dict[str, str]) -> list[tuple[str, str, str]]:
     )
 
 
-@pytest.mark.parametrize("names", [identifiers, scripts, templates])
+@pytest.mark.parametrize("names", [identifiers, identifiers_of_tools, shell_names, scripts, templates])
 def test_names_in_the_code_are_standard_terms(names: Callable[[], Names]) -> None:
     assert not misnamed(names(), BANNED), advice(misnamed(names(), BANNED), BANNED)
+
+
+@pytest.mark.parametrize("names", [identifiers, identifiers_of_tools])
+def test_variables_and_functions_are_named_by_what_they_hold(names: Callable[[], Names]) -> None:
+    bad = sorted({(where, name, name) for where, name in names() if name in BANNED_ALONE})
+    assert not bad, advice(bad, BANNED_ALONE)
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ STARTERS = ("WebStartRole", "WorkStartRole", "ReleaseStartRole")
 OBJECT = f"{BUCKET}/f/0123456789abcdef0123456789abcdef"
 OURS = {"aws:SecureTransport": "true", "aws:SourceVpce": "storeendpoint"}
 # Of whoever updates a stack, by AWS's page on Fn::GetAZs.
-ASKED_BY_GETAZS = {"ec2:DescribeAvailabilityZones", "ec2:DescribeAccountAttributes", "ec2:DescribeSubnets"}
+ACTIONS_OF_GETAZS = {"ec2:DescribeAvailabilityZones", "ec2:DescribeAccountAttributes", "ec2:DescribeSubnets"}
 SIGNED = {"aws:SecureTransport": "true", "s3:authType": "REST-QUERY-STRING"}
 
 
@@ -98,7 +98,7 @@ def test_another_bucket_is_nobodys(policies: Policies) -> None:
 
 
 def test_stars_are_only_where_aws_knows_no_names(policies: Policies, resources: dict[str, Any]) -> None:
-    unnamed = {"ecr:GetAuthorizationToken", *ASKED_BY_GETAZS}
+    unnamed = {"ecr:GetAuthorizationToken", *ACTIONS_OF_GETAZS}
     for role in (name for name, it in resources.items() if it["Type"] == "AWS::IAM::Role"):
         for statement in policies.of_role(role):
             actions = [statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"]
@@ -146,7 +146,7 @@ def test_github_deploys_and_changes_nothing_else(policies: Policies, resources: 
 def test_github_may_ask_what_the_templates_functions_ask_in_its_name(policies: Policies) -> None:
     """moto asks nobody's rights for them."""
     assert "!GetAZs" in Template().text
-    for action in ASKED_BY_GETAZS:
+    for action in ACTIONS_OF_GETAZS:
         assert policies.allows(PolicyRequest(action, "*", "DeployRole")), action
 
 

@@ -33,7 +33,7 @@ def post(client: Client, folder: Folder, **fields: str) -> Any:
     return client.post(reverse("request_files", args=[folder.pk]), {**FIELDS, **fields})
 
 
-def test_the_form_creates_a_request_whose_link_is_shown_once(
+def test_form_creates_a_request_and_shows_its_link_once(
     as_alice: Client, alice: User, folder: Folder, bucket: Bucket
 ) -> None:
     response = post(as_alice, folder)

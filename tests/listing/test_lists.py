@@ -187,7 +187,7 @@ def mixed(alice: User, bob: User) -> None:
 
 
 @pytest.mark.parametrize(
-    ("query", "found"),
+    ("query", "expected"),
     [
         ("q=ete", ["Été_100%.png"]),
         ("q=PNG+100%25", ["Été_100%.png"]),

@@ -63,7 +63,7 @@ def test_good_settings_pass(production: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("name", "value", "expected"),
     [
         ("S3_ORIGIN", "http://s3.example.org", "uploads.W001"),
         ("STAFF_SECOND_FACTOR", False, "uploads.W013"),
@@ -88,7 +88,7 @@ def test_invalid_setting_is_reported(
 
 
 @pytest.mark.parametrize(
-    ("host", "starttls", "said"),
+    ("host", "starttls", "expected"),
     [("mail.example.org", False, ["uploads.W014"]), ("mail.example.org", True, []), ("localhost", False, [])],
 )
 def test_mail_server_without_tls_is_reported(
@@ -100,7 +100,7 @@ def test_mail_server_without_tls_is_reported(
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "expected"),
     [
         ({"USER": "postgres", "PASSWORD": "postgres"}, "uploads.E002"),
         ({"USER": "files", "PASSWORD": "Files"}, "uploads.E002"),

@@ -77,7 +77,7 @@ def test_inactive_users_are_not_notified(alice: User) -> None:
     assert notify(alice, KIND, key="a") is False
 
 
-def test_unread_notifications_of_one_kind_are_limited_to_a_hundred(
+def test_unseen_notifications_of_one_kind_are_limited_to_a_hundred(
     alice: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(delivery, "MAX_UNSEEN", 3)

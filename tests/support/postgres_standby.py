@@ -74,7 +74,7 @@ class Standby:
 
     def start(self) -> None:
         self.kind.start()
-        until(self.answers)
+        until(self.is_ready)
 
     def stop(self) -> None:
         self.kind.daemon.stop()

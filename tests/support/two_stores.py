@@ -76,14 +76,14 @@ class TwoStores:
         self.settings.S3_BUCKET, self.settings.S3_CHECKSUMS = at.bucket, at.checksums
         self.settings.S3_CONDITIONS = at.conditions
         self.settings.S3_ENDPOINT = self.settings.S3_ORIGIN = at.endpoint
-        self.settings.SECONDARY_S3 = None if other is None else self._told(other)
+        self.settings.SECONDARY_S3 = None if other is None else self._store_settings(other)
         if not is_common_password:  # who has found keys keeps them
             s3.reset()
 
     def _name(self, bucket: Bucket) -> str:
         return self.names[0] if bucket is self.first else self.names[1]
 
-    def _told(self, bucket: Bucket) -> dict[str, Any]:
+    def _store_settings(self, bucket: Bucket) -> dict[str, Any]:
         at = bucket.address
         return {
             "name": self._name(bucket),

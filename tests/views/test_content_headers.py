@@ -60,27 +60,27 @@ SHOWN = {
 def fetch(client: Client, file: File, *, inline: bool) -> urllib3.BaseHTTPResponse:
     """The stored bytes with their headers, by the signed URL that a browser is sent to."""
     url = reverse("download", args=[file.pk]) + ("?inline=1" if inline else "")
-    answer = client.get(url)
-    assert answer.status_code == 302, answer.content
-    return urllib3.request("GET", answer.headers["Location"], redirect=False)
+    response = client.get(url)
+    assert response.status_code == 302, response.content
+    return urllib3.request("GET", response.headers["Location"], redirect=False)
 
 
 @pytest.mark.parametrize("claimed", ["image/png", "text/plain", "text/html", ""])
 @pytest.mark.parametrize("name", HOSTILE)
 def test_what_could_run_is_always_a_download(name: str, claimed: str, as_alice: Client, bucket: Bucket) -> None:
     file = UploadClient(as_alice).send(HOSTILE[name], name=name, type=claimed)
-    got = fetch(as_alice, file, inline=True)
-    assert got.headers["Content-Type"] == OCTET_STREAM
-    assert got.headers["Content-Disposition"].startswith("attachment")
-    assert got.data == HOSTILE[name]
+    response = fetch(as_alice, file, inline=True)
+    assert response.headers["Content-Type"] == OCTET_STREAM
+    assert response.headers["Content-Disposition"].startswith("attachment")
+    assert response.data == HOSTILE[name]
 
 
 @pytest.mark.parametrize("name", ["photo.png", "x.png.png", "drawing.svg.png"])
 @pytest.mark.parametrize("body", ["page.html", "drawing.svg", "late.svg", "data.xml", "code.js", "archive.mht"])
 def test_neither_name_nor_claim_makes_a_picture(name: str, body: str, as_alice: Client, bucket: Bucket) -> None:
     file = UploadClient(as_alice).send(HOSTILE[body], name=name, type="image/png")
-    got = fetch(as_alice, file, inline=True)
-    assert "image" not in got.headers["Content-Type"]
+    response = fetch(as_alice, file, inline=True)
+    assert "image" not in response.headers["Content-Type"]
     assert file.declared_type == "image/png"
     assert file.detected_type != "image/png"
 
@@ -89,22 +89,22 @@ def test_neither_name_nor_claim_makes_a_picture(name: str, body: str, as_alice: 
 def test_what_only_shows_may_open_in_the_browser(name: str, as_alice: Client, bucket: Bucket) -> None:
     body, shown_as = SHOWN[name]
     file = UploadClient(as_alice).send(body, name=name, type="text/html")
-    got = fetch(as_alice, file, inline=True)
-    assert got.headers["Content-Type"] == shown_as
-    assert got.headers["Content-Disposition"].startswith("inline")
-    assert got.data == body
+    response = fetch(as_alice, file, inline=True)
+    assert response.headers["Content-Type"] == shown_as
+    assert response.headers["Content-Disposition"].startswith("inline")
+    assert response.data == body
 
 
 @pytest.mark.parametrize("name", SHOWN)
 def test_a_download_is_a_download_whatever_it_is(name: str, as_alice: Client, bucket: Bucket) -> None:
-    got = fetch(as_alice, UploadClient(as_alice).send(SHOWN[name][0], name=name), inline=False)
-    assert got.headers["Content-Type"] == OCTET_STREAM
-    assert got.headers["Content-Disposition"].startswith("attachment")
+    response = fetch(as_alice, UploadClient(as_alice).send(SHOWN[name][0], name=name), inline=False)
+    assert response.headers["Content-Type"] == OCTET_STREAM
+    assert response.headers["Content-Disposition"].startswith("attachment")
 
 
 def test_a_picture_that_is_called_a_page_is_shown_as_a_picture(as_alice: Client, bucket: Bucket) -> None:
-    got = fetch(as_alice, UploadClient(as_alice).send(PNG, name="x.html", type="text/html"), inline=True)
-    assert got.headers["Content-Type"] == "image/png"
+    response = fetch(as_alice, UploadClient(as_alice).send(PNG, name="x.html", type="text/html"), inline=True)
+    assert response.headers["Content-Type"] == "image/png"
 
 
 def test_the_list_of_what_may_open_holds_nothing_that_runs() -> None:
@@ -124,10 +124,10 @@ def test_a_type_that_is_only_claimed_never_opens(alice: User) -> None:
 
 
 def test_the_redirect_is_for_this_person_now(alice: User, as_alice: Client) -> None:
-    answer = as_alice.get(reverse("download", args=[factories.create_file(alice).pk]))
-    assert answer.status_code == 302
-    assert set(answer.headers["Cache-Control"].split(", ")) == {"private", "no-store"}
-    query = parse_qs(urlsplit(answer.headers["Location"]).query)
+    response = as_alice.get(reverse("download", args=[factories.create_file(alice).pk]))
+    assert response.status_code == 302
+    assert set(response.headers["Cache-Control"].split(", ")) == {"private", "no-store"}
+    query = parse_qs(urlsplit(response.headers["Location"]).query)
     assert int(query["X-Amz-Expires"][0]) <= 300
     assert query["response-cache-control"] == ["private, no-store"]
 
@@ -135,9 +135,9 @@ def test_the_redirect_is_for_this_person_now(alice: User, as_alice: Client) -> N
 def test_redirect_of_long_name_fits_into_4_kib(alice: User, as_alice: Client) -> None:
     """4 KiB is what nginx buffers of a head by default. With the token of a role there is less room."""
     file = factories.create_file(alice, name="報" * 180 + ".pdf")
-    answer = as_alice.get(reverse("download", args=[file.pk]))
-    head = sum(len(f"{name}: {value}\r\n") for name, value in answer.headers.items())
-    assert answer.headers["Location"].count("%25E5%25A0%25B1") == 180
+    response = as_alice.get(reverse("download", args=[file.pk]))
+    head = sum(len(f"{name}: {value}\r\n") for name, value in response.headers.items())
+    assert response.headers["Location"].count("%25E5%25A0%25B1") == 180
     assert head < 4096 - 300  # status line, Date, Server, Connection
 
 
@@ -148,11 +148,11 @@ def test_redirect_of_long_name_fits_into_4_kib(alice: User, as_alice: Client) ->
 @pytest.mark.parametrize("query", ["", "?inline=1"])
 def test_head_of_download_has_the_headers_of_get(query: str, name: str, as_alice: Client, bucket: Bucket) -> None:
     file = UploadClient(as_alice).send(SHOWN[name][0], name=name)
-    got = fetch(as_alice, file, inline=bool(query))
+    response = fetch(as_alice, file, inline=bool(query))
     head = as_alice.head(reverse("download", args=[file.pk]) + query)
     assert (head.status_code, head.headers["Content-Length"]) == (200, str(len(SHOWN[name][0])))
     for header in ("Content-Type", "Content-Disposition", "Cache-Control"):
-        assert head.headers[header] == got.headers[header]
+        assert head.headers[header] == response.headers[header]
 
 
 def test_head_of_download_is_no_download_in_the_activity(alice: User, as_alice: Client) -> None:
@@ -177,8 +177,8 @@ def test_head_of_download_sends_no_body_over_the_wire(alice: User, site: str) ->
 
 
 def test_the_store_sends_what_the_url_says(as_alice: Client, bucket: Bucket) -> None:
-    got = fetch(as_alice, UploadClient(as_alice).send(b"hello"), inline=False)
-    assert got.headers["Cache-Control"] == "private, no-store"
+    response = fetch(as_alice, UploadClient(as_alice).send(b"hello"), inline=False)
+    assert response.headers["Cache-Control"] == "private, no-store"
 
 
 def test_a_signed_url_cannot_be_bent(as_alice: Client, bucket: Bucket) -> None:
@@ -192,8 +192,8 @@ def test_a_signed_url_cannot_be_bent(as_alice: Client, bucket: Bucket) -> None:
         url.replace(file.key, other.key),
         url.split("?")[0],
     ]
-    assert all(one != url for one in bent)
-    assert {urllib3.request("GET", one).status for one in bent} <= {400, 403}
+    assert all(changed_url != url for changed_url in bent)
+    assert {urllib3.request("GET", changed_url).status for changed_url in bent} <= {400, 403}
 
 
 def test_permission_is_checked_every_time(alice: User, as_bob: Client) -> None:
@@ -205,8 +205,8 @@ def test_permission_is_checked_every_time(alice: User, as_bob: Client) -> None:
 
 
 def test_an_empty_file_comes_back_empty(as_alice: Client, bucket: Bucket) -> None:
-    got = fetch(as_alice, UploadClient(as_alice).send(b""), inline=False)
-    assert (got.status, got.data) == (200, b"")
+    response = fetch(as_alice, UploadClient(as_alice).send(b""), inline=False)
+    assert (response.status, response.data) == (200, b"")
 
 
 # --- names in headers -------------------------------------------------------------------------

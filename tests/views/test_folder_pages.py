@@ -18,10 +18,10 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def logos(alice: User) -> Folder:
-    return made("Brand/Logos", by=alice)
+    return create_folders("Brand/Logos", by=alice)
 
 
-def made(path: str, *, by: User) -> Folder:
+def create_folders(path: str, *, by: User) -> Folder:
     folder = folders.ensure([path], by=by)[path]
     assert isinstance(folder, Folder)
     return folder
@@ -32,9 +32,9 @@ def post(client: Client, folder: Folder, act: str, **sent: Any) -> Any:
 
 
 def test_a_new_folder_opens(logos: Folder, as_alice: Client) -> None:
-    answer = as_alice.post("/folders/", {"name": "  Old ", "parent": logos.pk})
-    found = Folder.objects.get(name="Old")
-    assert (answer.headers["Location"], found.parent) == (found.get_absolute_url(), logos)
+    response = as_alice.post("/folders/", {"name": "  Old ", "parent": logos.pk})
+    folder = Folder.objects.get(name="Old")
+    assert (response.headers["Location"], folder.parent) == (folder.get_absolute_url(), logos)
 
 
 @pytest.mark.parametrize(
@@ -55,15 +55,15 @@ def test_a_name_that_is_none_is_refused_with_words(
     act: str, name: str, says: str, logos: Folder, as_alice: Client
 ) -> None:
     url = "/folders/" if act == "create" else f"{logos.get_absolute_url()}rename"
-    answer = as_alice.post(url, {"name": name})
-    assert answer.status_code == 400
-    assert says in answer.content.decode()
+    response = as_alice.post(url, {"name": name})
+    assert response.status_code == 400
+    assert says in response.content.decode()
     assert set(Folder.objects.values_list("name", flat=True)) == {"Brand", "Logos"}
 
 
 def test_a_name_that_is_there_is_refused(logos: Folder, as_alice: Client) -> None:
-    answer = as_alice.post("/folders/", {"name": "Brand"})
-    assert (answer.status_code, "already exists here" in answer.content.decode()) == (409, True)
+    response = as_alice.post("/folders/", {"name": "Brand"})
+    assert (response.status_code, "already exists here" in response.content.decode()) == (409, True)
     assert Folder.objects.filter(name="Brand").count() == 1
 
 
@@ -80,7 +80,7 @@ def test_a_folder_gets_another_name(logos: Folder, as_alice: Client) -> None:
 
 
 def test_a_folder_is_moved_where_one_says(logos: Folder, alice: User, as_alice: Client) -> None:
-    archive = made("Archive", by=alice)
+    archive = create_folders("Archive", by=alice)
     page = as_alice.get(f"{logos.get_absolute_url()}move").content.decode()
     assert f'value="{archive.pk}"' in page
     assert f'value="{logos.pk}"' not in page
@@ -95,8 +95,8 @@ def test_a_folder_is_moved_where_one_says(logos: Folder, alice: User, as_alice: 
 def test_a_folder_is_not_moved_into_itself(logos: Folder, as_alice: Client) -> None:
     brand = logos.parent
     assert brand is not None
-    answer = post(as_alice, brand, "move", to=logos.pk, go=1)
-    assert (answer.status_code, "into itself" in answer.content.decode()) == (409, True)
+    response = post(as_alice, brand, "move", to=logos.pk, go=1)
+    assert (response.status_code, "into itself" in response.content.decode()) == (409, True)
     brand.refresh_from_db()
     assert brand.path == [brand.pk]
 
@@ -108,7 +108,7 @@ def test_a_move_to_nowhere_is_refused(to: str, logos: Folder, as_alice: Client) 
 
 def test_a_folder_is_found_by_its_name(logos: Folder, alice: User, as_alice: Client) -> None:
     for n in range(60):
-        made(f"Archive {n:02}/Été", by=alice)
+        create_folders(f"Archive {n:02}/Été", by=alice)
     page = as_alice.post(f"{logos.get_absolute_url()}move", {"find": "ete"}).content.decode()
     assert "Archive 07 › Été" in page
     assert "More folders match" in page
@@ -131,9 +131,9 @@ def test_only_chosen_groups_see_a_closed_folder(logos: Folder, as_manager: Clien
 @pytest.mark.parametrize("level", ["", "0", "4", "x", "1"])
 def test_access_rules_cannot_lock_out_all_managers(level: str, logos: Folder, as_manager: Client) -> None:
     managers = Group.objects.get(name="managers")
-    answer = post(as_manager, logos, "access", **{f"level-{managers.pk}": level, "access": "groups"})
-    assert answer.status_code == 400
-    assert "at least one group" in answer.content.decode()
+    response = post(as_manager, logos, "access", **{f"level-{managers.pk}": level, "access": "groups"})
+    assert response.status_code == 400
+    assert "at least one group" in response.content.decode()
     assert not Grant.objects.exists()
 
 
@@ -149,9 +149,9 @@ def test_a_folder_with_files_offers_to_empty_it_first(logos: Folder, alice: User
 
 def test_a_folder_with_an_upload_on_its_way_says_so(logos: Folder, alice: User, as_alice: Client) -> None:
     create_row(alice, State.UPLOADING, folder=logos)
-    answer = post(as_alice, logos, "remove")
-    assert answer.status_code == 409
-    assert "still contains files or uploads" in answer.content.decode()
+    response = post(as_alice, logos, "remove")
+    assert response.status_code == 409
+    assert "still contains files or uploads" in response.content.decode()
 
 
 def test_what_one_may_not_do_is_not_offered(logos: Folder, as_bob: Client, as_viewer: Client) -> None:
@@ -179,8 +179,8 @@ def test_folder_without_upload_permission_refuses_uploads(
     assert 'data-drop-refused="You don\'t have permission to upload to this folder."' in page
     assert f'data-folder-id="{logos.pk}"' in page
     upload_client = UploadClient(as_alice)
-    answer = upload_client.post("/uploads/", {"files": [upload_client.item(b"x")], "folder_id": logos.pk})
-    assert answer.json()["files"][0]["error"]["code"] == "forbidden"
+    response = upload_client.post("/uploads/", {"files": [upload_client.item(b"x")], "folder_id": logos.pk})
+    assert response.json()["files"][0]["error"]["code"] == "forbidden"
     assert not File.objects.exists()
 
 

@@ -65,12 +65,12 @@ def status_of(response: bytes) -> int:
     return int(response.split()[1]) if response else 0
 
 
-def send_until_refused(connection: socket.socket, *, at_most: int) -> int:
+def send_until_refused(connection: socket.socket, *, max_bytes: int) -> int:
     """Send until the other side takes no more: how many bytes it took."""
     sent, chunk = 0, b"x" * 65536
     connection.settimeout(2)
     try:
-        while sent < at_most:
+        while sent < max_bytes:
             sent += connection.send(chunk)
     except OSError:
         pass
@@ -198,7 +198,7 @@ def test_a_strangers_body_is_not_read(small_parts: str, bucket: Bucket) -> None:
         response = read_head(connection)
         assert status_of(response) == 302
         assert b"/accounts/login/" in response
-        assert send_until_refused(connection, at_most=100 * MIB) < 8 * MIB  # what lies in sockets' buffers
+        assert send_until_refused(connection, max_bytes=100 * MIB) < 8 * MIB  # what lies in sockets' buffers
 
 
 def test_more_than_is_free_is_refused_before_it_is_sent(small_parts: str, alice: User, bucket: Bucket) -> None:
@@ -206,7 +206,7 @@ def test_more_than_is_free_is_refused_before_it_is_sent(small_parts: str, alice:
     with connect(visitor) as connection:
         connection.sendall(visitor.request_head("/upload/", length=65 * MIB))
         assert status_of(read_head(connection)) == 413
-        assert send_until_refused(connection, at_most=65 * MIB) < 8 * MIB
+        assert send_until_refused(connection, max_bytes=65 * MIB) < 8 * MIB
     assert is_all_deleted(bucket, alice)
 
 

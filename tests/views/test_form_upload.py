@@ -252,7 +252,7 @@ def test_existing_name_is_handled_as_chosen(
     assert factories.stored_usage(alice)[0] == File.objects.available().count()
 
 
-def test_skipped_file_is_told_on_the_result_page(as_alice: Client, bucket: Bucket) -> None:
+def test_skipped_file_is_on_the_result_page(as_alice: Client, bucket: Bucket) -> None:
     send(as_alice, Chosen("a.txt", b"old"))
     response = post(as_alice, Chosen("a.txt", b"new"), Chosen("b.txt"), same_name="skip")
     assert "1 of 2 stored" in words_of(response.content)

@@ -20,7 +20,7 @@ def _today(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "said"),
+    ("size", "expected"),
     [
         (0, "0 B"),
         (999, "999 B"),
@@ -34,8 +34,8 @@ def _today(monkeypatch: pytest.MonkeyPatch) -> None:
         (7_000_000_000_000_000, "7,000 TB"),
     ],
 )
-def test_sizes_come_in_powers_of_ten(size: int, said: str) -> None:
-    assert formatting.filesize(size).replace("\u00a0", " ") == said
+def test_sizes_come_in_powers_of_ten(size: int, expected: str) -> None:
+    assert formatting.filesize(size).replace("\u00a0", " ") == expected
 
 
 def test_an_unknown_size_says_nothing() -> None:
@@ -47,7 +47,7 @@ def test_exact_bytes_are_grouped() -> None:
 
 
 @pytest.mark.parametrize(
-    ("time", "said"),
+    ("time", "expected"),
     [
         (NOW, "today 14:02"),
         (NOW - timedelta(hours=14), "today 0:02"),
@@ -58,8 +58,8 @@ def test_exact_bytes_are_grouped() -> None:
         (NOW + timedelta(days=60), "21 Jan 2027"),
     ],
 )
-def test_times_are_as_near_as_a_person_needs(time: datetime, said: str) -> None:
-    assert formatting.when(time) == said
+def test_times_are_as_near_as_a_person_needs(time: datetime, expected: str) -> None:
+    assert formatting.when(time) == expected
 
 
 def test_no_time_says_nothing() -> None:
@@ -88,5 +88,5 @@ def test_every_type_has_a_picture(media_type: str, kind: str) -> None:
 
 def test_filters_work_in_templates() -> None:
     template = Template("{% load formatting %}{{ size|bytes }} {{ time|when }}")
-    said = template.render(Context({"size": 1_500_000, "time": NOW}))
-    assert said.replace("\u00a0", " ") == "1.5 MB today 14:02"
+    text = template.render(Context({"size": 1_500_000, "time": NOW}))
+    assert text.replace("\u00a0", " ") == "1.5 MB today 14:02"

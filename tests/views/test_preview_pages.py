@@ -36,37 +36,37 @@ def shown(file: File) -> File:
 
 
 def fetched(client: Client, url: str) -> urllib3.BaseHTTPResponse:
-    answer = client.get(url)
-    assert answer.status_code == 302, answer.content
-    assert set(answer.headers["Cache-Control"].split(", ")) == {"private", "no-store"}
-    return urllib3.request("GET", answer.headers["Location"], redirect=False)
+    response = client.get(url)
+    assert response.status_code == 302, response.content
+    assert set(response.headers["Cache-Control"].split(", ")) == {"private", "no-store"}
+    return urllib3.request("GET", response.headers["Location"], redirect=False)
 
 
 @pytest.mark.parametrize(("route", "width"), [("thumbnail", 320), ("preview", 640)])
 def test_a_picture_comes_from_the_store_as_what_it_is(photo: File, as_bob: Client, route: str, width: int) -> None:
-    got = fetched(as_bob, reverse(route, args=[photo.pk]))
-    assert (got.status, got.headers["Content-Type"]) == (200, "image/webp")
-    assert got.headers["Content-Disposition"] == "inline"
-    assert got.headers["Cache-Control"] == "private"
-    kept_until = parsedate_to_datetime(got.headers["Expires"])
-    assert timedelta(seconds=890) < kept_until - datetime.now(UTC) <= 2 * WINDOW
-    assert opened(got.data).width == width
+    response = fetched(as_bob, reverse(route, args=[photo.pk]))
+    assert (response.status, response.headers["Content-Type"]) == (200, "image/webp")
+    assert response.headers["Content-Disposition"] == "inline"
+    assert response.headers["Cache-Control"] == "private"
+    expires = parsedate_to_datetime(response.headers["Expires"])
+    assert timedelta(seconds=890) < expires - datetime.now(UTC) <= 2 * WINDOW
+    assert opened(response.data).width == width
 
 
 @pytest.mark.parametrize("route", ["thumbnail", "preview"])
 def test_head_of_preview_has_the_headers_of_get(photo: File, as_bob: Client, route: str) -> None:
     url = reverse(route, args=[photo.pk])
-    got, head = fetched(as_bob, url), as_bob.head(url)
-    assert (head.status_code, head.headers["Content-Length"]) == (200, str(len(got.data)))
-    assert head.headers["Content-Type"] == got.headers["Content-Type"] == "image/webp"
+    response, head = fetched(as_bob, url), as_bob.head(url)
+    assert (head.status_code, head.headers["Content-Length"]) == (200, str(len(response.data)))
+    assert head.headers["Content-Type"] == response.headers["Content-Type"] == "image/webp"
 
 
 def test_code_comes_as_plain_words_whatever_it_says(as_alice: Client, bucket: Bucket) -> None:
     body = b"<html><script>alert(1)</script></html>"
     file = shown(UploadClient(as_alice).send(body, name="page.html", type="text/html"))
-    got = fetched(as_alice, reverse("preview", args=[file.pk]))
-    assert got.headers["Content-Type"] == "text/plain; charset=utf-8"
-    assert got.data == body
+    response = fetched(as_alice, reverse("preview", args=[file.pk]))
+    assert response.headers["Content-Type"] == "text/plain; charset=utf-8"
+    assert response.data == body
     assert as_alice.get(reverse("thumbnail", args=[file.pk])).status_code == 404
 
 
@@ -135,8 +135,8 @@ def test_the_url_never_outlives_the_credentials(monkeypatch: pytest.MonkeyPatch)
 def test_a_store_that_checks_signatures_takes_it(digest_bucket: Bucket) -> None:
     key = "p/" + "2" * 32
     digest_bucket.write(key, b"RIFF")
-    got = urllib3.request("GET", s3.preview_url(key, content_type="image/webp"))
-    assert (got.status, got.data, got.headers["Content-Type"]) == (200, b"RIFF", "image/webp")
+    response = urllib3.request("GET", s3.preview_url(key, content_type="image/webp"))
+    assert (response.status, response.data, response.headers["Content-Type"]) == (200, b"RIFF", "image/webp")
 
 
 # --- older versions, and what is written down -------------------------------------------------
@@ -155,9 +155,9 @@ def versions(as_alice: Client, bucket: Bucket) -> tuple[File, File]:
 def test_an_older_version_can_be_downloaded(versions: tuple[File, File], as_bob: Client) -> None:
     old, new = versions
     for version, body in ((old, b"old"), (new, b"new")):
-        got = fetched(as_bob, reverse("download_version", args=[new.link, version.pk]))
-        assert got.data == body
-        assert got.headers["Content-Disposition"] == 'attachment; filename="report.txt"'
+        response = fetched(as_bob, reverse("download_version", args=[new.link, version.pk]))
+        assert response.data == body
+        assert response.headers["Content-Disposition"] == 'attachment; filename="report.txt"'
 
 
 def test_head_of_older_version_has_its_size_and_no_event(versions: tuple[File, File], as_bob: Client) -> None:

@@ -40,18 +40,18 @@ HOSTS = [
 database = pytest.mark.django_db
 
 
-def led_to(answer: Any) -> str:
+def led_to(response: Any) -> str:
     """The host of a redirect, as a browser reads it: a backslash is a slash, and blanks in front are none."""
-    location = answer.headers.get("Location", "").replace("\\", "/").strip()
+    location = response.headers.get("Location", "").replace("\\", "/").strip()
     return urlsplit(location).netloc if location.startswith("//") or ":" in location.split("/")[0] else ""
 
 
-def asked(user: User | None, method: str, url: str, wanted: str) -> Any:
+def request_target(user: User | None, method: str, url: str, target: str) -> Any:
     """Everything that might lead somewhere says where, at once."""
     client = signed_in(user) if user else Client()
     client.raise_request_exception = False
-    named = {"next": wanted, "redirect_to": wanted, "url": wanted, "process": "login"}
-    headers = {"Referer": wanted if wanted.isprintable() else "", "X-Forwarded-Host": EVIL, "X-Original-URL": wanted}
+    named = {"next": target, "redirect_to": target, "url": target, "process": "login"}
+    headers = {"Referer": target if target.isprintable() else "", "X-Forwarded-Host": EVIL, "X-Original-URL": target}
     return client.get(url, named, headers=headers) if method == "GET" else client.post(url, named, headers=headers)
 
 
@@ -62,7 +62,7 @@ def test_no_address_leads_to_another_host(method: str, alice: User, admin_user: 
     elsewhere = {}
     for url in list(every_address()):  # first all: some take away what others are about
         for user in (None, admin_user):
-            host = led_to(asked(user, method, url, f"//{EVIL}"))
+            host = led_to(request_target(user, method, url, f"//{EVIL}"))
             if host not in OURS | {STORE}:
                 elsewhere[url] = host
     assert elsewhere == {}
@@ -83,21 +83,21 @@ DOORS = [
 
 
 @database
-@pytest.mark.parametrize("wanted", HOSTILE_URLS)
-def test_no_door_leads_where_a_hostile_address_points(wanted: str, admin_user: User) -> None:
+@pytest.mark.parametrize("target", HOSTILE_URLS)
+def test_no_door_leads_where_a_hostile_address_points(target: str, admin_user: User) -> None:
     for method, door in DOORS:
-        answer = asked(admin_user, method, reverse(door), wanted)
-        assert led_to(answer) in OURS, (door, method)
-        assert answer.status_code < 500, (door, method)
+        response = request_target(admin_user, method, reverse(door), target)
+        assert led_to(response) in OURS, (door, method)
+        assert response.status_code < 500, (door, method)
 
 
 @database
 def test_forms_about_a_file_lead_back_to_us(alice: User, bucket: object) -> None:
-    for wanted in HOSTILE_URLS:
+    for target in HOSTILE_URLS:
         file = factories.create_file(alice)
         for route in ("trash_file", "restore_file"):
-            answer = asked(alice, "POST", reverse(route, args=[file.pk]), wanted)
-            assert (answer.status_code, led_to(answer)) == (302, ""), route
+            response = request_target(alice, "POST", reverse(route, args=[file.pk]), target)
+            assert (response.status_code, led_to(response)) == (302, ""), route
         file.refresh_from_db()
         assert file.state == State.AVAILABLE
 
@@ -105,15 +105,15 @@ def test_forms_about_a_file_lead_back_to_us(alice: User, bucket: object) -> None
 # --- the host, and the scheme -----------------------------------------------------------------
 
 
-def ask_raw(front: TlsProxy, path: str, **headers: str) -> tuple[int, str, bytes]:
+def request_raw(front: TlsProxy, path: str, **headers: str) -> tuple[int, str, bytes]:
     """Past the front, as what could reach the app's own port would ask it."""
     with closing(http.client.HTTPConnection(urlsplit(front.behind).netloc, timeout=20)) as wire:
         wire.putrequest("GET", path, skip_host=True)
         for name, value in headers.items():
             wire.putheader(name.replace("_", "-"), value)
         wire.endheaders()
-        answer = wire.getresponse()
-        return answer.status, answer.headers.get("Location", ""), answer.read()
+        response = wire.getresponse()
+        return response.status, response.headers.get("Location", ""), response.read()
 
 
 transactional = pytest.mark.django_db(transaction=True)
@@ -123,17 +123,17 @@ transactional = pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("host", HOSTS)
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_another_host_is_refused_and_not_repeated(host: str, scheme: str, tls_site: TlsProxy) -> None:
-    status, location, body = ask_raw(tls_site, "/accounts/login/", Host=host, X_Forwarded_Proto=scheme)
+    status, location, body = request_raw(tls_site, "/accounts/login/", Host=host, X_Forwarded_Proto=scheme)
     assert (status, location) == (400, "")
     assert EVIL.encode() not in body
 
 
 @transactional
 def test_what_a_proxy_may_say_of_the_host_is_not_listened_to(tls_site: TlsProxy) -> None:
-    told = {"X_Forwarded_Host": EVIL, "Forwarded": f"host={EVIL};proto=https", "X_Forwarded_Port": "1"}
-    status, location, body = ask_raw(tls_site, "/", Host="localhost", X_Forwarded_Proto="http", **told)
+    headers = {"X_Forwarded_Host": EVIL, "Forwarded": f"host={EVIL};proto=https", "X_Forwarded_Port": "1"}
+    status, location, body = request_raw(tls_site, "/", Host="localhost", X_Forwarded_Proto="http", **headers)
     assert (status, location) == (301, "https://localhost/")
-    status, location, body = ask_raw(tls_site, "/", Host="localhost", X_Forwarded_Proto="https", **told)
+    status, location, body = request_raw(tls_site, "/", Host="localhost", X_Forwarded_Proto="https", **headers)
     assert (status, location) == (302, "/accounts/login/?next=/")
     assert EVIL.encode() not in body
 
@@ -141,19 +141,19 @@ def test_what_a_proxy_may_say_of_the_host_is_not_listened_to(tls_site: TlsProxy)
 @transactional
 def test_plain_http_leads_to_the_same_address_by_tls(tls_site: TlsProxy) -> None:
     for path in ("/", "/files/?a=b&c=d", "/admin/", "/uploads/", f"//{EVIL}/", "/%0d%0aSet-Cookie:%20a=b"):
-        answer = urllib3.request("GET", f"http://{tls_site.address}{path}", redirect=False, retries=False)
-        assert answer.status == 301, path
-        assert urlsplit(answer.headers["Location"]).scheme == "https"
-        assert urlsplit(answer.headers["Location"]).netloc == tls_site.address, path
-        assert "Set-Cookie" not in answer.headers
+        response = urllib3.request("GET", f"http://{tls_site.address}{path}", redirect=False, retries=False)
+        assert response.status == 301, path
+        assert urlsplit(response.headers["Location"]).scheme == "https"
+        assert urlsplit(response.headers["Location"]).netloc == tls_site.address, path
+        assert "Set-Cookie" not in response.headers
 
 
 @transactional
 def test_a_visitor_cannot_say_that_it_came_by_tls(tls_site: TlsProxy) -> None:
     """The front says how one came, whatever one brings along."""
     claim = {"X-Forwarded-Proto": "https"}
-    answer = urllib3.request("GET", f"http://{tls_site.address}/", headers=claim, redirect=False, retries=False)
-    assert answer.status == 301
+    response = urllib3.request("GET", f"http://{tls_site.address}/", headers=claim, redirect=False, retries=False)
+    assert response.status == 301
 
 
 @transactional
@@ -161,8 +161,8 @@ def test_only_the_balancer_says_by_which_scheme_one_came(django_db_setup: None, 
     """From another address than FORWARDED_ALLOW_IPS, the same words are worth nothing."""
     with serving(tmp_path, {"HTTPS": "on", "FORWARDED_ALLOW_IPS": "10.1.2.3"}) as site:
         claim = {"X-Forwarded-Proto": "https", "X-Forwarded-Ssl": "on", "X-Forwarded-Protocol": "ssl"}
-        answer = urllib3.request("GET", site, headers=claim, redirect=False, retries=False)
-        assert (answer.status, answer.headers["Location"][:8]) == (301, "https://")
+        response = urllib3.request("GET", site, headers=claim, redirect=False, retries=False)
+        assert (response.status, response.headers["Location"][:8]) == (301, "https://")
 
 
 # --- cookies ----------------------------------------------------------------------------------
@@ -193,9 +193,9 @@ def cookies_of_a_day(front: TlsProxy, authority: CertificateAuthority, user: Use
         token = {"csrfmiddlewaretoken": jar.get("__Host-amalga-csrf", "")}
         body = {**token, **fields} if method == "POST" else None
         more: dict[str, Any] = {"fields": body, "encode_multipart": False} if body else {}
-        answer = pool.request(method, front.url + path, headers=headers, redirect=False, **more)
-        assert answer.status in {200, 302}, (path, answer.status)
-        lines = answer.headers.getlist("Set-Cookie")
+        response = pool.request(method, front.url + path, headers=headers, redirect=False, **more)
+        assert response.status in {200, 302}, (path, response.status)
+        lines = response.headers.getlist("Set-Cookie")
         jar.update(line.split(";")[0].split("=", 1) for line in lines)  # type: ignore[misc]
         return lines
 

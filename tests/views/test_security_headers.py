@@ -28,7 +28,7 @@ pytestmark = pytest.mark.django_db
 TOO_MUCH = live.DATA_UPLOAD_MAX_MEMORY_SIZE + 1
 
 
-def answers(client: Client, alice: User) -> Iterator[tuple[str, Any]]:
+def responses(client: Client, alice: User) -> Iterator[tuple[str, Any]]:
     """One answer of every kind: pages, JSON, redirects, refusals from every layer."""
     file = factories.create_file(alice)
     unfinished = factories.create_file(alice, state=State.UPLOADING)
@@ -57,14 +57,14 @@ def strict(user: User) -> Client:
     return client
 
 
-def policy(answer: Any) -> dict[str, list[str]]:
-    parts = (part.split() for part in answer.headers["Content-Security-Policy"].split(";") if part.strip())
+def policy(response: Any) -> dict[str, list[str]]:
+    parts = (part.split() for part in response.headers["Content-Security-Policy"].split(";") if part.strip())
     return {name: sources for name, *sources in parts}
 
 
 def test_every_answer_carries_the_headers_that_protect(alice: User, as_alice: Client) -> None:
-    for what, answer in answers(as_alice, alice):
-        headers = answer.headers
+    for what, response in responses(as_alice, alice):
+        headers = response.headers
         assert headers.get("X-Content-Type-Options") == "nosniff", what
         assert headers.get("X-Frame-Options") == "DENY", what
         assert headers.get("Referrer-Policy") == "same-origin", what
@@ -77,20 +77,20 @@ def test_every_answer_carries_the_headers_that_protect(alice: User, as_alice: Cl
 def test_the_admin_carries_them_too(alice: User, as_admin: Client) -> None:
     file = factories.create_file(alice)
     for url in ("/admin/", "/admin/uploads/file/", reverse("admin:uploads_file_change", args=[file.pk])):
-        answer = as_admin.get(url)
-        assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
-        assert answer.headers["X-Frame-Options"] == "DENY"
+        response = as_admin.get(url)
+        assert "default-src 'none'" in response.headers["Content-Security-Policy"]
+        assert response.headers["X-Frame-Options"] == "DENY"
 
 
 def test_the_policy_lets_in_ourselves_and_the_bucket_and_nothing_else(as_alice: Client) -> None:
-    told = policy(as_alice.get("/"))
-    assert told["default-src"] == told["frame-ancestors"] == told["base-uri"] == ["'none'"]
-    assert told["script-src"] == told["style-src"] == told["form-action"] == ["'self'"]
-    assert told["connect-src"] == ["'self'", live.S3_ORIGIN]
-    everything = {source for sources in told.values() for source in sources}
+    directives = policy(as_alice.get("/"))
+    assert directives["default-src"] == directives["frame-ancestors"] == directives["base-uri"] == ["'none'"]
+    assert directives["script-src"] == directives["style-src"] == directives["form-action"] == ["'self'"]
+    assert directives["connect-src"] == ["'self'", live.S3_ORIGIN]
+    everything = {source for sources in directives.values() for source in sources}
     assert everything == {"'none'", "'self'", "data:", live.S3_ORIGIN}
-    assert told["img-src"] == ["'self'", "data:", live.S3_ORIGIN]
-    assert told["media-src"] == told["frame-src"] == ["'self'", live.S3_ORIGIN]
+    assert directives["img-src"] == ["'self'", "data:", live.S3_ORIGIN]
+    assert directives["media-src"] == directives["frame-src"] == ["'self'", live.S3_ORIGIN]
 
 
 def test_static_files_are_not_sniffed_either(site: str) -> None:
@@ -99,10 +99,10 @@ def test_static_files_are_not_sniffed_either(site: str) -> None:
     page = urllib3.request("GET", f"{site}/accounts/login/").data.decode()
     style = re.search(r'href="(/static/[^"]+\.css)"', page)
     assert style
-    answer = urllib3.request("GET", site + style[1])
-    assert answer.status == 200
-    assert answer.headers["X-Content-Type-Options"] == "nosniff"
-    assert "immutable" in answer.headers["Cache-Control"]
+    response = urllib3.request("GET", site + style[1])
+    assert response.status == 200
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert "immutable" in response.headers["Cache-Control"]
 
 
 # --- what may be kept -------------------------------------------------------------------------
@@ -118,14 +118,14 @@ def test_answers_that_hold_a_signature_are_not_kept(alice: User, as_alice: Clien
     assert b"X-Amz-Signature" in announced.content
     assert b"X-Amz-Signature" in signed.content
     assert "X-Amz-Signature" in download.headers["Location"]
-    for answer in (announced, signed, download):
-        assert "no-store" in answer.headers["Cache-Control"]
+    for response in (announced, signed, download):
+        assert "no-store" in response.headers["Cache-Control"]
 
 
 def test_protocol_responses_are_not_cached(alice: User, as_alice: Client) -> None:
-    for what, answer in answers(as_alice, alice):
-        if answer.headers.get("Content-Type") == "application/json":
-            assert "no-store" in answer.headers.get("Cache-Control", ""), what
+    for what, response in responses(as_alice, alice):
+        if response.headers.get("Content-Type") == "application/json":
+            assert "no-store" in response.headers.get("Cache-Control", ""), what
 
 
 def test_pages_of_a_person_are_not_for_shared_caches(alice: User, as_alice: Client) -> None:
@@ -179,8 +179,8 @@ def by_https() -> dict[str, Any]:
     }
     done = subprocess.run([sys.executable, "-c", BY_HTTPS], env=env, cwd=PROJECT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
 
 
 def test_plain_http_is_sent_to_https(by_https: dict[str, Any]) -> None:
@@ -188,11 +188,11 @@ def test_plain_http_is_sent_to_https(by_https: dict[str, Any]) -> None:
 
 
 def test_hsts_lasts_a_year(by_https: dict[str, Any]) -> None:
-    told = by_https["headers"]["Strict-Transport-Security"]
-    seconds = re.search(r"max-age=(\d+)", told)
+    header = by_https["headers"]["Strict-Transport-Security"]
+    seconds = re.search(r"max-age=(\d+)", header)
     assert seconds
     assert int(seconds[1]) >= 365 * 24 * 3600
-    assert "includeSubDomains" in told
+    assert "includeSubDomains" in header
 
 
 def test_cookies_belong_to_this_host_and_to_https(by_https: dict[str, Any]) -> None:
@@ -206,6 +206,6 @@ def test_cookies_belong_to_this_host_and_to_https(by_https: dict[str, Any]) -> N
 
 
 def test_without_https_nothing_promises_it(client: Client) -> None:
-    answer = client.get("/accounts/login/")
-    assert answer.status_code == 200
-    assert "Strict-Transport-Security" not in answer.headers
+    response = client.get("/accounts/login/")
+    assert response.status_code == 200
+    assert "Strict-Transport-Security" not in response.headers

@@ -126,12 +126,12 @@ class Claims:
         GroupsUnavailable if the provider has groups that it did not send, or sent what is no list of groups.
         """
         sources = (self.id_token, self.userinfo)
-        found = [value for claims in sources if (value := _claim(claims, self.policy.groups_claim)) is not None]
-        if not found:
+        values = [value for claims in sources if (value := _claim(claims, self.policy.groups_claim)) is not None]
+        if not values:
             if any(self._is_overage(claims) for claims in sources):
                 raise GroupsUnavailable("overage")
             return set()
-        groups = [found[0]] if isinstance(found[0], str) else found[0]
+        groups = [values[0]] if isinstance(values[0], str) else values[0]
         if not isinstance(groups, list):
             raise GroupsUnavailable("malformed")
         if len(groups) > MAX_GROUPS:

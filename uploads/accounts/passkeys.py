@@ -31,10 +31,10 @@ STARTED = "passkey_started"  # in the session: this browser has asked for a chal
 
 def passkeys_of(user: User) -> list[dict[str, Any]]:
     """Return the user's passkeys, the oldest first."""
-    found = Authenticator.objects.filter(user=user, type=Authenticator.Type.WEBAUTHN).order_by("pk")
+    authenticators = Authenticator.objects.filter(user=user, type=Authenticator.Type.WEBAUTHN).order_by("pk")
     return [
         {"pk": row.pk, "name": row.wrap().name, "created_at": row.created_at, "last_used_at": row.last_used_at}
-        for row in found
+        for row in authenticators
     ]
 
 

@@ -95,8 +95,8 @@ def uploads(call: GuestCall) -> HttpResponse:
 @guest_view("GET", "DELETE")
 def upload_detail(call: GuestCall, *, pk: UUID) -> HttpResponse:
     """GET returns the upload and its stored parts; DELETE cancels it."""
-    answer = protocol.cancel if call.http.method == "DELETE" else protocol.status
-    return answer(call.sender(), pk)
+    handler = protocol.cancel if call.http.method == "DELETE" else protocol.status
+    return handler(call.sender(), pk)
 
 
 @guest_view("POST")

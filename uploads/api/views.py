@@ -31,8 +31,8 @@ def conflicts(request: HttpRequest) -> HttpResponse:
 @api_view("GET", "DELETE")
 def upload_detail(request: HttpRequest, *, pk: UUID) -> HttpResponse:
     """GET returns the upload and its stored parts; DELETE cancels it."""
-    answer = protocol.cancel if request.method == "DELETE" else protocol.status
-    return answer(_sender(request), pk)
+    handler = protocol.cancel if request.method == "DELETE" else protocol.status
+    return handler(_sender(request), pk)
 
 
 @api_view("POST", permission="uploads.add_file")

@@ -78,10 +78,10 @@ def transmit(message: EmailMultiAlternatives, *, before_end: Callable[[], None])
             if smtp.sock is not None:
                 smtp.sock.settimeout(END_OF_DATA_SECONDS)
             smtp.send(b".\r\n")
-            answer = smtp.getreply()
+            reply = smtp.getreply()
         except OSError:
             raise OutcomeUnknown from None
-        _require(ACCEPTED, answer)
+        _require(ACCEPTED, reply)
     finally:
         _close(backend)
 
@@ -103,9 +103,9 @@ def _close(backend: Any) -> None:
         backend.close()
 
 
-def _require(expected: int, answer: tuple[int, bytes]) -> None:
-    """Raise MailDeferred or MailRefused unless the server's answer is `expected`. 251 and 252 accept a recipient."""
-    code, text = answer
+def _require(expected: int, reply: tuple[int, bytes]) -> None:
+    """Raise MailDeferred or MailRefused unless the server's reply is `expected`. 251 and 252 accept a recipient."""
+    code, text = reply
     if code == expected or (expected == ACCEPTED and code in {251, 252}):
         return
     status = ENHANCED_STATUS.match(text)
