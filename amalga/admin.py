@@ -14,10 +14,14 @@ from django.utils.decorators import method_decorator
 from django.utils.translation import gettext_lazy
 from django.views.decorators.cache import never_cache
 
+# People first, then the library; the queue of the worker, which is for experts, comes last.
+APP_ORDER = ("auth", "uploads")
+MODEL_ORDER = ("User", "Group", "File", "Folder", "Tag", "Usage", "Event", "Report")
+
 
 class AmalgaAdminSite(admin.AdminSite):
     site_header = site_title = "Amalga"
-    index_title = gettext_lazy("Files and people")
+    index_title = gettext_lazy("Overview")
     site_url = "/"
 
     def get_urls(self) -> list[Any]:
@@ -45,6 +49,27 @@ class AmalgaAdminSite(admin.AdminSite):
 
         return storage(request, self.each_context(request))
 
+    def index(self, request: HttpRequest, extra_context: Any = None) -> Any:
+        """Begin with the storage totals and their growth, for people who may see them."""
+        from uploads.admin.storage import overview
+
+        context = dict(extra_context or {})
+        if request.user.has_perm("uploads.view_statistic"):
+            context |= overview(request, default_range="90")
+        return super().index(request, context)
+
+    def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
+        """Return what the person may see in the order of their work, and background tasks to superusers only."""
+        apps = super().get_app_list(request, app_label)
+        for app in apps:
+            app["models"].sort(key=lambda model: _position(MODEL_ORDER, model["object_name"]))
+        visible = [app for app in apps if request.user.is_superuser or app["app_label"] in APP_ORDER]
+        return sorted(visible, key=lambda app: _position(APP_ORDER, app["app_label"]))
+
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
         can_see_storage = self.has_permission(request) and request.user.has_perm("uploads.view_statistic")
         return {**super().each_context(request), "may_see_storage": can_see_storage}
+
+
+def _position(order: tuple[str, ...], name: str) -> int:
+    return order.index(name) if name in order else len(order)

@@ -7,16 +7,18 @@ from datetime import UTC, date, datetime, timedelta
 from xml.etree import ElementTree
 
 import pytest
-from django.contrib.auth.models import Group, User
+from django.contrib import admin
+from django.contrib.auth.models import Group, Permission, User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
 
 from tests.conftest import signed_in
 from tests.support import factories
 from uploads.admin import storage
-from uploads.admin.storage import Period, Share, area, bars
+from uploads.admin.storage import Period, Share, area, bars, columns
 from uploads.models import AccessLevel, Folder, Kind, State, Statistic, StatisticDelta, Status
 from uploads.services import folders
 
@@ -148,14 +150,89 @@ def test_the_plots_are_sound_svg_with_words_for_screen_readers(language: str, al
         factories.create_file(
             alice, b"x" * size, category="image", available_at=datetime(2020 + size % 7, 1, 1, tzinfo=UTC)
         )
-    page = as_admin.get(URL, headers={"Accept-Language": language}).content.decode()
-    plots = re.findall(r'<svg class="plot".*?</svg>(?=\s*<div)', page, re.DOTALL)
-    assert len(plots) == 4
+    page = as_admin.get(f"{URL}?range=all", headers={"Accept-Language": language}).content.decode()
+    plots = re.findall(r'<svg class="plot".*?</svg>.*?</svg>', page, re.DOTALL)
+    assert len(plots) == 2
     for plot in plots:
         root = ElementTree.fromstring(plot.replace("&nbsp;", " "))  # noqa: S314  (our own page)
         assert [root[0].tag, root[1].tag, root.get("role")] == ["title", "desc", "img"]
-        assert not re.search(r'\s(?:x|y|width|height|d)="[^"]*\d,\d+%', plot), "a comma is no decimal point in SVG"
+        assert len(root.findall("svg//title")) == len(storage.growth()), "each period says its value on hover"
+    for svg in re.findall(r"<svg.*?</svg>", page, re.DOTALL):
+        assert not re.search(r'\s(?:x|y|width|height|d)="[^"]*\d,\d+%', svg), "a comma is no decimal point in SVG"
     assert " style=" not in page
+
+
+def test_range_limits_the_periods_but_not_the_totals(as_admin: Client) -> None:
+    today = datetime.now(UTC).date()
+    for days, size in ((0, 1), (20, 10), (80, 100), (300, 1_000), (900, 10_000)):
+        add_day(today - timedelta(days=days), size)
+    added = {}
+    for value in ("30", "90", "365", "all", "9999", ""):
+        context = as_admin.get(URL, {"range": value}).context
+        added[value] = context["added"].bytes
+        assert context["periods"][-1].total_bytes == 11_111
+    assert added == {"30": 11, "90": 111, "365": 1_111, "all": 11_111, "9999": 1_111, "": 1_111}
+    assert [len(as_admin.get(URL, {"range": value}).context["periods"]) for value in ("30", "90", "365")] == [
+        30, pytest.approx(13, abs=1), pytest.approx(53, abs=1),
+    ]  # fmt: skip
+
+
+def test_what_could_be_freed_is_trash_versions_and_unfinished_uploads(alice: User, as_admin: Client) -> None:
+    factories.create_file(alice, b"x" * 40)
+    factories.create_file(alice, b"x" * 50, state=State.TRASHED)
+    factories.create_file(alice, b"x" * 10, state=State.UPLOADING)
+    page = as_admin.get(URL)
+    freeable = {item.share.label: (item.share.bytes, item.percent) for item in page.context["freeable"]}
+    assert freeable == {"previous versions": (0, 0), "in the trash": (50, 50), "unfinished": (10, 10)}
+    assert page.context["freeable_bytes"] == 60
+    assert b"Deleted permanently after 30 days in the trash." in page.content
+
+
+def test_each_share_leads_to_its_files(alice: User, as_admin: Client) -> None:
+    folder = folders.create("Brand", parent=None, by=alice)
+    factories.create_file(alice, name="logo", category="image", folder=folder)
+    page = as_admin.get(URL)
+    links = re.findall(r'href="(/admin/uploads/file/\?(?:type|owner|folder)=[^"]+)"', page.content.decode())
+    assert len(links) == 3
+    for link in links:
+        assert b">logo</span>" in as_admin.get(link).content, link
+
+
+# --- the index --------------------------------------------------------------------------------
+
+
+def test_index_begins_with_storage_and_people(alice: User, as_admin: Client, as_clerk: Client) -> None:
+    factories.create_file(alice, b"x" * 10)
+    for client in (as_admin, as_clerk):
+        page = client.get("/admin/")
+        assert page.context["totals"][0].bytes == 10
+        assert page.context["app_list"][0]["app_label"] in {"auth", "uploads"}
+    (people, library, tasks) = as_admin.get("/admin/").context["app_list"]
+    assert [model["object_name"] for model in people["models"]] == ["User", "Group"]
+    assert (library["models"][0]["object_name"], tasks["app_label"]) == ("File", "django_tasks_database")
+
+
+def test_background_tasks_are_listed_for_superusers_alone(roles: None, as_admin: Client) -> None:
+    url = "/admin/django_tasks_database/"
+    staff = factories.create_user("tom", is_staff=True)
+    staff.user_permissions.add(Permission.objects.get(codename="view_dbtaskresult"))
+    client = signed_in(staff)
+    assert url.encode() not in client.get("/admin/").content
+    assert client.get(f"{url}dbtaskresult/").status_code == 200
+    assert url.encode() in as_admin.get("/admin/").content
+
+
+def test_no_added_form_shows_the_inside_of_a_default(as_admin: Client) -> None:
+    for model, model_admin in admin.site._registry.items():
+        url = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_add")
+        page = as_admin.get(url)
+        assert page.status_code == (200 if model_admin.has_add_permission(page.wsgi_request) else 403)
+        assert b"DatabaseDefault" not in page.content
+
+
+def test_empty_lists_say_what_belongs_there(as_admin: Client) -> None:
+    assert "Files appear here after their first upload." in as_admin.get("/admin/uploads/file/").content.decode()
+    assert "Clear all filters" in as_admin.get("/admin/uploads/file/?q=nothing").content.decode()
 
 
 def test_hostile_names_are_text(roles: None, as_admin: Client) -> None:
@@ -174,9 +251,15 @@ def test_only_reading_is_taken(as_admin: Client) -> None:
 
 def test_the_longest_bar_fills_the_plot_and_the_smallest_is_seen() -> None:
     chart = bars([Share("a", 1, 1000), Share("b", 1, 500), Share("c", 1, 0)])
-    assert [bar.width for bar in chart.rows] == ["100.00%", "50.00%", "0.40%"]
-    assert chart.height == 3 * 40
-    assert bars([]).rows == []
+    assert [bar.width for bar in chart] == ["100.00%", "50.00%", "0.40%"]
+    assert bars([]) == []
+
+
+def test_columns_cover_the_width_and_small_ones_are_seen() -> None:
+    chart = columns([Period("a", 1, 1000, 1, 1000), Period("b", 1, 1, 2, 1001), Period("c", 0, 0, 2, 1001)])
+    assert [column.height for column in chart] == [300, 6, 0]
+    assert (chart[0].slot_x, sum(column.slot_width for column in chart)) == (0, 1000)
+    assert columns([]) == []
 
 
 def test_an_area_begins_at_the_left_and_ends_at_its_height() -> None:

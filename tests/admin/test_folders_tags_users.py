@@ -279,9 +279,10 @@ def test_people_are_listed_with_what_they_store(
 ) -> None:
     factories.create_file(alice, b"x" * 1200)
     as_admin.get("/admin/auth/user/")
-    with django_assert_num_queries(8) as few:
+    with django_assert_num_queries(9) as few:
         page = as_admin.get("/admin/auth/user/").content.decode()
     assert "1\u00a0kB" in page
+    assert ">Uploader<" in page
     for number in range(20):
         factories.create_file(factories.create_user(f"more{number}"))
     with django_assert_num_queries(len(few)):

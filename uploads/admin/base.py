@@ -19,6 +19,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.functional import cached_property
+from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 
 from amalga.db import is_statement_timeout, statement_timeout
@@ -92,6 +93,13 @@ class AuditedModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """Record additions, changes and deletions in the audit log."""
 
     show_facets = ShowFacets.NEVER  # facets count the whole table
+    empty_text: Any = ""  # what the list says without rows and filters, beside that it is empty
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Name the list after its rows; Django's title is an instruction."""
+        context = {"title": capfirst(self.opts.verbose_name_plural), "empty_text": self.empty_text}
+        response: HttpResponse = super().changelist_view(request, {**context, **(extra_context or {})})
+        return response
 
     def log_addition(self, request: HttpRequest, obj: Model, message: Any) -> Any:
         _record(request, obj, "added", message)

@@ -45,6 +45,7 @@ class EventAdmin(LargeTableAdmin):
     list_filter = (ActionFilter, EventTimeFilter, ActorFilter)
     search_fields = ("name",)
     search_help_text = gettext_lazy("Search by words in the file's current name, its full name at the time, or its ID")
+    empty_text = gettext_lazy("Uploads, downloads, changes and sign-ins appear here.")
     sortable_by = ()
     ordering = ("-id",)
     actions = None

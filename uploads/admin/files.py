@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import PurePosixPath
 from typing import Any
 from uuid import UUID
 
@@ -85,7 +86,7 @@ class FileAdmin(LargeTableAdmin):
     """The files that `visible_to` shows the person. Deleting moves them to trash."""
 
     form = FileForm
-    list_display = ("thumbnail", "called", "readable_size", "added", "owner", "place", "category", "tag_names", "page")
+    list_display = ("thumbnail", "called", "readable_size", "added", "owner", "place", "page")
     list_display_links = ("called",)
     list_filter = (
         StateFilter, TypeFilter, VisibilityFilter, ChecksumStatusFilter, OriginFilter, TimeFilter, OwnerFilter,
@@ -95,6 +96,7 @@ class FileAdmin(LargeTableAdmin):
     search_fields = ("name",)
     search_help_text = gettext_lazy("Search by words in the name, full storage key, or file ID")
     sortable_by = ("called", "readable_size", "added")
+    empty_text = gettext_lazy("Files appear here after their first upload.")
     view_on_site = False  # the field `link` has the link
 
     # --- the list ---
@@ -138,11 +140,11 @@ class FileAdmin(LargeTableAdmin):
     @admin.display(description="")
     def thumbnail(self, file: Any) -> str:
         url = reverse("thumbnail", args=[file.link]) if file.has_thumbnail else ""
-        return render_cell("thumbnail", url=url, category=file.category)
+        return render_cell("thumbnail", url=url, extension=PurePosixPath(file.name).suffix[1:5].upper())
 
     @admin.display(description=gettext_lazy("name"), ordering="normalized_name")
-    def called(self, file: File) -> str:
-        return render_cell("text", text=file.name)
+    def called(self, file: Any) -> str:
+        return render_cell("text", text=file.name, note=", ".join(file.tag_names))
 
     @admin.display(description=gettext_lazy("folder"))
     def place(self, file: Any) -> str:

@@ -123,13 +123,14 @@ class GrantInline(admin.TabularInline):  # type: ignore[type-arg]
 class FolderAdmin(LargeTableAdmin):
     form = FolderForm
     inlines = (GrantInline,)
-    list_display = ("whole", "inside", "files", "stored", "access", "created_by", "created_at")
+    list_display = ("whole", "inside", "files", "stored", "access", "created_by")
     list_display_links = ("whole",)
     list_filter = (DescendantFilter,)
     list_select_related = ("created_by", "access_root")
     ordering = ("normalized_name", "id")
     search_fields = ("normalized_name",)
     search_help_text = gettext_lazy("Search by words in the folder name")
+    empty_text = gettext_lazy("Folders appear here when someone creates one in the library.")
     sortable_by = ()
     fields = ("name", "parent", "restricted", "created_by", "created_at")
     readonly_fields = ("created_by", "created_at")

@@ -33,6 +33,7 @@ SIDES = {"rows": gettext_lazy("In the database"), "objects": gettext_lazy("In th
 class ReportAdmin(LargeTableAdmin):
     list_display = ("started_at", "command", "of_what", "how", "in_short")
     list_filter = (OutcomeFilter,)
+    empty_text = gettext_lazy("Commands such as fsck and verify write a report when they end.")
     sortable_by = ()
     ordering = ("-id",)
     actions = None

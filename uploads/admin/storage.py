@@ -1,4 +1,5 @@
-"""The storage dashboard: stored files by time, type, owner and folder, from the statistics alone, and its charts.
+"""The storage dashboard: stored files by time, type, owner and folder, from the statistics alone, and its charts. The
+admin's index begins with its totals and its growth.
 
 Each number is one query of the statistics, never of the files. The templates draw the charts as SVG: their coordinates
 are integers or text, because localized pages would write 12,5 where SVG requires 12.5.
@@ -8,17 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
+from urllib.parse import urlencode
 
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
 from django.db import connection
-from django.db.models import Sum
+from django.db.models import Case, Sum, Value, When
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.http import require_safe
 
 from uploads.admin.reports import latest_comparison
@@ -30,7 +34,24 @@ MAX_SHARES = 20
 MAX_FOLDERS_READ = 1_000
 MAX_POINTS = 60  # of a chart; more days are grouped to weeks, months or years
 WIDTH, HEIGHT = 1000, 300  # of the plot's coordinates; the page stretches it
-ROW_HEIGHT = 40  # pixels of one bar with its labels
+MIN_COLUMN_HEIGHT = 6  # one per cent is still visible
+
+# The periods of the growth chart: their label, and how many days they go back.
+RANGES: dict[str, tuple[Any, int | None]] = {
+    "30": (gettext_lazy("30 days"), 30),
+    "90": (gettext_lazy("90 days"), 90),
+    "365": (gettext_lazy("1 year"), 365),
+    "all": (gettext_lazy("All"), None),
+}
+DEFAULT_RANGE = "365"
+
+# The query of the file list for each status.
+STATE_QUERIES = {
+    Status.STORED: "",
+    Status.VERSION: "state=versions",
+    Status.TRASHED: "state=trash",
+    Status.UNFINISHED: "state=unfinished",
+}
 
 # Files by their topmost folder; 0 is the top level itself.
 BY_FOLDER = """
@@ -43,24 +64,44 @@ GROUP BY 1 ORDER BY 3 DESC, 1 LIMIT %s
 
 @require_safe
 def storage(request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
-    """Show the dashboard with nine queries, after adding the latest changes to the statistics."""
+    """Show the dashboard with a fixed number of queries, after adding the latest changes to the statistics."""
     if not request.user.has_perm("uploads.view_statistic"):
         raise PermissionDenied
-    apply_deltas(batches=MAX_DELTAS_APPLIED)
-    periods = growth()
     dashboard = {
+        **overview(request, default_range=DEFAULT_RANGE),
         "title": _("Storage"),
-        "totals": totals(),
         "comparison": latest_comparison(),
-        "periods": periods,
-        "growth": area(periods),
         "charts": [
-            _chart("type", _("By type"), _("Type"), by_category()),
-            _chart("owner", _("By owner"), _("Owner"), by_owner()),
-            _chart("folder", _("By folder"), _("Folder, including subfolders"), by_folder(request_user(request))),
+            _chart("type", _("Types"), _("Type"), by_category()),
+            _chart("owner", _("Owners"), _("Owner"), by_owner()),
+            _chart(
+                "folder", _("Top-level folders"), _("Folder, including subfolders"), by_folder(request_user(request))
+            ),
         ],
     }
     return TemplateResponse(request, "admin/storage.html", {**context, **dashboard})
+
+
+def overview(request: HttpRequest, *, default_range: str) -> dict[str, Any]:
+    """Return the context of the totals and of the growth in the range of the address, or else in the default range."""
+    apply_deltas(batches=MAX_DELTAS_APPLIED)
+    selected = request.GET.get("range", "")
+    selected = selected if selected in RANGES else default_range
+    label, days = RANGES[selected]
+    periods = growth(days)
+    shares = totals()
+    freeable = freeable_shares(shares)
+    return {
+        "totals": shares,
+        "freeable": freeable,
+        "freeable_bytes": sum(item.share.bytes for item in freeable),
+        "ranges": [(value, text, value == selected) for value, (text, _days) in RANGES.items()],
+        "range_label": label,
+        "periods": periods,
+        "added": Share("", sum(period.files for period in periods), sum(period.bytes for period in periods)),
+        "growth": area(periods),
+        "columns": columns(periods),
+    }
 
 
 def _chart(name: str, title: str, column: str, shares: list[Share]) -> dict[str, Any]:
@@ -72,11 +113,21 @@ def _chart(name: str, title: str, column: str, shares: list[Share]) -> dict[str,
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """The number of files and bytes with one label."""
+    """The number of files and bytes with one label, and the query of the file list that shows them, if there is one."""
 
     label: str
     files: int
     bytes: int
+    query: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Freeable:
+    """What could be deleted: its part of everything stored in percent, and when it is deleted automatically."""
+
+    share: Share
+    percent: int
+    note: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,16 +145,37 @@ def totals() -> list[Share]:
     """Return files and bytes of everything stored, followed by those of each status."""
     rows = Statistic.objects.filter(kind=Kind.TOTAL).values_list("status", "files", "bytes")
     counts = {status: (files, size) for status, files, size in rows}
-    parts = [Share(str(label), *counts.get(status, (0, 0))) for status, label in Status.choices]
+    parts = [
+        Share(str(label), *counts.get(status, (0, 0)), STATE_QUERIES[Status(status)])
+        for status, label in Status.choices
+    ]
     stored = [share for share, status in zip(parts, Status, strict=True) if status != Status.UNFINISHED]
     total = Share(_("total stored"), sum(share.files for share in stored), sum(share.bytes for share in stored))
     return [total, *parts]
 
 
+def freeable_shares(shares: Sequence[Share]) -> list[Freeable]:
+    """Return the previous versions, the trash and the unfinished uploads of `totals()`."""
+    total, _stored, *parts = shares
+    notes = (
+        _("Stay until their file is deleted permanently."),
+        ngettext(
+            "Deleted permanently after %(count)s day in the trash.",
+            "Deleted permanently after %(count)s days in the trash.",
+            settings.TRASH_RETENTION_DAYS,
+        )
+        % {"count": settings.TRASH_RETENTION_DAYS},
+        _("Canceled automatically when they expire."),
+    )
+    whole = max(1, total.bytes + parts[-1].bytes)
+    return [Freeable(part, round(100 * part.bytes / whole), note) for part, note in zip(parts, notes, strict=True)]
+
+
 def by_category() -> list[Share]:
     rows = Statistic.objects.filter(kind=Kind.CATEGORY, status=Status.STORED, files__gt=0).order_by("-bytes", "key")
     return [
-        Share(str(Category(key).label), files, size) for key, files, size in rows.values_list("key", "files", "bytes")
+        Share(str(Category(key).label), files, size, urlencode({"type": key}))
+        for key, files, size in rows.values_list("key", "files", "bytes")
     ]
 
 
@@ -112,7 +184,10 @@ def by_owner() -> list[Share]:
     rows = Statistic.objects.filter(kind=Kind.OWNER, status=Status.STORED, files__gt=0).order_by("-bytes", "key")
     largest = list(rows.values_list("key", "files", "bytes")[:MAX_SHARES])
     names = dict(User.objects.filter(pk__in=[key for key, _files, _bytes in largest]).values_list("pk", "username"))
-    shares = [Share(names.get(int(key), f"#{key}"), files, size) for key, files, size in largest]
+    shares = [
+        Share(name, files, size, urlencode({"owner": name}))
+        for name, files, size in ((names.get(int(key), f"#{key}"), files, size) for key, files, size in largest)
+    ]
     return [*shares, *_others(shares, _("others"))]
 
 
@@ -123,31 +198,49 @@ def by_folder(user: User) -> list[Share]:
         rows = cursor.fetchall()
     visible = Folder.objects.visible_to(user).filter(parent__isnull=True, pk__in=[pk for pk, _files, _bytes in rows])
     names = {0: _("top level"), **dict(visible.values_list("pk", "name"))}
-    shares = [Share(names[pk], files, size) for pk, files, size in rows if pk in names and files > 0][:MAX_SHARES]
+    shares = [
+        Share(names[pk], files, size, urlencode({"folder": f"#{pk}"}) if pk else "")
+        for pk, files, size in rows
+        if pk in names and files > 0
+    ][:MAX_SHARES]
     return [*shares, *_others(shares, _("other folders"))]
 
 
-def growth() -> list[Period]:
-    """Return the stored files by when they were added, without gaps, per day, week, month or year as fits the chart."""
-    rows = Statistic.objects.filter(kind=Kind.DAY).exclude(status=Status.UNFINISHED).values("key")
-    sums = rows.annotate(sum_files=Sum("files"), sum_bytes=Sum("bytes")).values_list("key", "sum_files", "sum_bytes")
-    days = {date.fromisoformat(key): (files, size) for key, files, size in sums if files or size}
-    if not days:
+def growth(days: int | None = None) -> list[Period]:
+    """Return the stored files by when they were added, without gaps, per day, week, month or year as fits the chart.
+
+    With `days`, the periods of the last days (by UTC) alone, whose totals include the files from before.
+    """
+    last = datetime.now(UTC).date()
+    step = _fitting_step(days or 0)
+    first = _start(last - timedelta(days=days - 1), step) if days else date.min
+    rows = Statistic.objects.filter(kind=Kind.DAY).exclude(status=Status.UNFINISHED)
+    by_key = rows.values(day=Case(When(key__lt=first.isoformat(), then=Value("")), default="key"))
+    sums = by_key.annotate(sum_files=Sum("files"), sum_bytes=Sum("bytes")).values_list("day", "sum_files", "sum_bytes")
+    by_day = {key: (files, size) for key, files, size in sums if files or size}
+    if not by_day:
         return []
-    first, last = min(days), max(days)
-    step = next((step for step in STEPS if (last - first).days / STEPS[step] < MAX_POINTS), "year")
+    before = by_day.pop("", (0, 0))
+    added = {date.fromisoformat(key): counts for key, counts in by_day.items()}
+    if not days:
+        first, last = min(added), max(added)
+        step = _fitting_step((last - first).days)
     sums_by_start: dict[date, list[int]] = {start: [0, 0] for start in _starts(first, last, step)}
-    for day, (files, size) in days.items():
-        cell = sums_by_start[_start(day, step)]
+    for day, (files, size) in added.items():
+        cell = sums_by_start[_start(min(day, last), step)]
         cell[0], cell[1] = cell[0] + files, cell[1] + size
-    return _running_totals(sums_by_start, step)
+    return _running_totals(sums_by_start, step, *before)
+
+
+def _fitting_step(days: int) -> str:
+    return next((step for step in STEPS if days / STEPS[step] < MAX_POINTS), "year")
 
 
 STEPS = {"day": 1, "week": 7, "month": 30, "year": 365}
 
 
-def _running_totals(sums: dict[date, list[int]], step: str) -> list[Period]:
-    periods, total_files, total_bytes = [], 0, 0
+def _running_totals(sums: dict[date, list[int]], step: str, total_files: int, total_bytes: int) -> list[Period]:
+    periods = []
     for start, (files, size) in sums.items():
         total_files, total_bytes = total_files + files, total_bytes + size
         periods.append(Period(_label(start, step), files, size, total_files, total_bytes))
@@ -188,17 +281,22 @@ def _others(shares: list[Share], label: str) -> list[Share]:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One bar: `width` is an SVG length, the others are the top edges of labels and bar in pixels."""
+    """One bar; `width` is an SVG length."""
 
     share: Share
     width: str
-    label_y: int
-    bar_y: int
 
 
 @dataclass(frozen=True, slots=True)
-class Bars:
-    rows: list[Bar]
+class Column:
+    """What was added in a period. `slot_x` and `slot_width` are its place in the plot, which has the hover value."""
+
+    period: Period
+    slot_x: int
+    slot_width: int
+    x: int
+    width: int
+    y: int
     height: int
 
 
@@ -211,14 +309,22 @@ class Area:
     max_bytes: int
 
 
-def bars(shares: Sequence[Share]) -> Bars:
+def bars(shares: Sequence[Share]) -> list[Bar]:
     """Return bars of which the longest fills the width and the smallest is still visible."""
     longest = max((share.bytes for share in shares), default=0) or 1
-    rows = [
-        Bar(share, f"{max(100 * share.bytes / longest, 0.4):.2f}%", number * ROW_HEIGHT + 16, number * ROW_HEIGHT + 22)
-        for number, share in enumerate(shares)
-    ]
-    return Bars(rows, len(rows) * ROW_HEIGHT)
+    return [Bar(share, f"{max(100 * share.bytes / longest, 0.4):.2f}%") for share in shares]
+
+
+def columns(periods: Sequence[Period]) -> list[Column]:
+    """Return a column for each period, of which the highest fills the height; one without files has none."""
+    highest = max((period.bytes for period in periods), default=0) or 1
+    edges = [round(WIDTH * number / max(1, len(periods))) for number in range(len(periods) + 1)]
+    result = []
+    for period, start, end in zip(periods, edges, edges[1:], strict=False):
+        gap = (end - start) // 6
+        height = max(round(HEIGHT * period.bytes / highest), MIN_COLUMN_HEIGHT) if period.files else 0
+        result.append(Column(period, start, end - start, start + gap, end - start - 2 * gap, HEIGHT - height, height))
+    return result
 
 
 def area(periods: Sequence[Period]) -> Area | None:

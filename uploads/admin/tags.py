@@ -47,6 +47,7 @@ class TagAdmin(LargeTableAdmin):
     list_display = ("name", "files")
     ordering = ("normalized_name",)
     search_fields = ("normalized_name",)
+    empty_text = gettext_lazy("Tags appear here when someone adds one to a file.")
     sortable_by = ()
     fields = ("name",)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import allauth.account.admin
@@ -18,17 +19,18 @@ from django.contrib.admin.utils import unquote
 from django.contrib.auth.admin import GroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
-from django.db.models import QuerySet
+from django.db.models import QuerySet, prefetch_related_objects
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from uploads.admin.base import AuditedModelAdmin, LargeTableAdmin
+from uploads.accounts.roles import role_of
+from uploads.admin.base import AuditedModelAdmin, LargeTableAdmin, render_cell
 from uploads.models import File, Usage
 from uploads.services import sign_in_events
-from uploads.templatetags.formatting import filesize
+from uploads.templatetags.formatting import exact_time, filesize, when
 from uploads.views.responses import request_user
 
 admin.site.unregister(User)
@@ -43,11 +45,15 @@ PRIVILEGE_FIELDS = ("is_staff", "is_superuser", "groups", "user_permissions")
 
 @admin.register(User)
 class UserAdmin(LargeTableAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
-    list_display = ("username", "email", "is_active", "is_staff", "stored_files", "stored", "share", "last_login")
+    list_display = ("username", "email", "role", "is_active", "stored", "share", "last_seen")
     list_filter = ("is_active", "is_staff", "is_superuser", "groups")
     list_select_related = ("usage",)
-    sortable_by = ("username", "is_active", "is_staff", "stored_files", "stored", "last_login")
+    sortable_by = ("username", "is_active", "stored", "last_seen")
     actions = ("end_sessions", "forget_factors")
+
+    def annotate_page(self, request: HttpRequest, rows: Sequence[Any]) -> None:
+        """Read the groups of one page of users, for their roles, with one query."""
+        prefetch_related_objects(rows, "groups")
 
     @admin.action(description=gettext_lazy("End all sessions"), permissions=["change"])
     def end_sessions(self, request: HttpRequest, people: QuerySet[User]) -> None:
@@ -99,9 +105,15 @@ class UserAdmin(LargeTableAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
             sign_in_events.password_changed(User.objects.get(pk=unquote(id)), by=request_user(request))
         return response
 
-    @admin.display(description=gettext_lazy("files"), ordering="usage__files")
-    def stored_files(self, person: User) -> int:
-        return get_usage(person).files
+    @admin.display(description=gettext_lazy("role"))
+    def role(self, person: User) -> str:
+        role = role_of(person)
+        return str(role.label) if role else "–"
+
+    @admin.display(description=gettext_lazy("last sign-in"), ordering="last_login")
+    def last_seen(self, person: User) -> str:
+        time = person.last_login
+        return render_cell("text", text=when(time), title=exact_time(time)) if time else "–"
 
     @admin.display(description=gettext_lazy("stored"), ordering="usage__bytes")
     def stored(self, person: User) -> str:
