@@ -166,10 +166,39 @@ def test_a_fault_of_ours_leaks_nothing(
         assert ("Retry-After" in response.headers) == (code == 503)
 
 
+def test_error_pages_have_the_navigation_for_people_who_are_signed_in(
+    as_viewer: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages = [as_viewer.get("/nothing"), as_viewer.get("/upload/"), as_viewer.delete("/"), as_viewer.get("/?x=%00")]
+    as_viewer.raise_request_exception = False
+    monkeypatch.setattr("uploads.views.library.read_list_query", raise_runtime_error)
+    pages.append(as_viewer.get("/"))
+    assert [page.status_code for page in pages] == [404, 403, 405, 400, 500]
+    for page in pages:
+        text = page.content.decode()
+        assert 'role="search"' in text
+        links = re.findall(r'<a href="([^"]+)"', text)
+        assert {"/", "/tags/", "/trash/", "/notifications/", reverse("mfa_index")} <= set(links)
+    assert 'role="search"' not in Client().get("/static/nothing").content.decode()
+
+
 def test_error_pages_ask_the_database_nothing(as_alice: Client, django_assert_num_queries: Any) -> None:
     with django_assert_num_queries(0):
         assert as_alice.get("/?x=%00").status_code == 400
         assert as_alice.get("/nothing").status_code == 404
+
+
+def test_server_error_page_asks_the_database_nothing(
+    as_alice: Client, monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: Any
+) -> None:
+    def fail(request: Any) -> None:
+        raise RuntimeError
+
+    as_alice.raise_request_exception = False
+    monkeypatch.setattr("uploads.middleware.ClientIPMiddleware.__call__", lambda self, request: fail(request))
+    with django_assert_num_queries(0):
+        page = as_alice.get("/")
+    assert (page.status_code, is_page(page), b'href="/trash/"' in page.content) == (500, True, True)
 
 
 # --- NUL, everywhere --------------------------------------------------------------------------

@@ -41,7 +41,7 @@ def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return error_response(request, NotFound()) if is_api_request(request) else error_page(404)
+    return error_response(request, NotFound()) if is_api_request(request) else error_page(request, 404)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
@@ -57,7 +57,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
     if isinstance(error, RedisError):
         logger.warning("cache_error error=%s", type(error).__name__)
         return error_response(request, Unavailable())
-    return error_response(request, ServerFault()) if is_api_request(request) else error_page(500)
+    return error_response(request, ServerFault()) if is_api_request(request) else error_page(request, 500)
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
@@ -54,12 +55,19 @@ def error_response(request: HttpRequest, problem: Problem) -> HttpResponse:
     """Return the response to a failed request: JSON for the API, a page otherwise."""
     if is_api_request(request):
         return with_problem_headers(JsonResponse({"error": error_json(problem)}, status=problem.status_code), problem)
-    return error_page(problem.status_code, message=problem.message, problem=problem)
+    return error_page(request, problem.status_code, message=problem.message, problem=problem)
 
 
-def error_page(code: int, *, message: str = "", problem: Problem | None = None) -> HttpResponse:
-    """Return an error page. It uses neither the database nor the session."""
-    context = {"message": message, "request_id": request_id.get()}
+def error_page(request: HttpRequest, code: int, *, message: str = "", problem: Problem | None = None) -> HttpResponse:
+    """Return an error page. It uses neither the database nor the session.
+
+    Browsers with a session get the search and the navigation, of which every page checks the permission itself.
+    """
+    context = {
+        "message": message,
+        "request_id": request_id.get(),
+        "has_session": settings.SESSION_COOKIE_NAME in request.COOKIES,
+    }
     body = render_to_string(f"{code if code in PAGES else 400}.html", context)
     response = HttpResponse(body, status=code)
     if code == 503:
