@@ -70,6 +70,17 @@ def test_page_names_the_seconds_to_wait(alice: User) -> None:
     assert re.search(rb"Try again in \d+ seconds", sign_in().content)
 
 
+def test_throttled_sign_in_keeps_the_form_and_the_name(alice: User) -> None:
+    guess(5)
+    response = sign_in()
+    page = response.content.decode()
+    assert retry_after(response) > 0
+    assert page.index("Too many attempts. Try again in") < page.index('name="username"')
+    assert 'value="alice"' in page
+    assert re.search(r'name="password"[^>]* autofocus', page)
+    assert WRONG not in page
+
+
 def test_correct_password_waits_like_a_wrong_one(alice: User) -> None:
     """The wait would reveal the correct one otherwise."""
     guess(5)

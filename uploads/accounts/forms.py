@@ -22,11 +22,17 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy as _
 
 from uploads.accounts import factors, throttling
+from uploads.errors import TooManyAttempts
 from uploads.services import sign_in_events
 
 
 class LoginForm(AuthenticationForm):
-    """Django's own form, which gives the same error for unknown names, inactive accounts and wrong passwords."""
+    """Django's own form, which gives the same error for unknown names, inactive accounts and wrong passwords.
+
+    After too many attempts it says when the next one is allowed; `throttled` is the problem then.
+    """
+
+    throttled: TooManyAttempts | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -39,12 +45,16 @@ class LoginForm(AuthenticationForm):
         if name is None or not password:
             return self.cleaned_data
         device = throttling.device_id(self.request, name) if self.request else None
-        with throttling.password_throttle(name, device=device):
-            cleaned_data: dict[str, Any] = super().clean()
-            user = self.get_user()
-            if user and not factors.may_sign_in_here(user):
-                sign_in_events.on_login_failed(credentials={"username": name})
-                raise self.get_invalid_login_error()
+        try:
+            with throttling.password_throttle(name, device=device):
+                cleaned_data: dict[str, Any] = super().clean()
+                user = self.get_user()
+                if user and not factors.may_sign_in_here(user):
+                    sign_in_events.on_login_failed(credentials={"username": name})
+                    raise self.get_invalid_login_error()
+        except TooManyAttempts as problem:
+            self.throttled = problem
+            raise ValidationError(problem.message, code=problem.code) from problem
         return cleaned_data
 
     def login(self, request: HttpRequest, redirect_url: str | None = None) -> HttpResponse:
@@ -89,16 +99,21 @@ def _clean_password(user: User, password: str) -> str:
 
 
 class TOTPForm(mfa_forms.AuthenticateForm):  # type: ignore[misc]
-    """Ask for the code of the second factor, or a recovery code, after the password."""
+    """Ask for the code of the second factor, or a recovery code, after the password. `throttled` is as in LoginForm."""
 
     user: User
+    throttled: TooManyAttempts | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         _plain_widgets(self, "code")
 
     def clean_code(self) -> str:
-        return _clean_code(self, super().clean_code)
+        try:
+            return _clean_code(self, super().clean_code)
+        except TooManyAttempts as problem:
+            self.throttled = problem
+            raise ValidationError(problem.message, code=problem.code) from problem
 
 
 class ReauthenticateTOTPForm(mfa_forms.ReauthenticateForm):  # type: ignore[misc]

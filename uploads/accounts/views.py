@@ -19,7 +19,7 @@ from django.contrib.auth.decorators import login_not_required
 from django.contrib.auth.models import User
 from django.contrib.auth.views import LogoutView
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
@@ -27,10 +27,22 @@ from django.views.decorators.http import require_POST
 from uploads.accounts import factors, oidc, passkeys, time_zones
 from uploads.errors import Forbidden, ValidationFailed
 from uploads.services import mail, sign_in_events
-from uploads.views.responses import html_errors, request_user
+from uploads.views.responses import html_errors, request_user, with_problem_headers
 
 
-class LoginView(account_views.LoginView):  # type: ignore[misc]
+class ThrottledFormMixin:
+    """Show a form again after too many attempts, with the status and the headers of the problem."""
+
+    def form_invalid(self, form: Any) -> HttpResponseBase:
+        response: HttpResponseBase = super().form_invalid(form)  # type: ignore[misc]
+        problem = getattr(form, "throttled", None)
+        if problem is not None and isinstance(response, HttpResponse):
+            response.status_code = problem.status_code
+            with_problem_headers(response, problem)
+        return response
+
+
+class LoginView(ThrottledFormMixin, account_views.LoginView):  # type: ignore[misc]
     """Ask for name and password; the second factor, if the account has one, follows on the next page.
 
     With SSO_ONLY the form is at /accounts/login/?password, for emergencies.
@@ -58,7 +70,7 @@ class LoginView(account_views.LoginView):  # type: ignore[misc]
         return {**context, **own, "next": self.get_next_url() or ""}
 
 
-class MFAView(base.AuthenticateView):  # type: ignore[misc]
+class MFAView(ThrottledFormMixin, base.AuthenticateView):  # type: ignore[misc]
     """Ask for the second factor, a code or a passkey, between the password and the session."""
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
