@@ -328,7 +328,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> CertificateAuthority:
 def tls_site(
     django_db_setup: None, authority: CertificateAuthority, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[TlsProxy]:
-    """As `site`, as in production: behind a balancer that ends TLS, with a store that is asked by TLS alone."""
+    """As `site`, as in production: behind a load balancer that terminates TLS, with storage over TLS."""
     store = stores.Address.of_this_run().endpoint
     reports = urlsplit(csp_reports.begin().url)
     with (

@@ -1,4 +1,4 @@
-"""Many files at once: what is allowed is done, what is not is told, and no byte moves."""
+"""Bulk actions: permitted changes are made, refused ones are reported, and no bytes move."""
 
 from __future__ import annotations
 

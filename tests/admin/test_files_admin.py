@@ -1,4 +1,4 @@
-"""The admin: what it shows, what it lets nobody touch, and that its delete is the trash."""
+"""The admin of files: what it shows, what is read-only, and that deletion moves to the trash."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One Postgres takes over from another, behind the same name: nobody restarts anything."""
+"""One Postgres takes over from another behind the same name, without restarting the application."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What balancers are told: whether this process lives, and whether people should be sent to it."""
+"""Health checks: whether this process is alive, and whether it should receive requests."""
 
 from __future__ import annotations
 

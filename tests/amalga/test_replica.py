@@ -1,4 +1,4 @@
-"""Lists and searches come from a replica; nobody misses what they wrote, nor sees what they may not see."""
+"""Lists and searches use a replica; users see their own writes, and never what they may not see."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def page(visitor: Visitor, path: str) -> str:
 
 
 def from_replica(pair: Pair, visitor: Visitor, path: str) -> bool:
-    """Whether it was asked for this list."""
+    """Return whether the replica was queried for this list."""
     before = len(pair.standby.last_queries())
     page(visitor, path)
     return '"uploads_file"' in pair.standby.last_queries()[before:]

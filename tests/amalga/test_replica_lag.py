@@ -1,4 +1,4 @@
-"""How a process knows whether the replica may be asked; and what `doctor` says of it."""
+"""How a process decides whether the replica is usable, and what `doctor` reports about it."""
 
 from __future__ import annotations
 

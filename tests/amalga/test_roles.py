@@ -1,4 +1,4 @@
-"""The roles that a migration makes: exactly these rights, and nobody in them."""
+"""The roles that a migration creates: exactly these permissions, and no members."""
 
 from __future__ import annotations
 

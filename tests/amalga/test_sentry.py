@@ -83,7 +83,7 @@ class Collector:
 
     @property
     def text(self) -> str:
-        """All that was sent but the lines of code around each place, which are nobody's."""
+        """Return all that was sent except the lines of code around each frame."""
         return re.sub(r'"(pre_context|context_line|post_context)": (\[[^\]]*\]|"[^"]*")', "", json.dumps(self.events))
 
 

@@ -300,7 +300,7 @@ def test_variables_at_odds_are_refused_by_name(variables: dict[str, str], monkey
 
 
 def test_a_value_that_begins_with_a_dollar_is_just_that(monkeypatch: pytest.MonkeyPatch) -> None:
-    """django-environ takes it for the name of another variable, and tells the secret when there is none."""
+    """django-environ takes it for the name of another variable, and prints the secret if there is none."""
     assert read(monkeypatch, SECRET_KEY="$ecret-of-many-characters")["SECRET_KEY"] == "$ecret-of-many-characters"
 
 

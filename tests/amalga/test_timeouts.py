@@ -1,4 +1,4 @@
-"""docs/operate/timeouts.md tells every time limit: the numbers are the ones in use, and stand in the right order."""
+"""docs/operate/timeouts.md lists every time limit: the numbers are those in use, and in the right order."""
 
 from __future__ import annotations
 

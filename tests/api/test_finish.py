@@ -1,4 +1,4 @@
-"""Finishing: what is there and whole becomes available, once, whoever asks and however often."""
+"""Finish: complete uploads become available exactly once, whatever the order and number of requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers that no store gives when it is asked to: whatever the store says, nothing is available or deleted wrongly."""
+"""Injected responses of storage: whatever it returns, nothing becomes available or is deleted wrongly."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_the_sweep_finds_the_object_as_well(upload_client: UploadClient, front: 
 def test_a_second_complete_is_fine_whatever_the_store_says(
     upload_client: UploadClient, front: StorageProxy, bucket: Bucket, again: int
 ) -> None:
-    """The list of parts comes from before, so that Complete is asked for a second time."""
+    """The list of parts is an earlier one, so that CompleteMultipartUpload is sent again."""
     upload = sent(upload_client)
     row = upload.row()
     listed = s3.list_parts(row.key, row.multipart_id)

@@ -153,7 +153,7 @@ def close_account(alice: User) -> None:
 def test_who_may_not_upload_any_more_ends_nothing_at_the_top_either(
     lose: Callable[[User], None], upload_client: UploadClient, alice: User
 ) -> None:
-    """The service is asked, as by a request that was read for minutes: its person has the rights of before."""
+    """Call the service like a request that was read for minutes, with the permissions of its start."""
     upload = upload_client.start(b"hello")
     upload_client.put(upload)
     before = User.objects.get(pk=alice.pk)

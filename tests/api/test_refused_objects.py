@@ -1,4 +1,4 @@
-"""Objects that are there and that the storage gives to nobody: archived ones, foreign keys, policies."""
+"""Existing objects that storage refuses to return: archived ones, foreign keys, policies."""
 
 from __future__ import annotations
 

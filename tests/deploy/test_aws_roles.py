@@ -1,4 +1,4 @@
-"""Least privilege: what each role of the template may, asked one by one and by the program itself at work."""
+"""Least privilege: what each role of the template may do, checked one by one and with the running program."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def test_github_deploys_and_changes_nothing_else(policies: Policies, resources: 
 
 
 def test_github_may_ask_what_the_templates_functions_ask_in_its_name(policies: Policies) -> None:
-    """moto asks nobody's rights for them."""
+    """moto does not check permissions for them."""
     assert "!GetAZs" in Template().text
     for action in ACTIONS_OF_GETAZS:
         assert policies.allows(PolicyRequest(action, "*", "DeployRole")), action
@@ -154,7 +154,7 @@ def test_github_may_ask_what_the_templates_functions_ask_in_its_name(policies: P
 
 
 def test_the_buckets_own_urls_give_nothing(policies: Policies) -> None:
-    """Signed by the web role, asked for from anywhere but our network; or not signed at all."""
+    """Signed by the web role and requested from outside of our network; or not signed at all."""
     assert not policies.allows(PolicyRequest("s3:GetObject", OBJECT, "WebRole", context=SIGNED))
     assert not policies.allows(PolicyRequest("s3:GetObject", OBJECT, context={"aws:SecureTransport": "true"}))
     assert policies.allows(PolicyRequest("s3:GetObject", OBJECT, "WebRole", context={**SIGNED, **OURS}))
@@ -226,7 +226,7 @@ def test_the_web_role_is_enough_for_the_plain_form_and_for_zips(
 def test_an_upload_that_is_not_there_waits_for_the_sweep(
     as_alice: Client, bucket: stores.Bucket, settings: Settings, policies: Policies
 ) -> None:
-    """Whoever may not list is told "forbidden" of what is not there: nothing is concluded from that."""
+    """Without ListBucket, S3 returns 403 for missing objects: nothing is concluded from that."""
     with acting_as("WebRole", bucket.address, settings, policies):
         upload_client = UploadClient(as_alice)
         upload = upload_client.start(b"hello")

@@ -80,7 +80,7 @@ def test_doctor_finds_every_setting_of_the_bucket_as_wanted(at_aws: Account) -> 
 
 
 def test_the_documents_are_those_that_provision_would_write(at_aws: Account) -> None:
-    """Not only equal in what is told of them; the policy has statements of the stack's own besides."""
+    """Compare more than what is printed of them; the policy also has statements of the stack."""
     desired = provision.desired_bucket(provision.site_origins())
     for point in BUCKET_SETTINGS:
         looked = compare_setting(point, desired)

@@ -39,7 +39,7 @@ def private_key() -> str:
 
 
 def variables(task: str) -> dict[str, str]:
-    """What ECS gives to the task; secrets as they are when nobody has filled one in."""
+    """Return the environment of the task; secrets have their initial values."""
     resources = Template().resolved(lambda *key: ADDRESSES.get(key, plain(*key)), **PARAMETERS, ReadReplica="on")
     (container,) = (item for item in resources[task]["Properties"]["ContainerDefinitions"] if item["Name"] == "app")
     secrets = {
@@ -113,7 +113,7 @@ class Called:
 
 @pytest.fixture
 def cloudformation() -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """Where CloudFormation waits for an answer, and what it was told."""
+    """Yield the URL where CloudFormation waits for a response, and the responses that it received."""
     responses: list[dict[str, Any]] = []
 
     class Handler(BaseHTTPRequestHandler):

@@ -1,4 +1,4 @@
-"""compose.yaml: nothing is open that need not be, no password is anybody's, and the app accepts what it is told."""
+"""compose.yaml: no unneeded port is open, no password is fixed, and the app accepts its settings."""
 
 from __future__ import annotations
 

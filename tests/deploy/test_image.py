@@ -58,7 +58,7 @@ def program(name: str, *arguments: str, **env: str) -> subprocess.CompletedProce
 
 @contextmanager
 def answering(status: int, body: bytes = b"") -> Iterator[int]:
-    """The port of a server that gives one answer to whatever it is asked."""
+    """Yield the port of a server that gives the same response to every request."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

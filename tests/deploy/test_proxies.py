@@ -1,4 +1,4 @@
-"""The files for nginx and Caddy that are shipped, in front of a server that tells what reached it."""
+"""The shipped files for nginx and Caddy, in front of a server that returns what it received."""
 
 from __future__ import annotations
 

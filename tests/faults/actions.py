@@ -1,4 +1,4 @@
-"""What may be asked of a process that can die while it does it."""
+"""The actions of a process that can crash while it runs them."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ class SingleTryClient(RetryingClient):
 
 
 class Harness:
-    """Somebody at work, and what they were told is stored."""
+    """A user at work, and what was reported to them as stored."""
 
     def __init__(self, runner: Runner, fallback: Runner, bucket: Bucket, *, part_bytes: int) -> None:
         self.client = RetryingClient(runner, fallback)
@@ -95,7 +95,7 @@ class Harness:
         return self.finish(upload)[0]
 
     def finish(self, *uploads: Upload) -> list[File]:
-        """Finish, and keep in mind what is told to be stored: that must never be lost."""
+        """Finish, and remember what is reported as stored: that must never be lost."""
         response = self.upload_client.finish(*uploads)
         assert response.status_code == 200, response.content
         for item, upload in zip(response.json()["files"], uploads, strict=True):
@@ -119,7 +119,7 @@ class Harness:
         return self.client.do(CommandAction(words))
 
     def heal(self) -> None:
-        """From now on nobody dies, and the store fails no more."""
+        """From now on no process crashes, and storage does not fail any more."""
         self.client.armed = False
 
     def row(self, file: File) -> File:

@@ -12,7 +12,7 @@ from tests.faults.actions import CommandAction, HttpAction, Result
 
 
 class InProcess:
-    """Does what it is asked to by Django's test client and `call_command`."""
+    """Runs actions by Django's test client and `call_command`."""
 
     def __init__(self, cookies: Mapping[str, str]) -> None:
         self.client = Client(raise_request_exception=False, SERVER_NAME="localhost")

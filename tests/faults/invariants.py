@@ -1,4 +1,4 @@
-"""What must hold once two sweeps have passed, told by the rows and the bucket alone: none of the app's own judges."""
+"""The invariants after two sweeps, checked by rows and bucket alone, without the application's own checks."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _previews(objects: Mapping[str, int]) -> Iterator[str]:
 
 
 def _events(rows: list[File]) -> Iterator[str]:
-    """Each file was told of once: as an upload, or as a version of one."""
+    """Each file has exactly one event: as an upload, or as a version of one."""
     uploads = Event.objects.filter(action__in=[Action.UPLOAD, Action.VERSION], file_id__isnull=False)
     recorded = Counter(link for link in uploads.values_list("file_id", flat=True) if link)
     existing = Counter(row.link for row in rows)

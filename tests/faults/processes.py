@@ -64,7 +64,7 @@ class ForkServer:
 
 
 def session_cookies(user: User) -> dict[str, str]:
-    """Those of somebody who has signed in."""
+    """Return those of a signed-in user."""
     return Visitor("http://localhost:1", user).cookies
 
 

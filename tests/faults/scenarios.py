@@ -1,4 +1,4 @@
-"""For each fault point the ways that lead to it: what is before `yield` is done beforehand, by nobody who may die."""
+"""The scenarios that lead to each failpoint: all before `yield` is preparation, by a process that does not crash."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def crashes_at(*points: str) -> Callable[[Play], Play]:
 
 
 def run(name: str, harness: Harness) -> None:
-    """Play it; whoever does it may die from the `yield` on, and is replaced once."""
+    """Run the scenario; its process can crash from the `yield` on, and is replaced once."""
     steps = SCENARIOS[name].play(harness)
     harness.client.armed = False
     next(steps)

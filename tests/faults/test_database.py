@@ -1,4 +1,4 @@
-"""The database is there and takes nothing, or goes and comes back: told as 503, never as a fault of ours."""
+"""The database refuses connections or writes, or fails for a while: reported as 503, never as an error of ours."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Site:
 
 @pytest.fixture(scope="module")
 def site(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """A gunicorn whose store tells what it was asked."""
+    """A gunicorn with a storage proxy that records its requests."""
     folder = tmp_path_factory.mktemp("database")
     behind = connection.settings_dict
     proxy = Proxy(behind["HOST"], int(behind["PORT"]))
@@ -60,7 +60,7 @@ def site(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 class Desk:
-    """Alice, with a file in every state, and whatever she can request_page that reads or writes."""
+    """Alice, with a file in every state, and all her requests that read or write."""
 
     def __init__(self, site: Site, alice: User, bucket: Bucket) -> None:
         self.visitor = Visitor(site.url, alice).open_form()
@@ -132,7 +132,7 @@ def execute(statement: str) -> None:
 
 @contextmanager
 def read_only() -> Iterator[None]:
-    """As after a failover: whoever connects now is connected to a replica."""
+    """As after a failover: new connections go to a replica."""
     name = connection.settings_dict["NAME"]
     execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
     close_other_connections()
@@ -162,7 +162,7 @@ def assert_unavailable(responses: dict[str, TimedResponse]) -> None:
 
 
 def assert_works(desk: Desk) -> None:
-    """Within five seconds, without a restart; nobody was signed out, and nothing is half done."""
+    """Within five seconds, without a restart; all users are still signed in, and nothing is half done."""
     wait_until(lambda: desk.new().by(desk.visitor).status == 200, seconds=BACK_SECONDS)
     # each process of gunicorn may have to find out by itself
     wait_until(lambda: desk.protocol()["finish"].by(desk.visitor).status == 200, seconds=BACK_SECONDS)
@@ -226,7 +226,7 @@ def test_full_disk_of_storage_leaves_no_partial_object(site: Site, desk: Desk, a
 
 
 def load_during(desk: Desk, break_it: Callable[[], None]) -> dict[str, Counter[int]]:
-    """What eight people were told before, while and after it broke; afterwards from five seconds on."""
+    """Return the responses to eight users before, during and after the outage; afterwards from five seconds on."""
     statuses: dict[str, Counter[int]] = {"away": Counter(), "back": Counter()}
     phase = ["away"]
     stop = threading.Event()

@@ -1,4 +1,4 @@
-"""Every way to work with the store, with every fault on every call: it is told, it is repeated, and all agrees."""
+"""Every use of storage, with every error in every call: it is reported, it is repeated, and all is in sync."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def front(settings: Settings, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -
 
 
 class FailingStorageRunner:
-    """Does what it is asked while the store fails at one operation. What it could not do was not done: None."""
+    """Run an action while storage fails at one operation. If it could not run, return None."""
 
     def __init__(self, fallback: InProcess, front: StorageProxy, operation: str, fault: Rule) -> None:
         self.fallback = fallback

@@ -33,7 +33,7 @@ DEEPEST = "/".join(f"d{number}" for number in range(MAX_DEPTH))
 
 
 def counted(user: User) -> tuple[int, int]:
-    """Folders and tags that the usage row tells."""
+    """Return the folders and tags that the usage row counts."""
     usage = Usage.objects.filter(owner=user).first()
     return (usage.folders, usage.tags) if usage else (0, 0)
 

@@ -27,7 +27,7 @@ def closed(alice: User, admin_user: User) -> Folder:
 
 
 def response_text(client: Client, address: str, known: str, **data: str) -> str:
-    """The answer, without what differs with each request, and with one word for the name that was asked for."""
+    """Return the response without what differs with each request, and with one word for the requested name."""
     response = client.post(address, data) if data else client.get(address)
     text = re.sub(r"(csrf\w*|nonce|submission|[Rr]equest ID:)[^>]{0,200}", "", response.content.decode())
     return f"{response.status_code} {text}".replace(known, "NAME")

@@ -1,4 +1,4 @@
-"""Kept figures are what a count of the rows gives, whatever people do; `recount` tells and repairs."""
+"""Stored statistics match a count of the rows, whatever users do; `recount` reports and repairs differences."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def visible_in(people: dict[str, User], *urls: str) -> dict[tuple[State, Visibil
 
 
 def expected(*states: State) -> dict[tuple[State, Visibility], set[str]]:
-    """Return VISIBLE_TO for these states, and nobody for the others."""
+    """Return VISIBLE_TO for these states, and no users for the others."""
     return {key: names if key[0] in states else set() for key, names in VISIBLE_TO.items()}
 
 

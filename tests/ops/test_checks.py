@@ -43,7 +43,7 @@ DATABASE: dict[str, Any] = {
 
 @pytest.fixture
 def production(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Settings as they should be; the database's may be changed before `told`."""
+    """Valid production settings; those of the database may be changed before `messages`."""
     for name, value in GOOD.items():
         setattr(settings, name, value)
     database = {**DATABASE, "OPTIONS": dict(DATABASE["OPTIONS"])}

@@ -37,7 +37,7 @@ HOSTILE = [
 
 
 def run(command: str, *args: str) -> tuple[int, list[str]]:
-    """Exit status, and the lines of both streams as an operator's terminal gets them; errors as `manage.py` tells."""
+    """Return the exit status and the lines of both streams as on a terminal, with errors as `manage.py` prints them."""
     out = io.StringIO()
     instance: Any = importlib.import_module(f"uploads.management.commands.{command}").Command(stdout=out, stderr=out)
     code = 0
@@ -82,7 +82,7 @@ def test_progress_still_writes_over_its_own_line() -> None:
 
 
 def test_every_command_escapes_its_output() -> None:
-    """But `migrate`, which is Django's and tells of nothing from outside."""
+    """Except `migrate`, which is Django's and prints nothing from outside."""
     names = {module.name for module in pkgutil.iter_modules(commands.__path__)} - {"migrate"}
     classes = {name: importlib.import_module(f"{commands.__name__}.{name}").Command for name in names}
     assert {name for name, class_ in classes.items() if not issubclass(class_, AmalgaCommand)} == set()

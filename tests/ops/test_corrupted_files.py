@@ -1,4 +1,4 @@
-"""Files whose bytes are not what they should be, or not there: what people are told, and what they get."""
+"""Corrupted and missing files: what users see, and what they can download."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`doctor` before the store: each thing that can be wrong is wrong for real, and told apart from the others."""
+"""`doctor` with storage: each problem is real, and distinguished from the others."""
 
 from __future__ import annotations
 

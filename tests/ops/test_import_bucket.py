@@ -46,7 +46,7 @@ MODIFIED = datetime(2026, 1, 2, tzinfo=UTC)
 
 @pytest.fixture
 def photos(bucket: Bucket) -> Bucket:
-    """A bucket of ours with somebody else's photos."""
+    """A bucket of ours with foreign photos."""
     s3.write_marker(Installation.objects.own_id())
     for number in range(25):
         bucket.write(f"photos/{number // 10}/pic {number:02}.jpg", b"x" * number)

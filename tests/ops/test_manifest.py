@@ -112,7 +112,7 @@ def rendered(user: User, page: str) -> str:
 
 
 def lose_the_database() -> None:
-    """As a new one is after `migrate`: with the roles, and nobody."""
+    """A new database as after `migrate`: with the roles, and no users."""
     with connection.cursor() as cursor:
         cursor.execute(
             "TRUNCATE auth_user, uploads_folder, uploads_tag, uploads_installation, uploads_event, uploads_statistic, "

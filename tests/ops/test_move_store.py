@@ -36,7 +36,7 @@ ROUTES = [
 def stores(
     request: pytest.FixtureRequest, bucket: Bucket, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[TwoStores]:
-    """From one bucket to another at the same endpoint, unless told otherwise."""
+    """From one bucket to another at the same endpoint, unless parametrized otherwise."""
     route = getattr(request, "param", "one endpoint")
     if route == "one endpoint":
         first, second = bucket, second_bucket(bucket.address)

@@ -49,7 +49,7 @@ def fronted(
 
 
 def whole_length(request: Request) -> Response:
-    """A front tells no length where there is no body."""
+    """A proxy sends no Content-Length without a body."""
     response = request.forward()
     return dataclasses.replace(response, announced=int(response.headers.get("Content-Length") or 0) or None)
 

@@ -1,4 +1,4 @@
-"""Moving while people download, while another run moves, and while somebody pulls the plug."""
+"""Moves during downloads, during another run, and with crashes."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ FOREIGN_STATEMENT = {
 
 @pytest.fixture
 def bucket(fresh: stores.Bucket, monkeypatch: pytest.MonkeyPatch) -> stores.Bucket:
-    """As somebody bucket it with nothing chosen; this store enforces no policy, and may have one that wants TLS."""
+    """An unconfigured bucket; this storage enforces no policy, so that it can have one that requires TLS."""
     monkeypatch.setattr(provision, "uses_tls", lambda: True)
     fresh.client.create_bucket(Bucket=fresh.name)
     fresh.client.delete_public_access_block(Bucket=fresh.name)

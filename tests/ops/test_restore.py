@@ -1,4 +1,4 @@
-"""A database that is older than its bucket: nothing is removed until somebody has looked at it."""
+"""A database that is older than its bucket: nothing is deleted until an operator has reviewed it."""
 
 from __future__ import annotations
 

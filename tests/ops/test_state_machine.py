@@ -101,7 +101,7 @@ class Storms(FileStateMachine):
         ForkedRunner(self.world.fork_server, self.world.people[0], point).do(CommandAction(("sweep",)))
 
     def _mortal(self, tracked: TrackedUpload, point: str) -> UploadClient:
-        """Whose every answer may be None, because nobody lived to give it."""
+        """Every response may be None, because the process crashed before it."""
         runner = ForkedRunner(self.world.fork_server, self.world.people[tracked.person], point)
         return UploadClient(cast(Client, harness.SingleTryClient(runner)))
 

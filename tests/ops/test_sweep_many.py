@@ -1,4 +1,4 @@
-"""Many rows, several sweeps, rows that always fail, and uploads that nobody knows: everything gets its turn."""
+"""Many rows, several sweeps, rows that always fail, and unknown uploads: everything gets its turn."""
 
 from __future__ import annotations
 

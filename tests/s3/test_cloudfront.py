@@ -1,4 +1,4 @@
-"""Delivery by CloudFront: it lets one file through with our headers until an end, and the bucket nobody else."""
+"""Delivery by CloudFront: a signature allows one file with our headers for some time, and the bucket refuses others."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def signed_headers(url: str) -> set[str]:
 
 
 def test_a_file_in_parts_has_one_checksum_everywhere(upload_client: UploadClient, digest_bucket: Bucket) -> None:
-    """In the row, on the object, and computed anew from the bytes that are stored."""
+    """The checksum in the row, on the object, and computed again from the stored bytes."""
     upload = upload_client.start(BODY)
     upload_client.put(upload)
     file = upload_client.finished(upload)

@@ -1,4 +1,4 @@
-"""Two stores by name: each is asked at its own address, with its own keys and rules."""
+"""Two stores by name: each is used with its own endpoint, keys and rules."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ KEY = "f/" + "0" * 32
 
 @pytest.fixture
 def secondary(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A second store that nobody answers at; keys of the main one lie about in the environment."""
+    """A second store that does not respond; keys of the default one are in the environment."""
     monkeypatch.setenv("AWS_SESSION_TOKEN", "the-main-stores-token")
     settings.SECONDARY_S3 = SECONDARY_SETTINGS
     s3.reset()

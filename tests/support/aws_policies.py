@@ -16,7 +16,7 @@ BUCKET = "arn:aws:s3:::bucket"
 
 @dataclass(frozen=True)
 class PolicyRequest:
-    """`role`: as the template calls it; "" for somebody without any. `context`: condition keys of the request."""
+    """`role`: its name in the template, "" for none. `context`: condition keys of the request."""
 
     action: str
     resource: str

@@ -62,7 +62,7 @@ class Guard:
 
 
 def requested_actions(request: storage_proxies.Request, role: str) -> Iterator[PolicyRequest]:
-    """What IAM is asked for by a request, from a task in our network; or from a browser, that has a URL of ours."""
+    """Yield what IAM authorizes for a request, from a task in our network, or from a browser with a presigned URL."""
     parts = urlsplit(request.url)
     key, query = unquote(parts.path).lstrip("/").partition("/")[2], parse_qs(parts.query, keep_blank_values=True)
     signed = "X-Amz-Signature" in query

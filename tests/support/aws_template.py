@@ -2,7 +2,7 @@
 
     template.resolved(Domain="files.example.org")   # the resources that would be made, by their names
 
-What only AWS knows of a resource, its ARN or its address, stands there as `told` says.
+What only AWS knows of a resource, such as its ARN or address, is what `resolve` returns.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ class _Run:
 
 
 def _joined(between: str, parts: list[Any]) -> Any:
-    """A text; where a part is still to be told by AWS, a Join."""
+    """Return a text, or a Join if AWS determines a part of it later."""
     if any(isinstance(part, dict) for part in parts):
         return {"Fn::Join": [between, [part for part in parts if part != ""]]}
     return between.join(str(part) for part in parts)

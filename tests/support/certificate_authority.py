@@ -1,4 +1,4 @@
-"""An authority of the tests' own, and certificates that it signs, or that nobody did."""
+"""A certificate authority for tests, and certificates with its signature or without one."""
 
 from __future__ import annotations
 

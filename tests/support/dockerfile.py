@@ -1,6 +1,6 @@
 """Dockerfile and .dockerignore without an engine: each instruction is carried out in a folder instead of a root.
 
-What is told apart: stages, ARG, ENV, WORKDIR, COPY, RUN; the rest is kept to be looked at. `/app` and `/opt/amalga`
+It interprets stages, ARG, ENV, WORKDIR, COPY and RUN; the rest is only recorded. `/app` and `/opt/amalga`
 lead into the stage's folder wherever they stand; the Python of the base image is the one that runs this.
 """
 
@@ -63,7 +63,7 @@ def ignore_lines(text: str) -> list[str]:
 
 @dataclass
 class Stage:
-    """One FROM: its folder, and what was instructions of it."""
+    """One FROM: its folder, and its instructions."""
 
     name: str
     root: Path

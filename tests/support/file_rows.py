@@ -58,7 +58,7 @@ def full_path(folder: Folder) -> str:
 
 
 def stored_usage(owner: User) -> tuple[int, int]:
-    """Files and bytes that the owner's usage row tells."""
+    """Return files and bytes of the owner's usage row."""
     usage = Usage.objects.filter(owner=owner).first()
     return (usage.files, usage.bytes) if usage else (0, 0)
 

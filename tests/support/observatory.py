@@ -2,7 +2,7 @@
 
 After mdn/mdn-http-observatory 1.4.8, src/analyzer/tests and src/grader/charts.js; docs/operate/cdn.md tells how to run
 the original. Each test gives its verdict's points; below zero it has not passed. What the tests of the original tell
-apart further down than "not passed" is not told apart here.
+apart further down than "not passed" is not distinguished here.
 """
 
 from __future__ import annotations

@@ -153,7 +153,7 @@ class _Stay(urllib.request.HTTPRedirectHandler):
 
 
 def agree(url: str) -> str:
-    """What a browser does at the provider, where somebody is signed in: the address it is sent back to."""
+    """Act as a browser at the provider, where the user is signed in; return the address of the redirect."""
     try:
         urllib.request.build_opener(_Stay, urllib.request.ProxyHandler({})).open(url, timeout=5)
     except HTTPError as error:

@@ -1,4 +1,4 @@
-"""Pictures and documents for tests of previews, made when they are asked for."""
+"""Pictures and documents for tests of previews, created on demand."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ class Standby:
         until(lambda: self.fetch_value(f"SELECT pg_last_wal_replay_lsn() >= '{number}'"))
 
     def last_queries(self) -> str:
-        """What it was asked so far, in the words of its log."""
+        """Return the queries so far, as its log has them."""
         return self.kind.daemon.log_file.read_text(errors="replace")
 
     def _url(self, port: object) -> str:

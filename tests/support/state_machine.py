@@ -1,7 +1,7 @@
 """What people do with files, step by step, and what holds at any moment of it: for a machine that mixes the steps.
 
 R1 what is available (or in the trash) is there, with the row's size, ETag and bytes; R2 and R4 everything in the bucket
-has a row; what was told to be stored is lost to nobody; and what is used is the sum of the rows.
+has a row; what was reported as stored is never lost; and what is used is the sum of the rows.
 """
 
 from __future__ import annotations

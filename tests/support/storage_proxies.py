@@ -48,7 +48,7 @@ class Request:
 
     @property
     def is_signed_url(self) -> bool:
-        """Whether it is somebody's to whom we gave a URL, and not our own (we ask for objects by URLs as well)."""
+        """Return whether it is of a client with a presigned URL, and not our own (we also request objects by URL)."""
         return self.method == "PUT" and "X-Amz-Signature" in self.url
 
     @property

@@ -1,6 +1,6 @@
 """The stores that tests look into: the one of this run, and one that verifies digests.
 
-rclone, the store of a laptop, takes whatever checksum it is told. So digests are tested against LocalStack's S3,
+rclone, the storage of `make run`, accepts any checksum. So digests are tested against LocalStack's S3,
 which refuses a wrong one, knows composite checksums and checks what a URL signs.
 """
 

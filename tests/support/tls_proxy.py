@@ -95,7 +95,7 @@ class Server(ThreadingHTTPServer):
 
 @contextlib.contextmanager
 def run_tls_proxy(authority: CertificateAuthority, behind: str = "") -> Iterator[TlsProxy]:
-    """Without `behind` it must be told later: `front.behind = url`."""
+    """Without `behind`, set it later: `front.behind = url`."""
     front = TlsProxy(authority, behind)
     with serve_in_thread(front.server):
         yield front

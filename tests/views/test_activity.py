@@ -1,4 +1,4 @@
-"""The activity log: every door writes into it, nobody takes anything out of it."""
+"""The audit log: every entry point writes to it, and entries cannot be removed."""
 
 from __future__ import annotations
 

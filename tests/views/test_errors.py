@@ -1,4 +1,4 @@
-"""What is wrong with a request is told in words: a page to people, JSON to programs, and never as a fault of ours."""
+"""Invalid requests get an explanation, as a page or as JSON, and are never reported as server errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The plain form against a real gunicorn: bodies that break off, bodies nobody may send, memory, disk, two at once."""
+"""The plain form with a real gunicorn: broken and oversized bodies, memory, disk, concurrency."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the plain form does not take: each refusal is told, and leaves nothing behind."""
+"""What the plain form refuses: each refusal is reported, and leaves nothing behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where answers lead: never to a host that somebody else names, whatever `next`, `Referer`, `Host` or a proxy says."""
+"""Redirects: never to a foreign host, whatever `next`, `Referer`, `Host` or a proxy contains."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ def test_every_cookie_of_a_day_is_for_this_host_by_tls_and_for_no_script(
 
 
 def cookies_of_a_day(front: TlsProxy, authority: CertificateAuthority, user: User) -> Iterator[str]:
-    """Whatever the site sets while somebody signs in, changes the language, makes a tag, and signs out."""
+    """Return the cookies that the site sets while a user signs in, changes the language, adds a tag, and signs out."""
     pool = urllib3.PoolManager(ca_certs=str(authority.file), retries=False)
     jar: dict[str, str] = {}
 

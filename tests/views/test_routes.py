@@ -177,7 +177,7 @@ UNKNOWN_TOKEN = "a" * 32
 
 
 def routes(resolver: URLResolver | None = None, prefix: str = "") -> Iterator[str]:
-    """The name of every route that is configured; one without a name is told by its pattern."""
+    """Return the name of every configured route; one without a name has its pattern instead."""
     for entry in (resolver or get_resolver()).url_patterns:
         if isinstance(entry, URLResolver):
             yield from routes(entry, f"{prefix}{entry.namespace}:" if entry.namespace else prefix)

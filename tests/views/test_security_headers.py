@@ -1,4 +1,4 @@
-"""What browsers are told with every answer: the policy, cookies, HTTPS, and what may be kept."""
+"""Headers of every response: the content security policy, cookies, HTTPS, and caching."""
 
 from __future__ import annotations
 

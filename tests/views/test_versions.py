@@ -1,4 +1,4 @@
-"""New versions: the link stays, what came before can be seen and brought back, and space is told right."""
+"""New versions: the link stays, earlier versions can be seen and restored, and storage use is right."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files as one zip: the right bytes under the right names, of the length that was told, or a download that failed."""
+"""Files in one ZIP download: the right bytes and names with the announced length, or a failed download."""
 
 from __future__ import annotations
 
@@ -225,7 +225,7 @@ def test_every_file_is_written_down(alice: User, as_bob: Client, bucket: Bucket)
 
 
 def read_until_failure(response: Any) -> bytes:
-    """The bytes that came before it broke off: fewer than were told."""
+    """Return the bytes before the connection broke: fewer than announced."""
     received = []
     with pytest.raises(StorageUnavailable):
         received.extend(response.streaming_content)
@@ -254,7 +254,7 @@ def test_other_bytes_than_were_uploaded_fail_the_download(
 
 
 def imported_file(owner: User, bucket: Bucket, body: bytes, name: str) -> File:
-    """As `import_bucket` brings it in: nobody has read it, so its checksum is not known."""
+    """As `import_bucket` creates it: not read yet, so its checksum is unknown."""
     return imported(owner, bucket, f"photos/{name}", body, name=name, part_size=10)
 
 
