@@ -38,7 +38,7 @@ def test_permissions_take_one_query(users: list[User], django_assert_num_queries
         assert not users[0].has_perm("uploads.delete_file")
 
 
-def test_permissions_of_a_deleted_group_are_gone(users: list[User]) -> None:
+def test_deleted_group_grants_no_permissions(users: list[User]) -> None:
     Group.objects.all().delete()
     assert User.objects.get(username="alice").get_all_permissions() == set()
 

@@ -65,7 +65,7 @@ def test_highest_mapped_role_is_given(groups: Any, role: Role | None, alice: Use
     assert User.objects.get().is_staff is (role == Role.ADMINISTRATOR)
 
 
-def test_mapped_role_that_goes_is_taken_away(alice: User, sign_in_with: Any) -> None:
+def test_mapped_role_is_removed_with_its_group(alice: User, sign_in_with: Any) -> None:
     sign_in_with(["marketing", "agency"])
     assert sign_in_with(["agency"])[0] == Role.UPLOADER
     assert sign_in_with([])[0] is None

@@ -205,7 +205,7 @@ def test_device_that_did_not_verify_the_person_is_refused(device: Device) -> Non
     ],
     ids=lambda change: "-".join(change),
 )
-def test_wrong_answer_is_refused(change: dict[str, Any], device: Device) -> None:
+def test_wrong_passkey_response_is_refused(change: dict[str, Any], device: Device) -> None:
     for name, value in change.items():
         setattr(device, name, value)
     client = browser()
@@ -213,7 +213,7 @@ def test_wrong_answer_is_refused(change: dict[str, Any], device: Device) -> None
     assert Event.objects.filter(action=Action.LOGIN_FAILED, name="passkey").count() == 1
 
 
-def test_answer_cannot_be_replayed(alice: User, device: Device) -> None:
+def test_passkey_response_cannot_be_replayed(alice: User, device: Device) -> None:
     client = browser()
     credential = device.get(challenge(client))
     post(client, "/accounts/passkeys/sign-in/", credential)
@@ -226,12 +226,12 @@ def test_answer_cannot_be_replayed(alice: User, device: Device) -> None:
     assert refused(other, credential)
 
 
-def test_answer_of_another_browser_is_refused(device: Device) -> None:
+def test_passkey_response_of_another_browser_is_refused(device: Device) -> None:
     """An attacker could sign a victim in to an account of their own otherwise."""
     assert refused(browser(), device.get(challenge(browser())))
 
 
-def test_answers_without_a_challenge_are_not_recorded(device: Device) -> None:
+def test_passkey_responses_without_a_challenge_are_not_recorded(device: Device) -> None:
     assert refused(browser(), device.get(challenge(browser())))
     assert not Event.objects.filter(action=Action.LOGIN_FAILED).exists()
 
@@ -363,7 +363,7 @@ def remove(client: Client, user: User, **more: Any) -> Any:
     return client.post(f"/accounts/passkeys/{pk}/remove/", **more)
 
 
-def test_last_passkey_takes_the_recovery_codes_with_it(alice: User) -> None:
+def test_removing_the_last_passkey_removes_the_recovery_codes(alice: User) -> None:
     client, device = browser(alice), Device()
     add(client, device)
     session_of_password = client.session["account_authentication_methods"]

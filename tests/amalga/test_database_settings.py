@@ -115,7 +115,7 @@ def test_a_replica_that_makes_no_sense_is_named(
 # --- its proof --------------------------------------------------------------------------------
 
 
-def test_a_server_elsewhere_has_to_prove_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_remote_database_requires_a_verified_certificate(monkeypatch: pytest.MonkeyPatch) -> None:
     options = database(monkeypatch)["default"]["OPTIONS"]
     assert options["sslmode"] == "verify-full"
     assert Path(options["sslrootcert"]).is_file() or options["sslrootcert"] == "system"
@@ -133,7 +133,7 @@ def test_the_providers_certificates_are_a_file(bundle: str, monkeypatch: pytest.
         assert (options["sslmode"], options["sslrootcert"]) == ("verify-full", bundle)
 
 
-def test_who_says_otherwise_in_the_url_is_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sslmode_of_the_url_has_priority(monkeypatch: pytest.MonkeyPatch) -> None:
     options = database(monkeypatch, DATABASE_URL=f"{URL}?sslmode=disable")["default"]["OPTIONS"]
     assert options["sslmode"] == "disable"
     assert "sslrootcert" not in options

@@ -57,7 +57,7 @@ def test_server_with_valid_certificate_is_used_over_tls(authority: CertificateAu
         assert opened.execute("SELECT 1").fetchone() == (1,)
 
 
-def test_doctor_says_that_it_was_verified(
+def test_doctor_reports_a_verified_certificate(
     authority: CertificateAuthority, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     serve(authority.server("localhost"))

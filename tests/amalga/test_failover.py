@@ -80,7 +80,7 @@ def turn_read_only(server: Standby) -> None:
     server.fetch_value("SELECT pg_reload_conf()")
 
 
-def test_an_old_primary_that_lives_on_read_only_is_left(cluster: Cluster) -> None:
+def test_connections_to_a_read_only_old_primary_are_closed(cluster: Cluster) -> None:
     """Its connections are open, and it would go on to answer: with what was, and to no writes."""
     assert [cluster.write() for _ in range(4)] == [200] * 4
     caught_up(cluster)

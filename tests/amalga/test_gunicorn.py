@@ -56,7 +56,7 @@ def test_memory_limits_them_as_well(mebibytes: int, processes: int, kernel: Path
     assert capacity.worker_count(kernel) == 8
 
 
-def test_who_knows_better_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_overrides_the_number_of_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WEB_CONCURRENCY", "5")
     monkeypatch.setenv("WEB_THREADS", "3")
     assert (gunicorn()["workers"], gunicorn()["threads"]) == (5, 3)

@@ -148,7 +148,7 @@ def test_unavailable_storage_is_reported_but_stays_ready(
     assert time.monotonic() - began < DATABASES_TURN
 
 
-def test_a_store_that_gives_no_list_answers(client: Client, store: storage_proxies.StorageProxy) -> None:
+def test_storage_without_list_permission_is_available(client: Client, store: storage_proxies.StorageProxy) -> None:
     """Without the right to list, what is not there is forbidden."""
     store.rules["*"] = storage_proxies.status(403, "AccessDenied")
     assert get_json(client)[1]["storage"] == "ok"

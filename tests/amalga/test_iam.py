@@ -175,7 +175,7 @@ def test_no_token_gets_into_a_log(rds: Rds, pooled: Any, caplog: pytest.LogCaptu
     assert not any(secret in text for secret in (SECRET, SESSION, "X-Amz-Signature", *rds.seen))
 
 
-def test_without_credentials_it_is_the_database_that_is_away(
+def test_missing_iam_credentials_are_reported_as_unavailable_database(
     rds: Rds, pooled: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN"):

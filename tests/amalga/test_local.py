@@ -100,7 +100,7 @@ def test_an_unknown_command_is_named(laptop: LocalInstallation) -> None:
 
 
 @pytest.mark.parametrize("variable", PORTS)
-def test_a_taken_port_is_one_clear_line(laptop: LocalInstallation, variable: str) -> None:
+def test_occupied_port_is_reported_in_one_line(laptop: LocalInstallation, variable: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as stranger:
         laptop.ports[variable] = stranger.getsockname()[1]
         result = laptop.run("--serve") if variable == "PORT" else laptop.run("true")

@@ -158,7 +158,7 @@ def test_invalid_requests_are_logged_in_one_line_each(erin: User, log: Everythin
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_real_server_says_no_more(roles: None, bucket: Bucket, django_db_setup: None, tmp_path: Any) -> None:
+def test_real_server_logs_the_same(roles: None, bucket: Bucket, django_db_setup: None, tmp_path: Any) -> None:
     from tests.conftest import serving
 
     with serving(tmp_path, {}) as site:

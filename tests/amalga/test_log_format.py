@@ -132,7 +132,7 @@ def test_what_was_sent_begins_no_line_and_moves_no_cursor(odd: str) -> None:
     ("bad value\nCONTEXT:  COPY brought, line 3, column name: \"Dismissal of Doe.txt\"", "Doe"),
     ("bad value\nLINE 1: SELECT 1 WHERE name = 'Dismissal of Doe.txt'\n        ^", "Doe"),
 ])  # fmt: skip
-def test_what_a_library_says_too_much_is_withheld(text: str, secret: str) -> None:
+def test_secrets_in_library_logs_are_redacted(text: str, secret: str) -> None:
     lines = (plain(text), plain("x", fault=raised(text)), as_json(text), as_json("x", fault=raised(text)))
     for line in map(str, lines):
         assert secret not in line
@@ -179,7 +179,7 @@ def test_the_scanner_knows_the_sessions_that_it_saw_made(as_alice: Client, setti
 
 
 @pytest.mark.django_db
-def test_each_answer_names_its_request(client: Client) -> None:
+def test_each_response_has_a_request_id(client: Client) -> None:
     names = {client.get(path).headers["X-Request-Id"] for path in ("/", "/nothing", "/healthz", "/uploads/", "/?x=%00")}
     assert len(names) == 5
     assert all(re.fullmatch(r"[0-9a-f]{16}", name) for name in names)

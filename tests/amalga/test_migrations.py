@@ -97,7 +97,7 @@ def test_group_that_exists_gets_the_permissions_of_its_role() -> None:
     assert {"view_file", "change_folder", "view_event", "view_report"} <= permissions
 
 
-def test_migrating_takes_its_time_and_pages_do_not() -> None:
+def test_migrations_have_no_statement_timeout() -> None:
     timeouts: list[str] = []
 
     def record_timeout(**_: object) -> None:

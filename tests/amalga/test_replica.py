@@ -151,7 +151,7 @@ def test_replica_is_used_again_once_it_has_replayed_the_write(pair: Pair, alice_
 # --- what others did --------------------------------------------------------------------------
 
 
-def test_a_right_that_was_taken_is_gone_at_once(pair: Pair, alice: User, bob: User, bob_at: Visitor) -> None:
+def test_removed_permission_is_effective_at_once(pair: Pair, alice: User, bob: User, bob_at: Visitor) -> None:
     factories.create_file(alice, name="report one.txt")
     pair.standby.catch_up()
     assert "report one.txt" in page(bob_at, "/?q=one")
@@ -174,7 +174,9 @@ LONG = pytest.mark.faults
 
 
 @pytest.mark.parametrize("mode", ["hang", pytest.param("refuse", marks=LONG), pytest.param("reset", marks=LONG)])
-def test_without_the_replica_the_primary_answers_in_time(mode: str, pair: Pair, alice: User, alice_at: Visitor) -> None:
+def test_unavailable_replica_falls_back_to_the_primary_in_time(
+    mode: str, pair: Pair, alice: User, alice_at: Visitor
+) -> None:
     factories.create_file(alice, name="report one.txt")
     warm(pair, alice_at)
     with pair.proxy.being(mode):  # type: ignore[arg-type]

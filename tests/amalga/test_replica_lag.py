@@ -146,7 +146,7 @@ def test_doctor_finds_it_well(named: Standby) -> None:
     assert (reason[:7], reason[-6:]) == ("lag of ", " bytes")
 
 
-def test_doctor_says_nothing_where_there_is_none() -> None:
+def test_doctor_skips_the_replica_if_not_configured() -> None:
     assert list(replica_lines()) == []
 
 
@@ -155,7 +155,7 @@ def test_doctor_names_a_server_that_is_no_replica(name: Name) -> None:
     assert replica_status() == (Level.FAIL, "not a replica: it is writable")
 
 
-def test_doctor_names_one_that_is_away(name: Name) -> None:
+def test_doctor_reports_unavailable_replica(name: Name) -> None:
     name(there=False, PORT=9)
     assert replica_status() == (Level.WARN, "cannot connect to 127.0.0.1: connection refused")
 
@@ -167,7 +167,7 @@ def test_doctor_names_one_of_another_database(named: Standby) -> None:
         assert replica_status() == (Level.FAIL, "a replica of another database")
 
 
-def test_doctor_says_when_it_is_far_behind(named: Standby) -> None:
+def test_doctor_reports_replica_lag(named: Standby) -> None:
     with named.standing_still():
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_logical_emit_message(false, 'test', repeat('x', 20000000))")

@@ -25,9 +25,7 @@ def let_urls_die(upload: Upload) -> None:
     File.objects.filter(pk=upload.id).update(signed_until=timezone.now() - timedelta(minutes=5))
 
 
-def test_cancelling_takes_the_parts_and_the_reservation(
-    upload_client: UploadClient, alice: User, bucket: Bucket
-) -> None:
+def test_cancel_deletes_parts_and_reservation(upload_client: UploadClient, alice: User, bucket: Bucket) -> None:
     upload = upload_client.start(BODY)
     upload_client.put(upload, 1, 2)
     assert upload_client.cancel(upload).status_code == 204
@@ -36,14 +34,14 @@ def test_cancelling_takes_the_parts_and_the_reservation(
     assert not bucket.multipart_uploads()
 
 
-def test_cancelling_takes_the_object_of_a_small_file(upload_client: UploadClient, bucket: Bucket) -> None:
+def test_cancel_deletes_the_object_of_a_small_file(upload_client: UploadClient, bucket: Bucket) -> None:
     upload = upload_client.start(b"small")
     upload_client.put(upload)
     assert upload_client.cancel(upload).status_code == 204
     assert not bucket.objects()
 
 
-def test_an_upload_for_which_nothing_was_signed_goes_at_once(upload_client: UploadClient) -> None:
+def test_cancel_of_unsigned_upload_deletes_it_at_once(upload_client: UploadClient) -> None:
     upload = upload_client.start(BODY, sha256=None)
     upload_client.cancel(upload)
     assert not File.objects.exists()
@@ -87,7 +85,7 @@ def test_cancelling_twice_is_as_good_as_once(upload_client: UploadClient, alice:
     assert stored_usage(alice) == (0, 0)
 
 
-def test_a_store_that_is_away_does_not_hold_a_cancel_up(
+def test_cancel_works_with_unavailable_storage(
     upload_client: UploadClient, alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     upload = upload_client.start(BODY)
@@ -122,7 +120,7 @@ def test_an_expired_upload_can_still_be_cancelled(upload_client: UploadClient, a
     assert stored_usage(alice) == (0, 0)
 
 
-def test_a_cancelled_upload_takes_nothing_more(upload_client: UploadClient) -> None:
+def test_cancelled_upload_is_410(upload_client: UploadClient) -> None:
     upload = upload_client.start(BODY)
     upload_client.put(upload)
     upload_client.cancel(upload)

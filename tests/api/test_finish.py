@@ -55,7 +55,7 @@ def test_an_available_row_holds_what_the_store_holds(upload_client: UploadClient
     assert (file.multipart_id, file.lease_until) == ("", None)
 
 
-def test_the_answer_says_all_that_a_receipt_needs(upload_client: UploadClient) -> None:
+def test_finish_response_contains_the_receipt(upload_client: UploadClient) -> None:
     upload = upload_client.start(b"hello", name="a.txt")
     upload_client.put(upload)
     (item,) = upload_client.finish(upload).json()["files"]
@@ -110,9 +110,7 @@ def test_announced_part_digests_go_once_they_are_in_the_checksum(upload_client: 
 # --- repeated, raced --------------------------------------------------------------------------
 
 
-def test_a_repeated_finish_gets_the_same_answer_and_touches_nothing(
-    upload_client: UploadClient, bucket: Bucket
-) -> None:
+def test_repeated_finish_returns_the_same_response(upload_client: UploadClient, bucket: Bucket) -> None:
     for body in (BODY, b"small"):
         upload = upload_client.start(body)
         upload_client.put(upload)
@@ -136,7 +134,7 @@ def test_other_digests_do_not_change_what_is_available(upload_client: UploadClie
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("callers", [2, 50])
 @pytest.mark.parametrize("body", [BODY, b"small"], ids=["parts", "small"])
-def test_racing_finishes_make_one_object_and_all_get_the_same_answer(
+def test_concurrent_finishes_create_one_object_and_return_the_same(
     upload_client: UploadClient, bucket: Bucket, caplog: pytest.LogCaptureFixture, callers: int, body: bytes
 ) -> None:
     caplog.set_level("INFO", "uploads")
@@ -197,7 +195,7 @@ def test_finish_after_crash_uses_the_completed_object(upload_client: UploadClien
 # --- what does not become available -----------------------------------------------------------
 
 
-def test_missing_parts_are_named_and_the_upload_goes_on(upload_client: UploadClient, bucket: Bucket) -> None:
+def test_missing_parts_are_listed_and_the_upload_can_continue(upload_client: UploadClient, bucket: Bucket) -> None:
     upload = upload_client.start(BODY)
     upload_client.put(upload, 2)
     response = upload_client.finish(upload)
@@ -300,7 +298,7 @@ def test_one_that_fails_does_not_stop_the_others(upload_client: UploadClient, al
     assert outcomes == [(None, "parts_missing"), ("available", None), ("completing", None), (None, "not_found")]
 
 
-def test_when_all_fail_the_first_error_is_the_answer(upload_client: UploadClient) -> None:
+def test_first_error_is_the_status_when_all_files_fail(upload_client: UploadClient) -> None:
     empty, unknown = upload_client.start(b"never sent"), Upload(uuid.uuid4(), uuid.uuid4(), b"?", 10, 1, "")
     response = upload_client.finish(unknown, empty)
     assert response.status_code == 404
@@ -308,7 +306,7 @@ def test_when_all_fail_the_first_error_is_the_answer(upload_client: UploadClient
     assert error_of(response)["code"] == "not_found"
 
 
-def test_a_multipart_upload_of_a_finished_file_takes_no_more_parts(upload_client: UploadClient, bucket: Bucket) -> None:
+def test_finished_multipart_upload_accepts_no_parts(upload_client: UploadClient, bucket: Bucket) -> None:
     upload = upload_client.start(BODY)
     upload_client.put(upload)
     file = upload_client.finished(upload)

@@ -81,7 +81,7 @@ def test_200_with_an_error_inside_is_no_success(
     heals(upload_client, upload, front, bucket)
 
 
-def test_a_lost_answer_after_complete_did_its_work_is_found_out(
+def test_lost_response_of_successful_complete_is_detected(
     upload_client: UploadClient, front: StorageProxy, bucket: Bucket
 ) -> None:
     upload = sent(upload_client)
@@ -96,7 +96,7 @@ def test_a_lost_answer_after_complete_did_its_work_is_found_out(
     assert bucket.objects() == {file.key: len(BODY)}
 
 
-def test_when_every_answer_of_complete_is_lost_the_next_finish_finds_the_object(
+def test_finish_after_lost_responses_of_complete_finds_the_object(
     upload_client: UploadClient, front: StorageProxy, bucket: Bucket
 ) -> None:
     upload = sent(upload_client)
@@ -118,7 +118,7 @@ def test_the_sweep_finds_the_object_as_well(upload_client: UploadClient, front: 
 
 
 @pytest.mark.parametrize("again", [200, 404], ids=["as AWS", "as others"])
-def test_a_second_complete_is_fine_whatever_the_store_says(
+def test_second_complete_succeeds_for_any_response(
     upload_client: UploadClient, front: StorageProxy, bucket: Bucket, again: int
 ) -> None:
     """The list of parts is an earlier one, so that CompleteMultipartUpload is sent again."""
@@ -143,7 +143,7 @@ def _signed_list(row: File) -> str:
     )
 
 
-def test_no_such_upload_and_no_object_is_gone(upload_client: UploadClient, front: StorageProxy, bucket: Bucket) -> None:
+def test_missing_upload_and_object_is_410(upload_client: UploadClient, front: StorageProxy, bucket: Bucket) -> None:
     upload = sent(upload_client)
     front.rules["list"] = status(404, "NoSuchUpload")
     response = upload_client.finish(upload)
@@ -170,7 +170,7 @@ def test_a_fault_at_the_finish_changes_nothing_for_good(
 
 
 @pytest.mark.parametrize("operation", ["list", "get"])
-def test_half_an_answer_is_none(
+def test_truncated_response_is_unavailable(
     upload_client: UploadClient, front: StorageProxy, bucket: Bucket, operation: str
 ) -> None:
     upload = sent(upload_client)
@@ -180,7 +180,7 @@ def test_half_an_answer_is_none(
     heals(upload_client, upload, front, bucket)
 
 
-def test_half_an_answer_of_complete_is_settled_by_a_look(
+def test_truncated_response_of_complete_is_resolved_by_inspection(
     upload_client: UploadClient, front: StorageProxy, bucket: Bucket
 ) -> None:
     upload = sent(upload_client)
@@ -349,7 +349,7 @@ def test_a_hang_anywhere_else_is_a_fault_as_well(
     heals(upload_client, upload, front, bucket)
 
 
-def test_while_the_store_is_away_everything_that_needs_none_works(
+def test_pages_without_storage_calls_work_during_an_outage(
     upload_client: UploadClient, front: StorageProxy, bucket: Bucket
 ) -> None:
     file, upload = upload_client.send(b"there"), sent(upload_client)
@@ -362,7 +362,7 @@ def test_while_the_store_is_away_everything_that_needs_none_works(
     assert upload_client.cancel(upload).status_code == 204
 
 
-def test_while_the_store_is_away_nothing_becomes_available(
+def test_no_file_becomes_available_during_an_outage(
     upload_client: UploadClient, front: StorageProxy, bucket: Bucket
 ) -> None:
     uploads = [sent(upload_client), sent(upload_client, b"small"), upload_client.start(b"unsent")]
@@ -374,7 +374,7 @@ def test_while_the_store_is_away_nothing_becomes_available(
     assert [t.get("state") for t in response.json()["files"]] == ["available", "available", None]
 
 
-def test_verify_says_nothing_about_a_file_it_could_not_read_to_the_end(
+def test_verify_ignores_partially_read_files(
     upload_client: UploadClient, front: StorageProxy, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(streams, "PAUSE_SECONDS", 0.0)

@@ -118,7 +118,7 @@ def test_no_part_is_signed_without_its_digest(upload_client: UploadClient) -> No
     assert (response.status_code, response.json()["error"]["code"]) == (400, "bad_digest")
 
 
-def test_while_a_url_lives_no_other_content_gets_one(upload_client: UploadClient, digest_bucket: Bucket) -> None:
+def test_other_content_is_not_signed_before_the_url_expires(upload_client: UploadClient, digest_bucket: Bucket) -> None:
     """Or the second URL would replace the object once the first content is published."""
     upload = upload_client.start(b"small")
     other = [{"number": 1, "sha256": sha256(b"other")}]

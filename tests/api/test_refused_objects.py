@@ -181,7 +181,7 @@ def test_refused_preview_is_tried_again_on_request(bucket: Bucket, front: Storag
 # --- import, pages, downloads -------------------------------------------------------------------
 
 
-def test_import_says_how_many_objects_are_archived(digest_bucket: Bucket, cold: list[File]) -> None:
+def test_import_reports_the_number_of_archived_objects(digest_bucket: Bucket, cold: list[File]) -> None:
     assert [file.refusal for file in cold] == [Refusal.ARCHIVED, "", ""]
     digest_bucket.client.put_object(
         Bucket=digest_bucket.name, Key="odd/4-deep&dark.txt", Body=b"deep", StorageClass="DEEP_ARCHIVE"
@@ -196,7 +196,7 @@ def test_import_says_how_many_objects_are_archived(digest_bucket: Bucket, cold: 
     assert File.objects.get(key="odd/5-instant.txt").refusal == ""
 
 
-def test_page_of_an_archived_file_says_so_and_waits_for_no_preview(cold: list[File], as_alice: Client) -> None:
+def test_page_of_archived_file_has_a_notice_and_no_preview(cold: list[File], as_alice: Client) -> None:
     page = as_alice.get(cold[0].get_absolute_url()).content.decode()
     assert "This file is archived." in page
     assert "Creating a preview" not in page
@@ -227,7 +227,7 @@ def test_restored_file_works_again(digest_bucket: Bucket, cold: list[File], as_a
 
 
 @pytest.mark.parametrize("refusal", ["customer key", "policy"])
-def test_download_of_a_refused_file_says_why(
+def test_download_of_refused_file_explains_the_reason(
     bucket: Bucket, front: StorageProxy, as_alice: Client, refusal: str
 ) -> None:
     (file,) = imported(bucket, "poison.txt")
@@ -295,9 +295,7 @@ def test_zip_of_an_upload_that_was_archived_since_names_it_before_it_begins(
     assert as_alice.get(f"{file.get_absolute_url()}download").status_code == 409
 
 
-def test_zip_that_the_store_does_not_answer_is_no_refusal(
-    bucket: Bucket, front: StorageProxy, as_alice: Client
-) -> None:
+def test_zip_with_unavailable_storage_keeps_the_refusal(bucket: Bucket, front: StorageProxy, as_alice: Client) -> None:
     (file,) = imported(bucket, "poison.txt")
     File.objects.update(refusal=Refusal.ARCHIVED)
     front.rules["get"] = front.rules["head"] = storage_proxies.status(503, "SlowDown")

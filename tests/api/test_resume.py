@@ -114,7 +114,7 @@ def test_finished_file_has_no_parts(upload_client: UploadClient) -> None:
     assert (payload["state"], payload["parts"]) == ("available", [])
 
 
-def test_an_expired_upload_still_says_what_it_has_but_takes_no_more(upload_client: UploadClient) -> None:
+def test_expired_upload_lists_its_parts_but_accepts_none(upload_client: UploadClient) -> None:
     upload = upload_client.start(BODY)
     upload_client.put(upload, 1)
     File.objects.filter(pk=upload.id).update(expires_at=timezone.now())
@@ -123,7 +123,7 @@ def test_an_expired_upload_still_says_what_it_has_but_takes_no_more(upload_clien
 
 
 @pytest.mark.parametrize("state", [State.TRASHED, State.DELETING])
-def test_a_removed_upload_is_gone(as_alice: Client, alice: User, state: State) -> None:
+def test_removed_upload_is_410(as_alice: Client, alice: User, state: State) -> None:
     file = create_row(alice, state)
     response = as_alice.get(f"/uploads/{file.pk}/")
     assert (response.status_code, response.json()["error"]["code"]) == (410, "gone")

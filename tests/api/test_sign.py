@@ -204,7 +204,7 @@ def test_an_expired_upload_signs_nothing(as_alice: Client, bucket: Bucket) -> No
         (State.DELETING, 410, "gone"),
     ],
 )
-def test_nothing_is_signed_for_a_file_that_takes_no_more_bytes(
+def test_file_that_is_not_uploading_signs_no_parts(
     as_alice: Client, alice: User, state: State, status: int, code: str
 ) -> None:
     file = create_row(alice, state)
@@ -227,7 +227,7 @@ def test_without_a_checking_store_a_part_needs_no_digest(as_alice: Client, bucke
     assert upload_client.request_parts(upload.id, [{"number": 1}]).status_code == 200
 
 
-def test_an_answer_with_signatures_is_not_stored_by_anyone(as_alice: Client, bucket: Bucket) -> None:
+def test_response_with_signatures_is_not_cacheable(as_alice: Client, bucket: Bucket) -> None:
     upload_client = UploadClient(as_alice)
     upload = upload_client.start(BODY)
     response = upload_client.request_parts(upload.id, [{"number": 1}])

@@ -180,7 +180,7 @@ def test_cloudfront_reads_files_for_our_distribution_alone(policies: Policies) -
     assert not reads(f"{BUCKET}/amalga.json", "content")
 
 
-def test_nothing_goes_by_plain_http(policies: Policies) -> None:
+def test_plain_http_is_denied(policies: Policies) -> None:
     plain = {**OURS, "aws:SecureTransport": "false"}
     for role in ROLES:
         assert not policies.allows(PolicyRequest("s3:GetObject", f"{BUCKET}/amalga.json", role, context=plain))

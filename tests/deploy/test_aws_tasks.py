@@ -274,7 +274,7 @@ def test_template_is_not_uploaded_to_a_foreign_bucket(tmp_path: Path) -> None:
     assert "cloudformation" not in calls
 
 
-def test_a_bucket_that_stayed_is_taken_over_under_its_name_in_the_template(tmp_path: Path) -> None:
+def test_retained_bucket_is_imported_under_its_logical_id(tmp_path: Path) -> None:
     status, calls = script(tmp_path, "take-over.sh", "left-behind")
     assert status == 0
     (call,) = (line for line in calls.splitlines() if "create-change-set" in line)

@@ -42,7 +42,7 @@ def run(program: str, *arguments: str, **env: str) -> subprocess.CompletedProces
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_it_is_what_compose_takes(name: str) -> None:
+def test_compose_accepts_the_file(name: str) -> None:
     command = [str(TOOLS / "check-jsonschema"), "--builtin-schema", "vendor.compose-spec", str(PROJECT / name)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout
@@ -114,7 +114,7 @@ def test_application_knows_no_root_key_of_the_store(tmp_path: Path) -> None:
     assert secrets["app/AWS_ACCESS_KEY_ID"] == secrets["store/APP_ACCESS_KEY"]
 
 
-def test_it_runs_what_the_procfile_says(services: dict[str, dict[str, Any]]) -> None:
+def test_compose_runs_the_commands_of_the_procfile(services: dict[str, dict[str, Any]]) -> None:
     lines = dict(line.split(": ", 1) for line in (PROJECT / "Procfile").read_text().splitlines())
     commands = {name: " ".join(services[name]["command"]) for name in lines}
     in_a_shell = f"sh -ec {lines['release']} && python manage.py database_login amalga"

@@ -202,7 +202,7 @@ def needs(name: str, extras: Set[str]) -> set[str]:
 
 
 @pytest.mark.parametrize(("status", "code"), [(200, 0), (503, 1), (301, 1), (404, 1)])
-def test_healthy_is_what_answers_200(status: int, code: int) -> None:
+def test_health_check_passes_for_200_only(status: int, code: int) -> None:
     with answering(status) as port:
         done = program("healthy.py", PORT=str(port))
     assert done.returncode == code
@@ -217,7 +217,7 @@ def test_health_checks_go_to_their_own_socket(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_a_web_server_that_does_not_answer_is_not_healthy() -> None:
+def test_health_check_fails_without_a_web_server() -> None:
     done = program("healthy.py", PORT=str(free_port()))
     assert (done.returncode, done.stderr.strip()) == (1, "no response: ConnectionRefusedError")
 

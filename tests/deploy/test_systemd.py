@@ -38,7 +38,7 @@ def commands_of(name: str) -> list[str]:
 # --- units ------------------------------------------------------------------------------------
 
 
-def test_they_run_what_the_procfile_says() -> None:
+def test_units_run_the_commands_of_the_procfile() -> None:
     lines = dict(line.split(": ", 1) for line in (PROJECT / "Procfile").read_text().splitlines())
     assert commands_of("amalga-web.service") == [f"-m {lines['web']}"]
     assert commands_of("amalga-worker.service") == [lines["worker"].removeprefix("python ")]
@@ -219,7 +219,7 @@ def test_what_fails_before_changes_nothing_that_is_served(word: str, host: Host)
     assert "restart" not in host.calls.read_text()
 
 
-def test_a_version_that_does_not_answer_gives_way_to_the_one_before(host: Host) -> None:
+def test_unresponsive_version_is_rolled_back(host: Host) -> None:
     before = host.place_before()
     done = host.upgrade(refused="smoke.py")
     assert (done.returncode, host.serves()) == (1, before)
@@ -240,7 +240,7 @@ def test_upgrade_without_nginx_leaves_it_alone(host: Host) -> None:
 
 
 @pytest.mark.parametrize("step", ["daemon-reload", "enable", "restart"])
-def test_a_version_that_does_not_start_gives_way_to_the_one_before(step: str, host: Host) -> None:
+def test_version_that_does_not_start_is_rolled_back(step: str, host: Host) -> None:
     before = host.place_before()
     done = host.upgrade(refused=f"^systemctl {step}.*srv/amalga/2")
     assert (done.returncode, host.serves()) == (1, before)

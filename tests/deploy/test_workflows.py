@@ -103,7 +103,7 @@ def test_only_what_was_tested_on_main_is_deployed() -> None:
     assert jobs["deploy"]["environment"]["name"] == "production"
 
 
-def test_a_site_that_does_not_answer_goes_back_by_itself() -> None:
+def test_failed_deployment_is_rolled_back() -> None:
     done = [step.get("run", "") for step in workflow()["jobs"]["deploy"]["steps"]]
     order = [next(place for place, run in enumerate(done) if word in run)
              for word in ("BEFORE=", "push.sh", 'roll.sh "$IMAGE"', "smoke.py", 'roll.sh "$BEFORE"')]  # fmt: skip

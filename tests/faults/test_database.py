@@ -174,7 +174,7 @@ def states() -> list[tuple[object, ...]]:
     return list(File.objects.order_by("pk").values_list("pk", "state", "name", "folder_id", "visibility", "current"))
 
 
-def test_a_read_only_database_shows_all_and_takes_nothing(site: Site, desk: Desk) -> None:
+def test_read_only_database_allows_reads_and_refuses_writes(site: Site, desk: Desk) -> None:
     before = states()
     with read_only():
         wait_until(lambda: desk.reading()["library"].by(desk.visitor).status == 200, seconds=BACK_SECONDS)
@@ -197,7 +197,7 @@ def test_connections_to_a_server_that_became_a_replica_are_left(site: Site, desk
     assert responses[200] + responses[503] == 20
 
 
-def test_a_full_disk_takes_nothing_and_asks_nothing_of_the_store(site: Site, desk: Desk) -> None:
+def test_full_database_disk_refuses_writes_without_storage_calls(site: Site, desk: Desk) -> None:
     before = states()
     with disk_full():
         site.store.seen.clear()
@@ -263,7 +263,7 @@ def test_a_database_that_restarts_under_load_costs_no_more_than_the_break(site: 
     assert_works(desk)
 
 
-def test_connections_that_the_server_ends_under_load_cost_one_answer_each(site: Site, desk: Desk) -> None:
+def test_terminated_database_connections_fail_one_response_each(site: Site, desk: Desk) -> None:
     statuses = load_during(desk, close_other_connections)
     assert set(statuses["away"] + statuses["back"]) <= {200, 503}
     assert (statuses["away"] + statuses["back"])[503] <= 2 * THREADS

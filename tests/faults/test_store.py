@@ -105,7 +105,7 @@ def healthy(name: str, front: StorageProxy, fallback: InProcess, bucket: Bucket)
 
 @pytest.mark.parametrize("fault", RESPONSES)
 @pytest.mark.parametrize("name", NAMES)
-def test_whatever_the_store_answers_nothing_is_lost(
+def test_no_storage_response_loses_files(
     name: str, fault: str, alice: User, bucket: Bucket, neighbour: None, front: StorageProxy
 ) -> None:
     fallback = InProcess(session_cookies(alice))

@@ -22,7 +22,7 @@ from uploads.services.sweep import sweep
 pytestmark = pytest.mark.django_db
 
 
-def test_a_guests_file_belongs_to_the_maker_and_says_who_sent_it(
+def test_file_of_guest_belongs_to_the_creator_and_names_the_guest(
     guest: GuestClient, file_request: FileRequest, alice: User, bucket: Bucket
 ) -> None:
     file = guest.send(b"hello", name="a.txt", folder="Sub/Folder", visibility="private")
@@ -55,7 +55,7 @@ def test_the_audit_log_names_the_guest_and_not_the_maker(guest: GuestClient, ali
     assert not Event.objects.filter(action=Action.UPLOAD).exists()
 
 
-def test_the_files_page_says_who_sent_it(guest: GuestClient, as_alice: Client) -> None:
+def test_file_page_names_the_guest(guest: GuestClient, as_alice: Client) -> None:
     page = as_alice.get(guest.send(b"hello").get_absolute_url()).content.decode()
     assert "sent by Gina (gina@example.org) to alice" in page
     assert "received it from Gina (gina@example.org) through a file request" in page

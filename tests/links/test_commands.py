@@ -90,7 +90,7 @@ def test_password_comes_from_standard_input(
         assert expected in refusal("share", file.link, "--password-stdin")
 
 
-def test_share_answers_as_json(file: File) -> None:
+def test_share_prints_json(file: File) -> None:
     payload = json.loads(run("share", file.link, "--json"))
     assert set(payload) == {"id", "name", "owner", "expires", "link"}
 

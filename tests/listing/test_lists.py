@@ -234,13 +234,11 @@ def test_a_nul_is_refused_at_the_door(query: str, as_alice: Client) -> None:
 
 
 @pytest.mark.parametrize("pk", ["0", "999999999", str(10**30), "9" * 5000])
-def test_a_folder_that_never_was_is_not_found(pk: str, as_alice: Client) -> None:
+def test_unknown_folder_is_404(pk: str, as_alice: Client) -> None:
     assert as_alice.get(f"/folders/{pk}/").status_code == 404
 
 
-def test_a_list_that_takes_too_long_says_how_to_narrow_it(
-    alice: User, as_alice: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_list_timeout_suggests_narrower_filters(alice: User, as_alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("uploads.listing.pagination.STATEMENT_TIMEOUT_SECONDS", 0.001)
 
     def slow(*_: object, **__: object) -> Any:

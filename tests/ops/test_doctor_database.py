@@ -138,7 +138,7 @@ def test_clocks_may_differ_by_half_a_minute(seconds: float, exact: bool, level: 
     assert line.level is level
 
 
-def test_a_slow_answer_is_no_wrong_clock() -> None:
+def test_slow_response_is_no_clock_skew() -> None:
     now = datetime.now(UTC)
     theirs = now + timedelta(seconds=40)
     assert clock_line("c", theirs, before=now, after=now + timedelta(seconds=80), exact=True).level is Level.OK
@@ -210,7 +210,7 @@ def test_a_bug_in_one_check_leaves_the_others() -> None:
     assert lines["queue"].level is Level.OK
 
 
-def test_a_database_that_never_answers_is_given_up(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unresponsive_database_times_out(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
     with proxy.being("hang"):
         soon = {**connection.settings_dict["OPTIONS"], "connect_timeout": 2}
         line = unreached(monkeypatch, HOST="127.0.0.1", PORT=proxy.port, OPTIONS=soon)

@@ -46,7 +46,7 @@ def test_ranges_together_are_the_whole(alice: User, marked: Bucket) -> None:
     assert sum(counts) == 20
 
 
-def test_a_store_that_goes_away_stops_it_and_it_goes_on_where_it_was(
+def test_run_stopped_by_an_outage_continues_where_it_was(
     alice: User, marked: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = sorted((stored(alice, marked, bytes([number])) for number in range(12)), key=lambda file: file.key)
@@ -74,7 +74,7 @@ def test_a_store_that_goes_away_stops_it_and_it_goes_on_where_it_was(
     assert run("--resume")[0] == 2
 
 
-def test_a_run_that_was_killed_is_gone_on_with(alice: User, marked: Bucket) -> None:
+def test_killed_run_is_continued(alice: User, marked: Bucket) -> None:
     files = sorted((stored(alice, marked, bytes([number])) for number in range(3)), key=lambda file: file.key)
     marked.delete(files[2].key)
     report = Report.objects.create(command="fsck", cursor=files[0].key)
@@ -107,7 +107,7 @@ def test_two_at_once_find_the_same(alice: User, marked: Bucket) -> None:
 
 
 @pytest.mark.parametrize("marker", [None, uuid.uuid4()])
-def test_a_bucket_that_is_not_ours_is_not_compared(alice: User, bucket: Bucket, marker: uuid.UUID | None) -> None:
+def test_foreign_bucket_is_not_compared(alice: User, bucket: Bucket, marker: uuid.UUID | None) -> None:
     stored(alice, bucket)
     bucket.mark(marker) if marker else bucket.unmark()
     assert run()[0] == 2

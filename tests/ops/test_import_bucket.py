@@ -311,7 +311,7 @@ def test_refused_types_are_refused_here_too(photos: Bucket, alice: User, setting
     assert import_stats("photos/")["refused"] == len(refused)
 
 
-def test_a_database_that_is_away_is_one_sentence(photos: Bucket, alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unavailable_database_is_one_sentence(photos: Bucket, alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
     def raise_error(*_: Any, **__: Any) -> None:
         raise OperationalError
 
@@ -321,7 +321,7 @@ def test_a_database_that_is_away_is_one_sentence(photos: Bucket, alice: User, mo
     assert "The database is unavailable" in output
 
 
-def test_a_store_that_is_away_is_one_sentence(photos: Bucket, alice: User, settings: Settings) -> None:
+def test_unavailable_storage_is_one_sentence(photos: Bucket, alice: User, settings: Settings) -> None:
     settings.S3_ENDPOINT = "http://127.0.0.1:9"
     s3.reset()
     status, output = run_import("photos/")
@@ -334,7 +334,7 @@ def test_a_store_that_is_away_is_one_sentence(photos: Bucket, alice: User, setti
 # --- stopped, and at once -----------------------------------------------------------------------
 
 
-def test_a_run_that_was_killed_is_gone_on_with(
+def test_killed_run_is_continued(
     photos: Bucket, alice: User, small_batches: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     note, notes = run._note, []

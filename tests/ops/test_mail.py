@@ -208,7 +208,7 @@ def test_a_line_of_one_dot_does_not_end_the_mail(server: SmtpServer) -> None:
 # --- a server that is unavailable or refuses ------------------------------------------------------------
 
 
-def test_a_server_that_is_away_gets_the_mail_later(server: SmtpServer, settings: Settings) -> None:
+def test_mail_is_retried_after_an_outage_of_the_server(server: SmtpServer, settings: Settings) -> None:
     settings.EMAIL_PORT = free_port()
     row = enqueue()
     run_worker()

@@ -106,7 +106,7 @@ def test_a_bit_that_flips_on_the_way_is_refused_by_the_store_and_nothing_switche
     assert is_moved(file, stores)
 
 
-def test_an_answer_that_is_lost_after_the_copy_was_made_loses_nothing(file: File, fronted: FrontedStores) -> None:
+def test_lost_response_of_copy_loses_nothing(file: File, fronted: FrontedStores) -> None:
     stores, _source, target = fronted
     target.rules["complete"] = storage_proxies.lost
     assert run("--apply")[0] in {0, 1}

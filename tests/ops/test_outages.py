@@ -235,7 +235,7 @@ def test_without_the_store_nothing_is_lost(mode: Mode, site: Site, desk: Desk) -
 
 
 @OUTAGES
-def test_an_upload_that_began_without_the_store_goes_on_with_it(
+def test_upload_started_during_an_outage_continues_afterwards(
     mode: Mode, site: Site, desk: Desk, bucket: Bucket
 ) -> None:
     with site.store.being(mode):
@@ -247,7 +247,7 @@ def test_an_upload_that_began_without_the_store_goes_on_with_it(
 
 
 @OUTAGES
-def test_without_the_store_the_form_says_so_and_keeps_nothing(mode: Mode, site: Site, desk: Desk, alice: User) -> None:
+def test_form_during_an_outage_is_refused_and_stores_nothing(mode: Mode, site: Site, desk: Desk, alice: User) -> None:
     before = factories.stored_usage(alice)
     with site.store.being(mode):
         response = desk.send.by(desk.alice)

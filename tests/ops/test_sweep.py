@@ -107,7 +107,7 @@ def test_a_finish_that_died_and_lost_its_parts_goes(upload_client: UploadClient,
     assert stored_usage(alice) == (0, 0)
 
 
-def test_a_store_that_is_away_changes_no_state(
+def test_unavailable_storage_changes_no_state(
     upload_client: UploadClient, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     left_while_completing(upload_client, BODY, assembled=True)

@@ -195,7 +195,7 @@ def test_differences_are_named_and_end_with_1(upload_client: UploadClient, bucke
     assert out.endswith(counts(verified=1, corrupted=1, missing=1, failed=0))
 
 
-def test_a_store_that_is_away_fails_each_and_ends_with_1(
+def test_unavailable_storage_fails_each_file_and_exits_with_1(
     upload_client: UploadClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     upload_client.send(BODY)

@@ -337,7 +337,7 @@ def test_two_at_once_do_no_harm(alice: User, bucket: Bucket) -> None:
     assert File.objects.get(checksum_status=ChecksumStatus.CORRUPTED).pk == files[0].pk
 
 
-def test_a_store_that_is_away_ends_the_run_with_one_sentence(
+def test_unavailable_storage_ends_the_run_with_one_sentence(
     alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add_files(alice, bucket, 50)

@@ -155,7 +155,7 @@ def test_damage_that_is_found_in_a_later_turn_is_damage(
     assert statuses() == {ChecksumStatus.CORRUPTED: 1}
 
 
-def test_while_the_store_is_away_all_waits(upload_client: UploadClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tasks_wait_during_an_outage(upload_client: UploadClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streams, "PAUSE_SECONDS", 0.0)
     files = [str(upload_client.send(body).pk) for body in (b"small", BODY)]
     queued_tasks().delete()

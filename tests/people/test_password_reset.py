@@ -152,7 +152,7 @@ def test_no_mail_without_an_active_account_with_a_password(address: str, with_ma
     assert not PasswordReset.objects.exists()
 
 
-def test_known_and_unknown_addresses_get_the_same_answer_and_the_same_work(with_mail: None, bob: User) -> None:
+def test_known_and_unknown_addresses_get_the_same_response_and_work(with_mail: None, bob: User) -> None:
     User.objects.filter(pk=bob.pk).update(email="bob@example.org")
     responses = []
     for address in ("bob@example.org", "eve@example.org"):

@@ -66,7 +66,7 @@ def test_marker_that_arrives_halfway_is_a_fault_of_the_store(
     s3.reset()
 
 
-def test_a_store_that_is_away_is_no_missing_marker(bucket: stores.Bucket, settings: Settings) -> None:
+def test_unavailable_storage_is_no_missing_marker(bucket: stores.Bucket, settings: Settings) -> None:
     with storage_proxies.run_storage_proxy(settings.S3_ENDPOINT) as front:
         settings.S3_ENDPOINT = front.url
         s3.reset()

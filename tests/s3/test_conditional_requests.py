@@ -331,7 +331,7 @@ def test_signed_payload_url_names_the_bucket_owner(bucket: Bucket, owned: list[s
     assert owned == [OTHER_ACCOUNT]
 
 
-def test_doctor_says_that_the_bucket_is_another_accounts(owned: list[str], settings: Settings) -> None:
+def test_doctor_reports_a_bucket_of_another_account(owned: list[str], settings: Settings) -> None:
     settings.S3_BUCKET_OWNER = OTHER_ACCOUNT
     line = only(reach_lines())
     assert line.level is Level.FAIL

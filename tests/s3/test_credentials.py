@@ -164,7 +164,7 @@ def test_every_role_says_when_its_credentials_end(
 
 
 @pytest.mark.parametrize("source", ROLES)
-def test_doctor_says_that_a_role_gives_none(
+def test_doctor_reports_a_role_without_credentials(
     no_credentials: pytest.MonkeyPatch, provider: CredentialProvider, tmp_path: Path, source: str
 ) -> None:
     provider.mode = "refuses"
@@ -193,9 +193,7 @@ URLS: dict[str, Callable[[], str]] = {
 
 @pytest.mark.parametrize("seconds", [20, 1000, 6 * 3600])
 @pytest.mark.parametrize("kind", URLS)
-def test_no_url_lives_longer_than_the_credentials_that_sign_it(
-    container: CredentialProvider, kind: str, seconds: int
-) -> None:
+def test_url_expires_with_its_credentials(container: CredentialProvider, kind: str, seconds: int) -> None:
     container.seconds = seconds
     end = expiry_of(URLS[kind]())
     assert end <= datetime.now(UTC) + timedelta(seconds=seconds)
@@ -297,7 +295,7 @@ def test_people_get_503_while_there_are_none(as_alice: Client, no_credentials: p
     ],
     ids=["profile", "half", "half in a file", "broken file", "program"],
 )  # fmt: skip
-def test_doctor_says_in_one_line_why_there_are_none(
+def test_doctor_explains_missing_credentials_in_one_line(
     no_credentials: pytest.MonkeyPatch, tmp_path: Path, prepare: Callable[[pytest.MonkeyPatch, Path], None], reason: str
 ) -> None:
     prepare(no_credentials, tmp_path)

@@ -129,9 +129,7 @@ def fail(fault: Exception) -> Any:
     return failing
 
 
-def test_without_the_store_a_page_says_the_rest(
-    there: Bucket, as_alice: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_page_during_an_outage_shows_the_rest(there: Bucket, as_alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(s3, "head", fail(StorageUnavailable()))
     file = named("a.json")
     assert as_alice.get(f"/files/{file.pk}/").status_code == 200

@@ -131,7 +131,7 @@ def test_bucket_without_marker_stays_unchanged(alice: User, bucket: Bucket, sett
 # --- people who wait ----------------------------------------------------------------------------
 
 
-def test_a_finish_of_parts_is_not_answered_with_gone(
+def test_finish_of_multipart_upload_in_wrong_bucket_is_not_410(
     upload_client: UploadClient, bucket: Bucket, wrong: Bucket, settings: Settings
 ) -> None:
     upload = upload_client.start(BODY)
@@ -208,7 +208,7 @@ def test_the_bucket_of_another_is_not_even_read(alice: User, bucket: Bucket) -> 
     assert not File.objects.filter(verified_at__isnull=False).exists()
 
 
-def test_a_loop_of_verify_warns_and_goes_on(alice: User, bucket: Bucket, wrong: Bucket, settings: Settings) -> None:
+def test_verify_loop_warns_and_continues(alice: User, bucket: Bucket, wrong: Bucket, settings: Settings) -> None:
     for file in read_files(alice, bucket, 2):
         File.objects.filter(pk=file.pk).update(checksum_status=ChecksumStatus.UNVERIFIED)
     err = io.StringIO()

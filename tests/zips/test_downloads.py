@@ -151,7 +151,7 @@ def test_by_link_as_well_as_by_form_and_head_reads_nothing(
 # --- what is refused before it begins -------------------------------------------------------------
 
 
-def test_a_zip_of_nothing_is_a_page_that_says_so(as_bob: Client) -> None:
+def test_empty_zip_is_an_error_page(as_bob: Client) -> None:
     for response in (as_bob.post(URL), as_bob.get(URL)):
         assert response.status_code == 400
         assert b"No files selected" in response.content
@@ -190,7 +190,7 @@ def test_more_than_ten_thousand_are_too_many(as_bob: Client) -> None:
     assert response.status_code == 400
 
 
-def test_a_store_that_is_away_is_a_page(alice: User, as_bob: Client, bucket: Bucket) -> None:
+def test_unavailable_storage_is_an_error_page(alice: User, as_bob: Client, bucket: Bucket) -> None:
     file = create_file(alice, bucket, b"x")
     bucket.delete(file.key)
     response = request_zip(as_bob, file)
