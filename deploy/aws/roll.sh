@@ -13,7 +13,7 @@ for name in $parameters; do
     set -- "$@" "ParameterKey=$name,UsePreviousValue=true"
 done
 response=$(aws cloudformation update-stack --stack-name "$stack" --use-previous-template \
-    --capabilities CAPABILITY_IAM --parameters "$@" 2>&1) || case $answer in
+    --capabilities CAPABILITY_IAM --parameters "$@" 2>&1) || case $response in
     *"No updates are to be performed"*) echo "This image is already deployed."; exit 0 ;;
     *) echo "$response" >&2; exit 1 ;;
 esac

@@ -253,12 +253,12 @@ def test_two_versions_that_do_not_start_are_reported(host: Host) -> None:
     before = host.place_before()
     done = host.upgrade(refused="^systemctl restart")
     assert (done.returncode, host.serves()) == (1, before)
-    assert "the version before does not start either" in done.stderr
+    assert "the previous version does not start either" in done.stderr
 
 
 def test_first_version_that_does_not_respond_is_reported(host: Host) -> None:
     done = host.upgrade(refused="smoke.py")
-    assert (done.returncode, "no version before" in done.stderr) == (1, True)
+    assert (done.returncode, "no previous version" in done.stderr) == (1, True)
 
 
 def test_the_example_of_settings_is_one_that_systemd_and_the_app_take() -> None:
