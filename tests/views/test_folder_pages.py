@@ -137,13 +137,13 @@ def test_access_rules_cannot_lock_out_all_managers(level: str, logos: Folder, as
     assert not Grant.objects.exists()
 
 
-def test_a_folder_with_files_offers_to_empty_it_first(logos: Folder, alice: User, as_alice: Client) -> None:
+def test_folder_goes_to_the_trash_with_its_files_after_a_question(logos: Folder, alice: User, as_alice: Client) -> None:
     create_row(alice, State.AVAILABLE, folder=logos)
     url = f"{logos.get_absolute_url()}remove"
-    assert "contains files" in as_alice.post(url).content.decode()
-    as_alice.post("/files/bulk", {"do": "trash", "all": "1", "query": "?subfolders=1", "folder": logos.pk, "next": url})
-    assert File.objects.get().state == State.TRASHED
+    assert "Move “Logos” and its 1 file to trash?" in as_alice.get(url).content.decode()
+    assert File.objects.get().state == State.AVAILABLE
     assert as_alice.post(url).headers["Location"] == logos.parent.get_absolute_url()  # type: ignore[union-attr]
+    assert File.objects.get().state == State.TRASHED
     assert not Folder.objects.living().filter(pk=logos.pk).exists()
 
 
@@ -151,7 +151,8 @@ def test_a_folder_with_an_upload_on_its_way_says_so(logos: Folder, alice: User, 
     create_row(alice, State.UPLOADING, folder=logos)
     response = post(as_alice, logos, "remove")
     assert response.status_code == 409
-    assert "still contains files or uploads" in response.content.decode()
+    assert "contains files that you can&#x27;t move to trash, or unfinished uploads" in response.content.decode()
+    assert Folder.objects.living().filter(pk=logos.pk).exists()
 
 
 def test_what_one_may_not_do_is_not_offered(logos: Folder, as_bob: Client, as_viewer: Client) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 from uuid import UUID
@@ -16,27 +16,40 @@ from django.utils.translation import ngettext
 from amalga.db import CALL_SECONDS, deadline
 from uploads.failpoints import failpoint
 from uploads.forms import UserForm
-from uploads.models import Action, Event, File
+from uploads.models import Action, Event, File, Folder
+from uploads.models.audit import event
+from uploads.models.folder import FolderQuerySet
 from uploads.models.querysets import FileQuerySet
 from uploads.services.files import lock_rows
+from uploads.services.folders import lock_branches
 
 logger = logging.getLogger(__name__)
+
+MAX_FILES_INSIDE = 10_000  # of the folders of one call; a task changes the rest
 
 REGISTRY: dict[str, BulkAction] = {}
 
 
 @dataclass(slots=True)
 class BulkResult:
-    """The result of a bulk action: the changed files, the names of files that the person can see but not change, and
-    the number of ids without a file that the person can see."""
+    """The result of a bulk action: the changed files and folders, the names of those that the person can see but not
+    change, and the number of ids without a file or folder that the person can see."""
 
     files: list[File] = field(default_factory=list)
+    folders: list[Folder] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     unknown: int = 0
+    in_use: list[Folder] = field(default_factory=list)  # they stay, since they hold what the person may not change
+    unfinished: list[Folder] = field(default_factory=list)  # a background task changes the rest of their files
+    events: list[Event] = field(default_factory=list)
 
     @property
     def links(self) -> list[UUID]:
         return [file.link for file in self.files]
+
+    @property
+    def has_changes(self) -> bool:
+        return bool(self.files or self.folders)
 
 
 class BulkAction:
@@ -53,6 +66,7 @@ class BulkAction:
     in_trash: ClassVar[bool] = False  # offered in the trash instead of the library
     in_admin: ClassVar[bool] = True
     changes_files: ClassVar[bool] = True  # not offered to people who can change none of the files
+    takes_folders: ClassVar[bool] = False
     url_name: ClassVar[str] = ""  # the button posts to this view instead of the bulk view
     can_undo: ClassVar[bool] = False  # the message offers to restore the files from the trash
     description: ClassVar[Any] = ""  # on the admin's confirmation page
@@ -76,6 +90,21 @@ class BulkAction:
     def prepare(self, links: Collection[UUID], data: Mapping[str, Any], *, by: User) -> None:
         """Check permissions beside those on files, and lock the rows that come before files. Raises Problem."""
 
+    def permitted_folders(self, user: User) -> FolderQuerySet:
+        """Return the folders to which this user may do this."""
+        return Folder.objects.living().editable_by(user)
+
+    def inside(self, folders: Sequence[Folder], *, by: User) -> FileQuerySet:
+        """Return the files that change together with these folders, apart from their place."""
+        return File.objects.none()
+
+    def change_folders(self, result: BulkResult, data: Mapping[str, Any], *, by: User) -> list[Event]:
+        """Change the locked folders of the result, after its files; return the events to save. Raises Problem.
+
+        Folders that stay as they are move from `folders` to `in_use` or `unfinished`.
+        """
+        raise NotImplementedError
+
     def change(self, files: list[File], data: Mapping[str, Any], *, by: User) -> dict[str, Any]:
         """Change the locked files inside the transaction; return the detail of their events. Raises Problem."""
         raise NotImplementedError
@@ -85,30 +114,71 @@ class BulkAction:
         text = ngettext("%(action)s (%(count)s file)", "%(action)s (%(count)s files)", count)
         return text % {"action": self.label, "count": count}
 
+    def question(self, count: int, folders: Sequence[Folder], *, by: User) -> str:
+        """Like `title`, for this many files beside these folders."""
+        return self.title(count) if not folders else str(self.label)
+
+    def needs_confirmation(self, folders: Sequence[Folder], *, by: User) -> bool:
+        """Whether to ask before the action changes these folders."""
+        return False
+
     def success_message(self, count: int, data: Mapping[str, Any]) -> str:
         raise NotImplementedError
+
+    def folder_message(self, result: BulkResult, data: Mapping[str, Any]) -> str:
+        """Return the message of a result with folders."""
+        raise NotImplementedError
+
+    def message(self, result: BulkResult, data: Mapping[str, Any]) -> str:
+        return self.folder_message(result, data) if result.folders else self.success_message(len(result.files), data)
 
     def describe(self, detail: Mapping[str, Any]) -> str:
         """Describe an event by its detail, without actor and time; '' for the name of its audit action."""
         return ""
 
     @deadline(CALL_SECONDS)
-    def execute(self, links: Iterable[UUID], data: Mapping[str, Any], *, by: User) -> BulkResult:
-        """Do this to the files with these permanent ids, in one transaction, and record it in the audit log.
+    def execute(
+        self, links: Iterable[UUID], data: Mapping[str, Any], *, by: User, folders: Iterable[int] = ()
+    ) -> BulkResult:
+        """Do this to the files with these permanent ids and to these folders, in one transaction, and record it in the
+        audit log.
 
         `data` is the form's `cleaned_data`. Raises Problem if nothing can be changed.
         """
-        selected = set(links)
+        selected, folder_ids = set(links), set(folders) if self.takes_folders else set[int]()
         with transaction.atomic():
+            chosen = self._lock_folders(folder_ids, by=by)  # before any file, as everywhere
+            if chosen.folders:
+                inside = self.inside(chosen.folders, by=by)[:MAX_FILES_INSIDE]
+                selected.update(series or pk for series, pk in inside.values_list("series", "pk"))
             self.prepare(selected, data, by=by)
             result = _lock_selection(selected, self.permitted(by), by=by)
+            result.folders, result.refused = chosen.folders, [*chosen.refused, *result.refused]
+            result.unknown += chosen.unknown
             detail = self.change(result.files, data, by=by)
             failpoint("bulk.1-changed")
-            Event.objects.record_all(self.audit_action, result.files, by=by, **detail)
+            events = [event(self.audit_action, by=by, file=file, **detail) for file in result.files]
+            if result.folders:
+                events += self.change_folders(result, data, by=by)
+            result.events = Event.objects.record_together(events)
         failpoint("bulk.2-committed")
         for file in result.files:
             logger.info("%s file=%s by=%s", self.log_event, file.pk, by.pk)
+        for folder in result.folders:
+            logger.info("%s folder=%s by=%s", self.log_event.replace("file", "folder"), folder.pk, by.pk)
         return result
+
+    def _lock_folders(self, ids: set[int], *, by: User) -> BulkResult:
+        """Lock the folders that may be changed, with their subfolders; those inside another one go along with it."""
+        if not ids:
+            return BulkResult()
+        lock_branches(Folder.objects.filter(pk__in=ids))
+        permitted = list(self.permitted_folders(by).filter(pk__in=ids).order_by("normalized_name", "pk"))
+        remaining = ids - {folder.pk for folder in permitted}
+        refused = Folder.objects.visible_to(by).filter(pk__in=remaining).order_by("normalized_name")
+        names = list(refused.values_list("name", flat=True))
+        outer = [folder for folder in permitted if not {*folder.path[:-1]} & {other.pk for other in permitted}]
+        return BulkResult(folders=outer, refused=names, unknown=len(remaining) - len(names))
 
     def __str__(self) -> str:
         return self.name
@@ -120,7 +190,15 @@ def _lock_selection(links: set[UUID], permitted: FileQuerySet, *, by: User) -> B
     remaining = links - {file.link for file in files}
     visible = File.objects.visible_to(by).by_links(remaining) if remaining else File.objects.none()
     refused = list(visible.order_by("normalized_name").values_list("name", flat=True))
-    return BulkResult(files, refused, len(remaining) - len(refused))
+    return BulkResult(files, refused=refused, unknown=len(remaining) - len(refused))
+
+
+def count_files(count: int) -> str:
+    return ngettext("%(count)s file", "%(count)s files", count) % {"count": count}
+
+
+def count_folders(count: int) -> str:
+    return ngettext("%(count)s folder", "%(count)s folders", count) % {"count": count}
 
 
 # --- the registry -----------------------------------------------------------------------------

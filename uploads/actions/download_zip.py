@@ -13,5 +13,6 @@ class DownloadZipAction(BulkAction):
     """A button alone: its view streams the zip, and records the download."""
 
     name, order, url_name, in_admin, changes_files = "zip", 30, "download_zip", False, False
+    takes_folders = True
     label = gettext_lazy("Download as ZIP")
     audit_action = Action.DOWNLOAD

@@ -1,8 +1,8 @@
-"""Restore files from the trash."""
+"""Restore files and folders from the trash."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -10,19 +10,25 @@ from django.contrib.auth.models import User
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from uploads.actions.base import BulkAction, BulkResult, register
+from uploads.actions.base import BulkAction, BulkResult, count_folders, register
+from uploads.actions.large_folders import continue_in_folder
 from uploads.errors import Forbidden, InvalidTransition
-from uploads.models import Action, File, State
+from uploads.models import Action, Event, File, Folder, State
+from uploads.models.audit import event
+from uploads.models.folder import FolderQuerySet
 from uploads.models.querysets import FileQuerySet
 from uploads.services.files import with_versions
-from uploads.services.folders import lock
+from uploads.services.folders import lock, restore_branch
 
 
 @register
 class RestoreAction(BulkAction):
-    """Files come back as they were, with their folders; but not into folders that the person may not add files to."""
+    """Files come back as they were, with their folders; but not into folders that the person may not add files to.
 
-    name, order = "restore", 70
+    A folder comes back with the files and subfolders that went to the trash with it.
+    """
+
+    name, order, takes_folders = "restore", 70, True
     label = gettext_lazy("Restore")
     button_class, in_trash = "primary", True
     description = gettext_lazy("Files are restored as they were, together with their folders.")
@@ -30,6 +36,15 @@ class RestoreAction(BulkAction):
 
     def permitted(self, user: User) -> FileQuerySet:
         return File.objects.restorable_by(user).filter(current=True)
+
+    def permitted_folders(self, user: User) -> FolderQuerySet:
+        return Folder.objects.trashed().editable_by(user)
+
+    def inside(self, folders: Sequence[Folder], *, by: User) -> FileQuerySet:
+        if not folders:
+            return File.objects.none()
+        rows = self.permitted(by).below_any(folders)
+        return rows.filter(purge_after__in={folder.purge_after for folder in folders})
 
     def prepare(self, links: Collection[UUID], data: Mapping[str, Any], *, by: User) -> None:
         rows = self.permitted(by).by_links(links).filter(folder__isnull=False)
@@ -39,8 +54,21 @@ class RestoreAction(BulkAction):
         with_versions(files).trashed().move_to(State.AVAILABLE, purge_after=None)
         return {}
 
+    def change_folders(self, result: BulkResult, data: Mapping[str, Any], *, by: User) -> list[Event]:
+        for folder in result.folders:
+            restore_branch(folder)
+            if folder.purge_after and self.inside([folder], by=by).exists():
+                result.unfinished.append(folder)
+                continue_in_folder(self, folder, folder.purge_after, by=by)
+        return [event(Action.FOLDER, by=by, folder=folder, restored=True) for folder in result.folders]
+
     def success_message(self, count: int, data: Mapping[str, Any]) -> str:
         return ngettext("Restored %(count)s file.", "Restored %(count)s files.", count) % {"count": count}
+
+    def folder_message(self, result: BulkResult, data: Mapping[str, Any]) -> str:
+        if len(result.folders) == 1:
+            return _("Restored “%(name)s”.") % {"name": result.folders[0]}
+        return _("Restored %(folders)s.") % {"folders": count_folders(len(result.folders))}
 
 
 def restore_files(links: Iterable[UUID], *, by: User) -> BulkResult:

@@ -1,29 +1,38 @@
-"""Move files to the trash."""
+"""Move files and folders to the trash."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 from django.contrib.auth.models import User
+from django.utils.formats import number_format
 from django.utils.text import format_lazy
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from uploads.actions.base import BulkAction, BulkResult, register
+from uploads.actions.base import MAX_FILES_INSIDE, BulkAction, BulkResult, count_files, count_folders, register
+from uploads.actions.large_folders import continue_in_folder
 from uploads.errors import InvalidTransition
-from uploads.models import Action, File, State
-from uploads.models.querysets import FileQuerySet, seconds_from_now
+from uploads.models import Action, Event, File, Folder, State
+from uploads.models.audit import event
+from uploads.models.querysets import FileQuerySet, database_now
 from uploads.services.files import with_versions
+from uploads.services.folders import remove_empty
 
 
 @register
 class TrashAction(BulkAction):
-    """Files go to the trash with all their versions; they can be restored until `purge_after`."""
+    """Files go to the trash with all their versions; they can be restored until `purge_after`.
 
-    name, order = "trash", 60
+    A folder goes there with everything in it. If it holds files that the person may not remove, or uploads, only its
+    other files go there, and it stays with the subfolders that are still in use.
+    """
+
+    name, order, takes_folders = "trash", 60, True
     label = gettext_lazy("Move to trash")
     button_class, can_undo = "danger", True
     description = format_lazy(
@@ -35,14 +44,73 @@ class TrashAction(BulkAction):
     def permitted(self, user: User) -> FileQuerySet:
         return File.objects.removable_by(user).listed()
 
+    def inside(self, folders: Sequence[Folder], *, by: User) -> FileQuerySet:
+        return self.permitted(by).below_any(folders)
+
+    def execute(
+        self, links: Iterable[UUID], data: Mapping[str, Any], *, by: User, folders: Iterable[int] = ()
+    ) -> BulkResult:
+        """As in the base class. Files and folders get the same `purge_after`, by which a folder is restored whole."""
+        purge_after = database_now() + timedelta(days=settings.TRASH_RETENTION_DAYS)
+        return super().execute(links, {"purge_after": purge_after, **data}, by=by, folders=folders)
+
     def change(self, files: list[File], data: Mapping[str, Any], *, by: User) -> dict[str, Any]:
-        purge_after = seconds_from_now(settings.TRASH_RETENTION_DAYS * 24 * 3600)
-        with_versions(files).move_to(State.TRASHED, purge_after=purge_after)
+        with_versions(files).move_to(State.TRASHED, purge_after=data["purge_after"])
         return {}
+
+    def change_folders(self, result: BulkResult, data: Mapping[str, Any], *, by: User) -> list[Event]:
+        removed = []
+        for folder in result.folders:
+            if self.inside([folder], by=by).exists():
+                result.unfinished.append(folder)
+                continue_in_folder(self, folder, data["purge_after"], by=by)
+            elif remove_empty(folder, purge_after=data["purge_after"]):
+                removed.append(folder)
+            else:
+                result.in_use.append(folder)
+        result.folders = removed
+        return [event(Action.FOLDER, by=by, folder=folder, removed=True) for folder in removed]
 
     def success_message(self, count: int, data: Mapping[str, Any]) -> str:
         text = ngettext("Moved %(count)s file to trash.", "Moved %(count)s files to trash.", count)
         return text % {"count": count}
+
+    def folder_message(self, result: BulkResult, data: Mapping[str, Any]) -> str:
+        files, folders = len(result.files), len(result.folders)
+        if folders == 1 and not files:
+            return _("Moved “%(name)s” to trash.") % {"name": result.folders[0]}
+        if folders == 1:
+            text = ngettext(
+                "Moved “%(name)s” and %(count)s file to trash.", "Moved “%(name)s” and %(count)s files to trash.", files
+            )
+            return text % {"name": result.folders[0], "count": files}
+        parts = {"folders": count_folders(folders), "files": count_files(files)}
+        return _("Moved %(folders)s and %(files)s to trash.") % parts
+
+    def needs_confirmation(self, folders: Sequence[Folder], *, by: User) -> bool:
+        return bool(folders) and self.inside(folders, by=by).exists()
+
+    def question(self, count: int, folders: Sequence[Folder], *, by: User) -> str:
+        if not folders:
+            return self.title(count)
+        return _question(count, folders, self.inside(folders, by=by)[: MAX_FILES_INSIDE + 1].count())
+
+
+def _question(count: int, folders: Sequence[Folder], inside: int) -> str:
+    if len(folders) == 1 and not count and inside <= MAX_FILES_INSIDE:
+        if not inside:
+            return _("Move “%(name)s” to trash?") % {"name": folders[0]}
+        text = ngettext(
+            "Move “%(name)s” and its %(count)s file to trash?",
+            "Move “%(name)s” and its %(count)s files to trash?",
+            inside,
+        )
+        return text % {"name": folders[0], "count": number_format(inside, force_grouping=True)}
+    files = count_files(count + inside)
+    if inside > MAX_FILES_INSIDE:
+        files = _("more than %(max)s files") % {"max": number_format(MAX_FILES_INSIDE, force_grouping=True)}
+    names = f"“{folders[0]}”" if len(folders) == 1 else count_folders(len(folders))
+    return _("Move %(names)s and %(files)s to trash?") % {"names": names, "files": files}
 
 
 def trash_files(links: Iterable[UUID], *, by: User) -> BulkResult:
@@ -50,12 +118,14 @@ def trash_files(links: Iterable[UUID], *, by: User) -> BulkResult:
     return TrashAction().execute(links, {}, by=by)
 
 
-def trash_file(file: File, *, by: User) -> None:
-    """Move one file to the trash. Safe to repeat.
+def trash_file(file: File, *, by: User) -> BulkResult:
+    """Move one file to the trash. Safe to repeat: then the result is empty.
 
     Raises InvalidTransition for a file that is not available, or that this person may not remove.
     """
     if File.objects.by_link(file.link).trashed().exists():
-        return
-    if not trash_files([file.link], by=by).files:
+        return BulkResult()
+    result = trash_files([file.link], by=by)
+    if not result.files:
         raise InvalidTransition(_("“%(name)s” can't be moved to trash right now.") % {"name": file.name})
+    return result

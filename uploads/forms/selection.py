@@ -1,40 +1,49 @@
-"""The selected files of a list: ticked one by one, or all files that match its query."""
+"""The selected files and folders of a list: ticked one by one, or all that its query matches."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import parse_qsl
 from uuid import UUID
 
 from django.contrib.auth.models import User
+from django.utils.datastructures import MultiValueDict
 from django.utils.translation import gettext as _
 
 from uploads.errors import ValidationFailed
-from uploads.forms.fields import find_folder
+from uploads.forms.fields import find_folder, parse_id
 from uploads.forms.listing import read_list_query
-from uploads.listing import files_for, public_ids, trash_for
+from uploads.listing import files_for, folders_for, public_ids, trash_for, trashed_folders_for
+from uploads.models.folder import FolderQuerySet
 
 MAX_SELECTED = 10_000
+MAX_SELECTED_FOLDERS = 500
 MAX_QUERY_CHARACTERS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Permanent ids of the selected files, and how many invalid ids were sent."""
+    """Permanent ids of the selected files, ids of the selected folders, and how many invalid ids were sent."""
 
     links: list[UUID]
+    folders: list[int] = field(default_factory=list)
     unusable: int = 0
 
     @classmethod
-    def read(cls, data: Mapping[str, str], ticked: Iterable[str], user: User) -> Selection:
-        """Return the selection of the ticked ids or, if `all` is set, of the `query`, `folder` and `place` of a list.
+    def read(cls, data: MultiValueDict[str, str], user: User) -> Selection:
+        """Return the selection of the ids in `file` and `folders` or, if `all` is set, of the `query`, `folder` and
+        `place` of a list.
 
-        Raises ValidationFailed for an empty selection and for more than MAX_SELECTED files.
+        Raises ValidationFailed for an empty selection and for more than MAX_SELECTED files or folders.
         """
-        selection = cls(_all(data, user)) if data.get("all") else _ticked(ticked)
-        if not selection.links and not selection.unusable:
+        selection = _all(data, user) if data.get("all") else _ticked(data.getlist("file"), data.getlist("folders"))
+        if not selection.links and not selection.folders and not selection.unusable:
             raise ValidationFailed(_("No files selected. Select at least one file and try again."))
+        if len(selection.folders) > MAX_SELECTED_FOLDERS:
+            raise ValidationFailed(
+                _("You can select up to %(most)s folders at a time.") % {"most": MAX_SELECTED_FOLDERS}
+            )
         if len(selection.links) > MAX_SELECTED:
             raise ValidationFailed(
                 _("More than %(most)s files match. Narrow the list and work in smaller batches.")
@@ -43,18 +52,24 @@ class Selection:
         return selection
 
 
-def _ticked(texts: Iterable[str]) -> Selection:
+def _ticked(texts: Iterable[str], folders: Iterable[str]) -> Selection:
     links: dict[UUID, None] = {}
+    ids: dict[int, None] = {}
     unusable = 0
     for text in texts:
         try:
             links[UUID(text)] = None
         except ValueError:
             unusable += 1
-    return Selection(list(links), unusable)
+    for text in folders:
+        if pk := parse_id(text):
+            ids[pk] = None
+        else:
+            unusable += 1
+    return Selection(list(links), list(ids), unusable)
 
 
-def _all(data: Mapping[str, str], user: User) -> list[UUID]:
+def _all(data: Mapping[str, str], user: User) -> Selection:
     query = data.get("query", "").removeprefix("?")
     if len(query) > MAX_QUERY_CHARACTERS:
         raise ValidationFailed(_("This list is no longer available. Open it again."))
@@ -62,7 +77,15 @@ def _all(data: Mapping[str, str], user: User) -> list[UUID]:
     if notes:  # without the ignored filter, more files would be selected than were shown
         raise ValidationFailed(notes[0])
     if data.get("place") == "trash":
-        return public_ids(trash_for(user, list_query), limit=MAX_SELECTED)
+        files, folders = trash_for(user, list_query), trashed_folders_for(user, list_query)
+        return Selection(public_ids(files, limit=MAX_SELECTED), _folder_ids(folders))
     missing = _("This folder no longer exists. Open the library and select the files again.")
     folder = find_folder(data.get("folder"), user, missing=missing)
-    return public_ids(files_for(user, list_query, folder), limit=MAX_SELECTED)
+    links = public_ids(files_for(user, list_query, folder), limit=MAX_SELECTED)
+    if list_query.recursive:  # the folders of a search are shown beside its files
+        return Selection(links)
+    return Selection(links, _folder_ids(folders_for(user, list_query, folder)))
+
+
+def _folder_ids(rows: FolderQuerySet) -> list[int]:
+    return list(rows.order_by("normalized_name", "id").values_list("pk", flat=True)[: MAX_SELECTED_FOLDERS + 1])

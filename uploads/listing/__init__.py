@@ -18,6 +18,7 @@ from uploads.listing.selectors import (
     paths_for,
     public_ids,
     trash_for,
+    trashed_folders_for,
 )
 
 __all__ = [
@@ -52,5 +53,6 @@ __all__ = [
     "referenced_folders",
     "time_ago",
     "trash_for",
+    "trashed_folders_for",
     "visible_folder_ids",
 ]

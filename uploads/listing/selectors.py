@@ -35,6 +35,13 @@ def trash_for(user: User, query: ListQuery) -> FileQuerySet:
     return query.filter(File.objects.removable_by(user).trashed().filter(current=True))
 
 
+def trashed_folders_for(user: User, query: ListQuery) -> FolderQuerySet:
+    """Return the folders in the trash that this user may restore and that match the search; none with other filters."""
+    if query.has_filters and not query.q:
+        return Folder.objects.none()
+    return _matching(Folder.objects.trashed().editable_by(user), query)
+
+
 def folders_for(user: User, query: ListQuery, folder: Folder | None) -> FolderQuerySet:
     """Return the folders to list before the files: the subfolders, or those that match the search."""
     rows = Folder.objects.visible_to(user)
@@ -44,6 +51,10 @@ def folders_for(user: User, query: ListQuery, folder: Folder | None) -> FolderQu
         rows = rows.children_of(folder)
     elif folder is not None:
         rows = rows.below(folder).exclude(pk=folder.pk)
+    return _matching(rows, query)
+
+
+def _matching(rows: FolderQuerySet, query: ListQuery) -> FolderQuerySet:
     for word in names.normalize_for_search(query.q).split():
         rows = rows.filter(normalized_name__contains=word)
     return rows
@@ -54,12 +65,16 @@ def public_ids(rows: FileQuerySet, *, limit: int) -> list[UUID]:
     return [series or pk for series, pk in rows.order_by().values_list("series", "pk")[: limit + 1]]
 
 
-def breadcrumbs_for(user: User, ids: Iterable[int]) -> dict[int, list[tuple[int, str]]]:
+def breadcrumbs_for(user: User, ids: Iterable[int], *, with_removed: bool = False) -> dict[int, list[tuple[int, str]]]:
     """Return the path of each of these folders from the top level, as pairs of id and name. The name of a folder
-    that this user may not see is empty. Always two queries."""
+    that this user may not see, or that is removed, is empty. Always two queries.
+
+    `with_removed` gives the names of removed folders too, for the trash.
+    """
     paths = dict(Folder.objects.filter(pk__in=set(ids)).values_list("pk", "path"))
     steps = {step for path in paths.values() for step in path}
-    folder_names = dict(Folder.objects.visible_to(user).filter(pk__in=steps).values_list("pk", "name"))
+    named = Folder.objects.named_to(user) if with_removed else Folder.objects.visible_to(user)
+    folder_names = dict(named.filter(pk__in=steps).values_list("pk", "name"))
     return {pk: [(step, folder_names.get(step, "")) for step in path] for pk, path in paths.items()}
 
 

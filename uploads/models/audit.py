@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,8 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.db import connections, models, router
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
+
+from uploads.models.querysets import database_now
 
 if TYPE_CHECKING:
     from uploads.models.file import File
@@ -101,6 +103,17 @@ class EventQuerySet(models.QuerySet["Event"]):
 
     def record_all(self, action: str, files: Iterable[File], *, by: User | None, **detail: Any) -> None:
         self.bulk_create([event(action, by=by, file=file, **detail) for file in files])
+
+    def record_together(self, events: Sequence[Event]) -> list[Event]:
+        """Write the events of one action, all at one time: by it and the actor, `undo` finds them again."""
+        now = database_now() if events else None
+        for row in events:
+            row.at = now
+        return self.bulk_create(events)
+
+    def together_with(self, event: Event) -> EventQuerySet:
+        """Return the events of the same action, with the event itself."""
+        return self.filter(actor_id=event.actor_id, at=event.at)
 
     def about(self, link: Any) -> EventQuerySet:
         """Return the events of one file, by its permanent id, newest first."""

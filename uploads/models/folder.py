@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser, Group, User
 from django.contrib.postgres.expressions import ArraySubquery
@@ -39,11 +41,23 @@ class FolderQuerySet(models.QuerySet["Folder"]):
         """Return the folder itself and all its subfolders, at any depth."""
         return self.filter(path__contains=[folder.pk])
 
+    def below_any(self, folders: Iterable[Folder]) -> FolderQuerySet:
+        """Return these folders and all their subfolders, at any depth."""
+        return self.filter(path__overlap=[folder.pk for folder in folders])
+
+    def trashed(self) -> FolderQuerySet:
+        """Return the folders in the trash, each for its whole branch, by the database's clock."""
+        return self.filter(removed_at__isnull=False, purge_after__gt=Now())
+
     def visible_to(self, user: User | AnonymousUser) -> FolderQuerySet:
         """Return the folders whose names this user may see: open to everyone, or to one of their groups."""
+        return self.living().named_to(user)
+
+    def named_to(self, user: User | AnonymousUser) -> FolderQuerySet:
+        """Like `visible_to`, including removed folders: the trash shows where files were."""
         if not isinstance(user, User) or not user.has_perm("uploads.view_file"):
             return self.none()
-        return self.living() if user.is_superuser else self.living().filter(~_is_closed(user, AccessLevel.VIEW))
+        return self.all() if user.is_superuser else self.filter(~_is_closed(user, AccessLevel.VIEW))
 
     def writable_by(self, user: User | AnonymousUser) -> FolderQuerySet:
         """Return the folders that this user may put files into."""
@@ -60,6 +74,15 @@ class FolderQuerySet(models.QuerySet["Folder"]):
     def overseen_by(self, user: User | AnonymousUser, permission: str) -> FolderQuerySet:
         """Like `managed_by`, including removed folders."""
         return self._where(user, permission, AccessLevel.MANAGE)
+
+    def editable_by(self, user: User | AnonymousUser) -> FolderQuerySet:
+        """Return the folders that this user may rename, move and remove, as a manager or as their creator; including
+        removed folders, which they may restore."""
+        overseen = self.overseen_by(user, "uploads.change_file")
+        if not isinstance(user, User) or user.is_superuser:
+            return overseen
+        own = self.accepting(user).filter(created_by=user, restricted=False)
+        return self.filter(Q(pk__in=overseen.order_by().values("pk")) | Q(pk__in=own.order_by().values("pk")))
 
     def closed_to(self, user: User, level: AccessLevel = AccessLevel.VIEW) -> FolderQuerySet:
         """Return the folders whose access rules give this user less than `level`; for superusers there are none."""
@@ -111,6 +134,8 @@ class Folder(models.Model):
     )  # fmt: skip
     created_at = models.DateTimeField(_("created"), db_default=Now(), editable=False)
     removed_at = models.DateTimeField(_("deleted"), null=True, editable=False)
+    # Of a folder in the trash, for its branch: its files have the same time. Without `removed_at` it means nothing.
+    purge_after = models.DateTimeField(null=True, editable=False)
 
     objects = FolderQuerySet.as_manager()
 
@@ -126,8 +151,12 @@ class Folder(models.Model):
             models.Index(fields=["parent", "normalized_name", "id"], name="folder_by_parent"),
             GinIndex(fields=["path"], name="folder_by_path"),
             models.Index(fields=["id"], condition=Q(unshareable=True), name="folder_unshareable"),
+            models.Index(
+                fields=["normalized_name", "id"], condition=Q(removed_at__isnull=False, purge_after__isnull=False),
+                name="folder_trashed_by_name",
+            ),
             GinIndex(fields=["normalized_name"], opclasses=["gin_trgm_ops"], name="folder_name_trigrams"),
-        ]
+        ]  # fmt: skip
 
     def __str__(self) -> str:
         return self.name

@@ -255,10 +255,14 @@ class FileQuerySet(models.QuerySet["File"]):
         Costs a query: with the ids of a few folders Postgres can estimate how many files match, with a subquery it
         cannot.
         """
-        ids = list(Folder.objects.below(folder).values_list("pk", flat=True)[: MAX_IDS_IN_QUERY + 1])
+        return self.below_any([folder])
+
+    def below_any(self, folders: Sequence[Folder]) -> FileQuerySet:
+        """Like `below`, for several folders."""
+        ids = list(Folder.objects.below_any(folders).values_list("pk", flat=True)[: MAX_IDS_IN_QUERY + 1])
         if len(ids) <= MAX_IDS_IN_QUERY:
             return self.filter(folder__in=ids)
-        return self.filter(folder__path__contains=[folder.pk])
+        return self.filter(folder__path__overlap=[folder.pk for folder in folders])
 
     def owned_by(self, user: User | AnonymousUser) -> FileQuerySet:
         return self.filter(owner_id=user.pk)

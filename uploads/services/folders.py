@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import cast
 
 from django.contrib.auth.models import Group, User
 from django.db import IntegrityError, connection, transaction
-from django.db.models import Func, Max
+from django.db.models import Exists, Func, Max, OuterRef
 from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
@@ -16,6 +17,7 @@ from amalga.db import CALL_SECONDS, deadline
 from uploads.errors import Conflict, Forbidden, InvalidTransition, Problem, ValidationFailed
 from uploads.failpoints import failpoint
 from uploads.models import AccessLevel, Action, Event, File, Folder, Grant, State
+from uploads.models.audit import event
 from uploads.models.folder import MAX_DEPTH
 from uploads.names import normalize_for_search
 from uploads.services.tree import ensure, restore_folder
@@ -27,10 +29,14 @@ __all__ = [
     "create",
     "ensure",
     "lock",
+    "lock_branches",
     "move",
+    "move_locked",
     "remove",
+    "remove_empty",
     "rename",
     "require_writable",
+    "restore_branch",
     "restore_folder",
     "set_access",
 ]
@@ -70,7 +76,7 @@ def rename(folder: Folder, name: str, *, by: User) -> None:
         return
     _update(folder, name=name, normalized_name=normalize_for_search(name))
     folder.name = name
-    Event.objects.record(Action.FOLDER, by=by, folder=folder, old_name=old_name)
+    Event.objects.record(Action.FOLDER, by=by, folder=folder, old_name=old_name, new_name=name)
 
 
 @deadline(CALL_SECONDS)
@@ -82,22 +88,27 @@ def move(folder: Folder, target: Folder | None, *, by: User) -> None:
     """
     _require_edit(folder, by)
     with transaction.atomic():
-        _lock_tree()
-        _lock_branch(folder)
-        folder.refresh_from_db()
-        path = _target_path(target, by)
-        if folder.pk in path:
-            raise InvalidTransition(_("“%(name)s” can't be moved into itself.") % {"name": folder.name})
-        _require_depth(folder, path)
-        _require_same_access(folder, target, by)
-        _update(folder, parent=target)
-        with connection.cursor() as cursor:
-            cursor.execute(UPDATE_PATHS, [path, len(folder.path), folder.pk])
-            failpoint("move.3-folder-moving")
-            cursor.execute(UPDATE_ACCESS_ROOTS, [folder.pk])
-        Event.objects.record(Action.FOLDER, by=by, folder=folder, parent_id=target.pk if target else None)
+        lock_branches([folder])
+        Event.objects.bulk_create([move_locked(folder, target, by=by)])
     failpoint("move.4-folder-moved")
     folder.refresh_from_db()
+
+
+def move_locked(folder: Folder, target: Folder | None, *, by: User) -> Event:
+    """Like `move`, for a folder that this person may change, after `lock_branches`. Returns the event to save."""
+    folder.refresh_from_db()
+    path = _target_path(target, by)
+    if folder.pk in path:
+        raise InvalidTransition(_("“%(name)s” can't be moved into itself.") % {"name": folder.name})
+    _require_depth(folder, path)
+    _require_same_access(folder, target, by)
+    before = folder.parent_id
+    _update(folder, parent=target)
+    with connection.cursor() as cursor:
+        cursor.execute(UPDATE_PATHS, [path, len(folder.path), folder.pk])
+        failpoint("move.3-folder-moving")
+        cursor.execute(UPDATE_ACCESS_ROOTS, [folder.pk])
+    return event(Action.FOLDER, by=by, folder=folder, parent_id=target.pk if target else None, from_id=before)
 
 
 @deadline(CALL_SECONDS)
@@ -111,8 +122,7 @@ def set_access(folder: Folder, levels: Mapping[Group, AccessLevel] | None, *, by
     if levels is not None and AccessLevel.MANAGE not in levels.values():
         raise ValidationFailed(_("Select at least one group that can manage the folder."))
     with transaction.atomic():
-        _lock_tree()
-        _lock_branch(folder)
+        lock_branches([folder])
         folder.grants.all().delete()
         Grant.objects.bulk_create(
             Grant(folder=folder, group=group, level=level) for group, level in (levels or {}).items()
@@ -134,25 +144,36 @@ def remove(folder: Folder, *, by: User) -> None:
     """
     _require_edit(folder, by)
     with transaction.atomic():
-        _lock_tree()
-        _lock_branch(folder)
-        inside = File.objects.filter(
-            folder__in=Folder.objects.below(folder).values("pk"),
-            state__in=[State.AVAILABLE, State.UPLOADING, State.COMPLETING],
-        )
-        if inside.exists():
+        lock_branches([folder])
+        if not remove_empty(folder):
             raise InvalidTransition(_("“%(name)s” still contains files or uploads.") % {"name": folder.name})
-        Folder.objects.below(folder).living().update(removed_at=Now())
         Event.objects.record(Action.FOLDER, by=by, folder=folder, removed=True)
     logger.info("folder_removed folder=%s by=%s", folder.pk, by.pk)
 
 
+def remove_empty(folder: Folder, *, purge_after: datetime | None = None) -> bool:
+    """Remove the folder and its subfolders after `lock_branches`, except those that hold files outside the trash, or
+    uploads. Return whether the folder itself was removed: then it is in the trash until `purge_after`."""
+    branch = Folder.objects.below(folder)
+    states = [State.AVAILABLE, State.UPLOADING, State.COMPLETING]
+    paths = branch.filter(Exists(File.objects.filter(folder=OuterRef("pk"), state__in=states)))
+    in_use = {pk for path in paths.values_list("path", flat=True) for pk in path}
+    branch.living().exclude(pk__in=in_use).update(removed_at=Now())
+    if folder.pk not in in_use:
+        Folder.objects.filter(pk=folder.pk).update(purge_after=purge_after)
+    return folder.pk not in in_use
+
+
+def restore_branch(folder: Folder) -> None:
+    """Restore a folder from the trash after `lock_branches`, with the subfolders that were removed with it."""
+    Folder.objects.below(folder).filter(removed_at=folder.removed_at).update(removed_at=None)
+    restore_folder([*folder.path])
+    Folder.objects.filter(pk=folder.pk).update(purge_after=None)
+
+
 def can_edit(folder: Folder, user: User) -> bool:
     """Return whether this person may rename, move and remove the folder: as a manager, or as its creator."""
-    if Folder.objects.managed_by(user).filter(pk=folder.pk).exists():
-        return True
-    is_creator = folder.created_by_id == user.pk and not folder.restricted
-    return is_creator and Folder.objects.writable_by(user).filter(pk=folder.pk).exists()
+    return Folder.objects.living().editable_by(user).filter(pk=folder.pk).exists()
 
 
 def require_writable(folder: Folder | None, user: User) -> None:
@@ -221,13 +242,15 @@ def _name_taken(name: str) -> Conflict:
     return Conflict(_("A folder named “%(name)s” already exists here.") % {"name": name})
 
 
-def _lock_branch(folder: Folder) -> None:
-    """Lock the folder and all its subfolders, after any transaction that is creating one of them.
+def lock_branches(folders: Sequence[Folder]) -> None:
+    """Lock the tree against other moves, and these folders with all their subfolders, until the transaction ends.
 
-    Repeated until the set is stable, since a folder that was created while we waited can have got subfolders.
+    They are locked after any transaction that is creating one of them: again until the set is stable, since a folder
+    that was created while we waited can have got subfolders.
     """
-    locked: set[int] = set()
-    while (rows := set(Folder.objects.below(folder).select_for_update().values_list("pk", flat=True))) != locked:
+    _lock_tree()
+    branches, locked = Folder.objects.below_any(folders).order_by("pk"), set[int]()
+    while (rows := set(branches.select_for_update().values_list("pk", flat=True))) != locked:
         locked = rows
 
 

@@ -21,11 +21,14 @@ RETENTION_DAYS = 1
 ENDED = (TaskResultStatus.SUCCESSFUL, TaskResultStatus.FAILED)
 
 AnyTask = Task[Any, Any]
+# A task of uploads/actions, which services do not import, and after which time its worker was killed.
+FOLDER_CHANGES = "uploads.actions.large_folders.change_folder"
+FOLDER_CHANGE_LOST_AFTER_SECONDS = 300
 
 
-def results_of(task: AnyTask) -> models.QuerySet[DBTaskResult[..., Any]]:
-    """Return the queue's rows of this task."""
-    return DBTaskResult.objects.filter(task_path=task.module_path)
+def results_of(task: AnyTask | str) -> models.QuerySet[DBTaskResult[..., Any]]:
+    """Return the queue's rows of this task, or of the task with this path."""
+    return DBTaskResult.objects.filter(task_path=task if isinstance(task, str) else task.module_path)
 
 
 def is_active(task: AnyTask) -> bool:
@@ -66,7 +69,7 @@ def fair_priority(owner_id: int | None) -> int:
     return max(TASK_MIN_PRIORITY, -waiting[:-TASK_MIN_PRIORITY].count())
 
 
-def tidy(task: AnyTask, *, lost_after_seconds: float) -> None:
+def tidy(task: AnyTask | str, *, lost_after_seconds: float) -> None:
     """Requeue or fail the tasks of killed workers, and delete old results. Safe to repeat."""
     lost = results_of(task).filter(
         status=TaskResultStatus.RUNNING, started_at__lt=timezone.now() - timedelta(seconds=lost_after_seconds)

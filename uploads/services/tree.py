@@ -277,7 +277,7 @@ def restore_folder(folder_ids: Iterable[int]) -> None:
     removed = Folder.objects.filter(pk__in=set(folder_ids), removed_at__isnull=False)
     ids = {pk for path in removed.values_list("path", flat=True) for pk in path}
     if ids:
-        Folder.objects.filter(pk__in=ids).update(removed_at=None)
+        Folder.objects.filter(pk__in=ids).update(removed_at=None, purge_after=None)
 
 
 def _ensure_missing(tree: Tree, by: User, *, limited: bool) -> dict[str, Folder | Problem | None]:

@@ -102,10 +102,10 @@ def download_zip(request: HttpRequest) -> HttpResponseBase:
     """Download the selected files as a zip. Any missing file is an error before the download starts."""
     user = request_user(request)
     data = request.POST if request.method == "POST" else request.GET
-    selection = Selection.read(data, data.getlist("file"), user)
+    selection = Selection.read(data, user)
     if selection.unusable:
         raise ValidationFailed(_("The list of files couldn't be read. Go back and select the files again."))
-    bundle = services.bundle(user, selection.links)
+    bundle = services.bundle(user, selection.links, folders=selection.folders)
     headers = {
         "Cache-Control": "private, no-store",
         "Content-Type": "application/zip",

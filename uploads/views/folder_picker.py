@@ -35,10 +35,10 @@ def choose_folder(
     title: str,
     here: Folder | None,
     hidden: Hidden = (),
-    without: Folder | None = None,
+    without: Sequence[Folder] = (),
 ) -> HttpResponse:
-    """Show the folder picker: the folders near `here`, or those that match the search. `without` and its subfolders
-    are not offered."""
+    """Show the folder picker: the folders near `here`, or those that match the search. The folders in `without` and
+    their subfolders are not offered."""
     user = request_user(request)
     search = (request.POST.get("find") or request.GET.get("find") or "").replace("\x00", "").strip()[:200]
     choices, more = _choices(user, search, here, without)
@@ -56,11 +56,11 @@ def choose_folder(
 
 
 def _choices(
-    user: User, search: str, here: Folder | None, without: Folder | None
+    user: User, search: str, here: Folder | None, without: Sequence[Folder]
 ) -> tuple[list[tuple[int, str]], bool]:
     rows = Folder.objects.writable_by(user)
-    if without is not None:
-        rows = rows.exclude(path__contains=[without.pk])
+    if without:
+        rows = rows.exclude(path__overlap=[folder.pk for folder in without])
     for word in names.normalize_for_search(search).split()[:10]:
         rows = rows.filter(normalized_name__contains=word)
     if not search:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.models import Group
 from django.http import HttpRequest, HttpResponse
@@ -11,16 +12,23 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST
 
-from uploads import listing
 from uploads.accounts import roles
-from uploads.errors import Conflict, Forbidden, OverQuota, ValidationFailed
+from uploads.actions.trash import TrashAction
+from uploads.errors import Conflict, Forbidden, InvalidTransition, OverQuota, ValidationFailed
 from uploads.forms import access_levels, find_folder, folder_name
-from uploads.listing import ListQuery
 from uploads.models import AccessLevel, Folder
 from uploads.services import folders
 from uploads.views.folder_picker import choose_folder, picker_form
 from uploads.views.library import library_page
-from uploads.views.responses import FieldError, html_errors, redirect_next, render_page, request_user
+from uploads.views.responses import (
+    FieldError,
+    flash_result,
+    html_errors,
+    in_use_message,
+    redirect_next,
+    render_page,
+    request_user,
+)
 
 MAX_GROUPS = 200
 
@@ -62,7 +70,7 @@ def move_folder(request: HttpRequest, pk: int) -> HttpResponse:
     form = picker_form(request)
     if not form.is_valid():
         title = _("Move folder “%(name)s” to …") % {"name": folder.name}
-        return choose_folder(request, form, title=title, here=folder.parent, without=folder)
+        return choose_folder(request, form, title=title, here=folder.parent, without=[folder])
     target = form.cleaned_data["to"]
     folders.move(folder, target, by=user)
     into = target.name if target else _("Library")
@@ -113,18 +121,25 @@ def _access_page(
 @require_http_methods(["GET", "HEAD", "POST"])
 @html_errors
 def remove_folder(request: HttpRequest, pk: int) -> HttpResponse:
-    """Remove an empty folder. For a folder with files, offer to move them to the trash first."""
+    """Ask for confirmation, then move the folder to the trash with everything in it."""
     folder, user = _get_folder(request, pk), request_user(request)
     if not folders.can_edit(folder, user):
         raise Forbidden(_("You don't have permission to change this folder."))
-    query = ListQuery(subfolders=True)
-    has_files = listing.files_for(user, query, folder).exists()
-    if request.method == "POST" and not has_files:
-        folders.remove(folder, by=user)
-        messages.success(request, _("Deleted folder “%(name)s”.") % {"name": folder.name})
-        return redirect(folder.parent) if folder.parent else redirect("library")
-    context = {"folder": folder, "holds": has_files, "query": query.to_querystring()}
-    return render(request, "uploads/delete_folder.html", context)
+    action = TrashAction()
+    if request.method != "POST":
+        context = {
+            "folder": folder,
+            "title": action.question(0, [folder], by=user),
+            "days": settings.TRASH_RETENTION_DAYS,
+        }
+        return render(request, "uploads/delete_folder.html", context)
+    result = action.execute([], {}, by=user, folders=[pk])
+    if not result.has_changes and result.in_use:
+        raise InvalidTransition(in_use_message(result.in_use))
+    flash_result(request, action.message(result, {}), result, undo=True)
+    if result.in_use:
+        return redirect(folder)
+    return redirect(folder.parent) if folder.parent else redirect("library")
 
 
 def _get_folder(request: HttpRequest, pk: int) -> Folder:

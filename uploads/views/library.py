@@ -31,6 +31,7 @@ from uploads.models import (
     StatisticDelta,
     Tag,
 )
+from uploads.models.folder import FolderQuerySet
 from uploads.services import folders
 from uploads.views.presenters import file_rows, folder_rows, rows_digest
 from uploads.views.responses import FieldError, render_page, request_user
@@ -186,16 +187,23 @@ def _page(user: User, query: ListQuery, scope: ListScope, after: Cursor | None) 
 
 def _read_page(user: User, query: ListQuery, scope: ListScope, after: Cursor | None) -> Page:
     files = listing.trash_for(user, query) if scope.trash else listing.files_for(user, query, scope.folder)
-    with_folders = not scope.trash and (query.q or not query.has_filters) and not (query.subfolders and not query.q)
-    folders = listing.folders_for(user, query, scope.folder) if with_folders else None
+    with_folders = (query.q or not query.has_filters) and not (query.subfolders and not query.q)
+    folders = _folders(user, query, scope) if with_folders else None
     return listing.paginate(query, files=files, folders=folders, columns=scope.columns, after=after)
+
+
+def _folders(user: User, query: ListQuery, scope: ListScope) -> FolderQuerySet:
+    if scope.trash:
+        return listing.trashed_folders_for(user, query)
+    return listing.folders_for(user, query, scope.folder)
 
 
 def _rows_context(user: User, query: ListQuery, scope: ListScope, page: Page) -> dict[str, Any]:
     has_paths = query.recursive or scope.trash
     parent_ids = {file.folder_id for file in page.files if file.folder_id} if has_paths else set()
-    folder_ids = {folder.pk for folder in page.folders} if query.q else set()
-    paths = listing.breadcrumbs_for(user, parent_ids | folder_ids) if parent_ids or folder_ids else {}
+    folder_ids = {folder.pk for folder in page.folders} if query.q or scope.trash else set()
+    ids = parent_ids | folder_ids
+    paths = listing.breadcrumbs_for(user, ids, with_removed=scope.trash) if ids else {}
     column = scope.columns["added"]
     marks = listing.load_marks(() if scope.trash else page.files)
     folders = folder_rows(page.folders, paths=paths)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ from django.utils.translation import gettext as _
 from amalga.log import request_id
 from uploads.actions import BulkResult
 from uploads.errors import Forbidden, PartsMissing, Problem, StorageUnavailable
-from uploads.models import Action, Event
+from uploads.models import Folder
 
 PAGES = {400, 403, 404, 405, 409, 410, 413, 429, 500, 503}
 PROTOCOL_PREFIX = "/uploads/"
@@ -242,9 +242,9 @@ def redirect_next(request: HttpRequest, default: str | None = None) -> HttpRespo
 def flash_result(
     request: HttpRequest, message: str, result: BulkResult, *, unusable: int = 0, undo: bool = False
 ) -> None:
-    """Show `message` if files changed, then which did not and why. With `undo`, add a button to undo the change."""
-    if result.files:
-        messages.success(request, message, extra_tags=_undo(request, result) if undo else "")
+    """Show `message` if something changed, then what did not and why. With `undo`, add a button to undo the change."""
+    if result.has_changes:
+        messages.success(request, message, extra_tags=str(result.events[0].pk) if undo and result.events else "")
     if result.refused:
         names = ", ".join(f"“{name}”" for name in result.refused[:MAX_NAMES])
         more = len(result.refused) - MAX_NAMES
@@ -252,6 +252,11 @@ def flash_result(
         if more > 0:
             text += " " + ngettext("and %(count)s more", "and %(count)s more", more) % {"count": more}
         messages.warning(request, text)
+    if result.in_use:
+        messages.warning(request, in_use_message(result.in_use))
+    for folder in result.unfinished:
+        text = _("“%(name)s” contains many files. The rest follows in the background.")
+        messages.info(request, text % {"name": folder})
     if unknown := result.unknown + unusable:
         messages.warning(
             request,
@@ -264,7 +269,11 @@ def flash_result(
         )
 
 
-def _undo(request: HttpRequest, result: BulkResult) -> str:
-    """Return the id of the event of this change, with which `undo` restores all files that it moved to the trash."""
-    rows = Event.objects.about(result.links[0]).filter(action=Action.TRASH, actor_id=request_user(request).pk)
-    return str(rows.values_list("pk", flat=True).first() or "")
+def in_use_message(folders: Sequence[Folder]) -> str:
+    """Return why these folders did not go to the trash."""
+    text = ngettext(
+        "%(names)s stays: it contains files that you can't move to trash, or unfinished uploads.",
+        "%(names)s stay: they contain files that you can't move to trash, or unfinished uploads.",
+        len(folders),
+    )
+    return text % {"names": ", ".join(f"“{folder}”" for folder in folders[:MAX_NAMES])}

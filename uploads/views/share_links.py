@@ -65,9 +65,13 @@ def share_selection(request: HttpRequest) -> HttpResponse:
     """Show the form of a share link to the selected files, then create it."""
     user = request_user(request)
     share_links.require_sharing(user)
-    selection = Selection.read(request.POST, request.POST.getlist("file"), user)
+    selection = Selection.read(request.POST, user)
     if selection.unusable:
         raise _unreadable()
+    if selection.folders and not request.POST.get("all"):
+        if len(selection.folders) == 1 and not selection.links:
+            return redirect("share_folder", selection.folders[0])
+        raise ValidationFailed(_("Share one folder at a time, or only files."))
     count = len(selection.links)
     context: dict[str, Any] = {
         "name": ngettext("%(count)s file", "%(count)s files", count) % {"count": count},

@@ -13,7 +13,6 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 
 from uploads import actions
-from uploads.actions import BulkResult
 from uploads.actions.restore import RestoreAction
 from uploads.errors import InvalidTransition
 from uploads.forms import parse_id
@@ -34,8 +33,8 @@ def trash_file(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Move one file to the trash; the message offers to undo it."""
     user = request_user(request)
     file = get_object_or_404(File.objects.removable_by(user).by_link(pk))
-    actions.trash_file(file, by=user)
-    flash_result(request, _("Moved “%(name)s” to trash.") % {"name": file.name}, BulkResult([file]), undo=True)
+    result = actions.trash_file(file, by=user)
+    flash_result(request, _("Moved “%(name)s” to trash.") % {"name": file.name}, result, undo=True)
     return redirect_next(request, file.folder.get_absolute_url() if file.folder else None)
 
 
@@ -51,13 +50,16 @@ def restore_file(request: HttpRequest, pk: UUID) -> HttpResponse:
 @require_POST
 @html_errors
 def undo(request: HttpRequest) -> HttpResponse:
-    """Restore the files that one action of this user moved to the trash. Raises InvalidTransition if there is none."""
+    """Restore what one action of this user moved to the trash. Raises InvalidTransition if there is none."""
     user = request_user(request)
-    events = Event.objects.filter(actor_id=user.pk, action=Action.TRASH)
-    event = events.filter(pk=parse_id(request.POST.get("event")) or 0).first()
-    if event is None:
+    own = Event.objects.filter(actor_id=user.pk)
+    event = own.filter(pk=parse_id(request.POST.get("event")) or 0).first()
+    events = list(own.together_with(event)) if event else []
+    links = [row.file_id for row in events if row.file_id and row.action == Action.TRASH]
+    folders = [row.folder_id for row in events if row.folder_id and row.detail.get("removed")]
+    if not links and not folders:
         raise InvalidTransition(_("Nothing to undo. Deleted files are in the trash."))
-    links = [link for link in events.filter(at=event.at).values_list("file_id", flat=True) if link]
-    result = actions.restore_files(links, by=user)
-    flash_result(request, RestoreAction().success_message(len(result.files), {}), result)
+    action = RestoreAction()
+    result = action.execute(links, {}, by=user, folders=folders)
+    flash_result(request, action.message(result, {}), result)
     return redirect_next(request)

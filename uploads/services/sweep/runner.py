@@ -28,6 +28,7 @@ from uploads.services.notifications import delete_old_notifications, warn_of_exp
 from uploads.services.orphaned_multiparts import abort_orphaned_multiparts
 from uploads.services.sweep.expiry import Discards, expire, forget_orphans, purge
 from uploads.services.sweep.leases import acquire, back_off, free, put_back
+from uploads.services.task_queue import FOLDER_CHANGE_LOST_AFTER_SECONDS, FOLDER_CHANGES, tidy
 from uploads.services.tasks import requeue_lost_previews, requeue_lost_verifications
 
 logger = logging.getLogger(__name__)
@@ -116,6 +117,7 @@ class SweepRun:
             requeue_lost_previews()
             requeue_lost_verifications()
             requeue_lost_handovers()
+            tidy(FOLDER_CHANGES, lost_after_seconds=FOLDER_CHANGE_LOST_AFTER_SECONDS)
             mail.requeue_lost_mails()
             warn_of_expiring_links()
             delete_old_notifications()

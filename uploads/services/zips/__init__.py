@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import takewhile
@@ -75,20 +75,39 @@ class Bundle:
     length: int
 
 
-def bundle(user: User, links: Sequence[UUID]) -> Bundle:
-    """Return the zip of these files.
+def bundle(user: User, links: Sequence[UUID], *, folders: Collection[int] = ()) -> Bundle:
+    """Return the zip of these files, and of what the user sees in these folders, with their subfolders.
 
     Raises ValidationFailed for no files and for more than ten thousand, FilesNotFound if the user cannot see one of
-    them, Quarantined, and ContentLost if one is known to be missing: no file is left out silently.
+    the files or folders, Quarantined, and ContentLost if one is known to be missing: no file is left out silently.
     """
     requested = list(dict.fromkeys(links))
-    if not 0 < len(requested) <= MAX_FILES:
+    if len(requested) > MAX_FILES or not (requested or folders):
         raise ValidationFailed(_("Select between 1 and %(most)s files.") % {"most": f"{MAX_FILES:,}"})
-    files = _members(File.objects.listed_for(user).by_links(requested))
+    visible = File.objects.listed_for(user)
+    files = _members(visible.by_links(requested)) if requested else []
     if len(files) != len(requested):
         raise FilesNotFound(len(requested) - len(files))
-    common, folder_paths = _folder_paths(user, {file.folder_id for file in files})
+    selected = list(Folder.objects.visible_to(user).filter(pk__in=folders))
+    if len(selected) != len(folders):
+        raise FilesNotFound(len(folders) - len(selected))
+    files = _with_inside(files, visible, selected)
+    # paths begin at the selected folders; at what is inside, if one folder is all that is selected
+    top = {folder.parent_id for folder in selected} if requested or len(selected) > 1 else set(folders)
+    common, folder_paths = _folder_paths(user, {file.folder_id for file in files} | top)
     return _bundle(common or _("files"), files, folder_paths)
+
+
+def _with_inside(files: list[MemberSource], visible: FileQuerySet, folders: list[Folder]) -> list[MemberSource]:
+    """Return the files, and those in the folders. Raises ValidationFailed for none, and for more than ten thousand."""
+    if not folders:
+        return files
+    by_id = {file.id: file for file in [*files, *_members(visible.below_any(folders))]}
+    if not by_id:
+        raise ValidationFailed(_("The selected folders contain no files."))
+    if len(by_id) > MAX_FILES:
+        raise ValidationFailed(_("A ZIP can contain at most %(max)s files.") % {"max": f"{MAX_FILES:,}"})
+    return list(by_id.values())
 
 
 def bundle_shared(rows: FileQuerySet, *, name: str, folder: Folder | None, creator: User) -> Bundle:
