@@ -18,6 +18,7 @@ from tests.amalga.test_settings import read
 from tests.conftest import PROJECT
 from uploads import s3
 from uploads.accounts import password_reset, sessions, throttling
+from uploads.actions import undo
 from uploads.listing import pagination
 from uploads.models import querysets
 from uploads.previews import renderer, sandbox
@@ -109,6 +110,8 @@ def signing_in(plain: dict[str, Any], caches: dict[str, Any]) -> dict[str, float
         "password reset throttling: email address": throttling.RESET_LIMIT.refill_seconds,
         "password reset throttling: network": throttling.RESET_NETWORK_LIMIT.refill_seconds,
         "worker: abandoned handover of files": hand_over.HANDOVER_LOST_AFTER_SECONDS,
+        "worker: abandoned change of a folder": task_queue.FOLDER_CHANGE_LOST_AFTER_SECONDS,
+        "undo": undo.UNDO_SECONDS,
         "worker: abandoned password reset": password_reset.RESET_LOST_AFTER_SECONDS,
         "known device": plain["DEVICE_COOKIE_DAYS"] * UNITS["days"],
         "single sign-on: one request": plain["SOCIALACCOUNT_REQUESTS_TIMEOUT"],

@@ -99,9 +99,9 @@ def test_link_is_copied_from_the_row(listed: Page, uploader: UploaderPage) -> No
 
 def test_folder_menu_leads_to_its_pages(listed: Page) -> None:
     row(listed, "Brand").click(button="right")
-    assert menu_of(listed) == ["Open", "Copy link", "Rename", "Move", "Share", "Delete"]
-    listed.get_by_role("menuitem", name="Delete").click()
-    expect(listed.get_by_role("heading", level=1)).to_have_text("Delete “Brand”")
+    assert menu_of(listed) == ["Open", "Copy link", "Rename", "Move", "Share", "Move to trash"]
+    listed.get_by_role("menuitem", name="Move to trash").click()
+    expect(listed.get_by_role("heading", level=1)).to_have_text("Move “Brand” to trash?")
 
 
 @pytest.mark.parametrize("view", ["table", "grid"])

@@ -18,6 +18,7 @@ from uploads.actions.move import move_files
 from uploads.actions.restore import restore_file, restore_files
 from uploads.actions.tag import tag_files
 from uploads.actions.trash import trash_file, trash_files
+from uploads.actions.undo import undo_action
 from uploads.actions.visibility import set_visibility
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "tag_files",
     "trash_file",
     "trash_files",
+    "undo_action",
 ]
 
 for _module in iter_modules(__path__):

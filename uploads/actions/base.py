@@ -47,6 +47,11 @@ class BulkResult:
     def links(self) -> list[UUID]:
         return [file.link for file in self.files]
 
+    def add(self, other: BulkResult) -> None:
+        """Add what another call changed."""
+        self.files += other.files
+        self.folders += other.folders
+
     @property
     def has_changes(self) -> bool:
         return bool(self.files or self.folders)
@@ -68,7 +73,7 @@ class BulkAction:
     changes_files: ClassVar[bool] = True  # not offered to people who can change none of the files
     takes_folders: ClassVar[bool] = False
     url_name: ClassVar[str] = ""  # the button posts to this view instead of the bulk view
-    can_undo: ClassVar[bool] = False  # the message offers to restore the files from the trash
+    can_undo: ClassVar[bool] = False  # the message offers to undo it
     description: ClassVar[Any] = ""  # on the admin's confirmation page
 
     form_class: ClassVar[type[UserForm]] = UserForm  # its cleaned_data are the parameters
@@ -107,6 +112,18 @@ class BulkAction:
 
     def change(self, files: list[File], data: Mapping[str, Any], *, by: User) -> dict[str, Any]:
         """Change the locked files inside the transaction; return the detail of their events. Raises Problem."""
+        raise NotImplementedError
+
+    def previous(self, files: list[File], data: Mapping[str, Any]) -> Mapping[UUID, Mapping[str, Any]]:
+        """Return for each file, by its id, what its event needs so that the action can be undone. Called before
+        `change`."""
+        return {}
+
+    def undo(self, events: Sequence[Event], *, by: User) -> BulkResult:
+        """Restore what these events of one action changed, where it is still as the action left it. Raises Problem."""
+        raise NotImplementedError
+
+    def undo_message(self, result: BulkResult) -> str:
         raise NotImplementedError
 
     def title(self, count: int) -> str:
@@ -155,24 +172,26 @@ class BulkAction:
             result = _lock_selection(selected, self.permitted(by), by=by)
             result.folders, result.refused = chosen.folders, [*chosen.refused, *result.refused]
             result.unknown += chosen.unknown
+            previous = self.previous(result.files, data)
             detail = self.change(result.files, data, by=by)
             failpoint("bulk.1-changed")
-            events = [event(self.audit_action, by=by, file=file, **detail) for file in result.files]
+            events = [
+                event(self.audit_action, by=by, file=file, **detail, **previous.get(file.pk, {}))
+                for file in result.files
+            ]
             if result.folders:
                 events += self.change_folders(result, data, by=by)
             result.events = Event.objects.record_together(events)
         failpoint("bulk.2-committed")
         for file in result.files:
             logger.info("%s file=%s by=%s", self.log_event, file.pk, by.pk)
-        for folder in result.folders:
-            logger.info("%s folder=%s by=%s", self.log_event.replace("file", "folder"), folder.pk, by.pk)
         return result
 
     def _lock_folders(self, ids: set[int], *, by: User) -> BulkResult:
         """Lock the folders that may be changed, with their subfolders; those inside another one go along with it."""
         if not ids:
             return BulkResult()
-        lock_branches(Folder.objects.filter(pk__in=ids))
+        lock_branches(list(Folder.objects.filter(pk__in=ids)))
         permitted = list(self.permitted_folders(by).filter(pk__in=ids).order_by("normalized_name", "pk"))
         remaining = ids - {folder.pk for folder in permitted}
         refused = Folder.objects.visible_to(by).filter(pk__in=remaining).order_by("normalized_name")

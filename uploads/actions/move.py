@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib.auth.models import User
+from django.db import transaction
 from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
@@ -17,6 +18,8 @@ from uploads.models import Action, Event, File, Folder
 from uploads.services.files import with_versions
 from uploads.services.folders import lock, move_locked, require_writable
 
+MISSING = -1  # the folder of a file that no longer exists
+
 
 class MoveForm(UserForm):
     """The target, typed as a path."""
@@ -26,7 +29,7 @@ class MoveForm(UserForm):
 
 @register
 class MoveAction(BulkAction):
-    name, order, takes_folders = "move", 10, True
+    name, order, takes_folders, can_undo = "move", 10, True, True
     label = gettext_lazy("Move")
     description = gettext_lazy("Links and contents stay the same. The files get the access rules of the new folder.")
     form_class, page_form_class = MoveForm, FolderPickerForm
@@ -37,6 +40,9 @@ class MoveAction(BulkAction):
         lock([target.pk] if target else [])
         require_writable(target, by)
 
+    def previous(self, files: list[File], data: Mapping[str, Any]) -> Mapping[UUID, Mapping[str, Any]]:
+        return {file.pk: {"from_id": file.folder_id} for file in files}
+
     def change(self, files: list[File], data: Mapping[str, Any], *, by: User) -> dict[str, Any]:
         target: Folder | None = data["to"]
         with_versions(files).update(folder=target, updated_at=Now())
@@ -44,6 +50,33 @@ class MoveAction(BulkAction):
 
     def change_folders(self, result: BulkResult, data: Mapping[str, Any], *, by: User) -> list[Event]:
         return [move_locked(folder, data["to"], by=by) for folder in result.folders]
+
+    def undo(self, events: Sequence[Event], *, by: User) -> BulkResult:
+        """Move files and folders back to where they were, all or none."""
+        files = File.objects.by_links(row.file_id for row in events if row.file_id)
+        file_places = {series or pk: place for series, pk, place in files.values_list("series", "pk", "folder_id")}
+        rows = Folder.objects.living().filter(pk__in=[row.folder_id for row in events if row.folder_id])
+        folder_places = dict(rows.values_list("pk", "parent_id"))
+        places: dict[int | None, tuple[list[UUID], list[int]]] = {}
+        for row in events:
+            links, folders = places.setdefault(row.detail["from_id"], ([], []))
+            if row.file_id and file_places.get(row.file_id, MISSING) == row.detail["folder_id"]:
+                links.append(row.file_id)
+            elif row.folder_id and folder_places.get(row.folder_id, MISSING) == row.detail["parent_id"]:
+                folders.append(row.folder_id)
+        result = BulkResult()
+        with transaction.atomic():
+            for pk, (links, folders) in places.items():
+                target = Folder.objects.get(pk=pk) if pk else None
+                result.add(self.execute(links, {"to": target}, by=by, folders=folders))
+        return result
+
+    def undo_message(self, result: BulkResult) -> str:
+        if result.folders:
+            count = len(result.folders) + len(result.files)
+            return ngettext("Moved %(count)s item back.", "Moved %(count)s items back.", count) % {"count": count}
+        count = len(result.files)
+        return ngettext("Moved %(count)s file back.", "Moved %(count)s files back.", count) % {"count": count}
 
     def title(self, count: int) -> str:
         return ngettext("Move %(count)s file to …", "Move %(count)s files to …", count) % {"count": count}

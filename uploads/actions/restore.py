@@ -56,7 +56,7 @@ class RestoreAction(BulkAction):
 
     def change_folders(self, result: BulkResult, data: Mapping[str, Any], *, by: User) -> list[Event]:
         for folder in result.folders:
-            restore_branch(folder)
+            restore_branch(folder, by=by)
             if folder.purge_after and self.inside([folder], by=by).exists():
                 result.unfinished.append(folder)
                 continue_in_folder(self, folder, folder.purge_after, by=by)

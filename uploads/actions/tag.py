@@ -9,17 +9,19 @@ from uuid import UUID
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
+from django.db import transaction
 from django.db.models import Count
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from uploads.actions.base import BulkAction, BulkResult, register
-from uploads.errors import Forbidden, OverQuota, ValidationFailed
+from uploads.errors import Forbidden, InvalidTransition, OverQuota, ValidationFailed
 from uploads.forms import TagsField, UserForm
-from uploads.models import Action, File, Tag, Tagging, Usage
+from uploads.models import Action, Event, File, Tag, Tagging, Usage
 from uploads.names import normalize_for_search
 
 MAX_TAGS_PER_FILE = 50
+MAX_UNDO_GROUPS = 200  # of files that got, and lost, the same tags
 MAX_TAGGINGS_PER_REQUEST = 50_000  # seconds of a transaction
 
 
@@ -36,7 +38,7 @@ class TagForm(UserForm):
 
 @register
 class TagAction(BulkAction):
-    name, order = "tag", 20
+    name, order, can_undo = "tag", 20, True
     label = gettext_lazy("Change tags")
     description = gettext_lazy("Other tags are kept. New tags are created as needed.")
     form_class, submit_label = TagForm, gettext_lazy("Change tags")
@@ -50,6 +52,42 @@ class TagAction(BulkAction):
             raise ValidationFailed(_("A file can have at most %(most)s tags.") % {"most": MAX_TAGS_PER_FILE})
         if Tag.objects.filter(normalized_name__in={normalize_for_search(name) for name in add}).count() < len(add):
             Usage.objects.locked(by.pk)  # new tags count for this person; locked before any file row, as everywhere
+
+    def previous(self, files: list[File], data: Mapping[str, Any]) -> Mapping[UUID, Mapping[str, Any]]:
+        """Return the tags that each file gets, and loses, by the action."""
+        names = {normalize_for_search(name): name for name in (*data["add"], *data["remove"])}
+        rows = Tagging.objects.filter(file__in=files, tag__normalized_name__in=names)
+        before: dict[UUID, dict[str, str]] = {}
+        for file_id, key, name in rows.values_list("file_id", "tag__normalized_name", "tag__name"):
+            before.setdefault(file_id, {})[key] = name
+        removed = {normalize_for_search(name) for name in data["remove"]}
+        return {
+            file.pk: {
+                "tagged": [name for name in data["add"] if normalize_for_search(name) not in before.get(file.pk, {})],
+                "untagged": [name for key, name in before.get(file.pk, {}).items() if key in removed],
+            }
+            for file in files
+        }
+
+    def undo(self, events: Sequence[Event], *, by: User) -> BulkResult:
+        groups: dict[tuple[tuple[str, ...], ...], list[UUID]] = {}
+        for row in events:
+            tagged, untagged = (tuple(row.detail[key]) for key in ("tagged", "untagged"))
+            if row.file_id and (tagged or untagged):
+                groups.setdefault((tagged, untagged), []).append(row.file_id)
+        if len(groups) > MAX_UNDO_GROUPS:
+            raise InvalidTransition(_("These files had too many different tags to undo the change."))
+        result = BulkResult()
+        with transaction.atomic():
+            for (tagged, untagged), links in groups.items():
+                result.add(tag_files(links, add=untagged, remove=tagged, by=by))
+        return result
+
+    def undo_message(self, result: BulkResult) -> str:
+        count = len(result.files)
+        return ngettext("Restored tags of %(count)s file.", "Restored tags of %(count)s files.", count) % {
+            "count": count
+        }
 
     def change(self, files: list[File], data: Mapping[str, Any], *, by: User) -> dict[str, Any]:
         add, remove = data["add"], data["remove"]

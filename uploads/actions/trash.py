@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
@@ -16,12 +17,15 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from uploads.actions.base import MAX_FILES_INSIDE, BulkAction, BulkResult, count_files, count_folders, register
 from uploads.actions.large_folders import continue_in_folder
+from uploads.actions.restore import RestoreAction
 from uploads.errors import InvalidTransition
 from uploads.models import Action, Event, File, Folder, State
 from uploads.models.audit import event
 from uploads.models.querysets import FileQuerySet, database_now
 from uploads.services.files import with_versions
 from uploads.services.folders import remove_empty
+
+logger = logging.getLogger(__name__)
 
 
 @register
@@ -66,10 +70,19 @@ class TrashAction(BulkAction):
                 continue_in_folder(self, folder, data["purge_after"], by=by)
             elif remove_empty(folder, purge_after=data["purge_after"]):
                 removed.append(folder)
+                logger.info("folder_removed folder=%s by=%s", folder.pk, by.pk)
             else:
                 result.in_use.append(folder)
         result.folders = removed
         return [event(Action.FOLDER, by=by, folder=folder, removed=True) for folder in removed]
+
+    def undo(self, events: Sequence[Event], *, by: User) -> BulkResult:
+        links = [row.file_id for row in events if row.file_id]
+        folders = [row.folder_id for row in events if row.folder_id]
+        return RestoreAction().execute(links, {}, by=by, folders=folders)
+
+    def undo_message(self, result: BulkResult) -> str:
+        return RestoreAction().message(result, {})
 
     def success_message(self, count: int, data: Mapping[str, Any]) -> str:
         text = ngettext("Moved %(count)s file to trash.", "Moved %(count)s files to trash.", count)

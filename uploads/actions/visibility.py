@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from uploads.actions.base import BulkAction, BulkResult, register
-from uploads.models import Action, File, Visibility
+from uploads.models import Action, Event, File, Visibility
 from uploads.models.querysets import FileQuerySet
 from uploads.services.files import with_versions
 
@@ -20,11 +20,29 @@ from uploads.services.files import with_versions
 class VisibilityAction(BulkAction):
     """Only the owner of a file may change its visibility."""
 
+    can_undo = True
     visibility: ClassVar[Visibility]
     audit_action = Action.VISIBILITY
 
     def permitted(self, user: User) -> FileQuerySet:
         return File.objects.owned_by(user).listed()
+
+    def previous(self, files: list[File], data: Mapping[str, Any]) -> Mapping[UUID, Mapping[str, Any]]:
+        return {file.pk: {"previous": file.visibility} for file in files}
+
+    def undo(self, events: Sequence[Event], *, by: User) -> BulkResult:
+        changed = [row for row in events if row.file_id and row.detail["previous"] != row.detail["visibility"]]
+        result = BulkResult()
+        for visibility in Visibility:
+            links = [row.file_id for row in changed if row.file_id and row.detail["previous"] == visibility]
+            others = File.objects.by_links(links).exclude(visibility=visibility)
+            result.add(set_visibility([file.link for file in others], visibility, by=by))
+        return result
+
+    def undo_message(self, result: BulkResult) -> str:
+        count = len(result.files)
+        text = ngettext("Restored visibility of %(count)s file.", "Restored visibility of %(count)s files.", count)
+        return text % {"count": count}
 
     def change(self, files: list[File], data: Mapping[str, Any], *, by: User) -> dict[str, Any]:
         with_versions(files).update(visibility=self.visibility, updated_at=Now())

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 INSERT_COLUMNS = ("action", "actor_id", "actor", "file_id", "folder_id", "name", "address")
 # Written with each download: for Django to compile this statement takes longer than to run it.
-INSERT_SQL = f"INSERT INTO uploads_event ({', '.join(INSERT_COLUMNS)}, detail) VALUES (%s, %s, %s, %s, %s, %s, %s, %s)"  # noqa: S608
+INSERT_SQL = f"""
+    INSERT INTO uploads_event ({", ".join(INSERT_COLUMNS)}, detail) VALUES (%s, %s, %s, %s, %s, %s, %s, %s) RETURNING id
+"""  # noqa: S608
 
 _address: ContextVar[str | None] = ContextVar("address", default=None)
 
@@ -93,20 +95,23 @@ class EventQuerySet(models.QuerySet["Event"]):
         folder: Folder | None = None,
         name: str = "",
         **detail: Any,
-    ) -> None:
-        """Write one event. `by` is None for what the program does by itself."""
+    ) -> int:
+        """Write one event and return its id. `by` is None for what the program does by itself."""
         row = event(action, by=by, file=file, folder=folder, name=name, **detail)
         with connections[router.db_for_write(Event)].cursor() as cursor:
             fields: list[Any] = [Event._meta.get_field(name) for name in INSERT_COLUMNS]
             values = [field.get_prep_value(getattr(row, field.name)) for field in fields]
             cursor.execute(INSERT_SQL, [*values, json.dumps(row.detail)])
+            return int(cursor.fetchone()[0])
 
     def record_all(self, action: str, files: Iterable[File], *, by: User | None, **detail: Any) -> None:
         self.bulk_create([event(action, by=by, file=file, **detail) for file in files])
 
     def record_together(self, events: Sequence[Event]) -> list[Event]:
         """Write the events of one action, all at one time: by it and the actor, `undo` finds them again."""
-        now = database_now() if events else None
+        if not events:
+            return []
+        now = database_now()
         for row in events:
             row.at = now
         return self.bulk_create(events)

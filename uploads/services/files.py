@@ -34,19 +34,21 @@ def with_versions(files: Sequence[File]) -> FileQuerySet:
     return File.objects.filter(Q(pk__in=[file.pk for file in files]) | Q(series__in=series))
 
 
-def rename(file: File, name: str, *, by: User) -> None:
-    """Rename a listed file to another clean name; its link stays. Raises Forbidden, RefusedType."""
+def rename(file: File, name: str, *, by: User) -> int | None:
+    """Rename a listed file to another clean name; its link stays. Return the id of the event, with which it can be
+    undone. Raises Forbidden, RefusedType."""
     validate_type(name=name)
     with transaction.atomic():
         rows = lock_rows(File.objects.changeable_by(by).listed().filter(pk=file.pk))
         if not rows:
             raise Forbidden(_("You don't have permission to change this file."))
         if rows[0].name == name:
-            return
+            return None
         with_versions(rows).update(name=name, normalized_name=normalize_for_search(name), updated_at=Now())
-        Event.objects.record(Action.RENAME, by=by, file=rows[0], new_name=name)
+        event_id = Event.objects.record(Action.RENAME, by=by, file=rows[0], new_name=name)
     file.name = name
     logger.info("file_renamed file=%s by=%s", file.pk, by.pk)
+    return event_id
 
 
 def cancel(file: File, *, by: User | GuestSession) -> None:

@@ -68,15 +68,18 @@ def create(name: str, *, parent: Folder | None, by: User) -> Folder:
 
 
 @deadline(CALL_SECONDS)
-def rename(folder: Folder, name: str, *, by: User) -> None:
-    """Rename the folder to another clean name. Raises Forbidden, or Conflict if a sibling has the name."""
+def rename(folder: Folder, name: str, *, by: User) -> int | None:
+    """Rename the folder to another clean name. Return the id of the event, with which it can be undone.
+
+    Raises Forbidden, or Conflict if a sibling has the name.
+    """
     _require_edit(folder, by)
     old_name = folder.name
     if old_name == name:
-        return
+        return None
     _update(folder, name=name, normalized_name=normalize_for_search(name))
     folder.name = name
-    Event.objects.record(Action.FOLDER, by=by, folder=folder, old_name=old_name, new_name=name)
+    return Event.objects.record(Action.FOLDER, by=by, folder=folder, old_name=old_name, new_name=name)
 
 
 @deadline(CALL_SECONDS)
@@ -108,6 +111,7 @@ def move_locked(folder: Folder, target: Folder | None, *, by: User) -> Event:
         cursor.execute(UPDATE_PATHS, [path, len(folder.path), folder.pk])
         failpoint("move.3-folder-moving")
         cursor.execute(UPDATE_ACCESS_ROOTS, [folder.pk])
+    logger.info("folder_moved folder=%s by=%s", folder.pk, by.pk)
     return event(Action.FOLDER, by=by, folder=folder, parent_id=target.pk if target else None, from_id=before)
 
 
@@ -158,17 +162,17 @@ def remove_empty(folder: Folder, *, purge_after: datetime | None = None) -> bool
     states = [State.AVAILABLE, State.UPLOADING, State.COMPLETING]
     paths = branch.filter(Exists(File.objects.filter(folder=OuterRef("pk"), state__in=states)))
     in_use = {pk for path in paths.values_list("path", flat=True) for pk in path}
-    branch.living().exclude(pk__in=in_use).update(removed_at=Now())
+    branch.living().exclude(pk__in=in_use).update(removed_at=Now(), purge_after=None)
     if folder.pk not in in_use:
         Folder.objects.filter(pk=folder.pk).update(purge_after=purge_after)
     return folder.pk not in in_use
 
 
-def restore_branch(folder: Folder) -> None:
+def restore_branch(folder: Folder, *, by: User) -> None:
     """Restore a folder from the trash after `lock_branches`, with the subfolders that were removed with it."""
     Folder.objects.below(folder).filter(removed_at=folder.removed_at).update(removed_at=None)
-    restore_folder([*folder.path])
-    Folder.objects.filter(pk=folder.pk).update(purge_after=None)
+    restore_folder(folder.path)
+    logger.info("folder_restored folder=%s by=%s", folder.pk, by.pk)
 
 
 def can_edit(folder: Folder, user: User) -> bool:

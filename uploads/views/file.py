@@ -82,11 +82,12 @@ def rename_file(request: HttpRequest, pk: UUID) -> HttpResponse:
     file = _get_file(request, pk)
     old_name, name = file.name, request.POST.get("name", "")
     try:
-        services.rename(file, parse_file_name(name), by=request_user(request))
+        event = services.rename(file, parse_file_name(name), by=request_user(request))
     except ValidationFailed as problem:
         file.refresh_from_db()
         return _file_page(request, file, FieldError("name", name, problem))
-    messages.success(request, _("Renamed the file to “%(name)s”.") % {"name": file.name})
+    text = _("Renamed the file to “%(name)s”.") % {"name": file.name}
+    messages.success(request, text, extra_tags=str(event or ""))
     old, new = (PurePosixPath(text).suffix.lower() for text in (old_name, file.name))
     if old != new:
         text = _("The extension changed from “%(old)s” to “%(new)s”. Some programs may not open the file.")
@@ -107,7 +108,7 @@ def move_file(request: HttpRequest, pk: UUID) -> HttpResponse:
     target = form.cleaned_data["to"]
     result = actions.move_files([pk], target, by=user)
     into = target.name if target else _("Library")
-    flash_result(request, _("Moved “%(name)s” to “%(into)s”.") % {"name": file.name, "into": into}, result)
+    flash_result(request, _("Moved “%(name)s” to “%(into)s”.") % {"name": file.name, "into": into}, result, undo=True)
     return redirect("file", pk=pk)
 
 

@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST
 
 from uploads.accounts import roles
+from uploads.actions.move import MoveAction
 from uploads.actions.trash import TrashAction
 from uploads.errors import Conflict, Forbidden, InvalidTransition, OverQuota, ValidationFailed
 from uploads.forms import access_levels, find_folder, folder_name
@@ -53,10 +54,11 @@ def rename_folder(request: HttpRequest, pk: int) -> HttpResponse:
     folder = _get_folder(request, pk)
     name = request.POST.get("name", "")
     try:
-        folders.rename(folder, folder_name(name), by=request_user(request))
+        event = folders.rename(folder, folder_name(name), by=request_user(request))
     except (ValidationFailed, Conflict) as problem:
         return library_page(request, folder, FieldError("rename-folder", name, problem))
-    messages.success(request, _("Renamed the folder to “%(name)s”.") % {"name": folder.name})
+    text = _("Renamed the folder to “%(name)s”.") % {"name": folder.name}
+    messages.success(request, text, extra_tags=str(event or ""))
     return redirect_next(request, folder.get_absolute_url())
 
 
@@ -72,9 +74,9 @@ def move_folder(request: HttpRequest, pk: int) -> HttpResponse:
         title = _("Move folder “%(name)s” to …") % {"name": folder.name}
         return choose_folder(request, form, title=title, here=folder.parent, without=[folder])
     target = form.cleaned_data["to"]
-    folders.move(folder, target, by=user)
-    into = target.name if target else _("Library")
-    messages.success(request, _("Moved “%(name)s” to “%(into)s”.") % {"name": folder.name, "into": into})
+    action = MoveAction()
+    result = action.execute([], {"to": target}, by=user, folders=[pk])
+    flash_result(request, action.message(result, {"to": target}), result, undo=True)
     return redirect(folder)
 
 

@@ -244,7 +244,7 @@ def flash_result(
 ) -> None:
     """Show `message` if something changed, then what did not and why. With `undo`, add a button to undo the change."""
     if result.has_changes:
-        messages.success(request, message, extra_tags=str(result.events[0].pk) if undo and result.events else "")
+        messages.success(request, message, extra_tags=_undo_tag(result) if undo else "")
     if result.refused:
         names = ", ".join(f"“{name}”" for name in result.refused[:MAX_NAMES])
         more = len(result.refused) - MAX_NAMES
@@ -267,6 +267,11 @@ def flash_result(
             )
             % {"count": unknown},
         )
+
+
+def _undo_tag(result: BulkResult) -> str:
+    """Return the id of an event of this action, with which `undo` finds the others; '' while a task goes on with it."""
+    return str(result.events[0].pk) if result.events and not result.unfinished else ""
 
 
 def in_use_message(folders: Sequence[Folder]) -> str:

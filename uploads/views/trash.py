@@ -10,13 +10,13 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 from django.views.decorators.http import require_POST, require_safe
 
 from uploads import actions
-from uploads.actions.restore import RestoreAction
-from uploads.errors import InvalidTransition
+from uploads.errors import Conflict, Forbidden, OverQuota, RefusedType, ValidationFailed
 from uploads.forms import parse_id
-from uploads.models import Action, Event, File
+from uploads.models import File
 from uploads.views.library import ListScope, browse
 from uploads.views.responses import flash_result, html_errors, redirect_next, request_user
 
@@ -50,16 +50,19 @@ def restore_file(request: HttpRequest, pk: UUID) -> HttpResponse:
 @require_POST
 @html_errors
 def undo(request: HttpRequest) -> HttpResponse:
-    """Restore what one action of this user moved to the trash. Raises InvalidTransition if there is none."""
-    user = request_user(request)
-    own = Event.objects.filter(actor_id=user.pk)
-    event = own.filter(pk=parse_id(request.POST.get("event")) or 0).first()
-    events = list(own.together_with(event)) if event else []
-    links = [row.file_id for row in events if row.file_id and row.action == Action.TRASH]
-    folders = [row.folder_id for row in events if row.folder_id and row.detail.get("removed")]
-    if not links and not folders:
-        raise InvalidTransition(_("Nothing to undo. Deleted files are in the trash."))
-    action = RestoreAction()
-    result = action.execute(links, {}, by=user, folders=folders)
-    flash_result(request, action.message(result, {}), result)
+    """Undo what one action of this user changed, where it is still as the action left it."""
+    try:
+        message, result = actions.undo_action(parse_id(request.POST.get("event")) or 0, by=request_user(request))
+    except (Conflict, Forbidden, OverQuota, RefusedType, ValidationFailed) as problem:
+        messages.error(request, problem.message)
+        return redirect_next(request)
+    skipped, result.unknown = result.unknown, 0
+    flash_result(request, message, result)
+    if skipped:
+        text = ngettext(
+            "%(count)s item stays: it has changed since, or you don't have permission.",
+            "%(count)s items stay: they have changed since, or you don't have permission.",
+            skipped,
+        )
+        messages.warning(request, text % {"count": skipped})
     return redirect_next(request)

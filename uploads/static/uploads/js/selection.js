@@ -6,11 +6,14 @@ import { showKeyboardShortcuts } from "./enhance.js";
 let anchor = null;
 /** the place of the row that had the focus before the list changed, -1 for none */
 let focusedIndex = -1;
+/** that place at the last action, to which undoing it returns */
+let lastIndex = -1;
 
 export function listenForSelection() {
   document.addEventListener("click", onClick);
   document.addEventListener("change", onChange);
   document.addEventListener("keydown", onKeydown);
+  document.body.addEventListener("htmx:beforeRequest", rememberFocus);
   document.body.addEventListener("htmx:afterSettle", restoreFocus);
 }
 
@@ -192,6 +195,18 @@ export function runAction(name, only, focused) {
   if (selected().length === 0) return;
   focusedIndex = focused ? rows().indexOf(focused) : -1;
   button.click();
+}
+
+/** Remember the row with the focus, or the first selected one, when an action or its undoing is sent.
+ * @param {Event} event
+ */
+function rememberFocus(event) {
+  const { elt } = /** @type {CustomEvent<{elt: Element}>} */ (event).detail;
+  if (elt.closest(".messages")) focusedIndex = lastIndex;
+  if (!elt.matches("#bulk")) return;
+  const row = document.activeElement?.closest(".file-row") ?? selected()[0]?.closest(".file-row");
+  if (row && focusedIndex < 0) focusedIndex = rows().indexOf(row);
+  lastIndex = focusedIndex;
 }
 
 /** Focus the row that is where the removed one was. */
