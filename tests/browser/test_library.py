@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from django.contrib.auth.models import User
 from playwright.sync_api import Page, expect
 
 from tests.browser.uploader_page import UploaderPage
 from tests.support import file_rows
 from tests.support.stores import Bucket
+from uploads import actions
 from uploads.models import File, Folder, State
 from uploads.services import folders
 
+WCAG = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
 NAMES = [f"note {n}.txt" for n in range(6)]
 
 
@@ -146,13 +149,84 @@ def test_selected_files_are_moved(listed: Page, logos: Folder) -> None:
     for n in (0, 5):
         listed.locator(".row-checkbox").nth(n).click()
     listed.get_by_role("button", name="Move", exact=True).click()
-    expect(listed.get_by_role("heading", level=1)).to_have_text("Move 2 files to …")
-    listed.get_by_label("Find a folder").fill("logo")
-    listed.get_by_role("button", name="Find").click()
-    listed.get_by_label("Brand › Logos").check()
-    listed.get_by_role("button", name="Move here").click()
+    dialog = listed.get_by_role("dialog", name="Move 2 files to …")
+    dialog.get_by_label("Find a folder").press_sequentially("logo", delay=20)
+    dialog.get_by_label("Brand › Logos").check()
+    assert Axe().run(listed, options=WCAG).response["violations"] == []
+    dialog.get_by_role("button", name="Move to Brand › Logos").click()
     expect(listed.get_by_text("Moved 2 files to “Logos”.")).to_be_visible()
+    expect(dialog).to_be_hidden()
     assert sorted(logos.files.values_list("name", flat=True)) == [NAMES[0], NAMES[5]]
+    listed.get_by_role("button", name="Undo").click()
+    expect(listed.get_by_text("Moved 2 files back.")).to_be_visible()
+    assert not logos.files.exists()
+
+
+def test_dialog_opens_folders_creates_one_shows_errors_and_returns_focus(listed: Page, logos: Folder) -> None:
+    listed.reload()  # with the folder
+    listed.locator("[name=folders]").first.check()
+    move = listed.get_by_role("button", name="Move", exact=True)
+    move.click()
+    dialog = listed.get_by_role("dialog", name="Move “Brand” to …")
+    expect(dialog).to_be_visible()
+    expect(dialog.get_by_label("Brand", exact=True)).to_have_count(0)
+    listed.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    expect(move).to_be_focused()
+    listed.locator("[name=folders]").first.uncheck()
+    listed.locator("[name=file]").first.check()
+    move.click()
+    dialog = listed.get_by_role("dialog", name="Move 1 file to …")
+    dialog.get_by_role("button", name="Show subfolders of Brand").click()
+    dialog.get_by_label("Logos").check()
+    dialog.get_by_text("New folder here").click()
+    dialog.get_by_label("Folder name").fill("a/b")
+    dialog.get_by_role("button", name="Create").click()
+    expect(dialog.get_by_role("alert")).to_contain_text("can't contain a slash")
+    dialog.get_by_label("Folder name").fill("Dark")
+    dialog.get_by_role("button", name="Create").click()
+    expect(dialog.get_by_label("Dark")).to_be_checked()
+    dialog.get_by_role("button", name="Move", exact=False).click()
+    expect(listed.get_by_text("Moved 1 file to “Dark”.")).to_be_visible()
+    assert Folder.objects.get(name="Dark").parent == logos
+
+
+def test_tags_are_chips_to_add_and_remove(listed: Page, alice: User) -> None:
+    file = File.objects.get(name=NAMES[0])
+    actions.tag_files([file.link], add=["old", "kept"], by=alice)
+    listed.locator(".row-checkbox").first.check()
+    listed.get_by_role("button", name="Change tags").click()
+    dialog = listed.get_by_role("dialog", name="Change tags of 1 file")
+    dialog.get_by_label("Add tags").press_sequentially("new,")
+    dialog.get_by_label("Add tags").fill("typed")
+    dialog.get_by_label("old").check()
+    assert Axe().run(listed, options=WCAG).response["violations"] == []
+    dialog.get_by_role("button", name="Change tags").click()
+    expect(listed.get_by_text("Changed tags of 1 file.")).to_be_visible()
+    assert set(file.taggings.values_list("tag__name", flat=True)) == {"kept", "new", "typed"}
+
+
+def test_folder_goes_to_the_trash_after_a_question_and_the_place_stays(
+    listed: Page, uploader: UploaderPage, logos: Folder, alice: User
+) -> None:
+    for number in range(30):
+        file_rows.create_row(alice, State.AVAILABLE, name=f"other {number}.txt")
+    file_rows.create_row(alice, State.AVAILABLE, name="dark.png", folder=logos)
+    zoo = folders.create("Zoo", parent=None, by=alice)
+    listed.goto(f"{uploader.site}/?sort=name")
+    listed.set_viewport_size({"width": 1280, "height": 300})
+    listed.get_by_label("Select Brand").check()
+    listed.evaluate("scrollTo(0, 150)")
+    place = listed.evaluate("scrollY")
+    listed.get_by_role("button", name="Move to trash").click()
+    dialog = listed.get_by_role("dialog", name="Move “Brand” and its 1 file to trash?")
+    dialog.get_by_role("button", name="Move to trash").click()
+    expect(listed.get_by_text("Moved “Brand” and 1 file to trash.")).to_be_visible()
+    expect(listed.get_by_role("link", name=zoo.name)).to_be_focused()
+    assert abs(listed.evaluate("scrollY") - place) < 80
+    listed.get_by_role("button", name="Undo").click()
+    expect(listed.get_by_role("link", name="Brand")).to_be_focused()
+    assert File.objects.filter(folder=logos, state=State.AVAILABLE).exists()
 
 
 # --- folders and versions ---------------------------------------------------------------------

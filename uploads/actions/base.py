@@ -79,6 +79,7 @@ class BulkAction:
     form_class: ClassVar[type[UserForm]] = UserForm  # its cleaned_data are the parameters
     page_form_class: ClassVar[type[UserForm] | None] = None  # on pages, instead of form_class
     submit_label: ClassVar[Any] = ""  # of the page with that form
+    template: ClassVar[str] = "uploads/bulk_form.html"  # of that page
 
     audit_action: ClassVar[str]
     audit_label: ClassVar[Any] = ""  # required if `audit_action` is not in models.Action
@@ -94,6 +95,10 @@ class BulkAction:
 
     def prepare(self, links: Collection[UUID], data: Mapping[str, Any], *, by: User) -> None:
         """Check permissions beside those on files, and lock the rows that come before files. Raises Problem."""
+
+    def form_context(self, links: Collection[UUID], *, by: User) -> dict[str, Any]:
+        """Return what the template shows beside the form."""
+        return {}
 
     def permitted_folders(self, user: User) -> FolderQuerySet:
         """Return the folders to which this user may do this."""

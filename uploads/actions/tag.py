@@ -21,6 +21,7 @@ from uploads.models import Action, Event, File, Tag, Tagging, Usage
 from uploads.names import normalize_for_search
 
 MAX_TAGS_PER_FILE = 50
+MAX_KNOWN_TAGS = 500  # to choose from
 MAX_UNDO_GROUPS = 200  # of files that got, and lost, the same tags
 MAX_TAGGINGS_PER_REQUEST = 50_000  # seconds of a transaction
 
@@ -41,8 +42,15 @@ class TagAction(BulkAction):
     name, order, can_undo = "tag", 20, True
     label = gettext_lazy("Change tags")
     description = gettext_lazy("Other tags are kept. New tags are created as needed.")
-    form_class, submit_label = TagForm, gettext_lazy("Change tags")
+    form_class, submit_label, template = TagForm, gettext_lazy("Change tags"), "uploads/tag_files.html"
     audit_action, log_event = Action.TAG, "file_tagged"
+
+    def form_context(self, links: Collection[UUID], *, by: User) -> dict[str, Any]:
+        files = self.permitted(by).by_links(links).order_by()
+        tags = Tag.objects.filter(taggings__file__in=files.values("pk")).annotate(count=Count("taggings"))
+        known = Tag.objects.values_list("name", flat=True)[:MAX_KNOWN_TAGS] if by.has_perm("uploads.view_file") else []
+        used = tags.order_by("normalized_name").values_list("name", "count")[:MAX_KNOWN_TAGS]
+        return {"used_tags": used, "known_tags": known}
 
     def prepare(self, links: Collection[UUID], data: Mapping[str, Any], *, by: User) -> None:
         add: Sequence[str] = data["add"]

@@ -180,6 +180,14 @@ class PickedFolderField(FolderField):
         return parse_field(lambda text: find_folder(text, self.user, missing=missing), value)
 
 
+class TagsInput(forms.TextInput):
+    """A line of tags, together with tags that are ticked under the same name."""
+
+    def value_from_datadict(self, data: Any, files: Any, name: str) -> Any:
+        values = data.getlist(name) if hasattr(data, "getlist") else [data.get(name)]
+        return ", ".join(value for value in values if value and value.strip())
+
+
 class TagsField(forms.CharField):
     """Tags, separated by commas."""
 
@@ -188,7 +196,7 @@ class TagsField(forms.CharField):
             "label": gettext_lazy("Tags"),
             "max_length": 4_000,
             "help_text": gettext_lazy("Separate tags with commas."),
-            "widget": forms.TextInput(attrs={"class": "vTextField", "dir": "auto"}),
+            "widget": TagsInput(attrs={"class": "vTextField", "dir": "auto"}),
         }
         super().__init__(**{**defaults, **kwargs})
 

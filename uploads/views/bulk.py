@@ -6,7 +6,6 @@ from django import forms
 from django.contrib import messages
 from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
@@ -16,7 +15,7 @@ from uploads.errors import Conflict, InvalidTransition, ValidationFailed
 from uploads.forms import FolderPickerForm, Selection, find_folder
 from uploads.models import Folder
 from uploads.views.folder_picker import Hidden, choose_folder
-from uploads.views.responses import flash_result, html_errors, redirect_next, request_user
+from uploads.views.responses import flash_result, html_errors, redirect_next, render_dialog, request_user
 
 CONFIRM_ABOVE = 100  # files
 HIDDEN_FIELDS = ("do", "all", "query", "folder", "place", "next")
@@ -75,7 +74,8 @@ def _form_page(
         here = find_folder(request.POST.get("folder"), user)
         return choose_folder(request, form, title=title, here=here, hidden=hidden, without=folders)
     context = {"action": action, "title": title, "form": form, "hidden": hidden, "back": redirect_next(request).url}
-    return render(request, "uploads/bulk_form.html", context, status=400 if form.is_bound else 200)
+    context |= action.form_context(selection.links, by=user)
+    return render_dialog(request, action.template, context, status=400 if form.is_bound else 200)
 
 
 def hidden_fields(request: HttpRequest) -> Hidden:

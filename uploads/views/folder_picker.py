@@ -1,26 +1,40 @@
-"""The page to choose a folder, which works with and without JavaScript."""
+"""Choose a folder: in a dialog or, without JavaScript, on a page of its own."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from django import forms
 from django.contrib.auth.models import User
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
 
 from uploads import names
-from uploads.forms import FolderPickerForm
+from uploads.errors import Conflict, Forbidden, OverQuota, ValidationFailed
+from uploads.forms import FolderPickerForm, find_folder, folder_name, parse_id
 from uploads.listing import breadcrumbs_for
 from uploads.models import Folder
+from uploads.models.folder import FolderQuerySet
+from uploads.services import folders
 from uploads.views.presenters import folder_path
-from uploads.views.responses import request_user
+from uploads.views.responses import FieldError, render_dialog, request_user
 
 MAX_CHOICES = 50
+MAX_TREE_ROWS = 300
 
 Hidden = Sequence[tuple[str, str]]
+
+
+class FolderChoice(NamedTuple):
+    """A row of the tree: its level as something to iterate over, and whether it can be chosen, opened, or is open."""
+
+    pk: int
+    name: str
+    indent: range
+    may_choose: bool
+    has_subfolders: bool
+    is_open: bool
 
 
 def picker_form(request: HttpRequest) -> FolderPickerForm:
@@ -37,39 +51,74 @@ def choose_folder(
     hidden: Hidden = (),
     without: Sequence[Folder] = (),
 ) -> HttpResponse:
-    """Show the folder picker: the folders near `here`, or those that match the search. The folders in `without` and
-    their subfolders are not offered."""
+    """Show the folder picker: the tree, opened at `here` or where the person has opened it, or the folders that match
+    the search. The folders in `without` and their subfolders are not offered. Create a folder if that was requested."""
     user = request_user(request)
     search = (request.POST.get("find") or request.GET.get("find") or "").replace("\x00", "").strip()[:200]
-    choices, more = _choices(user, search, here, without)
+    opened = find_folder(request.POST["open"], user) if request.POST.get("open") else here
+    selected, field_error = parse_id(request.POST.get("to")), None
+    if "create" in request.POST:
+        parent = find_folder(request.POST.get("to"), user) if request.POST.get("to") else opened
+        search, opened = "", parent
+        try:
+            opened = folders.create(folder_name(request.POST.get("name", "")), parent=parent, by=user)
+            selected = opened.pk
+        except (ValidationFailed, Conflict, Forbidden, OverQuota) as problem:
+            field_error = FieldError("new-folder-here", request.POST.get("name", ""), problem)
+    rows = Folder.objects.visible_to(user)
+    if without:
+        rows = rows.exclude(path__overlap=[folder.pk for folder in without])
+    choices, more = _matches(user, rows, search) if search else _tree(user, rows, opened)
     context: dict[str, Any] = {
         "title": title,
         "hidden": hidden,
         "find": search,
-        "offered": choices,
+        "choices": choices,
         "more": more,
+        "opened": opened,
+        "selected": selected,
         "may_top": user.has_perm("uploads.add_file"),
         "form": form,
+        "field_error": field_error,
         "back": here.get_absolute_url() if here else "/",
     }
-    return render(request, "uploads/folder_picker.html", context, status=400 if form.is_bound else 200)
+    status = 400 if form.is_bound else field_error.problem.status_code if field_error else 200
+    return render_dialog(request, "uploads/folder_picker.html", context, status=status)
 
 
-def _choices(
-    user: User, search: str, here: Folder | None, without: Sequence[Folder]
-) -> tuple[list[tuple[int, str]], bool]:
-    rows = Folder.objects.writable_by(user)
-    if without:
-        rows = rows.exclude(path__overlap=[folder.pk for folder in without])
+def _matches(user: User, rows: FolderQuerySet, search: str) -> tuple[list[FolderChoice], bool]:
+    """Return the folders to choose from that match the search, by their paths."""
+    rows = rows.filter(pk__in=Folder.objects.writable_by(user).order_by().values("pk"))
     for word in names.normalize_for_search(search).split()[:10]:
         rows = rows.filter(normalized_name__contains=word)
-    if not search:
-        nearby = Q(parent__isnull=True)
-        if here is not None:
-            nearby |= Q(parent=here.parent_id) | Q(parent=here)
-        rows = rows.filter(nearby)
     ids = list(rows.order_by("normalized_name", "id").values_list("pk", flat=True)[: MAX_CHOICES + 1])
-    breadcrumbs = breadcrumbs_for(user, ids[:MAX_CHOICES])
-    paths = {pk: folder_path(path) for pk, path in breadcrumbs.items()}
-    choices = sorted(paths.items(), key=lambda item: names.normalize_for_search(item[1]))
+    paths = {pk: folder_path(path) for pk, path in breadcrumbs_for(user, ids[:MAX_CHOICES]).items()}
+    ordered = sorted(paths.items(), key=lambda item: names.normalize_for_search(item[1]))
+    choices = [FolderChoice(pk, path, range(0), True, False, False) for pk, path in ordered]
     return choices, len(ids) > MAX_CHOICES
+
+
+def _tree(user: User, rows: FolderQuerySet, opened: Folder | None) -> tuple[list[FolderChoice], bool]:
+    """Return the top level, with the subfolders of the opened folder and of those above it in their places."""
+    path = opened.path if opened else []
+    shown = rows.filter(Q(parent__isnull=True) | Q(parent__in=path)).annotate(
+        may_choose=Exists(Folder.objects.writable_by(user).filter(pk=OuterRef("pk"))),
+        has_subfolders=Exists(rows.filter(parent=OuterRef("pk")).order_by()),
+    )
+    matches = list(shown.order_by("normalized_name", "id")[: MAX_TREE_ROWS + 1])
+    children: dict[int | None, list[Any]] = {}
+    for folder in matches[:MAX_TREE_ROWS]:
+        children.setdefault(folder.parent_id, []).append(folder)
+    choices: list[FolderChoice] = []
+
+    def add(parent: int | None, level: int) -> None:
+        for folder in children.get(parent, []):
+            is_open, has_subfolders = folder.pk in path, folder.has_subfolders
+            choices.append(
+                FolderChoice(folder.pk, folder.name, range(level), folder.may_choose, has_subfolders, is_open)
+            )
+            if is_open:
+                add(folder.pk, level + 1)
+
+    add(None, 1)
+    return choices, len(matches) > MAX_TREE_ROWS

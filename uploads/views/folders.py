@@ -27,6 +27,7 @@ from uploads.views.responses import (
     html_errors,
     in_use_message,
     redirect_next,
+    render_dialog,
     render_page,
     request_user,
 )

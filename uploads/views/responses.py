@@ -128,6 +128,19 @@ def render_page(
     return response
 
 
+def render_dialog(request: HttpRequest, template: str, context: dict[str, Any], *, status: int = 200) -> HttpResponse:
+    """Render a page with a form, of which htmx shows the `#dialog-content` in a dialog above the current page.
+
+    A request with a target of its own gets the page as it is.
+    """
+    response = render(request, template, context, status=status)
+    is_history = "HX-History-Restore-Request" in request.headers
+    if "HX-Request" in request.headers and request.headers.get("HX-Target") != "folder-choices" and not is_history:
+        response["HX-Retarget"], response["HX-Reselect"] = "#dialog", "#dialog-content"
+        response["HX-Reswap"], response["HX-Push-Url"] = "innerHTML show:none", "false"
+    return response
+
+
 def no_store(response: HttpResponse) -> HttpResponse:
     response["Cache-Control"] = "private, no-store"
     return response

@@ -52,7 +52,9 @@ export function enhance() {
     const { htmx } = /** @type {{htmx?: {process(element: Element): void}}} */ (globalThis);
     htmx?.process(/** @type {CustomEvent<Element>} */ (event).detail);
   });
+  document.body.addEventListener("htmx:afterSwap", openDialog);
   document.body.addEventListener("htmx:afterSettle", onSettle);
+  enhanceDialog(/** @type {HTMLDialogElement|null} */ (document.getElementById("dialog")));
   document.body.addEventListener("htmx:beforeSwap", leaveWhenSignedOut);
   document.body.addEventListener("htmx:configRequest", removeEmptyParameters);
   document.body.addEventListener("htmx:historyRestore", restoreSearch);
@@ -75,6 +77,52 @@ export function showSupported({ uploader }) {
 /** Show the dialog of keyboard shortcuts. */
 export function showKeyboardShortcuts() {
   /** @type {HTMLDialogElement|null} */ (document.getElementById("keyboard-shortcuts"))?.showModal();
+}
+
+/** Open the dialog that the server has filled. A new page closes it. @param {Event} event */
+function openDialog(event) {
+  const dialog = document.getElementById("dialog");
+  if (!(dialog instanceof HTMLDialogElement)) return;
+  const { target } = /** @type {CustomEvent<{target?: Element}>} */ (event).detail;
+  if (target?.id === "main") dialog.close();
+  if (target !== dialog) return;
+  if (!dialog.open) dialog.showModal();
+  const field = dialog.querySelector("[autofocus], input[type=text]");
+  if (field instanceof HTMLElement && !dialog.contains(document.activeElement)) field.focus();
+}
+
+/** @param {HTMLDialogElement|null} dialog */
+function enhanceDialog(dialog) {
+  dialog?.addEventListener("click", (event) => {
+    const target = /** @type {Element} */ (event.target);
+    if (target !== dialog && !target.closest("[data-action=close-dialog]")) return;
+    event.preventDefault();
+    dialog.close();
+  });
+  dialog?.addEventListener("change", ({ target }) => {
+    const field = /** @type {HTMLInputElement} */ (target);
+    const name = field.name === "to" ? field.closest("label")?.textContent?.trim() : "";
+    const text = /** @type {HTMLElement|null} */ (field.closest("[data-move-to]"))?.dataset.moveTo;
+    const submit = dialog.querySelector("[data-ref=move]");
+    if (name && text && submit) submit.textContent = text.replace("{name}", name);
+  });
+  dialog?.addEventListener("keydown", (event) => {
+    const field = /** @type {HTMLInputElement} */ (event.target);
+    if (!field.matches("[data-chips]") || (event.key !== "Enter" && event.key !== ",") || !field.value.trim()) return;
+    event.preventDefault();
+    addChip(field);
+  });
+}
+
+/** Turn the typed tag into a chip, a ticked box of the same name. @param {HTMLInputElement} field */
+function addChip(field) {
+  const chip = document.createElement("label");
+  const box = document.createElement("input");
+  chip.className = "tag chip new";
+  [box.type, box.name, box.value, box.checked] = ["checkbox", field.name, field.value.trim(), true];
+  chip.append(box, ` ${box.value}`);
+  field.previousElementSibling?.append(chip);
+  field.value = "";
 }
 
 /** Announce a new list; focus a new page at its top, as after a full load. @param {Event} event */

@@ -202,7 +202,7 @@ export function runAction(name, only, focused) {
  */
 function rememberFocus(event) {
   const { elt } = /** @type {CustomEvent<{elt: Element}>} */ (event).detail;
-  if (elt.closest(".messages")) focusedIndex = lastIndex;
+  if (elt.closest(".messages, #dialog")) focusedIndex = lastIndex;
   if (!elt.matches("#bulk")) return;
   const row = document.activeElement?.closest(".file-row") ?? selected()[0]?.closest(".file-row");
   if (row && focusedIndex < 0) focusedIndex = rows().indexOf(row);
@@ -211,6 +211,7 @@ function rememberFocus(event) {
 
 /** Focus the row that is where the removed one was. */
 function restoreFocus() {
+  if (document.querySelector("dialog[open]")) return;
   const row = rows()[Math.min(focusedIndex, rows().length - 1)];
   focusedIndex = -1;
   if (row) focusRow(row);
