@@ -54,6 +54,7 @@ urlpatterns = [
     path("trash/", trash.trash, name="trash"),
     path("trash/undo", trash.undo, name="undo"),
     path("files/bulk", bulk.bulk, name="bulk"),
+    path("files/selected", bulk.selection_count, name="selection_count"),
     path("files/zip", downloads.download_zip, name="download_zip"),
     path("files/<uuid:pk>/", file.file, name="file"),
     path("files/<uuid:pk>/download", downloads.download, name="download"),

@@ -226,3 +226,21 @@ def test_bar_offers_changes_to_people_who_can_make_them(
     assert 'value="trash"' not in page
     make_files(viewer)  # from the time when they were an uploader
     assert 'value="trash"' in as_viewer.get("/").content.decode()
+
+
+def test_number_of_all_that_match_is_exact(alice: User, as_alice: Client) -> None:
+    files = make_files(alice, 3)
+    make_files(alice, 1, size=2_000_000_000)
+    folders.create("Brand", parent=None, by=alice)
+    count = as_alice.post("/files/selected", {"all": 1, "query": ""}).content.decode()
+    assert count == "All 5 selected"
+    assert as_alice.post("/files/selected", {"all": 1, "query": "?size=over-1gb"}).content == b"All 1 selected"
+    assert as_alice.post("/files/selected", {"file": str(files[0].link)}).content == b"1 selected"
+    assert b"No files selected" in as_alice.post("/files/selected", {}).content
+
+
+def test_bar_has_both_kinds_of_visibility_in_one_menu(alice: User, as_alice: Client) -> None:
+    make_files(alice)
+    page = as_alice.get("/").content.decode()
+    menu = page.partition(">Visibility</summary>")[2].partition("</details>")[0]
+    assert menu.count("<button") == 2

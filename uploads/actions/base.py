@@ -67,6 +67,7 @@ class BulkAction:
     name: ClassVar[str]
     label: ClassVar[Any]
     order: ClassVar[int] = 100  # of the buttons, ascending
+    menu: ClassVar[Any] = ""  # the label of the menu that this button is in, beside those of the same label
     button_class: ClassVar[str] = ""
     in_trash: ClassVar[bool] = False  # offered in the trash instead of the library
     in_admin: ClassVar[bool] = True

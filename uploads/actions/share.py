@@ -15,6 +15,7 @@ class ShareAction(BulkAction):
     """A button alone: its view shows the form of the link."""
 
     name, order, url_name, in_admin, changes_files = "share", 35, "share_selection", False, False
+    takes_folders = True  # one at a time
     label = gettext_lazy("Share")
     audit_action = Action.SHARE
 

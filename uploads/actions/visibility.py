@@ -20,7 +20,7 @@ from uploads.services.files import with_versions
 class VisibilityAction(BulkAction):
     """Only the owner of a file may change its visibility."""
 
-    can_undo = True
+    menu, can_undo = gettext_lazy("Visibility"), True
     visibility: ClassVar[Visibility]
     audit_action = Action.VISIBILITY
 

@@ -6,6 +6,8 @@ from django import forms
 from django.contrib import messages
 from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse
+from django.utils.formats import number_format
+from django.utils.html import escape
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
@@ -53,6 +55,19 @@ def bulk(request: HttpRequest) -> HttpResponse:
             flash_result(request, message, result, unusable=selection.unusable, undo=action.can_undo)
             return redirect_next(request)
     return _form_page(request, user, action, form, selection, folders)
+
+
+@require_POST
+@html_errors
+def selection_count(request: HttpRequest) -> HttpResponse:
+    """Return the text that says how many files and folders are selected, for the bar below a list."""
+    try:
+        selection = Selection.read(request.POST, request_user(request))
+    except ValidationFailed as problem:
+        return HttpResponse(escape(problem.message))
+    count = number_format(len(selection.links) + len(selection.folders), force_grouping=True)
+    text = _("All %(count)s selected") if request.POST.get("all") else _("%(count)s selected")
+    return HttpResponse(escape(text % {"count": count}))
 
 
 def _selected_folders(action: BulkAction, selection: Selection, user: User) -> list[Folder]:

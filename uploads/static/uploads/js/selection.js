@@ -186,7 +186,7 @@ function toggle(row, range) {
  * @param {Element|null} focused  the row to whose place the focus returns
  */
 export function runAction(name, only, focused) {
-  const button = document.querySelector(`#bulk [data-do="${name}"]`);
+  const button = document.querySelector(`#bulk [name=do][value="${name}"], #bulk [data-do="${name}"]`);
   if (!(button instanceof HTMLButtonElement)) return;
   if (only) {
     clear();
