@@ -1,6 +1,7 @@
 """Lists of files and folders: queries, matching rows, and pagination."""
 
 from uploads.listing.cursor import Cursor, InvalidCursor
+from uploads.listing.folder_sizes import MAX_SUBFOLDERS_OF_PAGE, FolderSize, load_folder_sizes
 from uploads.listing.marks import FolderRights, Marks, load_marks, load_rights
 from uploads.listing.pagination import PAGE_SIZE, ListRow, Page, SearchTooBroad, neighbors, paginate
 from uploads.listing.query import AGE_FILTERS, SIZE_FILTERS, SORTS, ListQuery, time_ago
@@ -25,12 +26,14 @@ __all__ = [
     "AGE_FILTERS",
     "COLUMNS",
     "HIDDEN_NAME",
+    "MAX_SUBFOLDERS_OF_PAGE",
     "PAGE_SIZE",
     "SIZE_FILTERS",
     "SORTS",
     "TRASH_COLUMNS",
     "Cursor",
     "FolderRights",
+    "FolderSize",
     "InvalidCursor",
     "ListQuery",
     "ListRow",
@@ -42,6 +45,7 @@ __all__ = [
     "breadcrumbs_for",
     "files_for",
     "folders_for",
+    "load_folder_sizes",
     "load_marks",
     "load_rights",
     "load_sidebar",

@@ -200,6 +200,12 @@ class File(models.Model):
             models.Index(fields=["folder", "-available_at", "-id"], condition=LISTED, name="file_newest_by_folder"),
             models.Index(fields=["folder", "normalized_name", "id"], condition=LISTED, name="file_by_folder_name"),
             models.Index(fields=["folder", "size", "id"], condition=LISTED, name="file_by_folder_size"),
+            models.Index(
+                fields=["owner", "folder"],
+                include=["size"],
+                condition=LISTED & (Q(visibility=Visibility.PRIVATE) | Q(quarantined=True)),
+                name="file_hidden_by_owner",
+            ),
             models.Index(fields=["category", "size", "id"], condition=LISTED, name="file_by_category_size"),
             GinIndex(
                 fields=["normalized_name"], opclasses=["gin_trgm_ops"], condition=LISTED, name="file_name_trigrams"

@@ -31,6 +31,7 @@ class Kind(models.TextChoices):
     TOTAL = "total", _("total")
     OWNER = "owner", _("by owner")  # key: the user's id
     FOLDER = "folder", _("by folder")  # key: the folder's id, 0 for none
+    TEAM_FOLDER = "team", _("by folder, files of the team")  # without private files and those in quarantine
     CATEGORY = "category", _("by type")
     DAY = "day", _("by day")  # key: the day it was added, 2026-11-23, by UTC
     TAG = "tag", _("by tag")  # key: the tag's id

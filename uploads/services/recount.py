@@ -9,11 +9,11 @@ from uploads.models import apply_deltas
 
 LOCK = 0x7265636F756E74  # one at a time: two would both add the difference
 
-# Counts as the triggers do (migration 0002). One statement reads the counters, their pending changes and the rows, and
-# so sees them at one moment, while uploads go on.
+# Counts as the triggers do (migrations 0002 and 0016). One statement reads the counters, their pending changes and the
+# rows, and so sees them at one moment, while uploads go on.
 DIFFERENCES = """
 WITH rows AS (
-    SELECT size, owner_id, coalesce(folder_id, 0) AS folder_id, category,
+    SELECT size, owner_id, coalesce(folder_id, 0) AS folder_id, category, visibility, quarantined,
         (coalesce(available_at, created_at) AT TIME ZONE 'UTC')::date AS day,
         CASE
             WHEN state = 'available' AND current THEN 'stored'
@@ -35,6 +35,9 @@ WITH rows AS (
         status, count(*) AS files, sum(size) AS bytes
     FROM rows
     GROUP BY GROUPING SETS ((status), (owner_id, status), (folder_id, status), (category, status), (day, status))
+    UNION ALL
+    SELECT 'team', folder_id::text, 'stored', count(*), sum(size) FROM rows
+    WHERE status = 'stored' AND visibility = 'team' AND NOT quarantined GROUP BY folder_id
     UNION ALL
     SELECT 'tag', tag_id::text, 'stored', count(*), 0 FROM uploads_tagging GROUP BY tag_id
 ), stored AS (

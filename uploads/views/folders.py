@@ -8,7 +8,7 @@ from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.models import Group
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, redirect, render
+from django.shortcuts import get_object_or_404, redirect
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST
 
@@ -135,7 +135,7 @@ def remove_folder(request: HttpRequest, pk: int) -> HttpResponse:
             "title": action.question(0, [folder], by=user),
             "days": settings.TRASH_RETENTION_DAYS,
         }
-        return render(request, "uploads/delete_folder.html", context)
+        return render_dialog(request, "uploads/delete_folder.html", context)
     result = action.execute([], {}, by=user, folders=[pk])
     if not result.has_changes and result.in_use:
         raise InvalidTransition(in_use_message(result.in_use))

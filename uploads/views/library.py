@@ -64,6 +64,9 @@ def library_page(request: HttpRequest, folder: Folder | None, field_error: Field
     else:
         context = browse(request, ListScope(folder.get_absolute_url(), folder))
         context |= {"folder": folder, "title": folder.name, "crumbs": _crumbs(user, folder), **rights(user, folder)}
+        if not context["list_query"].has_filters:
+            sizes = listing.load_folder_sizes(user, [folder.pk], max_subfolders=listing.MAX_SUBFOLDERS_OF_PAGE)
+            context["folder_size"] = sizes.get(folder.pk)
     response = render_page(request, "uploads/library.html", context, field_error)
     if request.GET.get("view") in {"grid", "table"}:
         _remember(response, VIEW_COOKIE, request.GET["view"])
@@ -206,7 +209,9 @@ def _rows_context(user: User, query: ListQuery, scope: ListScope, page: Page) ->
     paths = listing.breadcrumbs_for(user, ids, with_removed=scope.trash) if ids else {}
     column = scope.columns["added"]
     marks = listing.load_marks(() if scope.trash else page.files)
-    folders = folder_rows(page.folders, paths=paths)
+    shown = [] if scope.trash or query.q else page.folders
+    sizes = listing.load_folder_sizes(user, [folder.pk for folder in shown])
+    folders = folder_rows(page.folders, paths=paths, sizes=sizes)
     files = file_rows(page.files, column=column, paths=paths, marks=marks)
     context = {"folders": folders, "files": files, "rows_digest": rows_digest(folders, files)}
     if scope.trash:

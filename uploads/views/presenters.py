@@ -11,11 +11,12 @@ from uuid import UUID
 from django.urls import reverse
 from django.utils import timezone
 
-from uploads.listing import HIDDEN_NAME, ListRow, Marks
+from uploads.listing import HIDDEN_NAME, FolderSize, ListRow, Marks
 from uploads.models import Folder, Visibility
 
 EXAMPLE_ID = UUID(int=0)
 SEPARATOR = " › "
+EMPTY: Mapping[int, FolderSize] = {}
 
 
 class FileRow(NamedTuple):
@@ -39,6 +40,7 @@ class FolderRow(NamedTuple):
     name: str
     above: str
     restricted: bool
+    size: FolderSize | None = None
 
 
 def file_rows(
@@ -74,7 +76,11 @@ def file_rows(
 
 
 def folder_rows(
-    folders: list[Folder], *, paths: Mapping[int, list[tuple[int, str]]], urls: tuple[str, str] | None = None
+    folders: list[Folder],
+    *,
+    paths: Mapping[int, list[tuple[int, str]]],
+    sizes: Mapping[int, FolderSize] = EMPTY,
+    urls: tuple[str, str] | None = None,
 ) -> list[FolderRow]:
     before, after = urls or _url_parts("folder", 0)
     return [
@@ -84,6 +90,7 @@ def folder_rows(
             name=folder.name,
             above=folder_path(paths.get(folder.pk, [])[:-1]),
             restricted=folder.restricted,
+            size=sizes.get(folder.pk),
         )
         for folder in folders
     ]

@@ -1,0 +1,75 @@
+"""How many files are in a folder and its subfolders, and their size, as far as a user sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from django.contrib.auth.models import User
+from django.db import connections, router
+
+from uploads.models import AccessLevel, Folder
+from uploads.models.statistics import MAX_DELTAS
+
+# The team's files are counted by triggers, for each folder by itself: a counter of its whole branch would make all
+# uploads wait for that of the top folder. A user's own private files are few, and an index has them. Folders that are
+# closed to the user are left out, so that no size reveals what is in them.
+SIZES_SQL = """
+WITH branch AS MATERIALIZED (
+    SELECT root.id AS root, folder.id FROM unnest(%(roots)s::bigint[]) AS root (id)
+    CROSS JOIN LATERAL (
+        SELECT id FROM uploads_folder WHERE path @> ARRAY[root.id] AND removed_at IS NULL AND (
+            %(everything)s OR access_root_id IS NULL OR access_root_id IN (
+                SELECT folder_id FROM uploads_grant AS access
+                JOIN auth_user_groups AS membership ON membership.group_id = access.group_id
+                WHERE membership.user_id = %(user)s AND access.level >= %(level)s
+            )
+        ) LIMIT %(limit)s
+    ) AS folder
+), changes AS MATERIALIZED (
+    SELECT key, sum(files) AS files, sum(bytes) AS bytes FROM (
+        SELECT kind, key, files, bytes FROM uploads_statisticdelta ORDER BY id LIMIT %(changes)s
+    ) AS oldest WHERE kind = 'team' GROUP BY key
+), own AS MATERIALIZED (
+    SELECT folder_id, count(*) AS files, sum(size) AS bytes FROM uploads_file
+    WHERE owner_id = %(user)s AND state = 'available' AND current AND (visibility = 'private' OR quarantined)
+        AND folder_id IN (SELECT id FROM branch)
+    GROUP BY folder_id
+)
+SELECT branch.root, count(*),
+    sum(coalesce(team.files, 0) + coalesce(changes.files, 0) + coalesce(own.files, 0))::bigint,
+    sum(coalesce(team.bytes, 0) + coalesce(changes.bytes, 0) + coalesce(own.bytes, 0))::bigint
+FROM branch
+LEFT JOIN uploads_statistic AS team ON team.kind = 'team' AND team.status = 'stored' AND team.key = branch.id::text
+LEFT JOIN changes ON changes.key = branch.id::text
+LEFT JOIN own ON own.folder_id = branch.id
+GROUP BY branch.root
+"""
+MAX_SUBFOLDERS = 500  # of each folder in a list; of a larger one, its own page shows the size
+MAX_SUBFOLDERS_OF_PAGE = 10_000
+
+
+class FolderSize(NamedTuple):
+    """Number and bytes of the files in a folder and its subfolders that a user sees."""
+
+    files: int
+    bytes: int
+
+
+def load_folder_sizes(user: User, ids: Sequence[int], *, max_subfolders: int = MAX_SUBFOLDERS) -> dict[int, FolderSize]:
+    """Return the size of each of these folders, which the user sees, without those that have more subfolders.
+
+    One query, none for no folders.
+    """
+    if not ids:
+        return {}
+    parameters: dict[str, Any] = {
+        "roots": list(ids), "user": user.pk, "everything": user.is_superuser, "level": AccessLevel.VIEW.value,
+        "limit": max_subfolders + 1, "changes": MAX_DELTAS,
+    }  # fmt: skip
+    with connections[router.db_for_read(Folder)].cursor() as cursor:
+        cursor.execute(SIZES_SQL, parameters)
+        rows = cursor.fetchall()
+    return {
+        root: FolderSize(max(0, files), max(0, size)) for root, count, files, size in rows if count <= max_subfolders
+    }
