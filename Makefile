@@ -11,7 +11,7 @@ ANY_SETTINGS := SECRET_KEY=x ALLOWED_HOSTS=x DATABASE_URL=postgres://x/x AWS_STO
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all test-faults lint format checks commands messages browser digest-store pooler scanner proxies identity-provider deploy-tools audit sbom bench-upload bench-zip bench-fsck bench-sharing bench-guests pictures clean
+.PHONY: help run test test-all test-faults lint format checks commands messages browser digest-store pooler scanner proxies identity-provider deploy-tools audit sbom bench-upload bench-zip bench-fsck bench-sharing bench-guests bench-pages pictures clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -113,6 +113,9 @@ bench-sharing: $(VENV)/dev.stamp proxies  ## measure what share links cost, four
 
 bench-guests: $(VENV)/dev.stamp proxies  ## measure ten thousand guests of one file request, ten minutes
 	@exec $(LOCAL) --with-parent --ephemeral $(PY) -m bench.guests
+
+bench-pages: $(VENV)/dev.stamp browser  ## measure what people feel of the library's pages, on a machine that does nothing else
+	@exec $(LOCAL) --with-parent --ephemeral $(PY) -m bench.web_vitals
 
 bench-scale: $(VENV)/dev.stamp  ## measure what a file takes of Postgres; then docs/operate/capacity.md
 	@exec $(LOCAL) --with-parent --ephemeral $(PY) -m bench.scale

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, Route
 
+from uploads.staticfiles import bundle_modules
+
 SCRIPTS = Path(__file__).resolve().parents[2] / "uploads" / "static" / "uploads" / "js"
 ORIGIN = "http://localhost:9"  # served by the test; without https, crypto.subtle works on localhost only
 
@@ -280,3 +282,25 @@ def test_pasted_image_is_named_by_time(modules: Page) -> None:
     body = """const at = new Date(2026, 10, 3, 14, 2, 11);
         return [renamePasted(new File([], 'image.png'), at).name, renamePasted(new File([], 'cat.png'), at).name]"""
     assert run(modules, "drop-target", "renamePasted", body) == ["pasted 2026-11-03 14.02.11.png", "cat.png"]
+
+
+# --- the bundle of the modules ----------------------------------------------------------------
+
+
+def test_bundle_keeps_the_names_of_modules_apart_and_runs_each_once(modules: Page) -> None:
+    sources = {
+        "main.js": 'import { a } from "./a.js";\nimport { b as other } from "./b.js";\nvar result = [a(), other];\n'
+        "globalThis.result = result;\n",
+        "a.js": 'import * as all from "./b.js";\nconst own = 1;\nexport function a() {\n  return own + all.b;\n}\n',
+        "b.js": "globalThis.runs = (globalThis.runs ?? 0) + 1;\nconst own = 10;\nexport const b = own;\n",
+    }
+    bundle = bundle_modules("main.js", sources.__getitem__)
+    assert modules.evaluate(f"() => {{ {bundle} return [result, runs]; }}") == [[11, 10], 1]
+
+
+@pytest.mark.parametrize(
+    "source", ['import a from "./a.js";\n', "export default 1;\n", 'import { a } from "./main.js";\n']
+)
+def test_bundle_refuses_modules_that_it_would_change(source: str) -> None:
+    with pytest.raises(ValueError, match=r"main\.js"):
+        bundle_modules("main.js", lambda module: source)
