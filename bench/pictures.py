@@ -106,6 +106,7 @@ def _upload(page: Page, files: list[Path]) -> None:
     page.locator("input[type=file][name=files]").set_input_files(files)
     page.locator("[data-upload-form] button[type=submit]").click()
     page.locator("#tray [data-ref=receipt]:not([hidden])").wait_for()
+    page.locator("#tray").hover()  # so that the list stays open
     _verify()
     page.get_by_text("3 of 3 stored and verified").wait_for()
     page.locator("a.brand").click()

@@ -135,9 +135,9 @@ def upload_with_page(context: BrowserContext, url: str, files: Sequence[Path]) -
     page.locator("input[type=file][name=files]").set_input_files([str(path) for path in files])
     page.locator("[data-upload-form] button[type=submit]").click()
     page.locator("#tray [data-ref=receipt]:not([hidden])").wait_for(timeout=PAGE_SECONDS * 1000)
-    title = page.locator("#tray-title").inner_text()
-    if f"{len(files):,} of {len(files):,} stored" not in title:
-        raise RuntimeError(f"unexpected receipt: {title}")
+    receipt = page.locator("#tray [data-ref=verification]").inner_text()
+    if f"{len(files):,} of {len(files):,} stored" not in receipt:
+        raise RuntimeError(f"unexpected receipt: {receipt}")
     page.close()
 
 

@@ -79,7 +79,7 @@ def test_admin_pages_keep_policy_and_fit_phones_and_laptops(admin: UploaderPage,
 def test_files_dropped_on_add_page_are_stored(admin: UploaderPage, bucket: Bucket) -> None:
     admin.page.goto(f"{admin.site}/admin/uploads/file/add/")
     admin.drop(admin.file("first.txt", b"first"), admin.file("second.txt", b"second"))
-    admin.expect_title("2 of 2 stored, size verified")
+    admin.expect_receipt("2 of 2 stored, size verified")
     stored = {file.name: bucket.read(file.key) for file in File.objects.available()}
     assert stored == {"first.txt": b"first", "second.txt": b"second"}
     admin.page.get_by_role("link", name="Back to the file list").click()
@@ -91,7 +91,7 @@ def test_files_chosen_on_add_page_are_stored(admin: UploaderPage, bucket: Bucket
     admin.page.locator("#id_files").set_input_files([admin.file("chosen.txt", b"chosen")])
     admin.page.get_by_role("checkbox").check()
     admin.page.get_by_role("button", name="Upload", exact=True).click()
-    admin.expect_title("1 of 1 stored, size verified")
+    admin.expect_receipt("1 of 1 stored, size verified")
     (file,) = File.objects.available()
     assert (file.visibility, bucket.read(file.key)) == ("private", b"chosen")
 

@@ -30,7 +30,7 @@ def refuse_first_put(uploader: UploaderPage, status: int, code: str) -> list[int
 
 
 def assert_stored(uploader: UploaderPage, bucket: Bucket, body: bytes) -> None:
-    uploader.expect_title("1 of 1 stored, size verified")
+    uploader.expect_receipt("1 of 1 stored, size verified")
     assert bucket.read(File.objects.get(state=State.AVAILABLE).key) == body
 
 
@@ -84,7 +84,7 @@ def test_try_now_ends_the_wait_after_an_outage(uploader: UploaderPage, bucket: B
     uploader.page.wait_for_timeout(500)
     assert blocked.count == 5
     uploader.click("Try now")  # 12 s before the next attempt
-    expect(uploader.title).to_have_text("1 of 1 stored, size verified")
+    expect(uploader.title).to_have_text("1 file uploaded")
     assert bucket.read(File.objects.get(state=State.AVAILABLE).key) == b"small"
     expect(uploader.tray.get_by_role("button", name="Try now")).to_be_hidden()
 
@@ -147,7 +147,7 @@ def test_part_with_flipped_bit_is_refused_and_sent_again(
 
     uploader.route_puts(corrupt)
     uploader.drop(large)
-    uploader.expect_title("1 of 1 stored and verified")
+    uploader.expect_receipt("1 of 1 stored and verified")
     assert statuses == [400]
     assert Bucket(digest_store).read(File.objects.get(state=State.AVAILABLE).key) == large.read_bytes()
 
@@ -155,10 +155,10 @@ def test_part_with_flipped_bit_is_refused_and_sent_again(
 def test_permanent_error_fails_the_file_by_name(uploader: UploaderPage) -> None:
     assert refuse_first_put(uploader, 405, "MethodNotAllowed") == []
     uploader.drop(uploader.file("refused.txt"))
-    uploader.expect_title("0 of 1 stored. 1 failed")
+    uploader.expect_receipt("0 of 1 stored. 1 failed")
     expect(uploader.tray.locator(".receipt-failures")).to_contain_text("refused.txt")
     uploader.click("Retry", within=uploader.tray.locator(".receipt-failures"))
-    uploader.expect_title("1 of 1 stored, size verified")
+    uploader.expect_receipt("1 of 1 stored, size verified")
 
 
 def test_signed_out_upload_waits_for_sign_in(uploader: UploaderPage, bucket: Bucket) -> None:
@@ -185,5 +185,5 @@ def test_error_of_batch_is_shown_for_each_file(uploader: UploaderPage) -> None:
         ),
     )
     uploader.drop(uploader.file("a.txt"), uploader.file("b.txt"))
-    uploader.expect_title("0 of 2 stored. 2 failed")
+    uploader.expect_receipt("0 of 2 stored. 2 failed")
     expect(uploader.tray.locator(".receipt-failures li").first).to_contain_text("Your files fill your share already.")

@@ -34,7 +34,7 @@ def test_a_guest_drops_files_and_gets_a_receipt(guest: UploaderPage, bucket: Buc
     expect(guest.page.locator("#id_name:invalid")).to_be_focused()  # nothing is sent without a name
     guest.page.get_by_label("Your name").fill("Gina")
     guest.drop(folder, guest.large_file(parts=3))
-    guest.expect_title("3 of 3 stored, size verified")
+    guest.expect_receipt("3 of 3 stored, size verified")
     expect(guest.page.locator("#sent .result")).to_have_count(3, timeout=WAIT_MS)
     expect(guest.page.locator("#guest-details")).to_contain_text("You're uploading as Gina.")
     expect(guest.tray.get_by_role("button", name="Copy links")).to_be_hidden()
@@ -56,7 +56,7 @@ def test_a_guest_resumes_after_a_reload(guest: UploaderPage, bucket: Bucket) -> 
     if guest.page.get_by_label("Your name").count():
         guest.page.get_by_label("Your name").fill("Gina")
     guest.drop(large)
-    guest.expect_title("1 of 1 stored, size verified")
+    guest.expect_receipt("1 of 1 stored, size verified")
     assert bucket.read(File.objects.get(state=State.AVAILABLE).key) == large.read_bytes()
     assert File.objects.count() == 1
 

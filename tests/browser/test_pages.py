@@ -105,7 +105,7 @@ def test_upload_continues_across_pages(uploader: UploaderPage, bucket: Bucket) -
     expect(uploader.page.get_by_role("heading", level=1)).to_have_text("Trash")
     uploader.page.go_back()
     blocked.release()
-    uploader.expect_title("1 of 1 stored, size verified")
+    uploader.expect_receipt("1 of 1 stored, size verified")
     expect(uploader.page.locator("#list")).to_contain_text("on the way.txt")
 
 
@@ -123,7 +123,7 @@ def test_list_that_was_requested_before_files_were_stored_is_reloaded(uploader: 
         page.wait_for_timeout(50)
     response = outdated[0].fetch()
     blocked.release()
-    uploader.expect_title("1 of 1 stored, size verified")
+    uploader.expect_receipt("1 of 1 stored, size verified")
     outdated[0].fulfill(response=response)
     expect(page.locator("#list")).to_contain_text("on the way.txt")
 
@@ -135,7 +135,7 @@ def test_list_of_a_search_stays_filtered_after_an_upload(uploader: UploaderPage,
     uploader.page.get_by_role("searchbox").fill("plan")
     expect(uploader.page.locator("#list")).not_to_contain_text("other.txt")
     uploader.drop(uploader.file("plan b.txt"))
-    uploader.expect_title("1 of 1 stored, size verified")
+    uploader.expect_receipt("1 of 1 stored, size verified")
     expect(uploader.page.locator("#list")).to_contain_text("plan b.txt")
     expect(uploader.page.locator("#list")).not_to_contain_text("other.txt")
 
@@ -162,7 +162,7 @@ def test_pages_fit_narrow_screen(uploader: UploaderPage) -> None:
 def test_long_name_and_tray_fit_narrow_screen(uploader: UploaderPage) -> None:
     uploader.page.set_viewport_size(NARROW)
     uploader.drop(uploader.file("long-" * 40 + "name.txt"))
-    uploader.expect_title("1 of 1 stored, size verified")
+    uploader.expect_receipt("1 of 1 stored, size verified")
     assert uploader.page.evaluate("document.documentElement.scrollWidth") <= NARROW["width"]
     uploader.rows.first.get_by_role("link").click()
     expect(uploader.page.get_by_role("link", name="Download")).to_be_visible()

@@ -22,14 +22,14 @@ def test_paused_upload_resumes_with_missing_parts(uploader: UploaderPage, bucket
     blocked = uploader.block_puts(lambda count: count > 3)
     uploader.drop(large)
     blocked.wait_for(4, uploader.page)
-    uploader.click("Pause", within=uploader.rows.first)
+    uploader.click("Pause")
     uploader.expect_state("paused at")
     before = len(uploader.puts)
     blocked.release()
     uploader.page.wait_for_timeout(300)
     assert len(uploader.puts) == before < 8
-    uploader.click("Resume", within=uploader.rows.first)
-    uploader.expect_title("1 of 1 stored, size verified")
+    uploader.click("Resume")
+    uploader.expect_receipt("1 of 1 stored, size verified")
     assert sorted(uploader.sent_parts()) == [1, 2, 3, 4, 5, 6, 7, 8]  # those on their way as well, once
     assert is_stored(bucket, large.read_bytes())
 
@@ -40,11 +40,11 @@ def test_parts_that_hang_in_a_pause_are_sent_again(uploader: UploaderPage, bucke
     uploader.drop(large)
     blocked.wait_for(1, uploader.page)
     with uploader.page.expect_event("requestfailed", timeout=WAIT_MS) as failed:
-        uploader.click("Pause", within=uploader.rows.first)
+        uploader.click("Pause")
         uploader.expect_state("paused at")
-        uploader.click("Resume", within=uploader.rows.first)  # waits for the part
+        uploader.click("Resume")  # waits for the part
     assert failed.value.method == "PUT"
-    uploader.expect_title("1 of 1 stored, size verified")
+    uploader.expect_receipt("1 of 1 stored, size verified")
     assert sorted(set(uploader.sent_parts())) == [1, 2, 3]
     assert is_stored(bucket, large.read_bytes())
 
@@ -59,7 +59,7 @@ def test_all_uploads_pause_and_resume(uploader: UploaderPage) -> None:
     expect(uploader.title).to_contain_text("Paused at")
     blocked.release()
     uploader.click("Resume")
-    uploader.expect_title("21 of 21 stored, size verified")
+    uploader.expect_receipt("21 of 21 stored, size verified")
 
 
 def test_canceled_upload_leaves_nothing(uploader: UploaderPage, bucket: Bucket) -> None:
@@ -67,7 +67,7 @@ def test_canceled_upload_leaves_nothing(uploader: UploaderPage, bucket: Bucket) 
     uploader.drop(uploader.large_file(parts=6))
     blocked.wait_for(1, uploader.page)
     with uploader.page.expect_response(lambda response: response.request.method == "DELETE") as response:
-        uploader.click("Cancel", within=uploader.rows.first)
+        uploader.click("Cancel")
     assert response.value.status == 204
     expect(uploader.tray).to_be_hidden()
     assert bucket.objects() == {}
@@ -77,7 +77,7 @@ def test_canceled_upload_leaves_nothing(uploader: UploaderPage, bucket: Bucket) 
 
 def test_cancel_all_is_confirmed_and_keeps_stored_files(uploader: UploaderPage, bucket: Bucket) -> None:
     uploader.drop(uploader.file("kept.txt"))
-    uploader.expect_title("1 of 1 stored, size verified")
+    uploader.expect_receipt("1 of 1 stored, size verified")
     uploader.block_puts(lambda count: True)
     uploader.drop(uploader.file("a.txt"), uploader.file("b.txt"))
     expect(uploader.title).to_have_text("Uploading 0 of 2", timeout=WAIT_MS)
@@ -101,7 +101,7 @@ def test_only_missing_parts_are_sent_after_reload(uploader: UploaderPage, bucket
     assert len(stored_parts) == 3
     uploader.puts.clear()
     uploader.drop(large)
-    uploader.expect_title("1 of 1 stored, size verified")
+    uploader.expect_receipt("1 of 1 stored, size verified")
     assert sorted(uploader.sent_parts()) == sorted(set(range(1, 9)) - stored_parts)
     assert is_stored(bucket, large.read_bytes())
 
@@ -116,7 +116,7 @@ def test_changed_file_of_same_name_starts_new_upload(uploader: UploaderPage, buc
     blocked.reconnect()
     changed = uploader.large_file(parts=3)
     uploader.drop(changed)
-    uploader.expect_title("1 of 1 stored, size verified")
+    uploader.expect_receipt("1 of 1 stored, size verified")
     assert is_stored(bucket, changed.read_bytes())
     assert File.objects.filter(state=State.UPLOADING).count() == 1
 
@@ -130,8 +130,8 @@ def test_two_tabs_with_same_file_create_two_uploads(uploader: UploaderPage, buck
     tab.goto(uploader.site)
     other = UploaderPage(tab, uploader.folder, uploader.site)
     other.drop(large)
-    other.expect_title("1 of 1 stored, size verified")
+    other.expect_receipt("1 of 1 stored, size verified")
     blocked.release()
-    uploader.expect_title("1 of 1 stored, size verified")
+    uploader.expect_receipt("1 of 1 stored, size verified")
     assert [bucket.read(file.key) for file in File.objects.filter(state=State.AVAILABLE)] == [large.read_bytes()] * 2
     tab.close()

@@ -38,7 +38,7 @@ def test_dropped_files_and_folder_are_stored(uploader: UploaderPage, bucket: Buc
     for number in range(120):  # more than a browser lists in one call
         uploader.file(f"tree/deep/{number}.txt", str(number).encode())
     uploader.drop(small, empty, large, uploader.folder / "tree")
-    uploader.expect_title("123 of 123 stored, size verified")
+    uploader.expect_receipt("123 of 123 stored, size verified")
     bodies = stored(bucket)
     assert bodies["one.txt"] == b"first"
     assert bodies["nothing.txt"] == b""
@@ -49,12 +49,63 @@ def test_dropped_files_and_folder_are_stored(uploader: UploaderPage, bucket: Buc
 
 def test_receipt_links_to_files_and_list_reloads(uploader: UploaderPage) -> None:
     uploader.drop(uploader.file("report.txt"))
-    uploader.expect_title("1 of 1 stored, size verified")
+    uploader.expect_receipt("1 of 1 stored, size verified")
     expect(uploader.page.locator("#list")).to_contain_text("report.txt")
-    assert uploader.page.locator("#live-region").text_content() == "1 of 1 stored, size verified"
+    assert uploader.page.locator("#live-region").text_content() == "1 file uploaded"
     uploader.rows.first.get_by_role("link").click()
     expect(uploader.page.get_by_role("heading", level=1)).to_have_text("report.txt")
     expect(uploader.tray).to_be_visible()  # it stays when the page changes
+
+
+def test_receipt_is_short_and_folds_by_itself(uploader: UploaderPage) -> None:
+    page = uploader.page
+    page.clock.install()
+    for number in range(3):
+        uploader.file(f"campaign/{number}.txt")
+    uploader.drop(uploader.folder / "campaign", uploader.file("single.txt"))
+    for _step in range(100):  # timers stand still until the clock is moved
+        page.clock.run_for(200)
+        if uploader.title.text_content() == "4 files uploaded":
+            break
+        page.wait_for_timeout(50)
+    uploader.expect_title("4 files uploaded")
+    page.clock.run_for(200)
+    expect(uploader.rows.locator(".tray-name")).to_have_text(["single.txt", "campaign"])
+    expect(uploader.rows.locator(".tray-state")).to_have_text(["✓ stored, size verified", "✓ 3 files"])
+    uploader.tray.hover()
+    page.clock.run_for(12_000)
+    expect(uploader.rows.first).to_be_visible()  # not while the pointer is in it
+    page.mouse.move(0, 0)
+    page.clock.run_for(2000)
+    expect(uploader.rows.first).to_be_hidden()
+    uploader.click("Details")
+    expect(uploader.rows.first).to_be_visible()
+
+
+def test_receipt_with_a_failure_stays_open(uploader: UploaderPage) -> None:
+    uploader.page.clock.install()
+    uploader.page.route("**/uploads/", lambda route: route.fulfill(status=413, json={"error": {"code": "too_large"}}))
+    uploader.drop(uploader.file("a.txt"))
+    for _step in range(100):
+        uploader.page.clock.run_for(200)
+        if uploader.title.text_content() == "0 of 1 uploaded. 1 failed":
+            break
+        uploader.page.wait_for_timeout(50)
+    uploader.page.clock.run_for(30_000)
+    expect(uploader.tray.locator(".receipt-failures")).to_contain_text("a.txt")
+
+
+def test_single_upload_has_one_bar_and_one_button_to_pause(uploader: UploaderPage) -> None:
+    blocked = uploader.block_puts(lambda count: True)
+    uploader.drop(uploader.file("a.txt"))
+    blocked.wait_for(1, uploader.page)
+    uploader.expect_state("0 %")
+    expect(uploader.tray.get_by_role("button", name="Pause")).to_have_count(1)
+    expect(uploader.tray.get_by_role("progressbar")).to_have_count(1)
+    uploader.drop(uploader.file("b.txt"))
+    expect(uploader.tray.get_by_role("button", name="Pause")).to_have_count(3)
+    blocked.release()
+    uploader.expect_title("2 files uploaded")
 
 
 def test_storage_that_checks_checksums_verifies_at_once(
@@ -62,7 +113,7 @@ def test_storage_that_checks_checksums_verifies_at_once(
 ) -> None:
     uploader.page.goto(small_parts_digest_site)
     uploader.drop(uploader.large_file(parts=3), uploader.file("small.txt"))
-    uploader.expect_title("2 of 2 stored and verified")
+    uploader.expect_receipt("2 of 2 stored and verified")
 
 
 def test_chosen_files_are_stored_with_visibility(uploader: UploaderPage, bucket: Bucket) -> None:
@@ -70,7 +121,7 @@ def test_chosen_files_are_stored_with_visibility(uploader: UploaderPage, bucket:
     uploader.page.get_by_label("Private").check()
     uploader.page.locator("#id_files").set_input_files([uploader.file("a.txt"), uploader.file("b.txt")])
     uploader.click("Upload", within=uploader.page.locator("#main"))
-    uploader.expect_title("2 of 2 stored, size verified")
+    uploader.expect_receipt("2 of 2 stored, size verified")
     assert set(stored(bucket)) == {"a.txt", "b.txt"}
     assert set(File.objects.values_list("visibility", flat=True)) == {"private"}
 
@@ -79,7 +130,7 @@ def test_chosen_folder_keeps_paths(uploader: UploaderPage, bucket: Bucket) -> No
     uploader.file("brand/logos/dark.svg")
     uploader.page.goto(f"{uploader.site}/upload/")
     uploader.page.get_by_label("Choose a folder").set_input_files(uploader.folder / "brand")
-    uploader.expect_title("1 of 1 stored, size verified")
+    uploader.expect_receipt("1 of 1 stored, size verified")
     assert set(stored(bucket)) == {"brand/logos/dark.svg"}
 
 
@@ -89,7 +140,7 @@ def test_skipped_system_files_and_empty_folders_are_listed(uploader: UploaderPag
         uploader.file(name)
     (uploader.folder / "tree/nothing here").mkdir()
     uploader.drop(uploader.folder / "tree")
-    uploader.expect_title("2 of 2 stored, size verified")
+    uploader.expect_receipt("2 of 2 stored, size verified")
     expect(uploader.tray.locator("[data-ref=skipped]")).to_have_text(
         re.compile("Skipped 3 system files: (\\S+, ){2}\\S+\\. Skipped 1 empty folder: tree/nothing here\\.")
     )
@@ -108,7 +159,7 @@ def test_system_files_of_chosen_folder_are_skipped(uploader: UploaderPage, bucke
     uploader.file("brand/logos/Thumbs.db")
     uploader.page.goto(f"{uploader.site}/upload/")
     uploader.page.get_by_label("Choose a folder").set_input_files(uploader.folder / "brand")
-    uploader.expect_title("1 of 1 stored, size verified")
+    uploader.expect_receipt("1 of 1 stored, size verified")
     expect(uploader.tray).to_contain_text("Skipped 1 system file: Thumbs.db.")
 
 
@@ -118,7 +169,7 @@ def test_socket_in_drop_fails_at_once(uploader: UploaderPage, bucket: Bucket) ->
     with contextlib.chdir(uploader.folder / "tree"), socket.socket(socket.AF_UNIX) as special:
         special.bind("control")  # by a short path: that of a socket has room for 108 bytes
         uploader.drop(uploader.folder / "tree")
-        uploader.expect_title("2 of 3 stored, size verified. 1 failed")
+        uploader.expect_receipt("2 of 3 stored, size verified. 1 failed")
     expect(uploader.tray).to_contain_text("not a regular file")
     assert set(stored(bucket)) == {"tree/a.txt", "tree/empty.txt"}
     until(lambda: not File.objects.filter(state=State.UPLOADING).exists())
@@ -129,7 +180,7 @@ def test_pipe_in_drop_fails_within_a_minute(uploader: UploaderPage, bucket: Buck
     uploader.file("tree/a.txt", b"first")
     os.mkfifo(uploader.folder / "tree" / "pipe")
     uploader.drop(uploader.folder / "tree")
-    expect(uploader.title).to_have_text("1 of 2 stored, size verified. 1 failed", timeout=60_000)
+    uploader.expect_receipt("1 of 2 stored, size verified. 1 failed", timeout=60_000)
     assert set(stored(bucket)) == {"tree/a.txt"}
 
 
@@ -138,7 +189,7 @@ def test_empty_file_is_stored_after_network_error(uploader: UploaderPage, bucket
     uploader.drop(uploader.file("nothing.txt", b""))
     blocked.wait_for(1, uploader.page)
     blocked.fail()
-    uploader.expect_title("1 of 1 stored, size verified")
+    uploader.expect_receipt("1 of 1 stored, size verified")
     assert stored(bucket) == {"nothing.txt": b""}
 
 
@@ -150,7 +201,7 @@ def test_pasted_image_gets_unique_name(uploader: UploaderPage) -> None:
             document.dispatchEvent(new ClipboardEvent("paste", {clipboardData: data, bubbles: true}));
         }"""
     )
-    uploader.expect_title("1 of 1 stored, size verified")
+    uploader.expect_receipt("1 of 1 stored, size verified")
     assert File.objects.get().name.startswith("pasted 20")
 
 
@@ -160,7 +211,7 @@ def test_100_small_files_take_three_api_calls(uploader: UploaderPage) -> None:
     for number in range(100):
         uploader.file(f"many/{number}.txt", str(number).encode())
     uploader.drop(uploader.folder / "many")
-    uploader.expect_title("100 of 100 stored, size verified")
+    uploader.expect_receipt("100 of 100 stored, size verified")
     assert calls == [f"{uploader.site}/uploads/{call}" for call in ("conflicts/", "", "finish/")]
 
 
@@ -177,7 +228,7 @@ def test_same_name_becomes_a_new_version_by_default(uploader: UploaderPage, alic
     uploader.drop(uploader.file("export.csv", b"new"), uploader.file("other.csv", b"other"))
     expect(uploader.page.get_by_role("dialog", name=already_exists("export.csv"))).to_be_visible()
     uploader.page.keyboard.press("Enter")
-    uploader.expect_title("2 of 2 stored, size verified")
+    uploader.expect_receipt("2 of 2 stored, size verified")
     current = File.objects.listed().get(name="export.csv")
     assert (current.link, bucket.read(current.key)) == (first.pk, b"new")
     assert set(File.objects.listed().values_list("name", flat=True)) == {"export.csv", "other.csv"}
@@ -189,7 +240,7 @@ def test_same_names_are_kept_beside_each_other(uploader: UploaderPage, alice: Us
     dialog = uploader.page.get_by_role("dialog", name="2 files already exist")
     expect(dialog).to_contain_text(re.compile("a.txt.*b.txt"))
     uploader.click("Keep both", within=dialog)
-    uploader.expect_title("2 of 2 stored, size verified")
+    uploader.expect_receipt("2 of 2 stored, size verified")
     names = ["a (2).txt", "a (3).txt", "a.txt", "b (2).txt", "b.txt"]
     assert sorted(File.objects.listed().values_list("name", flat=True)) == names
 
@@ -203,7 +254,7 @@ def test_same_names_in_a_dropped_folder_are_skipped_with_escape(uploader: Upload
     dialog = uploader.page.get_by_role("dialog", name=already_exists("brand/logos/a.svg"))
     expect(dialog).to_be_visible()
     uploader.page.keyboard.press("Escape")
-    uploader.expect_title("1 of 1 stored, size verified")
+    uploader.expect_receipt("1 of 1 stored, size verified")
     expect(uploader.tray).to_contain_text("Skipped 1 file that already exists: brand/logos/a.svg.")
     assert File.objects.count() == 2
 
@@ -215,7 +266,7 @@ def test_new_version_is_not_offered_for_the_file_of_someone_else(uploader: Uploa
     expect(dialog).to_contain_text("You don't have permission to replace this file.")
     expect(dialog.get_by_role("button")).to_have_text(["Skip", "Keep both"])
     uploader.page.keyboard.press("Enter")
-    uploader.expect_title("1 of 1 stored, size verified")
+    uploader.expect_receipt("1 of 1 stored, size verified")
     assert set(File.objects.values_list("name", "owner__username")) == {("plan.txt", "bob"), ("plan (2).txt", "alice")}
 
 
@@ -230,7 +281,7 @@ def test_upload_beside_an_existing_file_resumes_without_a_question(uploader: Upl
     uploader.page.goto(uploader.site)
     blocked.release()
     uploader.drop(large)
-    uploader.expect_title("1 of 1 stored, size verified")
+    uploader.expect_receipt("1 of 1 stored, size verified")
     assert sorted(File.objects.values_list("name", flat=True)) == ["large (2).bin", "large.bin"]
 
 
@@ -238,7 +289,7 @@ def test_files_are_uploaded_when_the_names_cannot_be_looked_up(uploader: Uploade
     existing(alice, "a.txt")
     uploader.page.route("**/uploads/conflicts/", lambda route: route.fulfill(status=400, json={}))
     uploader.drop(uploader.file("a.txt"))
-    uploader.expect_title("1 of 1 stored, size verified")
+    uploader.expect_receipt("1 of 1 stored, size verified")
     assert File.objects.count() == 2
 
 
@@ -259,7 +310,7 @@ def test_drop_of_2000_files_has_no_long_tasks(uploader: UploaderPage) -> None:
         uploader.file(f"many/{number:04}.txt", b"x")
     uploader.drop(uploader.folder / "many")
     expect(uploader.title).to_contain_text("of 2,000", timeout=WAIT_MS)
-    expect(uploader.title).to_have_text("2,000 of 2,000 stored, size verified", timeout=60_000)
+    uploader.expect_receipt("2,000 of 2,000 stored, size verified", timeout=60_000)
     assert File.objects.filter(state=State.AVAILABLE).count() == 2000
     assert uploader.page.evaluate("window.maxRows") < MAX_ROWS
     *others, longest = sorted([0, 0, *uploader.page.evaluate("window.longTasks")])
@@ -279,7 +330,7 @@ def test_hostile_name_is_escaped(uploader: UploaderPage) -> None:
         }""",
         name,
     )
-    uploader.expect_title("1 of 1 stored, size verified")
+    uploader.expect_receipt("1 of 1 stored, size verified")
     expect(uploader.page.locator("#list")).to_contain_text(name)
     uploader.rows.first.get_by_role("link").click()
     expect(uploader.page.get_by_role("heading", level=1)).to_have_text(name)
@@ -298,7 +349,7 @@ def test_unreadable_file_does_not_stop_others(uploader: UploaderPage) -> None:
     uploader.page.route("**/uploads/", vanish)
     uploader.page.locator("#id_files").set_input_files([gone, uploader.file("there.txt")])
     uploader.click("Upload", within=uploader.page.locator("#main"))
-    uploader.expect_title("1 of 2 stored, size verified. 1 failed")
+    uploader.expect_receipt("1 of 2 stored, size verified. 1 failed")
     failure = uploader.tray.locator(".receipt-failures")
     expect(failure).to_contain_text("gone.txt")
     expect(failure).to_contain_text("Choose it again")
@@ -307,7 +358,7 @@ def test_unreadable_file_does_not_stop_others(uploader: UploaderPage) -> None:
 
 def test_pages_have_no_presigned_urls(uploader: UploaderPage) -> None:
     uploader.drop(uploader.file("a.txt"))
-    uploader.expect_title("1 of 1 stored, size verified")
+    uploader.expect_receipt("1 of 1 stored, size verified")
     addresses = [uploader.site, uploader.site + File.objects.get().get_absolute_url(), f"{uploader.site}/upload/"]
     pages = [uploader.page.request.get(address).text() for address in addresses]
     assert all("</html>" in page for page in pages)
@@ -318,7 +369,7 @@ def test_pages_have_no_presigned_urls(uploader: UploaderPage) -> None:
 def test_links_of_stored_files_are_copied(uploader: UploaderPage) -> None:
     uploader.page.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=uploader.site)
     uploader.drop(uploader.file("a.txt"), uploader.file("b.txt"))
-    uploader.expect_title("2 of 2 stored, size verified")
+    uploader.expect_receipt("2 of 2 stored, size verified")
     uploader.click("Copy links")
     expect(uploader.tray.get_by_role("button", name="Copied")).to_be_visible()
     copied = uploader.page.evaluate("navigator.clipboard.readText()").split("\n")

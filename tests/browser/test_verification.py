@@ -12,21 +12,21 @@ from uploads.models import File
 
 def test_receipt_says_verified_after_verification(uploader: UploaderPage) -> None:
     uploader.drop(uploader.file("a.txt"), uploader.file("b.txt"))
-    uploader.expect_title("2 of 2 stored, size verified")
+    uploader.expect_receipt("2 of 2 stored, size verified")
     for file in File.objects.all():
         services.verify(file)
-    uploader.expect_title("2 of 2 stored and verified")
+    uploader.expect_receipt("2 of 2 stored and verified")
     expect(uploader.rows.first).to_contain_text("✓ stored and verified")
 
 
 def test_corrupted_file_is_shown_and_can_be_retried(uploader: UploaderPage, bucket: Bucket) -> None:
     uploader.drop(uploader.file("a.txt", b"right"))
-    uploader.expect_title("1 of 1 stored, size verified")
+    uploader.expect_receipt("1 of 1 stored, size verified")
     file = File.objects.get()
     bucket.write(file.key, b"wrong")
     services.verify(file)
-    uploader.expect_title("0 of 1 stored. 1 failed")
+    uploader.expect_receipt("0 of 1 stored. 1 failed")
     expect(uploader.tray).to_contain_text("The stored file doesn't match the file you sent.")
     uploader.click("Retry", within=uploader.tray)
-    uploader.expect_title("1 of 1 stored, size verified")
+    uploader.expect_receipt("1 of 1 stored, size verified")
     assert {bucket.read(each.key) for each in File.objects.all()} == {b"wrong", b"right"}

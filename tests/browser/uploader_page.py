@@ -111,8 +111,12 @@ class UploaderPage:
     def click(self, name: str, *, within: Locator | None = None) -> None:
         (within or self.tray).get_by_role("button", name=name, exact=True).first.click()
 
-    def expect_title(self, receipt: str) -> None:
-        expect(self.title).to_have_text(receipt, timeout=WAIT_MS)
+    def expect_title(self, title: str) -> None:
+        expect(self.title).to_have_text(title, timeout=WAIT_MS)
+
+    def expect_receipt(self, text: str, *, timeout: int = WAIT_MS) -> None:
+        """Wait until all uploads have ended with this result."""
+        expect(self.tray.locator("[data-ref=verification]")).to_have_text(text, timeout=timeout)
 
     def expect_state(self, state: str, *, row: int = 0) -> None:
         expect(self.rows.nth(row).locator(".tray-state")).to_contain_text(state, timeout=WAIT_MS)

@@ -8,6 +8,7 @@ import { isVerified } from "./upload.js";
 
 /** @typedef {import("./upload.js").Summary} Summary */
 /** @typedef {import("./upload.js").Upload} Upload */
+/** @typedef {import("./upload.js").Row} Row */
 /** @typedef {(key: string, values?: Record<string, string|number>) => string} Translate */
 
 const UNITS = ["B", "kB", "MB", "GB", "TB"];
@@ -110,9 +111,15 @@ export class Messages {
     this.maxBytes = maxBytes;
   }
 
-  /** @param {Upload} upload @param {string} [blockedBy]  why all uploads are blocked, if they are */
+  /** @param {Row} upload @param {string} [blockedBy]  why all uploads are blocked, if they are */
   row(upload, blockedBy = "") {
+    if ("files" in upload) return this.#folderRow(upload);
     return { size: bytes(upload.size, this.language), state: this.state(upload, blockedBy) };
+  }
+
+  /** @param {import("./upload.js").UploadedFolder} folder */
+  #folderRow({ files, size }) {
+    return { size: bytes(size, this.language), state: this.translate("folder_files", { count: files, files: this.#count(files) }) };
   }
 
   /** @param {Upload} upload @param {string} blockedBy */
@@ -137,7 +144,7 @@ export class Messages {
 
   /** @param {Summary} summary @param {boolean} paused */
   title(summary, paused) {
-    if (summary.finished) return this.receipt(summary);
+    if (summary.finished) return this.result(summary);
     const text = this.translate(paused ? "paused" : "uploading", this.#counts(summary));
     if (!summary.failed) return text;
     return `${text} · ${this.translate("failed_so_far", { failed: this.#count(summary.failed) })}`;
@@ -172,12 +179,19 @@ export class Messages {
     };
   }
 
+  /** Return how finished uploads ended, in a few words. @param {Summary} summary */
+  result(summary) {
+    const { files, done, failed } = summary;
+    if (files === 0) return this.translate("no_files");
+    if (failed === 0) return this.translate("uploaded", { count: done, files: this.#count(done) });
+    return this.translate("uploaded_some", { ...this.#counts(summary), failed: this.#count(failed) });
+  }
+
   /**
-   * Return the result of finished uploads: "verified" only if the storage or the worker has verified all files.
+   * Return what is known of the stored files: "verified" only if the storage or the worker has verified all files.
    * @param {Summary} summary
    */
   receipt(summary) {
-    if (summary.files === 0) return this.translate("no_files");
     const key = summary.done === 0 ? "none_stored" : summary.verified ? "verified" : "size_verified";
     const stored = this.translate(key, this.#counts(summary));
     if (!summary.failed) return stored;

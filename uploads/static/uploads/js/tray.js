@@ -2,7 +2,7 @@
 import { announce, button, cloneTemplate, ref, setProgress, setText, setVisible } from "./dom.js";
 import { copyToClipboard } from "./enhance.js";
 import { percent } from "./i18n.js";
-import { summarize } from "./upload.js";
+import { groupByFolder, summarize } from "./upload.js";
 import { VirtualList } from "./virtual-list.js";
 
 /** @typedef {import("./i18n.js").Messages} Messages */
@@ -16,6 +16,10 @@ const REDRAW_INTERVAL_MS = 100;
 const MAX_FAILURES_SHOWN = 20;
 /** Uploads that have sent this much are canceled after a question only. */
 const CONFIRM_BYTES = 50_000_000;
+/** Time until the list folds once all is well. */
+const FOLD_DELAY_MS = 8000;
+/** How often to look whether people have left the list that is to be folded. */
+const FOLD_POLL_MS = 1000;
 /** The progress in the title of the tab. */
 const PROGRESS_PREFIX = /^\(\d+ %\) /;
 /** Steps of progress to announce. */
@@ -26,8 +30,14 @@ export class Tray {
   #redrawScheduled = false;
   #drawnAt = 0;
   #wasFinished = true;
+  /** @type {ReturnType<typeof setTimeout>|undefined} */
+  #foldTimer;
+  /** Whether the list has folded by itself. */
+  #collapsed = false;
+  /** @type {Map<string, import("./upload.js").UploadedFolder>} */
+  #folders = new Map();
   /** The last question, since only one can be open. @type {Promise<string>} */
-  #asked = Promise.resolve("");
+  #question = Promise.resolve("");
 
   /**
    * @param {HTMLElement} box
@@ -45,7 +55,7 @@ export class Tray {
     this.problem = "";
     this.announcer = new Announcer(messages);
     const onAction = (/** @type {string} */ action, /** @type {Upload} */ upload) => this.#onAction(action, upload);
-    const describe = (/** @type {Upload} */ upload) => messages.row(upload, gate.reason);
+    const describe = (/** @type {import("./upload.js").Row} */ upload) => messages.row(upload, gate.reason);
     this.list = new VirtualList(box, { describe, onAction, redraw: () => this.redraw() });
     this.receipt = new Receipt(box, { messages, onAction });
     box.addEventListener("click", (event) => this.#onClick(event));
@@ -84,11 +94,17 @@ export class Tray {
     setText(ref(this.box, "skipped"), skippedText);
     setVisible(ref(this.box, "skipped"), skippedText !== "");
     const shown = new Set(this.receipt.draw(uploads, summary));
-    if (!ref(this.box, "body").hidden) this.list.render(uploads.filter((upload) => !shown.has(upload)));
+    this.box.toggleAttribute("data-single", uploads.length === 1);
+    if (this.#collapsed && (!summary.finished || summary.failed)) this.#setCollapsed(false);
+    if (!ref(this.box, "body").hidden) {
+      const rows = uploads.filter((upload) => !shown.has(upload));
+      this.list.render(summary.finished ? groupByFolder(rows, this.#folders) : rows);
+    }
     const prefix = summary.finished ? "" : `(${percent(summary.sent, summary.bytes)} %) `;
     document.title = prefix + document.title.replace(PROGRESS_PREFIX, "");
     this.announcer.update(summary, this.problem || summary.note);
     if (summary.finished && !this.#wasFinished && summary.done > 0) this.onStored();
+    if (summary.finished !== this.#wasFinished) this.#scheduleFold(summary.finished && !summary.failed && !skippedText);
     this.#wasFinished = summary.finished;
   }
 
@@ -114,7 +130,7 @@ export class Tray {
   #onClick(event) {
     const target = event.target instanceof Element && event.target.closest("button[data-action]");
     const actions = {
-      toggle: () => this.#toggleBody(/** @type {HTMLElement} */ (target)),
+      toggle: () => this.#toggleBody(),
       close: () => this.uploader.clear(),
       "refresh-session": () => this.refreshSession(),
       "pause-all": () => this.uploader.pauseAll(),
@@ -136,12 +152,28 @@ export class Tray {
     this.redraw();
   }
 
-  /** @param {HTMLElement} target */
-  #toggleBody(target) {
-    const body = ref(this.box, "body");
-    setVisible(body, body.hidden);
-    target.setAttribute("aria-expanded", String(!body.hidden));
+  #toggleBody() {
+    this.#scheduleFold(false);
+    this.#setCollapsed(!ref(this.box, "body").hidden);
+    this.#collapsed = false;
+  }
+
+  /** @param {boolean} collapsed */
+  #setCollapsed(collapsed) {
+    this.#collapsed = collapsed;
+    setVisible(ref(this.box, "body"), !collapsed);
+    button(this.box, "toggle").setAttribute("aria-expanded", String(!collapsed));
     this.redraw();
+  }
+
+  /** Fold the list in some seconds, but not while people are in it. @param {boolean} wanted @param {number} [delay] */
+  #scheduleFold(wanted, delay = FOLD_DELAY_MS) {
+    clearTimeout(this.#foldTimer);
+    if (!wanted) return;
+    this.#foldTimer = setTimeout(() => {
+      if (this.box.matches(":hover, :focus-within")) this.#scheduleFold(true, FOLD_POLL_MS);
+      else if (!ref(this.box, "body").hidden && this.#wasFinished) this.#setCollapsed(true);
+    }, delay);
   }
 
   #cancelAll() {
@@ -166,8 +198,8 @@ export class Tray {
    * @returns {Promise<string>} "new_version", "keep_both" or "skip"
    */
   askSameName(conflicts) {
-    this.#asked = this.#asked.then(() => this.#askSameName(conflicts));
-    return this.#asked;
+    this.#question = this.#question.then(() => this.#askSameName(conflicts));
+    return this.#question;
   }
 
   /** @param {readonly {path: string, replaceable: boolean}[]} conflicts @returns {Promise<string>} */
@@ -218,6 +250,7 @@ class Receipt {
   draw(uploads, summary) {
     const failed = summary.finished ? uploads.filter((upload) => upload.phase === "failed") : [];
     setVisible(ref(this.tray, "receipt"), summary.finished && (summary.done > 0 || failed.length > 0));
+    setText(ref(this.tray, "verification"), summary.finished ? this.messages.receipt(summary) : "");
     setVisible(button(this.tray, "copy-links"), uploads.some(({ url }) => url));
     setVisible(button(this.tray, "retry-failed"), failed.filter((upload) => upload.retriable).length > 1);
     const shown = failed.slice(0, MAX_FAILURES_SHOWN);
@@ -266,7 +299,7 @@ class Announcer {
   /** @param {Summary} summary @param {string} problem */
   update(summary, problem) {
     if (summary.finished) {
-      if (!this.#finished) announce(this.messages.receipt(summary));
+      if (!this.#finished) announce(this.messages.result(summary));
       this.#announced = 0;
     } else if (problem !== this.#problem && problem) {
       announce(this.messages.translate(`problem.${problem}`));

@@ -200,6 +200,62 @@ export class Upload {
   }
 }
 
+/** The uploads of a dropped folder, when all of them are stored: one row of the list. */
+export class UploadedFolder {
+  phase = /** @type {const} */ ("done");
+  running = false;
+  retriable = false;
+  sent = 0;
+  size = 0;
+  files = 0;
+  url = "";
+
+  /** @param {string} path */
+  constructor(path) {
+    this.path = path;
+  }
+}
+
+/** @typedef {Upload|UploadedFolder} Row */
+
+/**
+ * Group stored files by the folder that they were dropped with.
+ * @param {readonly Upload[]} uploads
+ * @param {Map<string, UploadedFolder>} known  the folders of the last call, which keep their identity
+ * @returns {Row[]} files without a folder, or alone in it, stay as they are
+ */
+export function groupByFolder(uploads, known) {
+  const nameOf = (/** @type {Upload} */ { folder }) => folder.split("/", 1)[0];
+  const keyOf = (/** @type {Upload} */ upload) =>
+    upload.phase === "done" && upload.folder ? JSON.stringify([upload.folderId, nameOf(upload)]) : "";
+  /** @type {Map<string, Upload[]>} */
+  const groups = new Map();
+  for (const upload of uploads) {
+    const key = keyOf(upload);
+    if (!key) continue;
+    const group = groups.get(key);
+    if (group) group.push(upload);
+    else groups.set(key, [upload]);
+  }
+  /** @type {Set<Row>} */
+  const rows = new Set();
+  for (const upload of uploads) {
+    const key = keyOf(upload);
+    const group = groups.get(key) ?? [];
+    if (group.length < 2) {
+      rows.add(upload);
+      continue;
+    }
+    const folder = known.get(key) ?? new UploadedFolder(nameOf(upload));
+    known.set(key, folder);
+    if (rows.has(folder)) continue;
+    folder.files = group.length;
+    folder.size = group.reduce((bytes, { size }) => bytes + size, 0);
+    rows.add(folder);
+  }
+  return [...rows];
+}
+
 /** Whether the storage or the server has verified the checksum of the stored file. @param {Upload} upload */
 export function isVerified({ checksumStatus }) {
   return checksumStatus === "verified_by_storage" || checksumStatus === "verified";

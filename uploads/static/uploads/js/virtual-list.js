@@ -2,6 +2,7 @@
 import { cloneTemplate, ref, setProgress, setText, setVisible } from "./dom.js";
 
 /** @typedef {import("./upload.js").Upload} Upload */
+/** @typedef {import("./upload.js").Row} Row */
 
 /** Height of a row; must match .tray-row in amalga.css. */
 const ROW_HEIGHT_PX = 56;
@@ -21,7 +22,7 @@ export function visibleRange({ scrollTop, height, count, rowHeight = ROW_HEIGHT_
 
 /** The list of uploads. Only the visible rows of thousands are in the page. */
 export class VirtualList {
-  /** @type {Map<Upload, HTMLElement>} */
+  /** @type {Map<Row, HTMLElement>} */
   #rows = new Map();
   #spacer = document.createElement("div");
   #autoScroll = true;
@@ -29,7 +30,7 @@ export class VirtualList {
 
   /**
    * @param {HTMLElement} tray
-   * @param {{describe: (upload: Upload) => {size: string, state: string},
+   * @param {{describe: (upload: Row) => {size: string, state: string},
    *   onAction: (action: string, upload: Upload) => void, redraw: () => void}} options
    */
   constructor(tray, { describe, onAction, redraw }) {
@@ -46,11 +47,11 @@ export class VirtualList {
     this.box.addEventListener("click", (event) => {
       const button = event.target instanceof Element && event.target.closest("button[data-action]");
       const upload = button && this.#uploadOf(button);
-      if (upload) onAction(button.getAttribute("data-action") ?? "", upload);
+      if (upload && !("files" in upload)) onAction(button.getAttribute("data-action") ?? "", upload);
     });
   }
 
-  /** @param {readonly Upload[]} uploads  in the order of the rows */
+  /** @param {readonly Row[]} uploads  in the order of the rows */
   render(uploads) {
     this.#spacer.style.height = `${uploads.length * ROW_HEIGHT_PX}px`;
     this.#scrollToRunning(uploads);
@@ -68,7 +69,7 @@ export class VirtualList {
     this.box.scrollTop = 0;
   }
 
-  /** Keep the running uploads visible until the user scrolls. @param {readonly Upload[]} uploads */
+  /** Keep the running uploads visible until the user scrolls. @param {readonly Row[]} uploads */
   #scrollToRunning(uploads) {
     if (!this.#autoScroll || this.box.contains(document.activeElement)) return;
     const index = uploads.findIndex((upload) => upload.running);
@@ -78,7 +79,7 @@ export class VirtualList {
     this.#autoScrollTop = this.box.scrollTop;
   }
 
-  /** @param {Upload} upload @param {number} index @param {number} count */
+  /** @param {Row} upload @param {number} index @param {number} count */
   #renderRow(upload, index, count) {
     let row = this.#rows.get(upload);
     if (!row) {
@@ -95,7 +96,7 @@ export class VirtualList {
     this.#update(row, upload);
   }
 
-  /** @param {HTMLElement} row @param {Upload} upload */
+  /** @param {HTMLElement} row @param {Row} upload */
   #update(row, upload) {
     const { size, state } = this.describe(upload);
     const { phase } = upload;
@@ -113,7 +114,7 @@ export class VirtualList {
     }
   }
 
-  /** @param {Upload} upload @param {HTMLElement} row */
+  /** @param {Row} upload @param {HTMLElement} row */
   #remove(upload, row) {
     row.remove();
     this.#rows.delete(upload);
@@ -134,7 +135,7 @@ export function actionsFor({ phase, retriable }) {
   return phase === "done" || phase === "finishing" ? [] : ["pause", "cancel"];
 }
 
-/** Link the name of a stored file to its page. @param {HTMLElement} name @param {Upload} upload */
+/** Link the name of a stored file to its page. @param {HTMLElement} name @param {Row} upload */
 function addLink(name, upload) {
   if (name.firstElementChild || !upload.url) return;
   const link = document.createElement("a");
