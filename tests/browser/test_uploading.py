@@ -285,6 +285,18 @@ def test_upload_beside_an_existing_file_resumes_without_a_question(uploader: Upl
     assert sorted(File.objects.values_list("name", flat=True)) == ["large (2).bin", "large.bin"]
 
 
+def test_second_drop_of_a_file_that_is_being_uploaded_is_skipped(uploader: UploaderPage) -> None:
+    blocked = uploader.block_puts(lambda count: True)
+    paths = [uploader.file("a.txt"), uploader.file("b.txt")]
+    uploader.drop(paths[0])
+    blocked.wait_for(1, uploader.page)
+    uploader.drop(*paths)
+    expect(uploader.tray).to_contain_text("Skipped 1 file that is already being uploaded: a.txt.")
+    blocked.release()
+    uploader.expect_receipt("2 of 2 stored, size verified")
+    assert File.objects.count() == 2
+
+
 def test_files_are_uploaded_when_the_names_cannot_be_looked_up(uploader: UploaderPage, alice: User) -> None:
     existing(alice, "a.txt")
     uploader.page.route("**/uploads/conflicts/", lambda route: route.fulfill(status=400, json={}))

@@ -5,8 +5,8 @@ import { setText, setVisible } from "./dom.js";
 /** @typedef {import("./i18n.js").Translate} Translate */
 /** @typedef {import("./resume.js").PickedFile} PickedFile  folder: the path inside the drop */
 /**
- * @typedef {{kind: "system"|"empty"|"exists", path: string}} SkippedFile  a file of the operating system, an empty
- *   folder, or a file whose name exists
+ * @typedef {{kind: "system"|"empty"|"exists"|"uploading", path: string}} SkippedFile  a file of the operating system,
+ *   an empty folder, a file whose name exists, or one that is already being uploaded
  */
 /** @typedef {{picked: PickedFile[], failed: string[], skipped: SkippedFile[]}} FileBatch */
 /** @typedef {{folderId: number|null, path: string, replaces: string}} Destination  the folder on the page */

@@ -119,7 +119,8 @@ export class Messages {
 
   /** @param {import("./upload.js").UploadedFolder} folder */
   #folderRow({ files, size }) {
-    return { size: bytes(size, this.language), state: this.translate("folder_files", { count: files, files: this.#count(files) }) };
+    const state = this.translate("folder_files", { count: files, files: this.#count(files) });
+    return { size: bytes(size, this.language), state };
   }
 
   /** @param {Upload} upload @param {string} blockedBy */
@@ -151,11 +152,11 @@ export class Messages {
   }
 
   /**
-   * @param {readonly {kind: "system"|"empty"|"exists", path: string}[]} skipped
+   * @param {readonly {kind: "system"|"empty"|"exists"|"uploading", path: string}[]} skipped
    * @returns {string} what was left out, with some of the names
    */
   skipped(skipped) {
-    const kinds = /** @type {const} */ (["exists", "system", "empty"]);
+    const kinds = /** @type {const} */ (["uploading", "exists", "system", "empty"]);
     const texts = kinds.map((kind) => {
       const paths = skipped.filter((item) => item.kind === kind).map(({ path }) => path);
       const names = kind === "system" ? paths.map((path) => path.split("/").pop() ?? "") : paths;

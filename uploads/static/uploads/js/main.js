@@ -13,7 +13,7 @@ import { listenForRowChanges } from "./row-changes.js";
 import { listenForRowMenu } from "./row-menu.js";
 import { listenForSelection } from "./selection.js";
 import { Tray } from "./tray.js";
-import { Uploader } from "./uploader.js";
+import { itemKey, Uploader } from "./uploader.js";
 
 /** @typedef {import("./drop-target.js").Destination} Destination */
 /** @typedef {import("./drop-target.js").FileBatch} FileBatch */
@@ -104,6 +104,7 @@ function startUploader(box) {
 async function addFiles(batches, { folderId, path, replaces }, { api, uploader, tray, translate, isGuest }) {
   const field = document.querySelector("[data-upload-form] input[name=private]");
   const visibility = field instanceof HTMLInputElement && field.checked ? "private" : "team";
+  const active = uploader.activeKeys;
   uploader.beginAdding();
   const tokenFor = replaces ? () => "" : tokenMatcher(await unfinishedUploads(api, uploader), path);
   /** @type {SameName[]} */
@@ -113,7 +114,9 @@ async function addFiles(batches, { folderId, path, replaces }, { api, uploader, 
     // A file can be replaced by one file only: the first.
     const accepted = replaces ? picked.splice(0, count ? 0 : 1) : picked.splice(0);
     if (isGuest) for (const item of accepted) item.folder = "";
-    const items = accepted.map((item) => ({ ...item, folderId, replaces, token: tokenFor(item) }));
+    const repeated = new Set(replaces ? [] : accepted.filter((item) => active.has(itemKey({ ...item, folderId }))));
+    const items = accepted.filter((item) => !repeated.has(item))
+      .map((item) => ({ ...item, folderId, replaces, token: tokenFor(item) }));
     const existing = isGuest || replaces ? new Map() : await existingNames(items.filter(({ token }) => !token), api);
     for (const [item, conflict] of existing) {
       // What was kept beside the existing file before has the free name.
@@ -125,18 +128,23 @@ async function addFiles(batches, { folderId, path, replaces }, { api, uploader, 
     uploader.add(items.filter((item) => !held.has(item)), visibility);
     for (const { file } of picked) uploader.addFailed(file.name, new UploadError("several_versions"));
     for (const name of failed) uploader.addFailed(name, new UploadError("unreadable_entry"));
-    uploader.addSkipped(skipped);
+    uploader.addSkipped([...skipped, ...[...repeated].map((item) => skippedFile("uploading", item))]);
     count += accepted.length + picked.length + failed.length + skipped.length;
     if (count > conflicts.length) tray.open();
   }
   if (conflicts.length) {
     const answer = await tray.askSameName(conflicts);
-    if (answer === "skip") uploader.addSkipped(conflicts.map((conflict) => ({ kind: "exists", path: conflict.path })));
+    if (answer === "skip") uploader.addSkipped(conflicts.map(({ item }) => skippedFile("exists", item)));
     else uploader.add(conflicts.map((conflict) => resolveConflict(conflict, answer)), visibility);
     tray.open();
   }
   uploader.endAdding();
   if (!count) announce(translate("no_files"));
+}
+
+/** @param {"uploading"|"exists"} kind @param {NewFile} item @returns {import("./drop-target.js").SkippedFile} */
+function skippedFile(kind, item) {
+  return { kind, path: pathOf(item) };
 }
 
 /** @param {NewFile} item */

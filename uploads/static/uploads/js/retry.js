@@ -77,7 +77,7 @@ export function sleep(ms, signal, target, events = []) {
   });
 }
 
-/** The time of the last successful request, shared by all requests. Fires "success", and "retry" when people ask for it. */
+/** The time of the last successful request, shared by all. Fires "success", and "retry" when people ask for it. */
 export class LastSuccess extends EventTarget {
   at = -1;
 

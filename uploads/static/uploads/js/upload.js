@@ -286,7 +286,7 @@ export function summarize(uploads, busy = false) {
   return { files: uploads.length, done, failed, paused, active, bytes, sent, verified, finished, note };
 }
 
-/** @param {readonly Upload[]} uploads @returns {string} the note that all files have that are being sent or wait; else "" */
+/** @param {readonly Upload[]} uploads @returns {string} the note of all files that are being sent or wait; else "" */
 function commonNote(uploads) {
   const notes = new Set();
   for (const { phase, running, note } of uploads) if (phase === "sending" || (running && note)) notes.add(note);

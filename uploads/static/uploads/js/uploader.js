@@ -4,8 +4,8 @@ import { uploadFile } from "./upload-file.js";
 import { Upload } from "./upload.js";
 
 /**
- * @typedef {{file: File, folder: string, folderId?: number|null, replaces?: string, token?: string, name?: string}} NewFile
- *   name: if not that of the file
+ * @typedef {{file: File, folder: string, folderId?: number|null, replaces?: string, token?: string,
+ *   name?: string}} NewFile  name: if not that of the file
  */
 
 /** Small files start in batches, so that API calls are full. A batch is hashed before its first byte is sent. */
@@ -17,6 +17,11 @@ const NEXT_BATCH_THRESHOLD = 50;
 const PAUSE_GRACE_MS = 10_000;
 /** Errors after which the upload cannot be resumed: a retry creates a new one. */
 const NOT_RESUMABLE = new Set(["gone", "parts_lost", "checksum", "corrupted", "special_file"]);
+
+/** @param {NewFile} item @returns {string} the same for the same file in the same place */
+export function itemKey({ file, folder, folderId = null }) {
+  return JSON.stringify([folderId, folder, file.name, file.size, file.lastModified]);
+}
 
 /** All uploads of this page: the queue, and the actions of the user. */
 export class Uploader {
@@ -80,6 +85,12 @@ export class Uploader {
   addSkipped(skipped) {
     this.skipped.push(...skipped);
     this.onChange();
+  }
+
+  /** Keys of the files that are being uploaded: when one of them is dropped again, it is on its way already. */
+  get activeKeys() {
+    const active = this.uploads.filter(({ running, phase }) => running || phase === "waiting" || phase === "paused");
+    return new Set(active.map(({ file, folder, folderId }) => itemKey({ file, folder, folderId })));
   }
 
   /** Tokens of the uploads of this page, which no other file may resume. */
