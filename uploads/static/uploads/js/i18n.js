@@ -162,7 +162,7 @@ export class Messages {
       const names = kind === "system" ? paths.map((path) => path.split("/").pop() ?? "") : paths;
       return paths.length ? this.translate(`skipped.${kind}`, { count: paths.length, names: listNames(names) }) : "";
     });
-    return texts.filter(Boolean).join(" ");
+    return texts.filter(Boolean).join(" ").replaceAll("….", "…");
   }
 
   /**
