@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
+import sys
 import tempfile
 import threading
 import time
@@ -18,8 +20,9 @@ from contextlib import ExitStack
 from typing import Any
 from urllib.parse import urlsplit
 
+import django
+
 from bench.load import behind_nginx
-from bench.load_fixtures import create_fixtures
 from bench.report import save_results
 from bench.web import Web
 
@@ -89,13 +92,16 @@ class GuestLoad:
 
 
 def main() -> None:
-    create_fixtures()
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "amalga.settings")
+    django.setup()
     request, path = _request()
     with ExitStack() as stack:
         web = behind_nginx(stack, log=stack.enter_context(tempfile.TemporaryFile()), WEB_CONCURRENCY="2")
         load = GuestLoad(web, path)
         with web.measured() as cost, ThreadPoolExecutor(CONCURRENCY) as threads:
-            list(threads.map(load.visit, range(GUESTS)))
+            for number, _none in enumerate(threads.map(load.visit, range(GUESTS)), start=1):
+                if number % 1000 == 0:
+                    print(f"{number:,} guests", file=sys.stderr, flush=True)
     rows = [
         {"case": kind, "p50_ms": _percentile(ms, 0.5), "p95_ms": _percentile(ms, 0.95), "responses": len(ms)}
         for kind, ms in load.ms.items()
@@ -106,11 +112,14 @@ def main() -> None:
 def _request() -> tuple[Any, str]:
     """Create a request for files in a new folder, and return it with the path of its page."""
     from django.contrib.auth.models import User
+    from django.core.management import call_command
 
     from uploads.models import Folder
     from uploads.services import file_requests
 
-    creator = User.objects.get(username="bench-manager")
+    call_command("migrate", verbosity=0)
+    call_command("collectstatic", verbosity=0, interactive=False)
+    creator = User.objects.create_superuser("bench-manager")
     folder = Folder.objects.create(name="Party", created_by=creator)
     limits = {"max_files": MAX_FILES, "max_file_bytes": 1000, "max_bytes": 10**9}
     request, token = file_requests.create(folder, by=creator, days=7, title="Photos", **limits)
