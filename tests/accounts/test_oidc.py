@@ -17,7 +17,7 @@ from tests.accounts.conftest import ADDRESS, PASSWORD, is_signed_in
 from tests.conftest import signed_in
 from tests.support import oidc_provider
 from tests.support.authenticator import code, set_up
-from tests.support.oidc_provider import Identity, begin, sign_in
+from tests.support.oidc_provider import CLIENT, Identity, begin, sign_in
 from uploads.accounts import throttling
 from uploads.models import Action, Event, Limit, TokenBucket
 
@@ -189,7 +189,18 @@ def omit_id_token(provider: Identity) -> None:
     provider.no_id_token = True
 
 
-FORGERIES = [forge_key, forge_issuer, forge_audience, forge_expiry, forge_nonce, forge_subject, omit_id_token]
+def forge_authorized_party(provider: Identity) -> None:
+    provider.claims["azp"] = "another client"
+
+
+def share_audience(provider: Identity) -> None:
+    provider.claims["aud"] = [CLIENT, "another client"]  # without azp
+
+
+FORGERIES = [
+    forge_key, forge_issuer, forge_audience, forge_expiry, forge_nonce, forge_subject, omit_id_token,
+    forge_authorized_party, share_audience,
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("forge", FORGERIES)

@@ -224,6 +224,68 @@ def test_second_identity_of_a_provider_cannot_be_connected(alice: User, provider
     assert SocialAccount.objects.get().uid == "1001"
 
 
+# --- disconnecting ------------------------------------------------------------------------------------
+
+
+def disconnect(client: Client, identity: SocialAccount) -> Any:
+    return client.post(f"/accounts/sso/connections/{identity.pk}/remove/")
+
+
+def connected(user: User) -> tuple[Client, SocialAccount]:
+    """A browser that has just confirmed the password, and the identity that signed in before."""
+    sign_in(Client())
+    client = signed_in(user)
+    client.post("/accounts/confirm/", {"password": PASSWORD})
+    return client, SocialAccount.objects.get(user=user)
+
+
+def test_disconnected_identity_is_removed_and_recorded_and_its_sessions_end(alice: User, provider: Identity) -> None:
+    client, identity = connected(alice)
+    other = Client()
+    sign_in(other)
+    assert "Disconnect from" in client.get("/accounts/security/").content.decode()
+    response = client.post(f"/accounts/sso/connections/{identity.pk}/remove/", follow=True)
+    assert "Disconnected from" in response.content.decode()
+    assert not SocialAccount.objects.exists()
+    assert is_signed_in(client)
+    assert not is_signed_in(other)
+    detail = Event.objects.filter(action=Action.TWO_FACTOR).latest("pk").detail
+    assert detail == {"change": "removed", "kind": "single_sign_on"}
+
+
+def test_only_way_to_sign_in_cannot_be_disconnected(alice: User, provider: Identity) -> None:
+    client, identity = connected(alice)
+    alice.set_unusable_password()
+    alice.save()
+    client.force_login(alice)
+    assert "This is your only way to sign in." in client.get("/accounts/security/").content.decode()
+    response = disconnect(client, identity)
+    assert response.status_code == 409
+    assert "only way to sign in" in response.content.decode()
+    assert SocialAccount.objects.exists()
+
+
+def test_password_is_no_other_way_with_sso_only(alice: User, provider: Identity, settings: Settings) -> None:
+    client, identity = connected(alice)
+    settings.SSO_ONLY = True
+    assert disconnect(client, identity).status_code == 409
+
+
+def test_identity_of_another_person_cannot_be_disconnected(alice: User, bob: User, provider: Identity) -> None:
+    _client, identity = connected(alice)
+    client = signed_in(bob)
+    client.post("/accounts/confirm/", {"password": PASSWORD})
+    assert disconnect(client, identity).status_code == 404
+    assert SocialAccount.objects.exists()
+
+
+def test_disconnecting_asks_for_the_password(alice: User, provider: Identity) -> None:
+    sign_in(Client())
+    response = disconnect(signed_in(alice), SocialAccount.objects.get())
+    assert response.headers["Location"].startswith("/accounts/confirm/")
+    assert SocialAccount.objects.exists()
+
+
 def test_connecting_without_a_provider_is_404(alice: User) -> None:
     client = signed_in(alice)
     client.post("/accounts/confirm/", {"password": PASSWORD})

@@ -392,6 +392,37 @@ def test_pages_say_that_passkeys_keep_two_factor_authentication_on(alice: User) 
     assert "Your recovery codes keep working." in client.get("/accounts/factor/remove/").content.decode()
 
 
+def rename(client: Client, user: User, name: str) -> Any:
+    pk = Authenticator.objects.filter(user=user, type=Authenticator.Type.WEBAUTHN).latest("pk").pk
+    return client.post(f"/accounts/passkeys/{pk}/rename/", {"name": name}, follow=True)
+
+
+def test_passkey_is_renamed_and_works_as_before(alice: User) -> None:
+    client, device = browser(alice), Device()
+    add(client, device)
+    page = rename(client, alice, "Work phone").content.decode()
+    assert "Passkey renamed." in page
+    assert "<strong>Work phone</strong>" in page
+    assert Event.objects.filter(action=Action.TWO_FACTOR, detail__change="renamed", detail__kind="webauthn").exists()
+    other = browser()
+    sign_in(other, device)
+    assert is_signed_in(other)
+
+
+@pytest.mark.parametrize("name", ["", " ", "x" * 61, "a\0b"])
+def test_invalid_name_is_refused_below_its_field(name: str, alice: User) -> None:
+    client = browser(alice)
+    add(client, Device())
+    response = rename(client, alice, name)
+    assert response.status_code == 200
+    assert "errorlist" in response.content.decode()
+    assert Authenticator.objects.get(type=Authenticator.Type.WEBAUTHN).wrap().name == "Laptop"
+
+
+def test_passkey_of_another_person_cannot_be_renamed(bob: User, alice: User, device: Device) -> None:
+    assert rename(browser(bob), alice, "Mine").status_code == 404
+
+
 def test_passkey_of_another_person_cannot_be_removed(bob: User, alice: User, device: Device) -> None:
     assert remove(browser(bob), alice).status_code == 404
     assert Authenticator.objects.filter(user=alice, type=Authenticator.Type.WEBAUTHN).exists()

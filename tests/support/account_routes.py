@@ -23,6 +23,7 @@ ACCOUNTS: dict[str, dict[str, str]] = {
         **dict.fromkeys(SAFE, "404 404 404 404 404 404 404"),
     },
     "sso_connect": {"POST": "login 404 404 404 404 404 404"},
+    "sso_disconnect": {"POST": "login 404 404 404 404 404 404"},
     "passkey_options": {
         **dict.fromkeys(VERBS, "405 405 405 405 405 405 405"),
         "POST": "404 404 404 404 404 404 404",
@@ -34,6 +35,10 @@ ACCOUNTS: dict[str, dict[str, str]] = {
     },
     "mfa_reauthenticate_webauthn": dict.fromkeys(VERBS, "login 403 403 403 403 403 403"),
     "mfa_add_webauthn": dict.fromkeys(VERBS, "login 404 404 404 404 404 404"),
+    "mfa_edit_webauthn": {
+        **dict.fromkeys(("GET", "POST", "PUT"), "login 404 404 404 404 404 404"),
+        "OPTIONS": "login 200 200 200 200 200 200",
+    },
     "mfa_remove_webauthn": {
         **dict.fromkeys(("GET", "POST", "DELETE"), "login 404 404 404 404 404 404"),
         "OPTIONS": "login 200 200 200 200 200 200",

@@ -265,7 +265,7 @@ def arguments(route: str, file: File, folder: Folder, token: str = UNKNOWN_TOKEN
         return [folder.pk]
     if route in ABOUT_VERSIONS:
         return [file.pk, file.pk]
-    if route == "mfa_remove_webauthn":
+    if route in {"mfa_edit_webauthn", "mfa_remove_webauthn", "sso_disconnect"}:
         return [1]
     if route in ABOUT_REQUESTS:
         return [create_request(folder, folder.created_by or file.owner)[0].pk]

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import count
 from typing import Any
 
+from allauth.mfa.models import Authenticator
 from allauth.socialaccount.models import SocialAccount, SocialLogin
 from django.contrib.auth.models import Group, User
 from django.db import IntegrityError, connection, transaction
 from django.http import HttpRequest
+from django.utils.translation import gettext as _
 
+from uploads.accounts import factors
 from uploads.accounts.claims import Claims, GroupsUnavailable, is_same_address
 from uploads.accounts.roles import ROLES_BY_GROUP, Role, role_of, set_role, set_teams, teams_of
 from uploads.errors import InvalidTransition
 from uploads.models import Action, Event
+from uploads.services import sign_in_events
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +62,39 @@ def link_new_account(request: HttpRequest, login: SocialLogin, user_id: int) -> 
         return False
     login.connect(request, user)
     return True
+
+
+class OnlyWayToSignIn(InvalidTransition):
+    """Without this identity the person could not sign in."""
+
+    def __init__(self) -> None:
+        super().__init__(_("You can't disconnect your only way to sign in. Set up another one first."))
+
+
+def disconnect(user: User, pk: int, *, providers: Collection[str]) -> SocialAccount | None:
+    """Remove this identity from the user's account, and return it; None if the user has no such identity.
+
+    `providers` are those that people can sign in with. Raises OnlyWayToSignIn if nothing else opens the account.
+    """
+    with transaction.atomic():
+        User.objects.select_for_update().get(pk=user.pk)  # two calls at once must not remove two identities
+        identity = SocialAccount.objects.filter(user=user, pk=pk).first()
+        if identity is None:
+            return None
+        others = SocialAccount.objects.filter(user=user, provider__in=providers).exclude(pk=pk)
+        if not others.exists() and not has_way_to_sign_in_here(user):
+            raise OnlyWayToSignIn
+        identity.delete()
+        sign_in_events.two_factor_changed(user, by=user, change="removed", kind="single_sign_on")
+    return identity
+
+
+def has_way_to_sign_in_here(user: User) -> bool:
+    """Return whether a password or a passkey opens this account."""
+    if not factors.may_sign_in_here(user):
+        return False
+    passkeys = Authenticator.objects.filter(user=user, type=Authenticator.Type.WEBAUTHN)
+    return user.has_usable_password() or passkeys.exists()
 
 
 def _lock_accounts() -> None:

@@ -18,6 +18,7 @@ from allauth.socialaccount.providers.oauth2.client import OAuth2Error
 from allauth.socialaccount.providers.oauth2.views import OAuth2CallbackView
 from allauth.socialaccount.providers.openid_connect.views import OpenIDConnectOAuth2Adapter
 from django.conf import settings
+from django.contrib import messages
 from django.contrib.auth.decorators import login_not_required
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
@@ -31,7 +32,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from uploads.accounts import identities, throttling
 from uploads.accounts.claims import Claims, Policy
-from uploads.errors import Forbidden, Problem
+from uploads.errors import Forbidden, NotFound, Problem
 from uploads.services import sign_in_events
 from uploads.views.responses import html_errors, request_user
 
@@ -159,7 +160,9 @@ class Provider(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]
             key = jwt.PyJWKSet.from_dict(keys)[jwt.get_unverified_header(id_token)["kid"]].key
             issuer = self.openid_config["issuer"]
             options: Any = {"require": CLAIMS}
-            return jwt.decode(id_token, key, SIGNATURES, options, audience=audience, issuer=issuer)
+            claims: dict[str, Any] = jwt.decode(id_token, key, SIGNATURES, options, audience=audience, issuer=issuer)
+            _require_authorized_party(claims, audience)
+            return claims
         except (jwt.PyJWTError, KeyError, TypeError, AttributeError) as error:
             raise OAuth2Error("The ID token is not valid.") from error
 
@@ -180,6 +183,13 @@ class Provider(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]
         return data
 
 
+def _require_authorized_party(claims: dict[str, Any], client_id: str) -> None:
+    """Raise OAuth2Error for an ID token that was issued to another client (OpenID Connect Core, 3.1.3.7)."""
+    has_several = isinstance(claims["aud"], list) and len(claims["aud"]) > 1
+    if claims.get("azp", None if has_several else client_id) != client_id:
+        raise OAuth2Error("The ID token was issued to another client.")
+
+
 def _apps() -> list[dict[str, Any]]:
     apps: list[dict[str, Any]] = settings.SOCIALACCOUNT_PROVIDERS["openid_connect"]["APPS"]
     return apps
@@ -192,9 +202,15 @@ def buttons() -> list[dict[str, str]]:
 
 
 def connections(user: User) -> list[dict[str, Any]]:
-    """Return each provider, and the identity there that is linked to the user's account, if there is one."""
+    """Return each provider, and the identity there that is linked to the user's account, if there is one.
+
+    `is_only_way`: without it the user could not sign in.
+    """
     linked = {identity.provider: identity for identity in SocialAccount.objects.filter(user=user)}
-    return [{"name": app["name"], "identity": linked.get(app["provider_id"])} for app in _apps()]
+    rows = [{"name": app["name"], "identity": linked.get(app["provider_id"])} for app in _apps()]
+    count = sum(bool(row["identity"]) for row in rows)
+    is_only_way = count == 1 and not identities.has_way_to_sign_in_here(user)
+    return [{**row, "is_only_way": is_only_way and bool(row["identity"])} for row in rows]
 
 
 def _provider(request: HttpRequest, slug: str) -> Provider:
@@ -267,3 +283,19 @@ def connect(request: HttpRequest) -> HttpResponseBase:
         raise Http404
     request.session[CONNECTING] = time.time() + settings.ACCOUNT_REAUTHENTICATION_TIMEOUT
     return render(request, "account/connect.html", {"sso_buttons": buttons()})
+
+
+@require_POST
+@html_errors
+@reauthentication_required(app="allauth.mfa")  # type: ignore[untyped-decorator]
+def disconnect(request: HttpRequest, pk: int) -> HttpResponseBase:
+    """Remove an identity from the signed-in user's account, and sign out their other sessions."""
+    user = request_user(request)
+    names = {app["provider_id"]: app["name"] for app in _apps()}
+    identity = identities.disconnect(user, pk, providers=names)
+    if identity is None:
+        raise NotFound
+    sign_in_events.end_sessions(user, by=user, but=request.session.session_key, reason="single_sign_on")
+    name = names.get(identity.provider, _("single sign-on"))
+    messages.success(request, _("Disconnected from %(name)s.") % {"name": name})
+    return HttpResponseRedirect(reverse("mfa_index"))

@@ -60,6 +60,12 @@ class AddPasskeyForm(webauthn.AddWebAuthnForm):  # type: ignore[misc]
         return cleaned_data
 
 
+class RenamePasskeyForm(webauthn.EditWebAuthnForm):  # type: ignore[misc]
+    name = forms.CharField(
+        label=_("Name"), max_length=MAX_NAME_CHARACTERS, widget=forms.TextInput(attrs={"autofocus": True})
+    )  # fmt: skip
+
+
 def _stored(credential: dict[str, Any]) -> dict[str, Any]:
     """Return what is kept of a new passkey, and nothing else that the browser sent."""
     response = credential["response"]

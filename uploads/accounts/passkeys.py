@@ -21,6 +21,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST
 
 from uploads.accounts import factors, throttling
+from uploads.accounts.passkey_forms import RenamePasskeyForm
 from uploads.errors import Forbidden
 from uploads.services import sign_in_events
 from uploads.views.responses import html_errors, request_user
@@ -53,6 +54,24 @@ class AddPasskeyView(webauthn.AddWebAuthnView):  # type: ignore[misc]
         selection = context["js_data"]["creation_options"]["publicKey"]["authenticatorSelection"]
         selection |= {"residentKey": "preferred", "requireResidentKey": False}
         return context
+
+
+class RenamePasskeyView(webauthn.EditWebAuthnView):  # type: ignore[misc]
+    form_class = RenamePasskeyForm
+    template_name = "mfa/webauthn/rename.html"
+
+    def get_form_class(self) -> type[RenamePasskeyForm]:
+        return RenamePasskeyForm
+
+    def get_success_url(self) -> str:
+        return reverse("mfa_index")
+
+    def form_valid(self, form: RenamePasskeyForm) -> HttpResponseBase:
+        response: HttpResponseBase = super().form_valid(form)
+        user = request_user(self.request)
+        sign_in_events.two_factor_changed(user, by=user, change="renamed", kind=Authenticator.Type.WEBAUTHN)
+        messages.success(self.request, _("Passkey renamed."))
+        return response
 
 
 class RemovePasskeyView(webauthn.RemoveWebAuthnView):  # type: ignore[misc]
@@ -111,6 +130,7 @@ class ConfirmView(webauthn.ReauthenticateWebAuthnView):  # type: ignore[misc]
 
 
 add = html_errors(AddPasskeyView.as_view())
+rename = html_errors(RenamePasskeyView.as_view())
 remove = html_errors(RemovePasskeyView.as_view())
 sign_in = html_errors(login_not_required(never_cache(SignInView.as_view())))
 confirm = html_errors(ConfirmView.as_view())
