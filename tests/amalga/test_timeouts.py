@@ -222,6 +222,7 @@ def in_use(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         "doctor: query for storages in use": doctor_database.STORES_SECONDS,
         "doctor: all storage checks": doctor.STORE_SECONDS,
         "doctor: malware scanner": doctor.SCANNER_SECONDS,
+        "doctor: identity providers": doctor.PROVIDERS_SECONDS,
         "malware check: connect to clamd": scanners.CONNECT_SECONDS,
         "malware check: clamd takes a chunk": scanners.SEND_SECONDS,
         "malware check: clamd replies": scanners.REPLY_SECONDS,

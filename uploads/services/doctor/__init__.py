@@ -7,11 +7,17 @@ from dataclasses import replace
 
 from uploads.services.doctor.background_jobs import WORK
 from uploads.services.doctor.database import database_checks
+from uploads.services.doctor.external import (
+    MAIL,
+    SCANNER,
+    SINGLE_SIGN_ON,
+    mail_checks,
+    outgoing_checks,
+    provider_checks,
+    scanner_checks,
+    send_test_mail,
+)
 from uploads.services.doctor.host import disk_checks, settings_checks, version_checks
-from uploads.services.doctor.mail import AREA as MAIL
-from uploads.services.doctor.mail import mail_checks, outgoing_checks, send_test_mail
-from uploads.services.doctor.malware import AREA as SCANNER
-from uploads.services.doctor.malware import scanner_checks
 from uploads.services.doctor.results import CheckResult, Deadline, Level, in_area, run_safely
 from uploads.services.doctor.storage import STORAGE_SUBJECTS, store_checks
 
@@ -19,6 +25,7 @@ DATABASE_SECONDS = 18.0  # plus RESPONSE_SECONDS at most, for a statement that h
 STORE_SECONDS = 20.0
 MAIL_SECONDS = 6.0
 SCANNER_SECONDS = 4.0
+PROVIDERS_SECONDS = 8.0
 
 __all__ = ["CheckResult", "Level", "examine", "send_test_mail"]
 
@@ -42,3 +49,4 @@ def examine(origins: Sequence[str] = ()) -> Iterator[CheckResult]:
         yield replace(result, area="storage" if result.subject in STORAGE_SUBJECTS else "bucket")
     yield from in_area(MAIL, [*outgoing, *Deadline(MAIL_SECONDS).run("mail", mail_checks)])
     yield from in_area(SCANNER, Deadline(SCANNER_SECONDS).run("malware scanner", scanner_checks))
+    yield from in_area(SINGLE_SIGN_ON, Deadline(PROVIDERS_SECONDS).run(SINGLE_SIGN_ON, provider_checks))

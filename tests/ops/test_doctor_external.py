@@ -1,7 +1,8 @@
-"""`doctor`: the mail server, and a test message."""
+"""`doctor`: the mail server with a test message, and the identity providers."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -9,11 +10,12 @@ from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
 from tests.support.mail import run_worker, use_mail_server
+from tests.support.oidc_provider import SECRET, Identity, app, providing
 from tests.support.smtp_server import CLOSE, SmtpServer
 from uploads.models import OutgoingMail
 from uploads.services import mail
 from uploads.services.doctor import Level, send_test_mail
-from uploads.services.doctor.mail import mail_checks, outgoing_checks
+from uploads.services.doctor.external import mail_checks, outgoing_checks, provider_checks
 
 pytestmark = pytest.mark.django_db
 
@@ -76,3 +78,65 @@ def test_doctor_refuses_an_invalid_address(mail_server: SmtpServer) -> None:
     with pytest.raises(CommandError, match="--send-test-mail must be an e-mail address") as refusal:
         call_command("doctor", "--send-test-mail", "nobody")
     assert refusal.value.returncode == 2
+
+
+# --- identity providers -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def provider(settings: Settings) -> Iterator[Identity]:
+    with providing() as provider:
+        settings.SOCIALACCOUNT_PROVIDERS = {"openid_connect": {"APPS": [app(provider)]}}
+        yield provider
+
+
+def test_provider_that_can_be_used_is_ok_and_no_secret_is_shown(provider: Identity) -> None:
+    (result,) = provider_checks()
+    assert (result.level, result.advice) == (Level.OK, "")
+    assert provider.issuer in result.reason
+    assert SECRET not in str(result)
+
+
+def test_another_issuer_fails(provider: Identity) -> None:
+    provider.told_issuer = "https://evil.example"
+    (result,) = provider_checks()
+    assert result.level is Level.FAIL
+    assert "says that its issuer is “https://evil.example”" in result.reason
+    assert result.advice == "set OIDC_ISSUER to your provider's issuer"
+
+
+@pytest.mark.parametrize(("path", "text"), [
+    ("/.well-known/openid-configuration", "cannot be read: HTTP 500"), ("/keys", "keys cannot be read: HTTP 500"),
+])  # fmt: skip
+def test_provider_that_does_not_answer_fails(provider: Identity, path: str, text: str) -> None:
+    provider.away.add(path)
+    (result,) = provider_checks()
+    assert result.level is Level.FAIL
+    assert text in result.reason
+
+
+def test_entra_tenant_that_does_not_exist_is_named(provider: Identity, settings: Settings) -> None:
+    entra = app(provider, vendor="entra")
+    entra["settings"] |= {"server_url": f"{provider.issuer}/another/v2.0", "slug": "entra"}
+    settings.SOCIALACCOUNT_PROVIDERS = {"openid_connect": {"APPS": [app(provider), entra]}}
+    good, bad = provider_checks()
+    assert (good.level, bad.level) == (Level.OK, Level.FAIL)
+    assert bad.advice.startswith("correct the tenant ID in OIDC_ENTRA_ISSUER")
+
+
+@pytest.mark.parametrize(("document", "text"), [
+    ([], "not a JSON object"), ({"jwks_uri": 7}, "names no usable authorization_endpoint"),
+])  # fmt: skip
+def test_unusable_discovery_document_fails(
+    provider: Identity, document: Any, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = {"issuer": provider.issuer, **document} if isinstance(document, dict) else document
+    monkeypatch.setattr(provider, "discovery", lambda: whole)
+    (result,) = provider_checks()
+    assert result.level is Level.FAIL
+    assert text in result.reason
+
+
+def test_without_a_provider_nothing_is_checked(settings: Settings) -> None:
+    settings.SOCIALACCOUNT_PROVIDERS = {"openid_connect": {"APPS": []}}
+    assert list(provider_checks()) == []
