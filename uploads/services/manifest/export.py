@@ -15,15 +15,29 @@ from typing import Any, NamedTuple
 
 from django.contrib.auth.models import Group, Permission, User
 from django.db import connection
-from django.db.models import Count, Model, QuerySet, Value
+from django.db.models import Count, Exists, Model, OuterRef, Q, QuerySet, Value
 from django.db.models.functions import Collate
 
 from amalga.db import DAY_SECONDS, statement_timeout
 from uploads import s3
 from uploads.errors import StorageUnavailable
 from uploads.keys import MANIFEST_PREFIX
-from uploads.models import Event, File, Folder, Grant, Installation, Tag, Tagging
+from uploads.models import (
+    Event,
+    File,
+    FileRequest,
+    Folder,
+    Grant,
+    GuestSession,
+    Installation,
+    ShareLink,
+    ShareLinkFile,
+    Tag,
+    Tagging,
+    Usage,
+)
 from uploads.models.file import STORED
+from uploads.models.links import PublicLink
 from uploads.models.querysets import database_now
 from uploads.parts import MAX_PARTS, digest_of
 from uploads.services.manifest.format import FORMAT
@@ -134,13 +148,14 @@ def _line(members: Mapping[str, Any]) -> bytes:
     return json.dumps(members, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 
 
-# Transient columns: leases, active uploads, retries of the sweep. Normalized names are computed again.
+# Transient columns of files: leases, active uploads, retries of the sweep. Normalized names are computed again.
 TRANSIENT = {
     "normalized_name", "multipart_id", "expires_at", "signed_until", "lease_until", "retry_at", "tries",
-    "guest_session_id",
 }  # fmt: skip
 # Set by a trigger.
 DERIVED = {"path", "access_root_id"}
+# A manifest may be copied elsewhere, so it holds no password hash. A digest of a token's 192 random bits opens nothing.
+SECRET = {"password"}
 PERSON_FIELDS = ("id", "username", "email", "first_name", "last_name", "is_active", "is_staff", "is_superuser")
 
 
@@ -154,21 +169,30 @@ class Table(NamedTuple):
 def columns_of(model: type[Model]) -> list[str]:
     """Return the columns that a manifest keeps; new columns are included automatically."""
     columns = [str(field.column) for field in model._meta.concrete_fields]
-    return [column for column in columns if column not in TRANSIENT | DERIVED]
+    left_out = SECRET if issubclass(model, PublicLink) else TRANSIENT | DERIVED
+    return [column for column in columns if column not in left_out]
 
 
-def _table(kind: str, rows: QuerySet[Any, Any], *order: Any) -> Table:
-    return Table(kind, rows.order_by(*order).annotate(kind=Value(kind)).values("kind", *columns_of(rows.model)))
+def _table(kind: str, rows: QuerySet[Any, Any], *order: Any, columns: Sequence[str] = ()) -> Table:
+    selected = columns or columns_of(rows.model)
+    return Table(kind, rows.order_by(*order).annotate(kind=Value(kind)).values("kind", *selected))
 
 
 def _tables(*, events: bool) -> list[Table]:
     files = File.objects.filter(state__in=STORED)
+    links = ShareLink.objects.filter(password="")  # without their passwords, the others would open to everyone
+    limits = Usage.objects.filter(Q(quota_bytes__isnull=False) | Q(quota_files__isnull=False))
     tables = [
         _table("folder", Folder.objects.all(), "path__len", "id"),
         _table("grant", Grant.objects.all(), "id"),
         _table("tag", Tag.objects.all(), "id"),
+        _table("file_request", FileRequest.objects.all(), "id"),
+        _table("guest", GuestSession.objects.filter(Exists(files.filter(guest_session=OuterRef("pk")))), "id"),
         _table("file", files, Collate("store", "C"), "key"),
         _table("tagging", Tagging.objects.filter(file__in=files), "id"),
+        _table("share_link", links, "id"),
+        _table("share_link_file", ShareLinkFile.objects.filter(link__in=links), "id"),
+        _table("limit", limits, "owner_id", columns=["owner_id", "quota_bytes", "quota_files"]),
     ]
     return [*tables, _table("event", Event.objects.all(), "id")] if events else tables
 

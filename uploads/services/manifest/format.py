@@ -1,7 +1,8 @@
 """The manifest format: a head, one line per row, and an end with the number of lines and their SHA-256.
 
 Each line is a JSON object with its `kind`. Rows come in an order in which each follows the rows that it
-refers to: groups, people, folders from the top down, grants, tags, files by store and key, taggings, events.
+refers to: groups, people, folders from the top down, grants, tags, file requests and their guests, files by store and
+key, taggings, share links, limits of people, events.
 """
 
 from __future__ import annotations

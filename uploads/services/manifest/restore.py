@@ -24,7 +24,23 @@ from django.db.models.functions import Concat, Greatest
 from amalga.db import DAY_SECONDS, statement_timeout
 from uploads import s3
 from uploads.errors import StorageUnavailable, ValidationFailed, WrongMarker
-from uploads.models import Action, Event, File, Folder, Grant, Installation, State, Tag, Tagging, apply_deltas
+from uploads.models import (
+    Action,
+    Event,
+    File,
+    FileRequest,
+    Folder,
+    Grant,
+    GuestSession,
+    Installation,
+    ShareLink,
+    ShareLinkFile,
+    State,
+    Tag,
+    Tagging,
+    Usage,
+    apply_deltas,
+)
 from uploads.models.querysets import seconds_from_now
 from uploads.names import normalize_for_search
 from uploads.services.bucket_guard import accept_checkpoint
@@ -133,9 +149,11 @@ def _spool() -> IO[str]:
 
 
 LOCK = 0x72656275696C64  # one at a time
-PEOPLE_COLUMNS = {"owner_id", "uploaded_by_id", "created_by_id", "actor_id"}
-# Columns that older manifests do not have and that are not null.
-ADDED_LATER = {"refusal": "", "unshareable": False, "scan_status": "", "scan_detail": "", "quarantined": False}
+PEOPLE_COLUMNS = {"owner_id", "uploaded_by_id", "created_by_id", "revoked_by_id", "actor_id"}
+# Columns that older manifests do not have and that are not null; and the password that no manifest has.
+ADDED_LATER = {
+    "refusal": "", "unshareable": False, "scan_status": "", "scan_detail": "", "quarantined": False, "password": "",
+}  # fmt: skip
 USAGE = """
 INSERT INTO uploads_usage (owner_id, files, bytes)
 SELECT owner_id, count(*), sum(size) FROM uploads_file GROUP BY owner_id
@@ -178,14 +196,19 @@ def load(path: Path, files: Iterable[str], head: Head, *, keep_id: bool, folder:
         _copy(Grant, rows(path, "grant"), ids)
         merged = _merged_tags(path)
         _copy(Tag, (row for row in rows(path, "tag") if row["id"] not in merged), ids)
+        _copy(FileRequest, rows(path, "file_request"), ids)
+        _copy(GuestSession, rows(path, "guest"), ids)
         _copy(File, (json.loads(line) for line in files), ids)
         _copy(Tagging, _taggings(path, merged), ids)
+        _copy(ShareLink, rows(path, "share_link"), ids)
+        _copy(ShareLinkFile, rows(path, "share_link_file"), ids)
         _copy(Event, rows(path, "event"), ids)
         # people may have restored a file after the manifest was written: give them time to find it before the purge
         purge_after = Greatest("purge_after", seconds_from_now(settings.TRASH_RETENTION_DAYS * 24 * 3600))
         File.objects.filter(state=State.TRASHED).update(purge_after=purge_after)
         cursor.execute(USAGE)
-        for model in (Folder, Grant, Tag, Tagging, Event):
+        _set_limits(path, ids)
+        for model in (Folder, Grant, Tag, Tagging, FileRequest, ShareLink, ShareLinkFile, Event):
             _advance_sequence(model, 0)
         if not keep_id:
             Installation.objects.all().delete()
@@ -205,6 +228,16 @@ def _copy(model: Any, source_rows: Iterator[dict[str, Any]], ids: _Ids) -> None:
                 row["normalized_name"] = normalize_for_search(row["name"])
             row["multipart_id"] = ""
             copy.write_row([_value(column, row.get(column, ADDED_LATER.get(column)), ids) for column in columns])
+
+
+def _set_limits(path: Path, ids: _Ids) -> None:
+    """Set the limits of people, and of file requests: the trigger has counted the guests' files once more."""
+    for row in rows(path, "limit"):
+        limits = {name: row[name] for name in ("quota_bytes", "quota_files")}
+        Usage.objects.update_or_create(owner_id=ids.people[row["owner_id"]], defaults=limits)
+    for row in rows(path, "file_request"):
+        counts = {name: row[name] for name in ("file_count", "byte_count")}
+        FileRequest.objects.filter(pk=row["id"]).update(**counts)
 
 
 def _merged_tags(path: Path) -> dict[int, int]:
@@ -233,9 +266,8 @@ def _taggings(path: Path, merged: dict[int, int]) -> Iterator[dict[str, Any]]:
 
 def _computed_columns(model: Any) -> list[str]:
     """Return the computed columns, which no manifest has."""
-    return {File: ["normalized_name", "multipart_id"], Folder: ["normalized_name"], Tag: ["normalized_name"]}.get(
-        model, []
-    )
+    computed = {File: ["normalized_name", "multipart_id"], Folder: ["normalized_name"], Tag: ["normalized_name"]}
+    return {**computed, ShareLink: ["password"]}.get(model, [])
 
 
 def _value(column: str, value: Any, ids: _Ids) -> Any:
@@ -243,7 +275,7 @@ def _value(column: str, value: Any, ids: _Ids) -> Any:
         return ids.people.get(value)
     if column == "group_id":
         return ids.groups[value]
-    return json.dumps(value) if isinstance(value, dict | list) else value
+    return json.dumps(value) if isinstance(value, dict) else value
 
 
 def _groups(path: Path) -> dict[int, int]:
