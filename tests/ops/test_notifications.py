@@ -160,6 +160,20 @@ def test_a_mail_is_in_the_language_of_the_user(alice: User, mailed: SmtpServer) 
     assert 'lang="es"' in mailed.mails[0].text("html")
 
 
+@pytest.mark.parametrize(("language", "zone", "expected"), [
+    ("es", "Europe/Madrid", "1 de julio de 2026 a las 18:05 CEST"), ("en", "", "July 1, 2026, 4:05 p.m. UTC"),
+    ("en", "Gone/Nowhere", "July 1, 2026, 4:05 p.m. UTC"),
+])  # fmt: skip
+def test_dates_in_a_mail_are_in_the_language_and_time_zone_of_the_user(
+    alice: User, mailed: SmtpServer, language: str, zone: str, expected: str
+) -> None:
+    Preference.objects.create(user=alice, language=language, time_zone=zone)
+    notify(alice, NotificationKind.LINK_EXPIRING, key="a", name="3 files", expires_at="2026-07-01T16:05:00+00:00")
+    run_worker()
+    assert expected in mailed.mails[0].text("plain")
+    assert expected in mailed.mails[0].text("html")
+
+
 def test_a_name_that_the_user_may_no_longer_see_is_not_in_the_mail(alice: User, bob: User, mailed: SmtpServer) -> None:
     file = factories.create_file(bob, name="secret.pdf", visibility=Visibility.TEAM)
     notify(alice, NotificationKind.FILE_CORRUPTED, key="a", file=str(file.link))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import UTC, tzinfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import models
@@ -12,6 +15,14 @@ class PreferenceQuerySet(models.QuerySet["Preference"]):
         """Return the language in which the user last used the application, or the site's."""
         language = self.filter(user=user).values_list("language", flat=True).first()
         return language or settings.LANGUAGE_CODE
+
+    def time_zone_of(self, user: User) -> tzinfo:
+        """Return the time zone that the user chose, or UTC: that of their browser is known in requests alone."""
+        name = self.filter(user=user).values_list("time_zone", flat=True).first()
+        try:
+            return ZoneInfo(name) if name else UTC
+        except (ZoneInfoNotFoundError, ValueError):  # this machine's list has it no longer
+            return UTC
 
     def set_language(self, user: User, language: str) -> None:
         row = Preference(user=user, language=language)

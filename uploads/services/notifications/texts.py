@@ -123,5 +123,9 @@ def _for_operators(notification: Notification, kind: NotificationKind) -> tuple[
 
 
 def _date(text: object) -> str:
-    moment = parse_datetime(text) if isinstance(text, str) else None
-    return date_format(localtime(moment), "j M Y G:i T") if moment else ""
+    """Return the date and time in the current language and time zone, which is named: mails are read anywhere."""
+    parsed = parse_datetime(text) if isinstance(text, str) else None
+    if parsed is None:
+        return ""
+    moment = localtime(parsed)
+    return f"{date_format(moment, 'DATETIME_FORMAT')} {date_format(moment, 'T')}"
