@@ -175,6 +175,17 @@ def test_used_up_link_is_gone(file: File, shared: Shared, guest: Client) -> None
     assert (link.use_count, len(events(link))) == (2, 2)
 
 
+@pytest.mark.parametrize("path", ["", "files/{file}/", "files/{file}/preview", "files/{file}/thumbnail", "zip"])
+def test_asking_for_a_range_opens_no_page_of_a_used_up_link(
+    path: str, file: File, shared: Shared, guest: Client
+) -> None:
+    _link, url = shared(file, max_downloads=1)
+    assert guest.get(f"{url}download").status_code == 302
+    response = guest.get(url + path.format(file=file.link), headers={"Range": "bytes=0-"})
+    assert response.status_code == 410
+    assert file.name not in response.content.decode()
+
+
 def test_trash_ends_a_link_and_restore_brings_it_back(file: File, alice: User, shared: Shared, guest: Client) -> None:
     _link, url = shared(file)
     trash_files([file.link], by=alice)

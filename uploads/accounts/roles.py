@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy
 
 from uploads.errors import Forbidden, InvalidTransition
 from uploads.models import Action, Event, NotificationKind
-from uploads.services.notifications import notify
+from uploads.services.notifications import notify, operators
 
 logger = logging.getLogger(__name__)
 
@@ -195,8 +195,7 @@ def require_grantable(groups: Iterable[Group], *, by: User | None) -> None:
 
 def require_other_administrator(user: User) -> None:
     """Raise LastAdministrator unless another administrator is active. Call it after `lock_roles`."""
-    role = Q(is_superuser=True) | Q(groups__name=Role.ADMINISTRATOR.group_name)
-    if not User.objects.filter(role, is_active=True).exclude(pk=user.pk).exists():
+    if not operators().exclude(pk=user.pk).exists():
         raise LastAdministrator
 
 

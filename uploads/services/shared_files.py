@@ -22,6 +22,7 @@ from uploads.models import Action, Event, File, Folder, Limit, ShareLink, ShareL
 from uploads.models.audit import INSERT_COLUMNS, current_client_ip, event
 from uploads.models.folder import FolderQuerySet
 from uploads.models.querysets import FileQuerySet, seconds_from_now
+from uploads.models.share_link import COUNT_USE_SQL
 from uploads.services.downloads import EVENTS_BATCH_SIZE, HEAD_SECONDS
 from uploads.services.zips import Bundle, Download, bundle_shared, open_zip
 
@@ -31,15 +32,9 @@ logger = logging.getLogger(__name__)
 ADDRESS_LIMIT = Limit(capacity=5, refill_seconds=60)
 LINK_LIMIT = Limit(capacity=100, refill_seconds=10, shared=True)
 
-# Counts a download, exactly as often as the link allows, and records it: one statement, so that of many clients at the
-# last download one gets it.
+# Counts a download and records it, in one statement.
 GRANT_SQL = f"""
-    WITH granted AS (
-        UPDATE uploads_sharelink SET use_count = use_count + 1, last_used_at = statement_timestamp()
-        WHERE id = %s AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > statement_timestamp())
-            AND (max_downloads IS NULL OR use_count < max_downloads)
-        RETURNING id
-    )
+    WITH granted AS ({COUNT_USE_SQL})
     INSERT INTO uploads_event ({", ".join(INSERT_COLUMNS)}, detail)
     SELECT %s, %s::bigint, %s, %s::uuid, %s::bigint, %s, %s::inet, %s::jsonb FROM granted
 """  # noqa: S608
@@ -208,7 +203,7 @@ def open_shared_zip(link: ShareLink, bundle: Bundle) -> Download:
 
 def _grant_zip(link: ShareLink, files: Iterable[File]) -> None:
     with transaction.atomic():
-        if not ShareLink.objects.filter(pk=link.pk).count_use():
+        if not ShareLink.objects.count_use(link.pk):
             raise NoDownloadLeft
         rows = (_download_event(link, file, zip=True) for file in files)
         Event.objects.bulk_create(rows, batch_size=EVENTS_BATCH_SIZE)

@@ -75,5 +75,5 @@ def notification_settings(request: HttpRequest) -> HttpResponse:
 
 def _kinds(user: User) -> list[str]:
     """Return the kinds that this user can get."""
-    is_operator = any(operator.pk == user.pk for operator in operators())
+    is_operator = operators().filter(pk=user.pk).exists()
     return [kind.value for kind in NotificationKind if is_operator or kind not in OPERATOR_KINDS]

@@ -35,6 +35,7 @@ from uploads.views.presenters import file_rows, folder_rows, rows_digest
 COOKIE_NAME = "__Secure-amalga-share" if settings.HTTPS else "amalga-share"
 COOKIE_SALT = "amalga.share"
 UNLOCKED_SECONDS = 12 * 3600
+DOWNLOADS = {"shared_download", "shared_file_download"}  # routes whose responses can be resumed
 
 View = Callable[..., HttpResponseBase]
 
@@ -63,22 +64,26 @@ def shared_view(view: View) -> View:
     @public_view
     @functools.wraps(view)
     def guarded(request: HttpRequest, token: str, **kwargs: Any) -> HttpResponseBase:
+        url_name = request.resolver_match.url_name if request.resolver_match else None
+        is_resumed = url_name in DOWNLOADS and "Range" in request.headers
         try:
-            return view(request, open_link(request, token), **kwargs)
+            return view(request, open_link(request, token, may_be_used_up=is_resumed), **kwargs)
         except Locked:
-            is_page = request.resolver_match is not None and request.resolver_match.url_name == "shared"
-            return _password_page(request, token, SharePasswordForm(), status=200 if is_page else 403)
+            status = 200 if url_name == "shared" else 403
+            return _password_page(request, token, SharePasswordForm(), status=status)
 
     return guarded
 
 
-def open_link(request: HttpRequest, token: str, *, may_be_locked: bool = False) -> ShareLink:
+def open_link(
+    request: HttpRequest, token: str, *, may_be_locked: bool = False, may_be_used_up: bool = False
+) -> ShareLink:
     """Return the link with this token. Raises LinkUnknown, LinkEnded, and Locked without its password.
 
-    A link that is used up is returned for a request for a range, which can belong to a download that was granted.
+    `may_be_used_up` is for a range of a file, which can belong to a download that was granted.
     """
     link = load_link(ShareLink, token, request)
-    if not (link.state == LinkState.USED_UP and "Range" in request.headers):
+    if not (may_be_used_up and link.state == LinkState.USED_UP):
         require_active(link)
     if not shared_files.may_share(link):
         raise ended(link)

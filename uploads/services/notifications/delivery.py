@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 from django.urls import reverse
 from django.utils import timezone, translation
@@ -60,7 +59,7 @@ def notify_about_file(file: File, kind: NotificationKind, *, key: str, **data: A
             notify(user, kind, key=key, file=str(file.link), **data)
 
 
-def operators() -> Iterable[User]:
+def operators() -> QuerySet[User]:
     """Return the active administrators and superusers."""
     role = Q(is_superuser=True) | Q(groups__name=ADMINISTRATORS)
     return User.objects.filter(role, is_active=True).distinct().order_by("pk")
@@ -84,7 +83,7 @@ def mail_notification(pk: int) -> bool:
             return False
         user = notification.user
         language = Preference.objects.language_of(user)
-        with translation.override(language):
+        with translation.override(language), timezone.override(Preference.objects.time_zone_of(user)):
             (message,) = describe([notification], user)
             context = {
                 "title": message.title,
