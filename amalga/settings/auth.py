@@ -116,10 +116,10 @@ MFA_FORMS = {
     "activate_totp": "uploads.accounts.forms.ActivateTOTPForm",
     "authenticate": "uploads.accounts.forms.TOTPForm",
     "reauthenticate": "uploads.accounts.forms.ReauthenticateTOTPForm",
-    "add_webauthn": "uploads.accounts.passkey_forms.AddPasskeyForm",
-    "authenticate_webauthn": "uploads.accounts.passkey_forms.SecondFactorForm",
-    "login_webauthn": "uploads.accounts.passkey_forms.SignInForm",
-    "reauthenticate_webauthn": "uploads.accounts.passkey_forms.ConfirmForm",
+    "add_webauthn": "uploads.accounts.forms.AddPasskeyForm",
+    "authenticate_webauthn": "uploads.accounts.forms.SecondFactorForm",
+    "login_webauthn": "uploads.accounts.forms.SignInForm",
+    "reauthenticate_webauthn": "uploads.accounts.forms.ConfirmForm",
 }
 MFA_SUPPORTED_TYPES = ["totp", "recovery_codes", "webauthn"]
 MFA_PASSKEY_LOGIN_ENABLED = True

@@ -1,8 +1,11 @@
-"""Upload limits, quotas and retention."""
+"""What may be uploaded: limits, quotas and retention, share links and file requests, and the malware check."""
+
+from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
-from amalga.settings.env import boolean, integer, raw_value, string_list, validated
+from amalga.settings.base import HTTPS
+from amalga.settings.env import boolean, env, integer, raw_value, string_list, validated
 
 MIB = 1024**2
 S3_SMALLEST_PART = 5 * MIB  # S3 user guide, "Amazon S3 multipart upload limits"
@@ -45,3 +48,57 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 4 * MIB  # completing a file of 10,000 parts sends
 DATA_UPLOAD_MAX_NUMBER_FILES = 100
 # Only the upload form accepts files, with its own handler.
 FILE_UPLOAD_HANDLERS = ["uploads.views.form_upload.RejectFilesHandler"]
+
+
+# --- file requests, with which people without an account upload files ------------------------------
+
+
+FILE_REQUEST_MAX_DAYS = integer("FILE_REQUEST_MAX_DAYS", 365, minimum=1, maximum=3650)
+FILE_REQUEST_DAYS = integer(
+    "FILE_REQUEST_DAYS", min(30, FILE_REQUEST_MAX_DAYS), minimum=1, maximum=FILE_REQUEST_MAX_DAYS
+)
+# No __Host- prefix, which would need the path /: a guest's cookie is for the paths of one file request.
+GUEST_COOKIE_NAME = "__Secure-amalga-guest" if HTTPS else "amalga-guest"
+
+
+# --- malware check of uploads ----------------------------------------------------------------------
+
+
+CLAMD_PORT = 3310
+
+
+def scanner(name: str) -> str:
+    """Return `guardduty`, or the address of clamd as `host:port` or as the path of its socket; empty for none.
+
+    Error messages leave out the URL, which can contain a password by mistake.
+    """
+    text = str(env.str(name, default="")).strip()
+    if text in {"", "guardduty"}:
+        return text
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname, parts.port or CLAMD_PORT
+    except ValueError:
+        parts, host, port = None, None, 0
+    if parts is not None and parts.scheme == "clamd" and not parts.query and not parts.fragment and "@" not in text:
+        if host and parts.path in {"", "/"}:
+            return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        if not parts.netloc and len(parts.path) > 1:
+            return parts.path
+    raise ImproperlyConfigured(f"{name} must be clamd://host:3310, clamd:///path/to/socket, or guardduty.")
+
+
+def choice(name: str, default: str, *values: str) -> str:
+    text = str(env.str(name, default="")).strip().lower() or default
+    if text not in values:
+        raise ImproperlyConfigured(f"{name} must be one of {', '.join(values)}, not “{text[:50]}”.")
+    return text
+
+
+# Which uploads are checked: none, those of guests of file requests, or all.
+MALWARE_SCAN = choice("MALWARE_SCAN", "off", "off", "requests", "all")
+MALWARE_SCANNER = scanner("MALWARE_SCANNER")
+# What happens to files that cannot be checked: they are held, or they pass.
+MALWARE_SCANNER_UNAVAILABLE = choice("MALWARE_SCANNER_UNAVAILABLE", "hold", "hold", "pass")
+if MALWARE_SCAN != "off" and not MALWARE_SCANNER:
+    raise ImproperlyConfigured(f"MALWARE_SCAN={MALWARE_SCAN} needs MALWARE_SCANNER, which is not set.")

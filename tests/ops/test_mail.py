@@ -19,7 +19,7 @@ from tests.support.smtp_server import CLOSE, HANG, SmtpServer
 from uploads.models import MailState, OutgoingMail
 from uploads.services import mail, task_queue
 from uploads.services.mail import outgoing, smtp
-from uploads.services.mail.message import render
+from uploads.services.mail.outgoing import render
 
 pytestmark = pytest.mark.django_db
 

@@ -36,7 +36,7 @@ from uploads.models import (
 from uploads.models.querysets import seconds_from_now
 from uploads.services import notifications
 from uploads.services.fsck import RunObserver, Scope, fsck
-from uploads.services.notifications import delivery, describe, notify, notify_operators, sources
+from uploads.services.notifications import delivery, describe, notify, notify_operators
 from uploads.services.verify import verify
 
 pytestmark = pytest.mark.django_db
@@ -267,7 +267,7 @@ def test_upload_that_uses_90_percent_notifies_its_owner_once(
 
 def test_largest_quota_is_no_problem(alice: User) -> None:
     Usage.objects.create(owner=alice, bytes=2**62, quota_bytes=2**62, quota_files=2**62)
-    sources.warn_of_quota({alice.pk})
+    delivery.warn_of_quota({alice.pk})
     assert kinds_of(alice) == ["quota_low"]
 
 
@@ -276,14 +276,14 @@ def test_upload_succeeds_if_its_owner_cannot_be_notified(
 ) -> None:
     Usage.objects.create(owner=alice, quota_bytes=1)
     Usage.objects.update(quota_bytes=10)
-    with mock.patch.object(sources, "notify", side_effect=DatabaseError):
+    with mock.patch.object(delivery, "notify", side_effect=DatabaseError):
         upload_client.send(b"x" * 10)
     assert "notification_not_saved kind=quota_low" in caplog.text
     assert File.objects.available().count() == 1
 
 
 def test_sweep_that_stopped_notifies_operators_once_for_each_outage(admin_user: User) -> None:
-    late = seconds_from_now(-sources.SWEEP_LATE.total_seconds() - 60)
+    late = seconds_from_now(-delivery.SWEEP_LATE.total_seconds() - 60)
     Heartbeat.objects.create(name="sweep", at=late)
     notifications.warn_of_sweep()
     notifications.warn_of_sweep()

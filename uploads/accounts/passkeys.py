@@ -21,7 +21,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST
 
 from uploads.accounts import factors, throttling
-from uploads.accounts.passkey_forms import RenamePasskeyForm
+from uploads.accounts.forms import RenamePasskeyForm
 from uploads.errors import Forbidden
 from uploads.services import sign_in_events
 from uploads.views.responses import html_errors, request_user

@@ -15,8 +15,7 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from uploads.accounts.invitations import account_with
 from uploads.accounts.people import NO_ROLE, usage_of
-from uploads.accounts.roles import Role, grantable_roles, teams
-from uploads.accounts.teams import MAX_MEMBERS_AT_ONCE, clean_team_name
+from uploads.accounts.roles import MAX_MEMBERS_AT_ONCE, Role, clean_team_name, grantable_roles, teams
 from uploads.forms.fields import parse_field
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "p": 10**15}

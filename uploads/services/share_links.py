@@ -1,18 +1,22 @@
-"""Create and revoke share links."""
+"""Create and revoke share links, and draw the QR code of one."""
 
 from __future__ import annotations
 
+import base64
+import io
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+import qrcode
 from django.conf import settings
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
+from qrcode.image.svg import SvgPathImage
 
 from uploads.errors import Forbidden, ValidationFailed
 from uploads.models import Action, Event, File, Folder, ShareLink, ShareLinkFile, create_link
@@ -160,3 +164,11 @@ def _revoked(link: ShareLink, by: User | None) -> Event:
     row = event(Action.SHARE_REVOKED, by=by, name=link.name, share_link=link.pk)
     row.actor, row.file_id, row.folder_id = by.get_username() if by else "", link.file, link.folder_id
     return row
+
+
+def qr_code(text: str) -> str:
+    """Return a QR code as a data URI of an SVG picture: black on transparent, so its background must be white."""
+    picture = qrcode.make(text, image_factory=SvgPathImage, border=2)
+    stream = io.BytesIO()
+    picture.save(stream)
+    return f"data:image/svg+xml;base64,{base64.b64encode(stream.getvalue()).decode()}"

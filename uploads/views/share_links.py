@@ -19,8 +19,7 @@ from uploads.forms import Selection, ShareForm, parse_id
 from uploads.models import File, Folder, ShareLink
 from uploads.models.share_link import ShareLinkQuerySet
 from uploads.services import share_links
-from uploads.services.qr_code import qr_code
-from uploads.services.share_links import ShareOptions
+from uploads.services.share_links import ShareOptions, qr_code
 from uploads.views.bulk import hidden_fields
 from uploads.views.responses import html_errors, no_store, redirect_next, request_user
 

@@ -14,7 +14,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from uploads.accounts import roles, teams
+from uploads.accounts import roles
 from uploads.accounts.people_forms import MembersForm, TeamForm
 from uploads.errors import Problem
 from uploads.models import Folder
@@ -33,7 +33,7 @@ def team_list(request: HttpRequest) -> HttpResponseBase:
     form = TeamForm(request.POST if request.method == "POST" else None)
     if form.is_valid():
         try:
-            team = teams.create_team(form.cleaned_data["name"], by=request_user(request))
+            team = roles.create_team(form.cleaned_data["name"], by=request_user(request))
         except Problem as problem:
             form.add_error("name", problem.message)
         else:
@@ -71,7 +71,7 @@ def rename_team(request: HttpRequest, pk: int) -> HttpResponseBase:
     team, form = _get_team(pk), TeamForm(request.POST)
     if form.is_valid():
         try:
-            teams.rename_team(team, form.cleaned_data["name"], by=request_user(request))
+            roles.rename_team(team, form.cleaned_data["name"], by=request_user(request))
         except Problem as problem:
             form.add_error("name", problem.message)
     if not form.is_valid():
@@ -88,7 +88,7 @@ def change_members(request: HttpRequest, pk: int) -> HttpResponseBase:
     if form.is_valid():
         add, remove = form.cleaned_data["add"], form.cleaned_data["remove"]
         try:
-            teams.change_members(team, add=add, remove=remove, by=request_user(request))
+            roles.change_members(team, add=add, remove=remove, by=request_user(request))
         except Problem as problem:
             form.add_error("add", problem.message)
     if not form.is_valid():
@@ -103,7 +103,7 @@ def delete_team(request: HttpRequest, pk: int) -> HttpResponseBase:
     """Say which access ends, and delete the team."""
     team, by = _get_team(pk), request_user(request)
     if request.method == "POST":
-        teams.delete_team(team, by=by)
+        roles.delete_team(team, by=by)
         messages.success(request, _("Deleted team “%(name)s”.") % {"name": team.name})
         return redirect("teams")
     context = {"team": team, "count": team.user_set.count(), **_folders(request, team)}

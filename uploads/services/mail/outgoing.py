@@ -1,4 +1,4 @@
-"""Mails in the database: written in the caller's transaction, and sent by the worker.
+"""Mails in the database: written in the caller's transaction, and rendered and sent by the worker.
 
 A mail is sent again only if the server has certainly not accepted it. Before its last line is sent, the row says so; if
 the answer to that is lost, the mail counts as `unknown` and is not sent again (RFC 5321, 4.5.3.2.6 and 6.1).
@@ -19,14 +19,16 @@ from django.core.mail import EmailMultiAlternatives
 from django.core.validators import validate_email
 from django.db.models import F
 from django.db.models.functions import Now
-from django.utils import timezone
+from django.template import Context
+from django.template.loader import get_template
+from django.utils import timezone, translation
 from django_tasks import task
 
 from uploads.encryption import decrypt, encrypt
 from uploads.models import MailState, OutgoingMail
-from uploads.services.mail.message import render
 from uploads.services.mail.smtp import MailDeferred, MailRefused, MailServerUnavailable, OutcomeUnknown, transmit
 from uploads.services.task_queue import MAX_ATTEMPTS, is_active, postpone, retry_later, tidy, waiting_ids
+from uploads.site_url import absolute_url
 
 logger = logging.getLogger(__name__)
 
@@ -167,3 +169,36 @@ def _decrypted_message(mail: OutgoingMail) -> EmailMultiAlternatives:
     return render(
         mail.template, to=payload["to"], language=mail.language, context=payload["context"], name=str(mail.pk)
     )
+
+
+# --- text and HTML ---------------------------------------------------------------------------------
+
+
+MAX_SUBJECT_CHARACTERS = 200
+
+
+def render(template: str, *, to: str, language: str, context: Mapping[str, Any], name: str) -> EmailMultiAlternatives:
+    """Return the mail. The subject is one line of printable characters, whatever the context contains."""
+    values = {**context, "site_url": absolute_url("/")}
+    with translation.override(language):
+        # a plain text is no HTML: nothing is escaped
+        text_template: Any = get_template(f"mail/{template}.txt")
+        text = text_template.template.render(Context(values, autoescape=False)).strip()
+        html = get_template(f"mail/{template}.html").render({**values, "language": language})
+    first_line, _, body = text.partition("\n")
+    domain = settings.DEFAULT_FROM_EMAIL.rpartition("@")[2].strip(" >") or "localhost"
+    message = EmailMultiAlternatives(
+        _single_line(first_line),
+        body.strip() + "\n",
+        settings.DEFAULT_FROM_EMAIL,
+        [to],
+        # the same in each try, so that receivers recognize a repeated mail; RFC 3834 stops automatic replies
+        headers={"Message-ID": f"<{name}.amalga@{domain}>", "Auto-Submitted": "auto-generated"},
+    )
+    message.attach_alternative(html, "text/html")
+    return message
+
+
+def _single_line(text: str) -> str:
+    printable = "".join(character if character.isprintable() else " " for character in text)
+    return " ".join(printable.split())[:MAX_SUBJECT_CHARACTERS]

@@ -8,8 +8,6 @@ from uploads.services.notifications.delivery import (
     notify_about_file,
     notify_operators,
     operators,
-)
-from uploads.services.notifications.sources import (
     report_guest_files,
     warn_of_expiring_links,
     warn_of_quota,
