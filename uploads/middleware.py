@@ -89,7 +89,10 @@ class GuessLimitMiddleware:
             return self.get_response(request)
         with translation.override(translation.get_language_from_request(request)):
             problem = TooManyAttempts(seconds)
-            return error_response(request, problem) if is_api_request(request) else public_error_page(problem)
+            response = error_response(request, problem) if is_api_request(request) else public_error_page(problem)
+        # CommonMiddleware, which comes later, would add it; without it gunicorn sends chunks
+        response["Content-Length"] = str(len(response.content))
+        return response
 
 
 class RequestValidationMiddleware:

@@ -96,6 +96,7 @@ def test_refused_guess_gets_a_page_in_its_language_without_session_and_query(
     assert "Demasiados intentos" in response.content.decode()
     assert 0 < int(response["Retry-After"]) <= guess_limit.REFILL_SECONDS
     assert response["X-Robots-Tag"] == "noindex, nofollow"
+    assert int(response["Content-Length"]) == len(response.content)
     assert not response.cookies
     assert call.json()["error"]["code"] == "too_many_attempts"
 

@@ -14,7 +14,7 @@ from collections import OrderedDict
 
 MAX_NETWORKS = 10_000
 REFILL_SECONDS = 6
-TOTAL_REFILL_SECONDS = 0.02
+TOTAL_REFILL_SECONDS = 0.05
 
 
 class GuessLimit:
@@ -70,5 +70,5 @@ class GuessLimit:
 
 
 LINK_GUESSES = GuessLimit(
-    capacity=20, refill_seconds=REFILL_SECONDS, total_capacity=100, total_refill_seconds=TOTAL_REFILL_SECONDS
+    capacity=20, refill_seconds=REFILL_SECONDS, total_capacity=50, total_refill_seconds=TOTAL_REFILL_SECONDS
 )
