@@ -23,6 +23,9 @@ ALIASES = {
     "audio/aac": ("audio/x-hx-aac-adts", "audio/x-aac", "audio/aacp"),
     "image/jpeg": ("image/jpg", "image/pjpeg"),
     "image/png": ("image/x-png",),
+    "image/heic": ("image/heic-sequence",),
+    "image/heif": ("image/heif-sequence",),
+    "image/svg+xml": ("image/svg",),
 }  # fmt: skip
 _CANONICAL_NAMES = {alias: name for name, aliases in ALIASES.items() for alias in aliases}
 
@@ -85,6 +88,14 @@ KINDS = {
     "application/ogg": {"audio/ogg", "video/ogg"},
     "video/x-ms-asf": {"audio/x-ms-wma", "video/x-ms-wmv"},
     "video/x-matroska": {"audio/x-matroska"},
+    "image/tiff": {
+        "image/x-adobe-dng",
+        "image/x-canon-cr2",
+        "image/x-nikon-nef",
+        "image/x-pentax-pef",
+        "image/x-samsung-srw",
+        "image/x-sony-arw",
+    },
 }
 # Extensions missing from Python's own table, which is used without the machine's files, so that all machines agree.
 EXTENSIONS = {
@@ -110,6 +121,14 @@ EXTENSIONS = {
     ".m4a": "audio/mp4",
     ".wma": "audio/x-ms-wma",
     ".weba": "audio/webm",
+    ".heic": "image/heic",
+    ".heif": "image/heif",
+    ".dng": "image/x-adobe-dng",
+    ".cr2": "image/x-canon-cr2",
+    ".nef": "image/x-nikon-nef",
+    ".pef": "image/x-pentax-pef",
+    ".srw": "image/x-samsung-srw",
+    ".arw": "image/x-sony-arw",
 }
 _PYTHON_TYPES = mimetypes.MimeTypes()
 ZIP, OLE = "application/zip", "application/x-ole-storage"

@@ -16,7 +16,9 @@ from typing import Any, BinaryIO, cast
 from PIL import Image, ImageCms, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
 
 from uploads.previews.pixel_ranges import as_brightness
+from uploads.previews.raw_photo import embedded_jpeg
 from uploads.previews.renderer import DOCUMENT, MAX_PICTURE_BYTES, PICTURES
+from uploads.previews.svg import draw_svg
 
 MIB = 1024**2
 SIDES = {"picture": 1600, "thumbnail": 320}  # the longer side, in pixels; each is scaled from the one before
@@ -39,8 +41,9 @@ BASE_BYTES = 128 * MIB
 # Bytes that Pillow needs per pixel: one or two for a single channel, else four. Modes with transparency or a palette
 # have a second picture while they are scaled.
 PIXEL_BYTES = {"1": 2, "L": 1, "P": 5, "I;16": 2, "I;16B": 2, "RGBA": 8, "LA": 8, "La": 8, "PA": 12}
-# Memory of the decoder besides Pillow's own picture, in bytes per pixel. Measured with libwebp 1.6 and libavif 1.4.
-DECODER_BYTES = {"WEBP": 12, "AVIF": 8}
+# Memory of the decoder besides Pillow's own picture, in bytes per pixel. Measured with libwebp 1.6, libavif 1.4 and
+# libheif 1.23.
+DECODER_BYTES = {"WEBP": 12, "AVIF": 8, "HEIF": 5}
 ROWS_PER_STRIP, TILE_WIDTH = 278, 322  # TIFF 6.0
 UNSUPPORTED = re.compile(r"unknown|unsupported|not supported|cannot handle", re.IGNORECASE)
 CHUNK_HANDLER = re.compile(r"chunk_[a-z]...")
@@ -66,7 +69,7 @@ def draw(file: Path, media_type: str, folder: Path) -> dict[str, tuple[int, int]
 
     Raises RenderError and MemoryError.
     """
-    image = _render_page(file) if media_type == DOCUMENT else _render_picture(file, PICTURES[media_type])
+    image = _render(file, media_type)
     sizes = {}
     for kind, side in SIDES.items():
         image.thumbnail((side, side), Image.Resampling.LANCZOS)
@@ -76,47 +79,66 @@ def draw(file: Path, media_type: str, folder: Path) -> dict[str, tuple[int, int]
     return sizes
 
 
-def _render_picture(file: Path, decoder: str) -> Image.Image:
-    """Return the picture; of a broken file, as much of it as can be decoded. Raises RenderError, MemoryError."""
+def _render(file: Path, media_type: str) -> Image.Image:
+    if media_type == DOCUMENT:
+        return _render_page(file)
+    if PICTURES[media_type] == "SVG":
+        return _render_svg(file)
+    with file.open("rb") as source:
+        if PICTURES[media_type] == "TIFF" and (jpeg := embedded_jpeg(source)):  # a RAW photo
+            return _render_picture(io.BytesIO(jpeg.read(source)), "JPEG", jpeg.orientation)
+        return _render_picture(source, PICTURES[media_type])
+
+
+def _render_svg(file: Path) -> Image.Image:
+    try:
+        return draw_svg(file)
+    except (ValueError, RecursionError) as error:
+        raise RenderError("corrupted") from error
+
+
+def _render_picture(source: BinaryIO, decoder: str, orientation: int = 1) -> Image.Image:
+    """Return the picture; of a broken file, as much of it as can be decoded. Raises RenderError, MemoryError.
+
+    `orientation` counts if the picture has none of its own.
+    """
     try:
         with warnings.catch_warnings(action="error"):
-            return _decode_and_scale(file, decoder)
+            return _decode_and_scale(source, decoder, orientation)
     except (RenderError, MemoryError):
         raise
     except Exception as error:  # decoders raise anything
         why = "unsupported" if UNSUPPORTED.search(str(error)) else "corrupted"
     ImageFile.LOAD_TRUNCATED_IMAGES = True
+    source.seek(0)
     try:
-        return _decode_and_scale(file, decoder)
+        return _decode_and_scale(_padded(source) if decoder == "WEBP" else source, decoder, orientation)
     except (RenderError, MemoryError):
         raise
     except Exception as error:
         raise RenderError(why) from error
 
 
-def _decode_and_scale(file: Path, decoder: str) -> Image.Image:
+def _decode_and_scale(source: BinaryIO, decoder: str, orientation: int) -> Image.Image:
     """Return the first frame, upright, in sRGB, not larger than the preview."""
-    with _source(file, decoder) as source:
-        image = _open(source, decoder)
-        _require_memory(image, decoder)
-        size, side = image.size, SIDES["picture"]
-        # A JPEG can be decoded at a reduced size.
-        image.draft(None, _fit_size(size, side))
-        _load(image)
-        # After loading: the TIFF plugin has rotated the picture by then, and removed the orientation.
-        transpose = TRANSPOSES.get(_orientation(image))
-        profile = image.info.get("icc_profile")
-        small = _to_plain_mode(image)
-        small.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
-        converted = _to_srgb(small, profile)
-        return converted.transpose(transpose) if transpose is not None else converted
+    image = _open(source, decoder)
+    _require_memory(image, decoder)
+    size, side = image.size, SIDES["picture"]
+    # A JPEG can be decoded at a reduced size.
+    image.draft(None, _fit_size(size, side))
+    _load(image)
+    # After loading: the TIFF plugin has rotated the picture by then, and removed the orientation.
+    transpose = TRANSPOSES.get(_orientation(image, orientation))
+    profile = image.info.get("icc_profile")
+    small = _to_plain_mode(image)
+    small.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    converted = _to_srgb(small, profile)
+    return converted.transpose(transpose) if transpose is not None else converted
 
 
-def _source(file: Path, decoder: str) -> BinaryIO:
-    """Open the file. A truncated WebP is padded with zeros: libwebp refuses files shorter than their header says."""
-    if decoder != "WEBP" or not ImageFile.LOAD_TRUNCATED_IMAGES:
-        return file.open("rb")
-    body = file.read_bytes()
+def _padded(source: BinaryIO) -> BinaryIO:
+    """Return a truncated WebP padded with zeros: libwebp refuses files shorter than their header says."""
+    body = source.read()
     length = RIFF_HEADER.size + RIFF_HEADER.unpack_from(body)[1]
     return io.BytesIO(body.ljust(min(length, MAX_PICTURE_BYTES), b"\0"))
 
@@ -128,6 +150,8 @@ def _open(source: BinaryIO, decoder: str) -> ImageFile.ImageFile:
     height.
     """
     Image.init()
+    if decoder == "HEIF":
+        _register_heif()
     if decoder == "WEBP":  # its decoder allocates everything here; Pillow raises above twice this number
         Image.MAX_IMAGE_PIXELS = _memory_left() // (4 + DECODER_BYTES["WEBP"]) // 2
     try:
@@ -136,6 +160,13 @@ def _open(source: BinaryIO, decoder: str) -> ImageFile.ImageFile:
         raise RenderError("too_large") from error
     finally:
         Image.MAX_IMAGE_PIXELS = None
+
+
+def _register_heif() -> None:
+    import pi_heif
+
+    pi_heif.options.DECODE_THREADS = 1  # each thread has frames of its own
+    pi_heif.register_heif_opener()
 
 
 def _load(image: ImageFile.ImageFile) -> None:
@@ -203,10 +234,10 @@ def _fit_size(size: tuple[int, int], side: int) -> tuple[int, int]:
     return max(1, size[0] * side // longest), max(1, size[1] * side // longest)
 
 
-def _orientation(image: Image.Image) -> int:
+def _orientation(image: Image.Image, default: int) -> int:
     with contextlib.suppress(Exception):  # invalid Exif
-        return int(image.getexif().get(ORIENTATION, 1))
-    return 1
+        return int(image.getexif().get(ORIENTATION, default))
+    return default
 
 
 def _to_plain_mode(image: ImageFile.ImageFile) -> Image.Image:

@@ -33,6 +33,16 @@ PICTURES = {
     "image/bmp": "BMP",
     "image/x-ms-bmp": "BMP",
     "image/tiff": "TIFF",
+    "image/heic": "HEIF",
+    "image/heif": "HEIF",
+    "image/svg+xml": "SVG",
+    # RAW photos: the JPEG inside is shown
+    "image/x-adobe-dng": "TIFF",
+    "image/x-canon-cr2": "TIFF",
+    "image/x-nikon-nef": "TIFF",
+    "image/x-pentax-pef": "TIFF",
+    "image/x-samsung-srw": "TIFF",
+    "image/x-sony-arw": "TIFF",
 }
 DOCUMENT = "application/pdf"
 
