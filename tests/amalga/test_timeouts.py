@@ -204,6 +204,8 @@ def in_use(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         "expired uploads: clock skew": MAX_CLOCK_SKEW_SECONDS,
         "sweep: trust in a storage that responded": circuit_breaker.RECENT_ANSWER_SECONDS,
         "preview: rendering": renderer.WAIT_SECONDS,
+        "preview: rendering an Office document": renderer.OFFICE_WAIT_SECONDS,
+        "preview: CPU time for an Office document": sandbox.OFFICE_CPU_SECONDS,
         "preview: rendering for an owner with a recent timeout": previews.SHORT_SECONDS,
         "preview: duration of the shorter limit": previews.HARD_WITHIN_SECONDS,
         "preview: CPU time": sandbox.MAX_CPU_SECONDS,

@@ -7,6 +7,7 @@ import io
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -144,3 +145,13 @@ def test_all_checks_are_printed_when_they_pass(bucket: stores.Bucket) -> None:
     assert "\nOK    disk: " in out.getvalue()
     assert "\nOK    database disk: 8 MB could be written" in out.getvalue()
     assert "\nOK    purge: " in out.getvalue()
+
+
+def test_the_optional_programs_for_previews_are_listed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "ffmpeg").write_text("#!/bin/sh\n")
+    (tmp_path / "ffmpeg").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert [(line.level, line.reason) for line in host.program_checks()] == [
+        ("ok", "soffice is not installed: no previews of Office documents"),
+        ("ok", f"ffmpeg: {tmp_path / 'ffmpeg'}"),
+    ]

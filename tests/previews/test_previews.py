@@ -307,4 +307,5 @@ def test_which_files_have_which_looks() -> None:
     assert kinds_for(Category.IMAGE, "image/png", size=9) == [PreviewKind.THUMBNAIL, PreviewKind.PICTURE]
     assert kinds_for(Category.PDF, "application/pdf", size=9) == [PreviewKind.THUMBNAIL, PreviewKind.PICTURE]
     assert kinds_for(Category.TEXT, "text/html", size=9) == [PreviewKind.EXCERPT]
-    assert kinds_for(Category.TEXT, "text/html", size=0) == kinds_for(Category.VIDEO, "video/mp4", size=9) == []
+    assert kinds_for(Category.TEXT, "text/html", size=0) == kinds_for(Category.VIDEO, "video/x-other", size=9) == []
+    assert kinds_for(Category.VIDEO, "video/mp4", size=9) == [PreviewKind.THUMBNAIL, PreviewKind.PICTURE]

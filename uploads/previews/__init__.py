@@ -3,17 +3,37 @@
 Nothing here imports Django or knows rows and the storage. `renderer` is the parent's side; `sandbox` is the child.
 """
 
-from uploads.previews.renderer import DOCUMENT, PICTURES, WAIT_SECONDS, Picture, PreviewFailed, max_source_bytes, render
+from uploads.previews.renderer import (
+    DOCUMENT,
+    FFMPEG,
+    OFFICE,
+    PICTURES,
+    SOFFICE,
+    VIDEOS,
+    WAIT_SECONDS,
+    Picture,
+    PreviewFailed,
+    is_renderable,
+    max_source_bytes,
+    render,
+    wait_seconds,
+)
 from uploads.previews.text_excerpt import EXCERPT_BYTES, excerpt_of
 
 __all__ = [
     "DOCUMENT",
     "EXCERPT_BYTES",
+    "FFMPEG",
+    "OFFICE",
     "PICTURES",
+    "SOFFICE",
+    "VIDEOS",
     "WAIT_SECONDS",
     "Picture",
     "PreviewFailed",
     "excerpt_of",
+    "is_renderable",
     "max_source_bytes",
     "render",
+    "wait_seconds",
 ]

@@ -15,9 +15,10 @@ from typing import Any, BinaryIO, cast
 
 from PIL import Image, ImageCms, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
 
+from uploads.previews.convert import poster, to_pdf
 from uploads.previews.pixel_ranges import as_brightness
 from uploads.previews.raw_photo import embedded_jpeg
-from uploads.previews.renderer import DOCUMENT, MAX_PICTURE_BYTES, PICTURES
+from uploads.previews.renderer import DOCUMENT, MAX_PICTURE_BYTES, OFFICE, PICTURES, VIDEOS
 from uploads.previews.svg import draw_svg
 
 MIB = 1024**2
@@ -57,19 +58,21 @@ PngImagePlugin.MAX_TEXT_CHUNK = MAX_PROFILE_BYTES
 
 
 class RenderError(Exception):
-    """The file cannot be rendered. `why` is too_large, corrupted, unsupported or locked."""
+    """The file cannot be rendered. `why` is one of renderer.CHILD_MESSAGES."""
 
     def __init__(self, why: str) -> None:
         super().__init__(why)
         self.why = why
 
 
-def draw(file: Path, media_type: str, folder: Path) -> dict[str, tuple[int, int]]:
+def draw(file: Path, media_type: str, folder: Path, *, program: str = "") -> dict[str, tuple[int, int]]:
     """Write `thumbnail.webp` and `picture.webp`, and return the width and height of each.
+
+    `program` is the path of LibreOffice or ffmpeg, for the types that need it.
 
     Raises RenderError and MemoryError.
     """
-    image = _render(file, media_type)
+    image = _render(file, media_type, folder, program)
     sizes = {}
     for kind, side in SIDES.items():
         image.thumbnail((side, side), Image.Resampling.LANCZOS)
@@ -79,15 +82,26 @@ def draw(file: Path, media_type: str, folder: Path) -> dict[str, tuple[int, int]
     return sizes
 
 
-def _render(file: Path, media_type: str) -> Image.Image:
+def _render(file: Path, media_type: str, folder: Path, program: str) -> Image.Image:
     if media_type == DOCUMENT:
         return _render_page(file)
+    if media_type in OFFICE:
+        return _render_page(_require(to_pdf(file, media_type, folder, soffice=program)))
+    if media_type in VIDEOS:
+        with _require(poster(file, folder, ffmpeg=program)).open("rb") as frame:
+            return _render_picture(frame, "PNG")
     if PICTURES[media_type] == "SVG":
         return _render_svg(file)
     with file.open("rb") as source:
         if PICTURES[media_type] == "TIFF" and (jpeg := embedded_jpeg(source)):  # a RAW photo
             return _render_picture(io.BytesIO(jpeg.read(source)), "JPEG", jpeg.orientation)
         return _render_picture(source, PICTURES[media_type])
+
+
+def _require(converted: Path | None) -> Path:
+    if converted is None:
+        raise RenderError("unreadable")
+    return converted
 
 
 def _render_svg(file: Path) -> Image.Image:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,8 +20,8 @@ MAX_REPORT_BYTES = 4096
 KINDS = ("thumbnail", "picture")
 MAX_SIDE = 1600
 
-Why = Literal["too_large", "corrupted", "unsupported", "locked", "too_hard", "missing"]
-CHILD_MESSAGES = {"too_large", "corrupted", "unsupported", "locked"}
+Why = Literal["too_large", "corrupted", "unsupported", "unreadable", "locked", "too_hard", "missing", "not_installed"]
+CHILD_MESSAGES = {"too_large", "corrupted", "unsupported", "unreadable", "locked"}
 MIB = 1024**2
 
 # Media type: the only decoder that may read it. No other is tried.
@@ -45,9 +46,31 @@ PICTURES = {
     "image/x-sony-arw": "TIFF",
 }
 DOCUMENT = "application/pdf"
+# Rendered by programs that may be installed beside Amalga.
+SOFFICE, FFMPEG = "soffice", "ffmpeg"
+OFFICE = {
+    "application/vnd.openxmlformats-officedocument.wordprocessingml.document": ".docx",
+    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": ".xlsx",
+    "application/vnd.openxmlformats-officedocument.presentationml.presentation": ".pptx",
+    "application/vnd.oasis.opendocument.text": ".odt",
+    "application/vnd.oasis.opendocument.spreadsheet": ".ods",
+    "application/vnd.oasis.opendocument.presentation": ".odp",
+    "application/vnd.oasis.opendocument.graphics": ".odg",
+    "application/msword": ".doc",
+    "application/vnd.ms-excel": ".xls",
+    "application/vnd.ms-powerpoint": ".ppt",
+    "application/rtf": ".rtf",
+    "text/rtf": ".rtf",
+}
+VIDEOS = {
+    "video/mp4", "video/quicktime", "video/x-m4v", "video/webm", "video/x-matroska", "video/x-msvideo", "video/mpeg",
+    "video/ogg", "video/x-ms-asf", "video/x-ms-wmv", "video/x-flv", "video/3gpp", "video/mp2t",
+}  # fmt: skip
+OFFICE_WAIT_SECONDS = 60.0  # LibreOffice takes seconds to start
 
 MAX_PICTURE_BYTES = 200 * MIB
 MAX_DOCUMENT_BYTES = 100 * MIB
+MAX_VIDEO_BYTES = 2000 * MIB  # fetched to the worker's disk
 
 
 class PreviewFailed(Exception):
@@ -72,7 +95,8 @@ def render(file: Path, media_type: str, folder: Path, *, seconds: float = WAIT_S
 
     Raises PreviewFailed. Takes at most `seconds`, whatever the file is.
     """
-    command = [sys.executable, "-m", "uploads.previews.sandbox", str(file), media_type, str(folder)]
+    program = shutil.which(required_program(media_type)) or ""
+    command = [sys.executable, "-m", "uploads.previews.sandbox", str(file), media_type, str(folder), program]
     # the child gets no secrets in its environment, and cannot write to the log
     child = subprocess.Popen(
         command, cwd=PROJECT, env={"PATH": os.defpath}, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
@@ -128,4 +152,24 @@ def _read(path: Path, max_bytes: int) -> bytes:
 
 def max_source_bytes(media_type: str) -> int:
     """Return the size of the largest file of this type that is rendered, in bytes."""
-    return MAX_DOCUMENT_BYTES if media_type == DOCUMENT else MAX_PICTURE_BYTES
+    if media_type in VIDEOS:
+        return MAX_VIDEO_BYTES
+    return MAX_DOCUMENT_BYTES if media_type == DOCUMENT or media_type in OFFICE else MAX_PICTURE_BYTES
+
+
+def wait_seconds(media_type: str) -> float:
+    """Return how long rendering a file of this type may take."""
+    return OFFICE_WAIT_SECONDS if media_type in OFFICE else WAIT_SECONDS
+
+
+def required_program(media_type: str) -> str:
+    """Return the name of the program that files of this type are rendered by; empty if Amalga renders them itself."""
+    if media_type in VIDEOS:
+        return FFMPEG
+    return SOFFICE if media_type in OFFICE else ""
+
+
+def is_renderable(media_type: str) -> bool:
+    """Return whether files of this type can be rendered on this machine."""
+    program = required_program(media_type)
+    return not program or shutil.which(program) is not None

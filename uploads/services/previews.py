@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+import operator
 import shutil
 import tempfile
 import time
@@ -31,6 +33,7 @@ logger = logging.getLogger(__name__)
 LEASE_SECONDS = 600
 # After a preview that was too hard, the owner's others get SHORT_SECONDS each, for HARD_WITHIN_SECONDS.
 SHORT_SECONDS = 5.0
+SHORT_FRACTION = 1 / 6  # of what takes longer than others anyway
 HARD_WITHIN_SECONDS = 3600
 TEMP_PREFIX = "amalga-preview-"
 # Stored with the row, and shown in the reader's language.
@@ -38,6 +41,8 @@ REASONS = {
     "too_large": gettext_noop("The file is too large for a preview."),
     "corrupted": gettext_noop("The file is corrupted, or its contents don't match its type."),
     "unsupported": gettext_noop("This image format isn't supported."),
+    "unreadable": gettext_noop("It may be corrupted, password-protected, or in a variant that can't be converted."),
+    "not_installed": gettext_noop("Previews of this type of file aren't set up on this server."),
     "locked": gettext_noop("The file is password-protected."),
     "too_hard": gettext_noop("The file takes too much time or memory to display."),
     "missing": gettext_noop("The file is missing from storage."),
@@ -46,9 +51,18 @@ REASONS = {
     "encrypted": gettext_noop("The file is encrypted with a key that isn't available."),
     "denied": gettext_noop("Storage denied access to the file."),
 }
-CAN_HAVE_PREVIEW = Q(category__in=[Category.TEXT, Category.PDF]) | Q(
-    Q(detected_type__in=previews.PICTURES) | Q(detected_type="", declared_type__in=previews.PICTURES),
-    category=Category.IMAGE,
+# Media types that are rendered, by category; of the other categories, all types.
+RENDERED = {
+    Category.IMAGE.value: set(previews.PICTURES),
+    Category.VIDEO.value: previews.VIDEOS,
+    Category.DOCUMENT.value: set(previews.OFFICE),
+}
+CAN_HAVE_PREVIEW = Q(category__in=[Category.TEXT, Category.PDF]) | functools.reduce(
+    operator.or_,
+    (
+        Q(Q(detected_type__in=types) | Q(detected_type="", declared_type__in=types), category=category)
+        for category, types in RENDERED.items()
+    ),
 )
 
 
@@ -58,7 +72,7 @@ def kinds_for(category: str, media_type: str, *, size: int) -> list[PreviewKind]
         return []
     if category == Category.TEXT:
         return [PreviewKind.EXCERPT]
-    is_rendered = category == Category.PDF or (category == Category.IMAGE and media_type in previews.PICTURES)
+    is_rendered = category == Category.PDF or media_type in RENDERED.get(category, ())
     return [PreviewKind.THUMBNAIL, PreviewKind.PICTURE] if is_rendered else []
 
 
@@ -147,6 +161,8 @@ def _rendered(file: File) -> Iterator[Mapping[PreviewKind, previews.Picture]]:
             raise previews.PreviewFailed("missing")
         yield {PreviewKind.EXCERPT: previews.Picture(previews.excerpt_of(beginning), 0, 0)}
         return
+    if not previews.is_renderable(file.type):
+        raise previews.PreviewFailed("not_installed")
     if file.size > previews.max_source_bytes(file.type):
         raise previews.PreviewFailed("too_large")
     with tempfile.TemporaryDirectory(prefix=TEMP_PREFIX) as folder:
@@ -163,7 +179,8 @@ def _seconds_for(file: File) -> float:
         file__owner=file.owner_id, state=PreviewState.FAILED, reason=REASONS["too_hard"],
         updated_at__gt=seconds_from_now(-HARD_WITHIN_SECONDS),
     )  # fmt: skip
-    return SHORT_SECONDS if too_hard.exists() else previews.WAIT_SECONDS
+    seconds = previews.wait_seconds(file.type)
+    return max(SHORT_SECONDS, seconds * SHORT_FRACTION) if too_hard.exists() else seconds
 
 
 def _fetch(file: File, path: Path) -> Path:

@@ -17,7 +17,7 @@ from uploads.services.doctor.external import (
     scanner_checks,
     send_test_mail,
 )
-from uploads.services.doctor.host import disk_checks, settings_checks, version_checks
+from uploads.services.doctor.host import disk_checks, program_checks, settings_checks, version_checks
 from uploads.services.doctor.results import CheckResult, Deadline, Level, in_area, run_safely
 from uploads.services.doctor.storage import STORAGE_SUBJECTS, store_checks
 
@@ -37,7 +37,8 @@ def examine(origins: Sequence[str] = ()) -> Iterator[CheckResult]:
     minute. Raises ValidationFailed for an invalid origin.
     """
     yield from in_area("settings", run_safely("settings", settings_checks))
-    yield from in_area("host", [*run_safely("version", version_checks), *run_safely("disk", disk_checks)])
+    host = (("version", version_checks), ("disk", disk_checks), ("programs", program_checks))
+    yield from in_area("host", [line for subject, checks in host for line in run_safely(subject, checks)])
     jobs = {subject for subject, _ in WORK}
     outgoing: list[CheckResult] = []
     for result in database_checks(Deadline(DATABASE_SECONDS), (*WORK, ("outgoing mail", outgoing_checks))):

@@ -11,6 +11,7 @@ import django
 from django.core.checks import ERROR, WARNING, CheckMessage, run_checks
 
 import amalga
+from uploads import previews
 from uploads.humanize import humanize_bytes
 from uploads.services.doctor.results import CheckResult, fail, ok, warn
 
@@ -19,6 +20,7 @@ IMPLIED_BY_PLAIN_HTTP = {"security.W004", "security.W008", "security.W012", "sec
 # Previews are made from a temporary copy of the file, and manifests are written to a file before the upload.
 LOW_DISK_BYTES = 250_000_000
 TEST_FILE_BYTES = 1_000_000
+OPTIONAL_PROGRAMS = {previews.SOFFICE: "Office documents", previews.FFMPEG: "videos"}
 
 
 def settings_checks() -> Iterable[CheckResult]:
@@ -73,6 +75,13 @@ def disk_checks() -> Iterable[CheckResult]:
         )
     else:
         yield ok(subject, f"{humanize_bytes(free)} free in {folder}")
+
+
+def program_checks() -> Iterable[CheckResult]:
+    """Tell which of the optional programs for previews are installed on this machine."""
+    for name, files in OPTIONAL_PROGRAMS.items():
+        path = shutil.which(name)
+        yield ok("programs", f"{name}: {path}" if path else f"{name} is not installed: no previews of {files}")
 
 
 def _write_test_file() -> None:
