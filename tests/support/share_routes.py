@@ -14,6 +14,7 @@ SHARED: dict[str, dict[str, str]] = {
     "shared_zip": {"GET": "200 403 403 410 404"},
     # the link is to a file without a preview, and to no folder
     "shared_preview": {"GET": "404 404 403 410 404"},
+    "shared_preview_page": {"GET": "404 404 403 410 404"},
     "shared_thumbnail": {"GET": "404 404 403 410 404"},
     "shared_folder": {"GET": "404 404 403 410 404"},
     # without the password: an error below the field; a link without one leads to its page

@@ -204,3 +204,34 @@ def test_page_of_file_with_pending_preview_polls(alice: User, as_alice: Client) 
     page = as_alice.get(never.get_absolute_url()).text
     assert "No preview available for this type of file." in page
     assert "hx-trigger" not in page.split('id="preview"')[1].split("</section>")[0]
+
+
+# --- tables and Markdown ----------------------------------------------------------------------
+
+
+def test_a_csv_file_is_shown_as_a_table_in_a_frame_that_runs_nothing(as_alice: Client, bucket: Bucket) -> None:
+    file = shown(UploadClient(as_alice).send(b"name;size\n<b>x</b>;1,5\n", name="export.csv"))
+    page = as_alice.get(file.get_absolute_url()).content.decode()
+    url = reverse("preview_page", args=[file.pk])
+    assert f'sandbox="allow-same-origin allow-popups allow-popups-to-escape-sandbox" src="{url}"' in page
+    framed = as_alice.get(url)
+    assert b'<td dir="auto">&lt;b&gt;x&lt;/b&gt;</td><td dir="auto">1,5</td>' in framed.content
+    assert framed.headers["X-Frame-Options"] == "SAMEORIGIN"
+    policy = framed.headers["Content-Security-Policy"]
+    assert "frame-ancestors 'self'" in policy
+    assert "script-src 'self';" in policy
+
+
+def test_markdown_is_shown_as_a_page_to_people_who_see_the_file(
+    as_alice: Client, as_bob: Client, bucket: Bucket
+) -> None:
+    file = shown(UploadClient(as_alice).send(b"# Read me\n\nSome text.\n", name="README.md"))
+    url = reverse("preview_page", args=[file.pk])
+    assert b"<h1>Read me</h1>" in as_bob.get(url).content
+    actions.set_visibility([file.pk], Visibility.PRIVATE, by=file.owner)
+    assert as_bob.get(url).status_code == 404
+
+
+def test_other_texts_have_no_page(as_alice: Client, bucket: Bucket) -> None:
+    file = shown(UploadClient(as_alice).send(b"just words\n", name="notes.txt"))
+    assert as_alice.get(reverse("preview_page", args=[file.pk])).status_code == 404

@@ -74,6 +74,7 @@ PAGES: dict[str, dict[str, str]] = {
     "download": {"GET": "login 404 302 302 302 302 302", "HEAD": "login 404 200 200 200 200 200"},
     "download_version": {"GET": "login 404 302 302 302 302 302", "HEAD": "login 404 200 200 200 200 200"},
     "preview": {"GET": "login 404 404 404 404 404 404"},
+    "preview_page": {"GET": "login 404 404 404 404 404 404"},
     "thumbnail": {"GET": "login 404 404 404 404 404 404"},
     "rename_file": {"POST": "login 404 403 403 302 302 302"},
     "move_file": dict.fromkeys(("GET", "POST"), "login 404 403 403 200 200 200"),
@@ -106,9 +107,10 @@ PROTOCOL: dict[str, dict[str, str]] = {
 # What stands in the address of a route beside its own words.
 ABOUT_UPLOADS = {"cancel_upload", "upload_detail", "sign_parts"}
 ABOUT_VERSIONS = {"restore_version", "download_version"}
-ABOUT_FILES = {"file", "download", "preview", "thumbnail", "trash_file", "restore_file", "replace_file", "rename_file",
+ABOUT_FILES = {"file", "download", "preview", "preview_page", "thumbnail",
+               "trash_file", "restore_file", "replace_file", "rename_file",
                "move_file", "tag_file", "visibility_file", "share_file"}  # fmt: skip
-SHARED_FILES = {"shared_file", "shared_file_download", "shared_preview", "shared_thumbnail"}
+SHARED_FILES = {"shared_file", "shared_file_download", "shared_preview", "shared_preview_page", "shared_thumbnail"}
 ABOUT_FOLDERS = {"folder", "rename_folder", "move_folder", "access_folder", "remove_folder", "request_files",
                  "share_folder", "folder_sharing"}  # fmt: skip
 ABOUT_REQUESTS = {"close_file_request"}

@@ -42,3 +42,11 @@ def preview_url(preview: Preview, *, content_type: str) -> str:
     """Return a presigned URL of a preview of a file. Raises Quarantined, StorageUnavailable."""
     require_deliverable([preview.file])
     return s3.preview_url(preview.key, content_type=content_type, store=preview.store)
+
+
+def excerpt_text(preview: Preview) -> str:
+    """Return a text excerpt; empty if the storage has lost it. Raises Quarantined, StorageUnavailable."""
+    require_deliverable([preview.file])
+    return (s3.read_start(preview.key, max_bytes=preview.size or 1, store=preview.store) or b"").decode(
+        "utf-8", "replace"
+    )

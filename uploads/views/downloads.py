@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
@@ -18,9 +19,11 @@ from uploads.forms import Selection
 from uploads.listing import breadcrumbs_for
 from uploads.models import File, Preview, PreviewKind, PreviewState
 from uploads.models.querysets import FileQuerySet
+from uploads.previews import EXCERPT_BYTES
+from uploads.previews.rich_text import MAX_MARKDOWN_CHARACTERS, TABLE, parse_markdown, read_table, rich_format_of
 from uploads.services import delivery
 from uploads.views.presenters import folder_path
-from uploads.views.responses import head_response, html_errors, redirect_to_storage, request_user
+from uploads.views.responses import head_response, html_errors, in_own_frame, redirect_to_storage, request_user
 
 MAX_UNFINISHED = 200
 
@@ -72,6 +75,14 @@ def preview(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 
 @require_safe
+@in_own_frame
+@html_errors
+def preview_page(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Show the excerpt of a CSV file as a table, or of a Markdown file as a page, in a frame of the file's page."""
+    return render_excerpt(request, _visible_files(request.user, pk))
+
+
+@require_safe
 @html_errors
 def download_version(request: HttpRequest, pk: UUID, version: UUID) -> HttpResponse:
     """Download one of the versions of a file, with the same permission check as the file."""
@@ -94,6 +105,24 @@ def redirect_to_preview(request: HttpRequest, files: FileQuerySet, *kinds: Previ
     if request.method == "HEAD":
         return head_response(size=preview.size, content_type=content_type, disposition="inline")
     return redirect_to_storage(url)
+
+
+def render_excerpt(request: HttpRequest, files: FileQuerySet) -> HttpResponse:
+    """Return a page with the rendered excerpt of a file, for a frame. 404 for a file that is shown as it is."""
+    ready = Preview.objects.select_related("file").filter(kind=PreviewKind.EXCERPT, state=PreviewState.READY)
+    preview = get_object_or_404(ready, file__in=files)
+    rich_format, is_complete = rich_format_of(preview.file.name), preview.file.size <= EXCERPT_BYTES
+    if not rich_format:
+        raise Http404
+    context: dict[str, Any] = {"name": preview.file.name, "is_complete": is_complete}
+    text = delivery.excerpt_text(preview)
+    if rich_format == TABLE:
+        table = read_table(text, is_complete=is_complete)
+        context |= {"table": table, "is_complete": table.is_complete if table else is_complete}
+    else:
+        context["nodes"] = parse_markdown(text)
+        context["is_complete"] = is_complete and len(text) <= MAX_MARKDOWN_CHARACTERS
+    return render(request, "uploads/preview_page.html", context)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

@@ -35,6 +35,7 @@ from uploads.models import (
     Tag,
     Visibility,
 )
+from uploads.previews.rich_text import rich_format_of
 from uploads.services.previews import REASONS
 from uploads.views.folder_picker import choose_folder, picker_form
 from uploads.views.library import breadcrumbs
@@ -201,12 +202,15 @@ def preview_context(file: File, *, inline_url: str | None) -> dict[str, Any]:
         }
     inline = content_headers.may_be_inline(file) and file.checksum_status != ChecksumStatus.MISSING and not file.refusal
     inline_url = inline_url if inline else None
-    if inline_url and file.category in PLAYABLE:
-        return {"inline_url": inline_url, "kind": file.category}
     previews = {preview.kind: preview for preview in Preview.objects.filter(file=file)}
+    if inline_url and file.category in PLAYABLE:
+        picture = previews.get(PreviewKind.PICTURE)
+        poster = picture if picture and picture.state == PreviewState.READY else None
+        return {"inline_url": inline_url, "kind": file.category, "preview": poster}
     for kind in (PreviewKind.PICTURE, PreviewKind.EXCERPT):
         if (preview := previews.get(kind)) and preview.state == PreviewState.READY:
-            return {"inline_url": inline_url, "kind": kind.value, "preview": preview}
+            is_rich = kind == PreviewKind.EXCERPT and rich_format_of(file.name)
+            return {"inline_url": inline_url, "kind": kind.value, "preview": preview, "is_rich": bool(is_rich)}
     reason = next((preview.reason for preview in previews.values() if preview.state == PreviewState.FAILED), "")
     reason = reason or (services.REASONS[file.refusal] if file.refusal else "")
     expected = bool(services.kinds_for(file.category, file.type, size=file.size))

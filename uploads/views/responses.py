@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from csp.constants import SELF
+from csp.decorators import csp_replace
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.models import User
@@ -19,11 +21,14 @@ from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import get_language, ngettext
 from django.utils.translation import gettext as _
+from django.views.decorators.clickjacking import xframe_options_sameorigin
 
 from amalga.log import request_id
 from uploads.actions import BulkResult
 from uploads.errors import Forbidden, PartsMissing, Problem, StorageUnavailable
 from uploads.models import Folder
+
+View = Callable[..., HttpResponseBase]
 
 PAGES = {400, 403, 404, 405, 409, 410, 413, 429, 500, 503}
 PROTOCOL_PREFIX = "/uploads/"
@@ -144,6 +149,12 @@ def render_dialog(request: HttpRequest, template: str, context: dict[str, Any], 
 def no_store(response: HttpResponse) -> HttpResponse:
     response["Cache-Control"] = "private, no-store"
     return response
+
+
+def in_own_frame(view: View) -> View:
+    """Let Amalga's own pages show the response in a frame."""
+    framed: View = csp_replace({"frame-ancestors": [SELF]})(view)
+    return xframe_options_sameorigin(framed)
 
 
 def redirect_to_storage(url: str) -> HttpResponse:

@@ -27,10 +27,11 @@ from uploads.models import File, Folder, LinkState, PreviewKind, ShareLink, disp
 from uploads.models.throttle import client_network
 from uploads.services import shared_files
 from uploads.services.shared_files import NoDownloadLeft
-from uploads.views.downloads import deliver, redirect_to_preview
+from uploads.views.downloads import deliver, redirect_to_preview, render_excerpt
 from uploads.views.file import preview_context
 from uploads.views.links import ended, load_link, public_view, render_form, require_active
 from uploads.views.presenters import file_rows, folder_rows, rows_digest
+from uploads.views.responses import in_own_frame
 
 COOKIE_NAME = "__Secure-amalga-share" if settings.HTTPS else "amalga-share"
 COOKIE_SALT = "amalga.share"
@@ -154,6 +155,14 @@ def shared_preview(request: HttpRequest, link: ShareLink, pk: UUID) -> HttpRespo
     """Redirect to the picture or text excerpt of a shared file."""
     files = File.objects.filter(pk=_require_file(link, pk).pk)
     return redirect_to_preview(request, files, PreviewKind.PICTURE, PreviewKind.EXCERPT)
+
+
+@require_safe
+@in_own_frame
+@shared_view
+def shared_preview_page(request: HttpRequest, link: ShareLink, pk: UUID) -> HttpResponse:
+    """Show a shared CSV file as a table, or a Markdown file as a page, in a frame of the file's page."""
+    return render_excerpt(request, File.objects.filter(pk=_require_file(link, pk).pk))
 
 
 @require_safe
