@@ -98,7 +98,7 @@ def test_provider_that_can_be_used_is_ok_and_no_secret_is_shown(provider: Identi
 
 
 def test_another_issuer_fails(provider: Identity) -> None:
-    provider.told_issuer = "https://evil.example"
+    provider.callback_issuer = "https://evil.example"
     (result,) = provider_checks()
     assert result.level is Level.FAIL
     assert "says that its issuer is “https://evil.example”" in result.reason
