@@ -34,11 +34,12 @@ function send(url, values) {
   const { htmx } = /** @type {{htmx: {ajax(verb: string, url: string, context: object): void}}} */ (
     /** @type {unknown} */ (globalThis)
   );
-  const token = /** @type {HTMLInputElement} */ (document.querySelector("#bulk [name=csrfmiddlewaretoken]")).value;
+  const form = /** @type {HTMLFormElement} */ (document.getElementById("bulk"));
+  const token = /** @type {HTMLInputElement} */ (form.elements.namedItem("csrfmiddlewaretoken")).value;
   htmx.ajax("POST", url, {
     target: "#main",
     select: "#main",
-    swap: "outerHTML show:none",
+    swap: form.getAttribute("hx-swap"),
     values: { csrfmiddlewaretoken: token, next: location.pathname + location.search, ...values },
   });
 }
