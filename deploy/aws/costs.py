@@ -26,7 +26,7 @@ NIGHTLY_HOURS = 0.5 * 60 + 1.0 * 4  # verify and export_manifest each night, fsc
 BYTES_PER_CONNECTION = 9_531_392  # RDS user guide: max_connections = DBInstanceClassMemory / 9531392, 5000 at most
 MAX_CONNECTIONS = 5000
 ALARMS = 15 + 2 * 2  # those of the template, and two that AWS creates for each target tracking policy
-METRICS, SECRETS = 4, 4  # two metrics of the worker, each with and without the bucket's name
+METRICS, SECRETS = 4, 5  # two metrics of the worker, each with and without the bucket's name
 # bench/results/library.txt, last lines: start, acquire_lease and publish of a hundred small files among ten million
 DATABASE_MS_PER_FILE = (107.4 + 8.7 + 25.3) / 100
 

@@ -86,6 +86,15 @@ def test_no_task_changes_the_bucket(policies: Policies, action: str) -> None:
     assert who_may(policies, action, BUCKET) == set()
 
 
+def test_tags_are_read_only_for_the_malware_check(policies: Policies) -> None:
+    assert who_may(policies, "s3:GetObjectTagging", OBJECT) == set()
+    parameters = {"Domain": DOMAIN, "HostedZoneId": "Z", "Image": "image", "ContentKey1": "PEM"}
+    scanning = Policies(Template().resolved(**parameters, MalwareScan="requests"))
+    assert who_may(scanning, "s3:GetObjectTagging", OBJECT) == {"WorkerRole"}
+    assert who_may(scanning, "s3:GetObjectTagging", f"{BUCKET}/amalga.json") == {"ReleaseRole"}
+    assert who_may(scanning, "s3:PutObjectTagging", OBJECT) == set()
+
+
 @pytest.mark.parametrize("action", ["s3:DeleteObjectVersion", "s3:PutObjectAcl", "s3:BypassGovernanceRetention"])
 def test_no_role_can_delete_versions_or_change_acls(policies: Policies, action: str) -> None:
     assert who_may(policies, action, OBJECT) == set()
@@ -118,7 +127,7 @@ def test_secrets_are_handed_to_those_who_need_them(policies: Policies, role: str
         if policies.allows(PolicyRequest("secretsmanager:GetSecretValue", arn, role))
     }
     more = {"WebStartRole": {"ContentSecret1", "ContentSecret2"}, "ReleaseStartRole": {"owner"}}
-    assert allowed == {"Settings"} | more.get(role, set())
+    assert allowed == {"Settings", "MailSettings"} | more.get(role, set())
     assert not policies.allows(PolicyRequest("s3:GetObject", OBJECT, role))
 
 

@@ -242,15 +242,26 @@ def beside(resources: dict[str, Any], name: str) -> dict[str, Any]:
 def test_every_secret_that_a_task_asks_for_is_there(template: Template) -> None:
     """A key that the secret does not hold keeps a task from starting."""
     resources = template.resolved(**FULL)
-    drawn = resources["Settings"]["Properties"]["GenerateSecretString"]
-    there = set(json.loads(drawn["SecretStringTemplate"])) | {drawn["GenerateStringKey"]}
-    references = {
-        it["ValueFrom"].split(":")[-3]
-        for task in TASKS
-        for it in container(resources, task)["Secrets"]
-        if ":secret:Settings:" in it["ValueFrom"]
-    }
-    assert references == there
+    for secret in ("Settings", "MailSettings"):
+        generated = resources[secret]["Properties"]["GenerateSecretString"]
+        keys = set(json.loads(generated["SecretStringTemplate"])) | {generated["GenerateStringKey"]}
+        references = {
+            it["ValueFrom"].split(":")[-3]
+            for task in TASKS
+            for it in container(resources, task)["Secrets"]
+            if f":secret:{secret}:" in it["ValueFrom"]
+        }
+        assert references == keys - {"unused"}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_has_the_settings_of_mail_and_the_malware_check(template: Template, task: str) -> None:
+    """Each can notify people, and mark or check files."""
+    resources = template.resolved(**FULL, MalwareScan="all")
+    environment = {it["Name"]: it["Value"] for it in container(resources, task)["Environment"]}
+    assert (environment["MALWARE_SCAN"], environment["MALWARE_SCANNER"]) == ("all", "guardduty")
+    names = {it["Name"] for it in container(resources, task)["Secrets"]}
+    assert {"EMAIL_URL", "DEFAULT_FROM_EMAIL"} <= names
 
 
 def test_no_task_has_an_address_of_its_own_and_data_no_way_out(template: Template) -> None:

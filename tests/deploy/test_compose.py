@@ -92,6 +92,7 @@ def test_each_knows_its_own_secrets_alone(services: dict[str, dict[str, Any]]) -
     }
     assert known == {name: {"secrets-app"} for name in APP} | {name: {"secrets-store"} for name in STORE} | {
         "release": {"secrets-owner"}, "database": {"secrets-database"}, "front": set(), "proxy": set(),
+        "scanner": set(),
     }  # fmt: skip
 
 
@@ -129,9 +130,25 @@ def test_nothing_waits_for_what_is_not_there(services: dict[str, dict[str, Any]]
         assert named <= volumes, name
 
 
+def test_scanner_runs_only_with_its_profile_and_without_rights(services: dict[str, dict[str, Any]]) -> None:
+    scanner = services["scanner"]
+    assert scanner["profiles"] == ["malware"]
+    assert "ports" not in scanner
+    assert (scanner["user"], scanner["read_only"], scanner["cap_drop"]) == ("clamav:clamav", True, ["ALL"])
+    assert not any("scanner" in service.get("depends_on", {}) for service in services.values())
+
+
+def test_scanner_reports_what_is_too_large_for_it() -> None:
+    lines = (PROJECT / "deploy/compose/clamd.conf").read_text().splitlines()
+    options = dict(line.split() for line in lines if line and not line.startswith("#"))
+    assert options["AlertExceedsMax"] == "yes"
+    assert options["StreamMaxLength"] == options["MaxFileSize"] == options["MaxScanSize"]
+
+
 def test_every_image_has_a_version_and_a_digest(services: dict[str, dict[str, Any]]) -> None:
     images = {service["image"] for service in services.values()} - {"${AMALGA_IMAGE:-amalga}"}
-    assert {image.partition(":")[0] for image in images} == {"postgres", "versity/versitygw", "caddy", "nginx"}
+    expected = {"postgres", "versity/versitygw", "caddy", "nginx", "clamav/clamav"}
+    assert {image.partition(":")[0] for image in images} == expected
     assert all(re.fullmatch(r"[a-z/]+:v?\d[^@]+@sha256:[0-9a-f]{64}", image) for image in images)
 
 

@@ -20,7 +20,7 @@ PSEUDO = {
     "AWS::Region": REGION, "AWS::AccountId": ACCOUNT, "AWS::Partition": "aws", "AWS::StackName": "amalga",
     "AWS::StackId": f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/amalga/1", "AWS::URLSuffix": "amazonaws.com",
 }  # fmt: skip
-SECRETS = {"Settings", "OwnerSecret", "ContentSecret1", "ContentSecret2", "CacheToken", "CacheUrl"}
+SECRETS = {"Settings", "MailSettings", "OwnerSecret", "ContentSecret1", "ContentSecret2", "CacheToken", "CacheUrl"}
 PLACEHOLDER = re.compile(r"\$\{([^}]+)\}")
 Resolve = Callable[[str, str], Any]  # (name of a resource, name of an attribute, "" for a Ref)
 
