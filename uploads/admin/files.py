@@ -137,7 +137,7 @@ class FileAdmin(LargeTableAdmin):
         context = {"days": date_levels(request), "events": request.user.has_perm("uploads.view_event")}
         return super().changelist_view(request, {**context, **(extra_context or {})})
 
-    @admin.display(description="")
+    @admin.display(description=gettext_lazy("preview"))
     def thumbnail(self, file: Any) -> str:
         url = reverse("thumbnail", args=[file.link]) if file.has_thumbnail else ""
         return render_cell("thumbnail", url=url, extension=PurePosixPath(file.name).suffix[1:5].upper())

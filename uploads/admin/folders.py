@@ -97,7 +97,7 @@ class GrantFormSet(BaseInlineFormSet):  # type: ignore[type-arg]
             raise ValidationError(_("Also select “restricted to selected groups”, or remove the groups."))
 
 
-class GrantInline(admin.TabularInline):  # type: ignore[type-arg]
+class GrantInline(admin.StackedInline):  # type: ignore[type-arg]
     model = Grant
     formset = GrantFormSet
     extra = 1

@@ -50,6 +50,7 @@ class UserAdmin(LargeTableAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
     list_select_related = ("usage",)
     sortable_by = ("username", "is_active", "stored", "last_seen")
     actions = ("end_sessions", "forget_factors")
+    filter_horizontal = ()  # that widget names a plain element for screen readers, which ARIA prohibits
 
     def annotate_page(self, request: HttpRequest, rows: Sequence[Any]) -> None:
         """Read the groups of one page of users, for their roles, with one query."""
@@ -89,7 +90,7 @@ class UserAdmin(LargeTableAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
         """Only superusers can change privileges: administrators cannot give more than they have."""
-        fields = super().get_readonly_fields(request, obj)
+        fields = (*super().get_readonly_fields(request, obj), "last_login", "date_joined")
         return fields if request.user.is_superuser else (*fields, *PRIVILEGE_FIELDS)
 
     def save_model(self, request: HttpRequest, person: User, form: Any, change: bool) -> None:
@@ -135,6 +136,8 @@ class UserAdmin(LargeTableAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
 @admin.register(Group)
 class RoleAdmin(AuditedModelAdmin, GroupAdmin):
     """Groups, which only superusers can change: administrators could give themselves permissions otherwise."""
+
+    filter_horizontal = ()
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return request.user.is_superuser
@@ -191,7 +194,7 @@ class UsageAdmin(LargeTableAdmin):
     def tag_limit(self, usage: Usage) -> int:
         return int(settings.UPLOAD_QUOTA_TAGS)
 
-    @admin.display(description="")
+    @admin.display(description=gettext_lazy("page"))
     def their_files(self, usage: Usage) -> str:
         query = {"owner": usage.owner.get_username()}
         return format_html('<a href="{}">{}</a>', reverse("admin:uploads_file_changelist", query=query), _("Files"))
