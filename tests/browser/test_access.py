@@ -1,4 +1,4 @@
-"""Axe has no serious violations on the pages, in light and dark, wide and narrow."""
+"""Axe finds nothing on any page, in light and dark, wide and narrow, and no page is wider than a phone."""
 
 from __future__ import annotations
 
@@ -7,11 +7,19 @@ from typing import Any, Literal
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import reverse
 from playwright.sync_api import Page
 
 from tests.browser.uploader_page import UploaderPage
-from tests.support import file_rows
-from uploads.models import Folder, Report, State, Tag, Tagging
+from tests.conftest import signed_in
+from tests.support import factories, file_rows
+from tests.support.guest_routes import GUEST_ROUTES
+from tests.support.guests import create_request
+from tests.support.share_routes import SHARED
+from tests.support.stores import Bucket
+from tests.views import test_routes as tables
+from uploads.models import File, Finding, Folder, Report, ShareLink, State, Tag, Tagging, create_link
 from uploads.services import folders
 
 pytestmark = pytest.mark.slow
@@ -115,3 +123,98 @@ def test_targets_are_at_least_24_pixels(uploader: UploaderPage, addresses: list[
         uploader.page.goto(uploader.site + address)
         violations[address] = uploader.page.evaluate(script)
     assert {address: small for address, small in violations.items() if small} == {}
+
+
+# --- every page -------------------------------------------------------------------------------
+
+
+def create_scene(bucket: Bucket) -> dict[str, list[Any]]:
+    """Create one of everything, and return what the addresses of routes are about where a fresh thing will not do."""
+    alice = User.objects.get(username="alice")
+    folder = folders.ensure(["Brand/Logos"], by=alice)["Brand/Logos"]
+    assert isinstance(folder, Folder)
+    name = "a_name_without_any_space_that_is_much_wider_than_a_phone_or_a_column.txt"
+    file = factories.create_file(alice, bucket=bucket, name=name, folder=folder)
+    Tagging.objects.create(tag=Tag.objects.create(name="spring"), file=file)
+    for state in (State.TRASHED, State.UPLOADING):
+        factories.create_file(alice, state=state)
+    quarantined = factories.create_file(alice)
+    File.objects.filter(pk=quarantined.pk).update(scan_status="infected", quarantined=True)
+    Finding.objects.create(report=Report.objects.create(command="fsck"), kind="missing", key=file.key, file_id=file.pk)
+    parent = folder.parent
+    assert parent is not None
+    _link, token = create_link(ShareLink, created_by=alice, name="Brand", folder=parent)
+    return {
+        "file": [file.pk],
+        "folder": [parent.pk],
+        "shared": [token],
+        "shared_folder": [token, folder.pk],
+        "shared_file": [token, file.pk],
+        "guest_upload": [create_request(folder, alice)[1]],
+    }
+
+
+def html_addresses(client: Client, bucket: Bucket) -> dict[str, str]:
+    """Return the address of every route, by name, that has a page for this client; one of each refusal."""
+    scene = create_scene(bucket)
+    addresses: dict[str, str] = {}
+    statuses: set[int] = set()
+    for name in {*tables.TABLE, *SHARED, *tables.ADMIN, *GUEST_ROUTES}:
+        if name == "logout":
+            continue
+        if name in tables.ADMIN:
+            url = tables.admin_url(name)
+        elif name in GUEST_ROUTES and name not in scene:
+            continue  # calls of a program
+        else:
+            url = reverse(name, args=scene.get(name) or tables.RouteRequest(name, bucket).arguments)
+        response = client.get(url)
+        response.close()
+        is_page = response.headers.get("Content-Type", "").startswith("text/html")
+        if is_page and (response.status_code == 200 or response.status_code not in {*statuses, 302}):
+            statuses.add(response.status_code)
+            addresses[name] = url
+    return addresses
+
+
+def violations_of(page: Page, *rules: str) -> list[str]:
+    """Run these rules, or all. Axe would load imported styles again, as inline styles, which the policy forbids."""
+    options = {"preload": False, **({"runOnly": list(rules)} if rules else {})}
+    violations: Any = Axe().run(page, options=options).response["violations"]
+    return [f"{violation['id']}: {node['html'][:160]}" for violation in violations for node in violation["nodes"]]
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("person", ["root", "viewer", "anonymous"])
+def test_every_page_has_no_axe_violations_and_fits_a_phone(
+    person: str, page: Page, transactional_db: None, roles: None, bucket: Bucket, small_parts_site: str
+) -> None:
+    """In the dark and on a phone only the rules that depend on it run again."""
+    users = {
+        "alice": factories.create_user("alice", "uploaders"),
+        "viewer": factories.create_user("viewer", "viewers"),
+        "root": factories.create_user("root", is_staff=True, is_superuser=True),
+    }
+    client = signed_in(users[person]) if person in users else Client()
+    addresses = html_addresses(client, bucket)
+    assert len(addresses) > (5 if person == "anonymous" else 15)
+    for name, cookie in client.cookies.items():
+        page.context.add_cookies([{"name": name, "value": cookie.value, "url": small_parts_site}])
+    contrast = ("color-contrast", "link-in-text-block")
+    wrong = []
+    page.emulate_media(reduced_motion="reduce")
+    for name, url in addresses.items():
+        page.set_viewport_size({"width": 1280, "height": 800})
+        page.emulate_media(color_scheme="light")
+        page.goto(small_parts_site + url)
+        faults = violations_of(page)
+        page.emulate_media(color_scheme="dark")
+        faults += violations_of(page, *contrast)
+        page.set_viewport_size({"width": 360, "height": 720})
+        faults += violations_of(page)
+        page.emulate_media(color_scheme="light")
+        faults += violations_of(page, *contrast)
+        if (pixels := page.evaluate("document.documentElement.scrollWidth")) > 360:
+            faults.append(f"{pixels} pixels wide")
+        wrong += [f"{name}: {fault}" for fault in sorted(set(faults))]
+    assert not wrong, "\n".join(wrong)
