@@ -16,7 +16,7 @@ SAMPLED = 4_000
 DEEP = (0.85, 0.95)
 USERS = {"member": MEMBER, "manager": MANAGER, "root": ROOT}
 SORTS = ["-added", "added", "name", "-name", "size", "-size"]
-COLUMNS = {"added": "available_at", "name": "normalized_name", "size": "size"}
+COLUMNS = {"added": "available_at", "name": "natural_name", "size": "size"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Group
+from django.contrib.auth.models import Group, User
 from django.core.management import call_command
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
@@ -20,9 +20,14 @@ TRIGGERS = {
     "uploads_file_guard": "uploads_file",
     "uploads_file_count_delete": "uploads_file",
     "uploads_file_count_insert": "uploads_file",
+    "uploads_file_count_team_delete": "uploads_file",
+    "uploads_file_count_team_insert": "uploads_file",
+    "uploads_file_count_team_update": "uploads_file",
     "uploads_file_count_update": "uploads_file",
     "uploads_file_request_count_insert": "uploads_file",
     "uploads_file_request_count_update": "uploads_file",
+    "uploads_file_set_natural_name": "uploads_file",
+    "uploads_folder_set_natural_name": "uploads_folder",
     "uploads_folder_set_path": "uploads_folder",
     "uploads_tagging_count_delete": "uploads_tagging",
     "uploads_tagging_count_insert": "uploads_tagging",
@@ -31,6 +36,7 @@ TRIGGERS = {
     "uploads_usage_count_tags_delete": "uploads_tag",
     "uploads_usage_count_tags_insert": "uploads_tag",
 }
+FUNCTIONS = {*TRIGGERS, "uploads_natural_name"}
 STATISTICS = {
     ("uploads_file", "normalized_name"): 500,
     ("uploads_file", "folder_id"): 1000,
@@ -69,7 +75,7 @@ def statistics() -> dict[tuple[str, str], int]:
 
 def test_every_trigger_has_its_function() -> None:
     assert triggers() == TRIGGERS
-    assert functions() == set(TRIGGERS)
+    assert functions() == FUNCTIONS
 
 
 def test_planner_statistics_are_finer_where_lists_filter() -> None:
@@ -83,8 +89,23 @@ def test_triggers_can_be_reversed_and_made_again() -> None:
         assert "uploads_cache" not in connection.introspection.table_names()
     finally:
         migrate()
-    assert (triggers(), functions(), statistics()) == (TRIGGERS, set(TRIGGERS), STATISTICS)
+    assert (triggers(), functions(), statistics()) == (TRIGGERS, FUNCTIONS, STATISTICS)
     assert "uploads_cache" in connection.introspection.table_names()
+
+
+def test_names_of_existing_rows_are_put_in_natural_order(alice: User) -> None:
+    migrate(("uploads", "0014_malware"))
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "INSERT INTO uploads_folder (name, normalized_name, path, restricted) "
+                "SELECT 'x' || n, 'x' || n, '{}', false FROM generate_series(1, 12) AS n"
+            )
+    finally:
+        migrate()
+    rows = query("SELECT name, natural_name FROM uploads_folder ORDER BY natural_name")
+    assert [name for name, _natural in rows] == [f"x{n}" for n in range(1, 13)]
+    assert rows[-1] == ("x12", "x212")
 
 
 def test_group_that_exists_gets_the_permissions_of_its_role() -> None:

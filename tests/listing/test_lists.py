@@ -16,6 +16,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from tests.support.file_rows import create_row
 from uploads import listing
+from uploads.listing import pagination
 from uploads.models import AccessLevel, Category, File, Folder, Kind, State, Statistic, Status, Tag, Tagging, Visibility
 from uploads.services import folders
 
@@ -23,6 +24,16 @@ pytestmark = pytest.mark.django_db
 
 PER_PAGE = listing.PAGE_SIZE
 MB = 1000**2
+MANY_FILES = """
+    INSERT INTO uploads_file (id, key, token, owner_id, folder_id, name, normalized_name, current, visibility,
+        declared_type, detected_type, category, state, size, part_size, multipart_id, etag, checksum,
+        checksum_algorithm, checksum_status, available_at, purge_after)
+    SELECT gen_random_uuid(), 'f/' || translate(gen_random_uuid()::text, '-', ''), gen_random_uuid(), owner_id,
+        folder_id, 'IMG ' || n || '.jpg', 'img ' || n || '.jpg', true, visibility, '', '', category,
+        CASE WHEN %(trash)s THEN 'trashed' ELSE state END, n, part_size, '', etag, checksum, checksum_algorithm,
+        checksum_status, available_at + n * interval '1 second', now()
+    FROM uploads_file, generate_series(1, 20000) AS n WHERE id = %(file)s
+"""
 
 
 def add(owner: User, name: str, **facts: Any) -> File:
@@ -65,7 +76,7 @@ def walk(client: Client, url: str | None) -> list[Any]:
 def test_every_order_gives_each_file_once(sort: str, view: str, alice: User, as_bob: Client) -> None:
     fill(alice, 2 * PER_PAGE + 7)
     files = [row.link for response in walk(as_bob, f"/?sort={sort}&view={view}") for row in response.context["files"]]
-    column = {"added": "available_at", "name": "normalized_name", "size": "size"}[sort.removeprefix("-")]
+    column = {"added": "available_at", "name": "natural_name", "size": "size"}[sort.removeprefix("-")]
     sign = "-" if sort.startswith("-") else ""
     assert files == list(File.objects.order_by(f"{sign}{column}", f"{sign}id").values_list("pk", flat=True))
 
@@ -81,6 +92,45 @@ def test_folders_come_first_and_each_once(sort: str, count: int, alice: User, as
     assert names == sorted((folder.name for folder in created), reverse=sort == "-name")
     assert len([name for response in responses for name in names_on(response)]) == 5
     assert all(len(names_on(response)) + len(folders_on(response)) <= PER_PAGE for response in responses)
+
+
+NATURAL = [
+    "IMG 2.jpg",
+    "img 2b.jpg",
+    "img 010.jpg",
+    "IMG 10a.jpg",
+    "img 200.jpg",
+    "Img 12345678901234567890123.jpg",
+    "img.jpg",
+]
+
+
+@pytest.mark.parametrize("sort", ["name", "-name"])
+def test_names_are_in_natural_order(sort: str, alice: User, as_bob: Client) -> None:
+    expected = NATURAL[:: -1 if sort == "-name" else 1]
+    tree(alice, *sorted(NATURAL))
+    for name in sorted(NATURAL):
+        add(alice, name)
+    page = as_bob.get(f"/?sort={sort}")
+    assert folders_on(page) == names_on(page) == expected
+    File.objects.update(name="x 9", normalized_name="x 9")
+    assert set(File.objects.values_list("natural_name", flat=True)) == {"x 19"}
+
+
+@pytest.mark.parametrize("scope", ["everything", "folder", "trash"])
+def test_pages_by_name_start_inside_an_index(scope: str, alice: User) -> None:
+    folder = tree(alice, "Big")["Big"]
+    first = add(alice, "first", folder=folder)
+    with connection.cursor() as cursor:
+        cursor.execute(MANY_FILES, {"file": first.pk, "trash": scope == "trash"})
+        cursor.execute("ANALYZE uploads_file")
+    rows = File.objects.trashed() if scope == "trash" else File.objects.listed()
+    rows = rows.in_folder(folder) if scope == "folder" else rows
+    after = listing.Cursor("img 35000.jpg", uuid.UUID(int=0))
+    plan = pagination.after_cursor(rows, "natural_name", descending=False, after=after)[:51].explain()
+    assert "natural_name" in plan.split("Index Cond")[0]
+    assert "natural_name >=" in plan.split("Index Cond")[1]
+    assert "Sort" not in plan
 
 
 @pytest.mark.parametrize("column", ["name", "size", "added"])

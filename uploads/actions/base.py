@@ -214,7 +214,7 @@ def _lock_selection(links: set[UUID], permitted: FileQuerySet, *, by: User) -> B
     files = lock_rows(permitted.by_links(links))
     remaining = links - {file.link for file in files}
     visible = File.objects.visible_to(by).by_links(remaining) if remaining else File.objects.none()
-    refused = list(visible.order_by("normalized_name").values_list("name", flat=True))
+    refused = list(visible.order_by("natural_name").values_list("name", flat=True))
     return BulkResult(files, refused=refused, unknown=len(remaining) - len(refused))
 
 

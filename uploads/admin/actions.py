@@ -30,7 +30,7 @@ def get_actions() -> dict[str, tuple[Callable[..., Any], str, Any]]:
 
 def _admin_action(action: BulkAction) -> Callable[..., Any]:
     def run(modeladmin: ModelAdmin[File], request: HttpRequest, queryset: QuerySet[File]) -> HttpResponse | None:
-        files = list(queryset.order_by("normalized_name", "id")[: MAX_SELECTED + 1])
+        files = list(queryset.order_by("natural_name", "id")[: MAX_SELECTED + 1])
         if len(files) > MAX_SELECTED:
             messages.error(request, _("You can select up to %(most)s files at a time.") % {"most": MAX_SELECTED})
             return None

@@ -142,7 +142,7 @@ class FileAdmin(LargeTableAdmin):
         url = reverse("thumbnail", args=[file.link]) if file.has_thumbnail else ""
         return render_cell("thumbnail", url=url, extension=PurePosixPath(file.name).suffix[1:5].upper())
 
-    @admin.display(description=gettext_lazy("name"), ordering="normalized_name")
+    @admin.display(description=gettext_lazy("name"), ordering="natural_name")
     def called(self, file: Any) -> str:
         return render_cell("text", text=file.name, note=", ".join(file.tag_names))
 

@@ -127,7 +127,7 @@ class FolderAdmin(LargeTableAdmin):
     list_display_links = ("whole",)
     list_filter = (DescendantFilter,)
     list_select_related = ("created_by", "access_root")
-    ordering = ("normalized_name", "id")
+    ordering = ("natural_name", "id")
     search_fields = ("normalized_name",)
     search_help_text = gettext_lazy("Search by words in the folder name")
     empty_text = gettext_lazy("Folders appear here when someone creates one in the library.")
@@ -235,7 +235,7 @@ class FolderAdmin(LargeTableAdmin):
 
 def _remove(modeladmin: FolderAdmin, request: HttpRequest, queryset: QuerySet[Folder]) -> HttpResponse | None:
     """Remove the selected folders that have no files, with their empty subfolders."""
-    selected = list(queryset.order_by("normalized_name", "id")[: MAX_SELECTED + 1])
+    selected = list(queryset.order_by("natural_name", "id")[: MAX_SELECTED + 1])
     if len(selected) > MAX_SELECTED:
         messages.error(request, _("You can select up to %(most)s folders at a time.") % {"most": MAX_SELECTED})
         return None

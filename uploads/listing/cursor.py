@@ -47,7 +47,7 @@ class Cursor:
 
 
 def _parse_value(text: str, column: str) -> Any:
-    if column == "normalized_name":
+    if column == "natural_name":
         return text
     if column == "size":
         if not text.isascii() or not text.isdigit() or len(text) > MAX_DIGITS + 1:

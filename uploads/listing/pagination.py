@@ -24,7 +24,7 @@ MAX_MATCHING_FOLDERS = 10
 STATEMENT_TIMEOUT_SECONDS = 3.0
 # the columns of a list's row
 ROW_COLUMNS = (
-    "id", "series", "name", "normalized_name", "folder_id", "visibility", "category", "size", "available_at",
+    "id", "series", "name", "natural_name", "folder_id", "visibility", "category", "size", "available_at",
     "purge_after", "owner__username", "quarantined",
 )  # fmt: skip
 
@@ -41,7 +41,7 @@ class ListRow(NamedTuple):
     pk: UUID
     series: UUID | None
     name: str
-    normalized_name: str
+    natural_name: str
     folder_id: int | None
     visibility: str
     category: str
@@ -64,13 +64,13 @@ class Page:
     more_folders: bool = False  # more folders match the search than are shown
     files: list[ListRow] = field(default_factory=list)
     next: Cursor | None = None
-    column: str = "normalized_name"  # the column that the files are sorted by
+    column: str = "natural_name"  # the column that the files are sorted by
 
     def add_folders(self, rows: list[Folder]) -> None:
         """Add up to PAGE_SIZE folders; one more row means that there is a next page."""
         self.folders = rows[:PAGE_SIZE]
         if len(rows) > PAGE_SIZE:
-            self.next = Cursor(self.folders[-1].normalized_name, self.folders[-1].pk)
+            self.next = Cursor(self.folders[-1].natural_name, self.folders[-1].pk)
 
     def add_files(self, rows: list[tuple[Any, ...]], *, column: str, limit: int) -> None:
         """Add up to `limit` files from rows with the ROW_COLUMNS; one more row means that there is a next page."""
@@ -82,7 +82,7 @@ class Page:
         """Return the cursor of the last row on the page, None for an empty page."""
         if self.files:
             return Cursor(getattr(self.files[-1], self.column), self.files[-1].pk)
-        return Cursor(self.folders[-1].normalized_name, self.folders[-1].pk) if self.folders else None
+        return Cursor(self.folders[-1].natural_name, self.folders[-1].pk) if self.folders else None
 
 
 def paginate(
@@ -133,16 +133,14 @@ def _search_timeout() -> Iterator[None]:
 
 
 def _match_folders(page: Page, folders: FolderQuerySet) -> None:
-    rows = list(folders.order_by("normalized_name", "id")[: MAX_MATCHING_FOLDERS + 1])
+    rows = list(folders.order_by("natural_name", "id")[: MAX_MATCHING_FOLDERS + 1])
     page.folders, page.more_folders = rows[:MAX_MATCHING_FOLDERS], len(rows) > MAX_MATCHING_FOLDERS
 
 
 def _list_folders(page: Page, folders: FolderQuerySet, query: ListQuery, after: Cursor | None) -> None:
     """Add folders sorted by name, whatever the files are sorted by."""
     descending = query.sort == "-name"
-    page.add_folders(
-        list(after_cursor(folders, "normalized_name", descending=descending, after=after)[: PAGE_SIZE + 1])
-    )
+    page.add_folders(list(after_cursor(folders, "natural_name", descending=descending, after=after)[: PAGE_SIZE + 1]))
 
 
 def _list_files(page: Page, files: FileQuerySet, query: ListQuery, column: str, after: Cursor | None) -> None:

@@ -15,8 +15,8 @@ from uploads.models.folder import FolderQuerySet
 from uploads.models.querysets import FileQuerySet
 
 # The indexed column of each sort order.
-COLUMNS = {"added": "available_at", "name": "normalized_name", "size": "size"}
-TRASH_COLUMNS = {"added": "purge_after", "name": "normalized_name", "size": "size"}
+COLUMNS = {"added": "available_at", "name": "natural_name", "size": "size"}
+TRASH_COLUMNS = {"added": "purge_after", "name": "natural_name", "size": "size"}
 HIDDEN_NAME = "…"  # replaces a folder's name that this user may not see
 
 

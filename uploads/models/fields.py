@@ -1,4 +1,4 @@
-"""A column derived from a name: the normalized text that lists search and sort by."""
+"""Columns derived from a name: the normalized text that lists search, and the text that they sort by."""
 
 from __future__ import annotations
 
@@ -19,3 +19,10 @@ class NormalizedNameField(models.TextField):  # type: ignore[type-arg]
         normalized = names.normalize_for_search(model_instance.name)  # type: ignore[attr-defined]
         setattr(model_instance, self.attname, normalized)
         return normalized
+
+
+class NaturalNameField(models.TextField):  # type: ignore[type-arg]
+    """The normalized name in natural order, where 2 comes before 10. A trigger sets it, for raw SQL as well."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"editable": False, "db_collation": "C", "db_default": "", **kwargs})

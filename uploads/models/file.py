@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from uploads import names, parts
 from uploads.content_headers import stored_name
 from uploads.keys import FILE_KEY_PATTERN, FILE_PREFIX
-from uploads.models.fields import NormalizedNameField
+from uploads.models.fields import NaturalNameField, NormalizedNameField
 from uploads.models.folder import Folder
 from uploads.models.maintenance import MAX_KEY_CHARACTERS
 from uploads.models.querysets import FileQuerySet
@@ -67,6 +67,7 @@ class File(models.Model):
 
     name = models.CharField(_("name"), max_length=names.MAX_CHARACTERS)
     normalized_name = NormalizedNameField()
+    natural_name = NaturalNameField()
     folder = models.ForeignKey(
         Folder, models.PROTECT, null=True, blank=True, related_name="files", verbose_name=_("folder"),
         db_index=False,  # as with the owner
@@ -194,11 +195,11 @@ class File(models.Model):
         ]  # fmt: skip
         indexes = [
             models.Index(fields=["-available_at", "-id"], condition=LISTED, name="file_newest"),
-            models.Index(fields=["normalized_name", "id"], condition=LISTED, name="file_by_name"),
+            models.Index(fields=["natural_name", "id"], condition=LISTED, name="file_by_natural_name"),
             models.Index(fields=["size", "id"], condition=LISTED, name="file_by_size"),
             models.Index(fields=["owner", "-available_at", "-id"], condition=LISTED, name="file_newest_by_owner"),
             models.Index(fields=["folder", "-available_at", "-id"], condition=LISTED, name="file_newest_by_folder"),
-            models.Index(fields=["folder", "normalized_name", "id"], condition=LISTED, name="file_by_folder_name"),
+            models.Index(fields=["folder", "natural_name", "id"], condition=LISTED, name="file_by_folder_natural_name"),
             models.Index(fields=["folder", "size", "id"], condition=LISTED, name="file_by_folder_size"),
             models.Index(
                 fields=["owner", "folder"],
@@ -217,7 +218,7 @@ class File(models.Model):
                 fields=["-purge_after", "-id"], condition=Q(state=State.TRASHED), name="file_trashed_by_purge"
             ),
             models.Index(
-                fields=["normalized_name", "id"], condition=Q(state=State.TRASHED), name="file_trashed_by_name"
+                fields=["natural_name", "id"], condition=Q(state=State.TRASHED), name="file_trashed_by_natural_name"
             ),
             models.Index(fields=["size", "id"], condition=Q(state=State.TRASHED), name="file_trashed_by_size"),
             models.Index(

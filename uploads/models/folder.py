@@ -16,7 +16,7 @@ from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
 from uploads import names
-from uploads.models.fields import NormalizedNameField
+from uploads.models.fields import NaturalNameField, NormalizedNameField
 
 MAX_DEPTH = 32  # levels of folders; deeper folders that an earlier release created stay
 
@@ -123,6 +123,7 @@ class Folder(models.Model):
     parent = models.ForeignKey("self", models.PROTECT, null=True, blank=True, related_name="children")
     name = models.CharField(_("name"), max_length=names.MAX_CHARACTERS)
     normalized_name = NormalizedNameField()
+    natural_name = NaturalNameField()
     path = ArrayField(models.BigIntegerField(), editable=False, default=list)
     unshareable = models.BooleanField(_("no share links"), default=False, db_default=False)
     restricted = models.BooleanField(_("restricted to selected groups"), default=False)
@@ -142,18 +143,18 @@ class Folder(models.Model):
     class Meta:
         verbose_name = _("folder")
         verbose_name_plural = _("folders")
-        ordering = ["normalized_name", "id"]
+        ordering = ["natural_name", "id"]
         constraints = [
             models.UniqueConstraint(Coalesce("parent", 0), "name", name="folder_name_unique"),
             models.CheckConstraint(condition=~Q(name=""), name="folder_name_not_empty"),
         ]
         indexes = [
-            models.Index(fields=["parent", "normalized_name", "id"], name="folder_by_parent"),
+            models.Index(fields=["parent", "natural_name", "id"], name="folder_by_parent_natural_name"),
             GinIndex(fields=["path"], name="folder_by_path"),
             models.Index(fields=["id"], condition=Q(unshareable=True), name="folder_unshareable"),
             models.Index(
-                fields=["normalized_name", "id"], condition=Q(removed_at__isnull=False, purge_after__isnull=False),
-                name="folder_trashed_by_name",
+                fields=["natural_name", "id"], condition=Q(removed_at__isnull=False, purge_after__isnull=False),
+                name="folder_trashed_by_natural_name",
             ),
             GinIndex(fields=["normalized_name"], opclasses=["gin_trgm_ops"], name="folder_name_trigrams"),
         ]  # fmt: skip

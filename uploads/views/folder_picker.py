@@ -91,7 +91,7 @@ def _matches(user: User, rows: FolderQuerySet, search: str) -> tuple[list[Folder
     rows = rows.filter(pk__in=Folder.objects.writable_by(user).order_by().values("pk"))
     for word in names.normalize_for_search(search).split()[:10]:
         rows = rows.filter(normalized_name__contains=word)
-    ids = list(rows.order_by("normalized_name", "id").values_list("pk", flat=True)[: MAX_CHOICES + 1])
+    ids = list(rows.order_by("natural_name", "id").values_list("pk", flat=True)[: MAX_CHOICES + 1])
     paths = {pk: folder_path(path) for pk, path in breadcrumbs_for(user, ids[:MAX_CHOICES]).items()}
     ordered = sorted(paths.items(), key=lambda item: names.normalize_for_search(item[1]))
     choices = [FolderChoice(pk, path, range(0), True, False, False) for pk, path in ordered]

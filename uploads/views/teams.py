@@ -113,7 +113,7 @@ def delete_team(request: HttpRequest, pk: int) -> HttpResponseBase:
 def _folders(request: HttpRequest, team: Group) -> dict[str, Any]:
     """Return the folders that are open to the team: those that this user may see, and how many others there are."""
     rows = Folder.objects.living().filter(grants__group=team)
-    visible = rows.filter(pk__in=Folder.objects.visible_to(request.user).values("pk")).order_by("normalized_name")
+    visible = rows.filter(pk__in=Folder.objects.visible_to(request.user).values("pk")).order_by("natural_name")
     folders = list(visible[:MAX_FOLDERS])
     return {"folders": folders, "hidden_folders": rows.count() - len(folders)}
 

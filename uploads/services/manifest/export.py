@@ -152,8 +152,8 @@ def _line(members: Mapping[str, Any]) -> bytes:
 TRANSIENT = {
     "normalized_name", "multipart_id", "expires_at", "signed_until", "lease_until", "retry_at", "tries",
 }  # fmt: skip
-# Set by a trigger.
-DERIVED = {"path", "access_root_id"}
+# Set by triggers.
+DERIVED = {"path", "access_root_id", "natural_name"}
 # A manifest may be copied elsewhere, so it holds no password hash. A digest of a token's 192 random bits opens nothing.
 SECRET = {"password"}
 PERSON_FIELDS = ("id", "username", "email", "first_name", "last_name", "is_active", "is_staff", "is_superuser")

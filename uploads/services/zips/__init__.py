@@ -136,7 +136,7 @@ def bundle_shared(rows: FileQuerySet, *, name: str, folder: Folder | None, creat
 
 def _members(rows: FileQuerySet) -> list[MemberSource]:
     """Return up to MAX_FILES + 1 of the files."""
-    ordered = rows.order_by("folder_id", "normalized_name", "id")
+    ordered = rows.order_by("folder_id", "natural_name", "id")
     return [MemberSource(*row) for row in ordered.values_list(*COLUMNS)[: MAX_FILES + 1]]
 
 
