@@ -204,7 +204,7 @@ class File(models.Model):
             models.Index(
                 fields=["owner", "folder"],
                 include=["size"],
-                condition=LISTED & (Q(visibility=Visibility.PRIVATE) | Q(quarantined=True)),
+                condition=Q(LISTED, Q(visibility=Visibility.PRIVATE, quarantined=True, _connector=Q.OR)),
                 name="file_hidden_by_owner",
             ),
             models.Index(fields=["category", "size", "id"], condition=LISTED, name="file_by_category_size"),
