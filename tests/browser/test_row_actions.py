@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 import pytest
 from django.contrib.auth.models import Group, User
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
+from tests.browser.conftest import watched
 from tests.browser.test_access import serious_violations
-from tests.browser.uploader_page import UploaderPage
+from tests.browser.uploader_page import WAIT_MS, UploaderPage
 from tests.support import file_rows
 from uploads.models import AccessLevel, File, Folder, State, Visibility
 from uploads.services import folders
@@ -212,3 +213,124 @@ def test_folder_that_one_may_not_fill_is_no_target(
     expect(listed.locator(".drop-here")).to_have_count(0)
     listed.mouse.up()
     assert not brand.files.exists()
+
+
+# --- selecting --------------------------------------------------------------------------------
+
+
+def selected(page: Page) -> int:
+    return page.locator(".row-checkbox:checked").count()
+
+
+def test_click_in_a_row_selects_it(listed: Page) -> None:
+    row(listed, "a.txt").locator("time").click()
+    row(listed, "b.txt").locator("time").click()
+    assert selected(listed) == 1
+    row(listed, "c.txt").locator("time").click(modifiers=["ControlOrMeta"])
+    assert selected(listed) == 2
+    row(listed, HEBREW).locator("time").click(modifiers=["Shift"])
+    assert selected(listed) == 3
+    row(listed, HEBREW).locator("time").click()
+    assert selected(listed) == 1
+    row(listed, HEBREW).locator("time").click()
+    assert selected(listed) == 0
+
+
+def test_long_name_keeps_one_line_and_its_extension(listed: Page, uploader: UploaderPage, alice: User) -> None:
+    name = f"{'press kit of the spring edition ' * 5}final.pdf"
+    file_rows.create_row(alice, State.AVAILABLE, name=name)
+    link = listed.get_by_role("link", name=name, exact=True)
+    for width, max_height in ((1280, 40), (360, 90)):
+        listed.set_viewport_size({"width": width, "height": 700})
+        listed.reload()
+        box, tail = listed.locator(".file-row", has=link).bounding_box(), link.locator("span").last.bounding_box()
+        assert box
+        assert tail
+        assert 36 <= box["height"] <= max_height
+        assert tail["x"] + tail["width"] <= width
+        expect(link.locator("span").last).to_have_text("inal.pdf")
+        assert listed.evaluate("document.documentElement.scrollWidth") <= width
+    link.click()
+    expect(listed.get_by_role("heading", level=1)).to_have_text(name)
+
+
+@pytest.fixture
+def phone(listed: Page, uploader: UploaderPage, browser: Browser) -> Iterator[Page]:
+    """The same list on a phone."""
+    options = {"viewport": {"width": 360, "height": 700}, "has_touch": True, "is_mobile": True}
+    with watched(browser.new_context(**options)) as context:  # type: ignore[arg-type]
+        context.add_cookies(listed.context.cookies())  # type: ignore[arg-type]
+        page = context.new_page()
+        page.goto(f"{uploader.site}/?sort=name")
+        yield page
+
+
+def long_press(page: Page, target: Locator) -> None:
+    box = target.bounding_box()
+    assert box
+    session = page.context.new_cdp_session(page)
+    point = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
+    session.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [point]})
+    page.wait_for_timeout(700)
+    session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    session.detach()
+
+
+def test_long_press_on_a_phone_selects(phone: Page) -> None:
+    expect(phone.locator(".row-checkbox").first).to_be_hidden()
+    expect(phone.get_by_role("button", name="Actions for a.txt")).to_be_visible()
+    long_press(phone, phone.get_by_role("link", name="a.txt"))
+    expect(phone.get_by_label("Select a.txt")).to_be_checked()
+    phone.get_by_role("link", name="b.txt").tap()
+    expect(phone.locator(".bulk-count")).to_have_text("2 selected")
+    assert serious_violations(phone) == []
+    assert phone.evaluate("document.documentElement.scrollWidth") <= 360
+    expect(phone.get_by_role("button", name="Done")).to_be_in_viewport(ratio=1)
+    phone.get_by_role("button", name="Done").tap()
+    expect(phone.locator(".bulk-bar")).to_be_hidden()
+    assert selected(phone) == 0
+    phone.get_by_role("button", name="Actions for b.txt").tap()
+    phone.get_by_role("menuitem", name="Select").tap()
+    phone.get_by_role("button", name="Move to trash").tap()
+    expect(phone.get_by_text("Moved 1 file to trash.")).to_be_visible()
+    expect(phone.locator(".row-checkbox").first).to_be_hidden()
+    phone.get_by_role("link", name="a.txt").tap()
+    expect(phone.get_by_role("heading", level=1)).to_have_text("a.txt")
+
+
+def test_plus_button_of_a_phone_uploads(phone: Page, uploader: UploaderPage) -> None:
+    plus, tray = phone.locator(".add-button"), UploaderPage(phone, uploader.folder, uploader.site)
+
+    def upload(name: str) -> None:
+        with phone.expect_file_chooser() as chooser:
+            plus.tap()
+        chooser.value.set_files(uploader.file(name, name.encode()))
+        expect(row(phone, name)).to_be_visible(timeout=WAIT_MS)
+
+    upload("photo.txt")
+    tray.expect_receipt("1 of 1 stored, size verified")
+    expect(plus).to_be_hidden()  # the tray is there until it folds
+    tray.click("Details")
+    upload("plan.txt")
+    tray.expect_title("1 file uploaded")
+    expect(plus).to_be_in_viewport(ratio=1)
+    assert top_of(plus) + 56 <= top_of(tray.tray)
+    long_press(phone, phone.get_by_role("link", name="a.txt"))
+    expect(plus).to_be_hidden()
+    assert top_of(phone.get_by_role("button", name="Done")) + 32 <= top_of(tray.tray)
+    assert File.objects.filter(name__in=["photo.txt", "plan.txt"]).count() == 2
+
+
+def top_of(target: Locator) -> float:
+    box = target.bounding_box()
+    assert box
+    return box["y"]
+
+
+def test_chosen_view_is_shown_and_remembered(listed: Page, uploader: UploaderPage, brand: Folder) -> None:
+    view = listed.get_by_role("group", name="View")
+    expect(view.get_by_role("link", name="Table")).to_have_attribute("aria-current", "true")
+    view.get_by_role("link", name="Grid").click()
+    expect(listed.locator(".card")).to_have_count(5)
+    listed.goto(f"{uploader.site}{brand.get_absolute_url()}")
+    expect(view.get_by_role("link", name="Grid")).to_have_attribute("aria-current", "true")

@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from uploads.media_types import category_of
 from uploads.templatetags import formatting
+from uploads.views.presenters import split_name
 
 NOW = datetime(2026, 11, 22, 14, 2, 11, tzinfo=UTC)
 
@@ -90,3 +91,20 @@ def test_filters_work_in_templates() -> None:
     template = Template("{% load formatting %}{{ size|bytes }} {{ time|when }}")
     text = template.render(Context({"size": 1_500_000, "time": NOW}))
     assert text.replace("\u00a0", " ") == "1.5 MB today 14:02"
+
+
+@pytest.mark.parametrize(
+    ("name", "tail"),
+    [
+        ("report.pdf", ""),
+        ("x" * 32, ""),
+        ("x" * 40 + ".pdf", "xxxx.pdf"),
+        ("x" * 40, "xxxx"),
+        ("no extension. but a sentence with a dot", " dot"),
+        ("x" * 40 + "e\u0301fgh.pdf", "e\u0301fgh.pdf"),
+        ("x" * 40 + "\U0001f469\u200d\U0001f4bbab.pdf", "\U0001f469\u200d\U0001f4bbab.pdf"),
+        ("\u0301" * 40, ""),
+    ],
+)
+def test_long_names_are_split_before_their_extension(name: str, tail: str) -> None:
+    assert split_name(name) == {"stem": name.removesuffix(tail), "tail": tail}

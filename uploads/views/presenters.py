@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from collections.abc import Mapping
 from datetime import datetime
 from typing import NamedTuple
@@ -17,12 +18,18 @@ from uploads.models import Folder, Visibility
 EXAMPLE_ID = UUID(int=0)
 SEPARATOR = " › "
 EMPTY: Mapping[int, FolderSize] = {}
+MAX_SHORT_CHARACTERS = 32  # of a name that lists show in one piece
+MAX_EXTENSION_CHARACTERS = 10
+TAIL_CHARACTERS = 4  # before the extension
+JOINERS = {"\u200d", "\ufe0e", "\ufe0f", *map(chr, range(0x1F3FB, 0x1F400))}
 
 
 class FileRow(NamedTuple):
     link: UUID
     url: str
     name: str
+    stem: str
+    tail: str
     private: bool
     quarantined: bool
     category: str
@@ -61,6 +68,7 @@ def file_rows(
             link=file.link,
             url=f"{before}{file.link}{after}",
             name=file.name,
+            **split_name(file.name),
             private=file.visibility == Visibility.PRIVATE,
             quarantined=file.quarantined,
             category=file.category,
@@ -94,6 +102,20 @@ def folder_rows(
         )
         for folder in folders
     ]
+
+
+def split_name(name: str) -> dict[str, str]:
+    """Return the `stem` of a long name, which lists can shorten, and its `tail` with the extension, which they do not.
+
+    Short names have no tail. Characters that are drawn as one stay together.
+    """
+    if len(name) <= MAX_SHORT_CHARACTERS:
+        return {"stem": name, "tail": ""}
+    dot = name.rfind(".")
+    cut = (dot if len(name) - dot <= MAX_EXTENSION_CHARACTERS else len(name)) - TAIL_CHARACTERS
+    while cut and (name[cut] in JOINERS or name[cut - 1] == "\u200d" or unicodedata.category(name[cut])[0] == "M"):
+        cut -= 1
+    return {"stem": name[:cut], "tail": name[cut:]} if cut else {"stem": name, "tail": ""}
 
 
 def rows_digest(*rows: object) -> str:

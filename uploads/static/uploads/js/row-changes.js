@@ -123,6 +123,7 @@ function restoreFocus() {
 function onDragStart(event) {
   const row = rowOf(event.target);
   if (!row || !event.dataTransfer) return;
+  if (matchMedia("(hover: none)").matches) return event.preventDefault(); // a long press selects
   dragged = rowsWith(row).filter((other) => checkboxOf(other) && rightsOf(other).includes(CHANGE));
   if (dragged.length === 0) {
     if (event.target === row) event.preventDefault(); // links can be dragged elsewhere

@@ -2,7 +2,7 @@
 /** The actions of a row: its buttons, and the menu that all rows share. Without scripts, they are links. */
 import { announce } from "./dom.js";
 import { copyToClipboard, writeToClipboard } from "./enhance.js";
-import { checkboxOf, linkOf, rows, runAction, selected } from "./selection.js";
+import { checkboxOf, linkOf, rows, runAction, selected, startSelecting } from "./selection.js";
 
 const COPIED_MS = 1000;
 const MARGIN = 8;
@@ -48,6 +48,10 @@ function onClick(event) {
 function onContextMenu(event) {
   const row = rowOf(event.target);
   if (menu()?.contains(/** @type {Node} */ (event.target))) event.preventDefault();
+  if (event instanceof PointerEvent && event.pointerType === "touch") {
+    if (row) event.preventDefault(); // a long press selects
+    return;
+  }
   if (!row || event.shiftKey || /** @type {Element} */ (event.target).matches("input[type=text]")) return;
   event.preventDefault();
   openMenu(row, { left: event.clientX, right: event.clientX, bottom: event.clientY, top: event.clientY });
@@ -150,6 +154,7 @@ function fillMenu(panel, row) {
 function isPossible(name, affected) {
   if (name === "private") return affected.some((row) => row.dataset.private === undefined);
   if (name === "team") return affected.some((row) => row.dataset.private !== undefined);
+  if (name === "select") return matchMedia("(hover: none)").matches && checkboxOf(affected[0]) !== null;
   return name !== "download" || affected[0].querySelector("[data-icon=download]") !== null;
 }
 
@@ -166,6 +171,7 @@ function choose(item) {
   } else {
     closeMenu();
     if (name === "open") linkOf(row)?.click();
+    else if (name === "select") startSelecting(row);
     else if (name === "rename") row.dispatchEvent(new CustomEvent("rename-row", { bubbles: true }));
     else runAction(name, checkboxOf(row)?.checked ? null : row, row);
   }

@@ -8,9 +8,17 @@ let anchor = null;
 let focusedIndex = -1;
 /** that place at the last action, to which undoing it returns */
 let lastIndex = -1;
+/** whether the next click ends a long press */
+let ignoreClick = false;
+
+const LONG_PRESS_MS = 500;
+/** Pixels that a finger can move during a long press. */
+const MAX_PRESS_MOVE = 10;
 
 export function listenForSelection() {
   document.addEventListener("click", onClick);
+  document.addEventListener("click", selectInsteadOfOpening, { capture: true });
+  document.addEventListener("pointerdown", listenForLongPress);
   document.addEventListener("change", onChange);
   document.addEventListener("keydown", onKeydown);
   document.body.addEventListener("htmx:beforeRequest", rememberFocus);
@@ -30,7 +38,63 @@ function onClick(event) {
   if (target instanceof HTMLInputElement && target.matches(".row-checkbox")) select(target, event.shiftKey);
   const submit = target?.closest("button[data-no-htmx]");
   if (submit instanceof HTMLButtonElement) submitWithoutHtmx(event, submit);
-  if (target?.closest("[data-action=clear]")) clear();
+  if (target?.closest("[data-action=clear], [data-action=done]")) clear();
+  if (target?.closest("[data-action=done]")) list()?.removeAttribute("data-selecting");
+  const row = target?.closest("#bulk .file-row");
+  if (row && !target?.closest("a, button, input, .rename")) clickRow(row, event);
+}
+
+const list = () => document.getElementById("bulk");
+
+/** Select a row alone; with Ctrl or Command, add or remove it; with Shift, select up to it. @param {Element} row @param {MouseEvent} event */
+function clickRow(row, event) {
+  const box = checkboxOf(row);
+  if (!box || getSelection()?.toString()) return;
+  const adds = event.ctrlKey || event.metaKey || event.shiftKey || /** @type {Element} */ (event.target).closest(".checkbox-cell");
+  const isAlone = box.checked && selected().length === 1;
+  if (!adds) clear();
+  if (adds || !isAlone) toggle(row, event.shiftKey);
+  focusRow(row);
+}
+
+// --- selection mode, where there is no pointer that hovers ---
+
+/** Show the checkboxes and the bar until the person is done. @param {Element} row  that is selected first */
+export function startSelecting(row) {
+  list()?.setAttribute("data-selecting", "");
+  if (!checkboxOf(row)?.checked) toggle(row, false);
+}
+
+/** Toggle the row that is tapped while people select. @param {Event} event */
+function selectInsteadOfOpening(event) {
+  const row = event.target instanceof Element ? event.target.closest("#bulk[data-selecting] .file-row") : null;
+  if (!row || (event.target instanceof Element && event.target.matches(".row-checkbox"))) return;
+  event.preventDefault();
+  event.stopPropagation();
+  if (!ignoreClick) toggle(row, false);
+  ignoreClick = false;
+}
+
+/** @param {PointerEvent} event */
+function listenForLongPress({ target, pointerType, clientX, clientY }) {
+  ignoreClick = false;
+  const row = target instanceof Element ? target.closest("#bulk:not([data-selecting]) .file-row") : null;
+  if (pointerType !== "touch" || !row || !checkboxOf(row)) return;
+  const end = new AbortController();
+  const timer = setTimeout(() => {
+    end.abort();
+    ignoreClick = true;
+    startSelecting(row);
+  }, LONG_PRESS_MS);
+  const cancel = () => {
+    clearTimeout(timer);
+    end.abort();
+  };
+  const { signal } = end;
+  for (const type of ["pointerup", "pointercancel", "scroll"]) addEventListener(type, cancel, { signal, capture: true });
+  addEventListener("pointermove", (event) => {
+    if (Math.hypot(event.clientX - clientX, event.clientY - clientY) > MAX_PRESS_MOVE) cancel();
+  }, { signal });
 }
 
 /** @param {Event} event */
