@@ -37,7 +37,7 @@ FOREIGN_STATEMENT = {
 
 
 @pytest.fixture
-def bucket(fresh: stores.Bucket, monkeypatch: pytest.MonkeyPatch) -> stores.Bucket:
+def unconfigured(fresh: stores.Bucket, monkeypatch: pytest.MonkeyPatch) -> stores.Bucket:
     """An unconfigured bucket; this storage enforces no policy, so that it can have one that requires TLS."""
     monkeypatch.setattr(provision, "uses_tls", lambda: True)
     fresh.client.create_bucket(Bucket=fresh.name)
@@ -55,7 +55,7 @@ def run_provision(*arguments: str) -> tuple[int, str]:
     return 0, out.getvalue()
 
 
-def test_dry_run_prints_every_difference_and_writes_nothing(bucket: stores.Bucket) -> None:
+def test_dry_run_prints_every_difference_and_writes_nothing(unconfigured: stores.Bucket) -> None:
     status, output = run_provision()
     assert status == 1
     for line in (
@@ -68,8 +68,8 @@ def test_dry_run_prints_every_difference_and_writes_nothing(bucket: stores.Bucke
         "encryption: ok",
     ):
         assert line in output
-    assert bucket.objects() == {}
-    assert "Status" not in bucket.client.get_bucket_versioning(Bucket=bucket.name)
+    assert unconfigured.objects() == {}
+    assert "Status" not in unconfigured.client.get_bucket_versioning(Bucket=unconfigured.name)
 
 
 def test_a_bucket_that_is_not_there_is_made_and_set_up(fresh: stores.Bucket) -> None:
@@ -84,23 +84,23 @@ def test_a_bucket_that_is_not_there_is_made_and_set_up(fresh: stores.Bucket) -> 
     assert json.loads(fresh.read("amalga.json")) == {"installation": str(Installation.objects.own_id())}
 
 
-def test_a_second_time_there_is_nothing_left_to_do(bucket: stores.Bucket) -> None:
+def test_a_second_time_there_is_nothing_left_to_do(unconfigured: stores.Bucket) -> None:
     assert run_provision("--apply")[0] == 0
     status, output = run_provision()
     assert status == 0
     assert {line.partition(": ")[2] for line in output.splitlines()} == {"ok"}
 
 
-def test_plain_http_and_old_signatures_of_puts_are_denied(bucket: stores.Bucket) -> None:
+def test_plain_http_and_old_signatures_of_puts_are_denied(unconfigured: stores.Bucket) -> None:
     run_provision("--apply")
-    tls, fresh = json.loads(bucket.client.get_bucket_policy(Bucket=bucket.name)["Policy"])["Statement"]
+    tls, fresh = json.loads(unconfigured.client.get_bucket_policy(Bucket=unconfigured.name)["Policy"])["Statement"]
     assert (tls["Effect"], tls["Action"], tls["Condition"]) == (
         "Deny", "s3:*", {"Bool": {"aws:SecureTransport": "false"}},
     )  # fmt: skip
     assert (fresh["Effect"], fresh["Action"], fresh["Condition"]) == (
         "Deny", "s3:PutObject", {"NumericGreaterThan": {"s3:signatureAge": "600000"}},
     )  # fmt: skip
-    assert tls["Resource"] == [f"arn:aws:s3:::{bucket.name}", f"arn:aws:s3:::{bucket.name}/*"]
+    assert tls["Resource"] == [f"arn:aws:s3:::{unconfigured.name}", f"arn:aws:s3:::{unconfigured.name}/*"]
 
 
 def test_storage_over_plain_http_gets_no_tls_policy(fresh: stores.Bucket) -> None:
@@ -108,26 +108,26 @@ def test_storage_over_plain_http_gets_no_tls_policy(fresh: stores.Bucket) -> Non
     assert "aws:SecureTransport" not in fresh.client.get_bucket_policy(Bucket=fresh.name)["Policy"]
 
 
-def test_statements_and_rules_of_others_are_kept(bucket: stores.Bucket) -> None:
-    foreign_statement = json.loads(json.dumps(FOREIGN_STATEMENT).replace("BUCKET", bucket.name))
+def test_statements_and_rules_of_others_are_kept(unconfigured: stores.Bucket) -> None:
+    foreign_statement = json.loads(json.dumps(FOREIGN_STATEMENT).replace("BUCKET", unconfigured.name))
     policy = json.dumps({"Version": "2012-10-17", "Statement": foreign_statement})
-    bucket.client.put_bucket_policy(Bucket=bucket.name, Policy=policy)
-    bucket.client.put_bucket_lifecycle_configuration(
-        Bucket=bucket.name, LifecycleConfiguration={"Rules": [FOREIGN_RULE]}
+    unconfigured.client.put_bucket_policy(Bucket=unconfigured.name, Policy=policy)
+    unconfigured.client.put_bucket_lifecycle_configuration(
+        Bucket=unconfigured.name, LifecycleConfiguration={"Rules": [FOREIGN_RULE]}
     )
     run_provision("--apply")
-    statements = json.loads(bucket.client.get_bucket_policy(Bucket=bucket.name)["Policy"])["Statement"]
+    statements = json.loads(unconfigured.client.get_bucket_policy(Bucket=unconfigured.name)["Policy"])["Statement"]
     assert statements[0] == foreign_statement
     assert len(statements) == 3
-    rules = bucket.client.get_bucket_lifecycle_configuration(Bucket=bucket.name)["Rules"]
+    rules = unconfigured.client.get_bucket_lifecycle_configuration(Bucket=unconfigured.name)["Rules"]
     assert rules[0] == FOREIGN_RULE
     assert len(rules) == 6
 
 
-def test_every_prefix_of_ours_is_cleared_and_no_other(bucket: stores.Bucket, settings: Settings) -> None:
+def test_every_prefix_of_ours_is_cleared_and_no_other(unconfigured: stores.Bucket, settings: Settings) -> None:
     settings.UPLOAD_EXPIRY_HOURS = 49
     run_provision("--apply", "--retention-days", "90")
-    rules = bucket.client.get_bucket_lifecycle_configuration(Bucket=bucket.name)["Rules"]
+    rules = unconfigured.client.get_bucket_lifecycle_configuration(Bucket=unconfigured.name)["Rules"]
     prefixes = [rule["Filter"]["Prefix"] for rule in rules]
     assert prefixes == ["f/", "p/", "quarantine/", "manifests/", "amalga-checkpoint.json"]
     for rule in rules:
@@ -136,27 +136,29 @@ def test_every_prefix_of_ours_is_cleared_and_no_other(bucket: stores.Bucket, set
         assert "Days" not in rule["Expiration"]  # what counts is never removed for its age
 
 
-def test_longer_retention_is_kept_unless_requested(bucket: stores.Bucket) -> None:
+def test_longer_retention_is_kept_unless_requested(unconfigured: stores.Bucket) -> None:
     run_provision("--apply", "--retention-days", "90")
     assert run_provision()[0] == 0
     assert "kept for 90 days, should be kept for 40 days" in run_provision("--retention-days", "40")[1]
 
 
-def test_a_key_in_kms_stays(bucket: stores.Bucket) -> None:
+def test_a_key_in_kms_stays(unconfigured: stores.Bucket) -> None:
     default: Any = {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": "arn:aws:kms:us-east-1:123456789012:key/1"}
     rules: Any = {"Rules": [{"ApplyServerSideEncryptionByDefault": default}]}
-    bucket.client.put_bucket_encryption(Bucket=bucket.name, ServerSideEncryptionConfiguration=rules)
+    unconfigured.client.put_bucket_encryption(Bucket=unconfigured.name, ServerSideEncryptionConfiguration=rules)
     assert "encryption: ok" in run_provision("--apply")[1]
-    rules_after = bucket.client.get_bucket_encryption(Bucket=bucket.name)["ServerSideEncryptionConfiguration"]["Rules"]
+    rules_after = unconfigured.client.get_bucket_encryption(Bucket=unconfigured.name)[
+        "ServerSideEncryptionConfiguration"
+    ]["Rules"]
     assert rules_after[0]["ApplyServerSideEncryptionByDefault"] == default
 
 
-def test_removed_foreign_origins_are_printed_first(bucket: stores.Bucket) -> None:
+def test_removed_foreign_origins_are_printed_first(unconfigured: stores.Bucket) -> None:
     rule: Any = {"AllowedOrigins": ["*"], "AllowedMethods": ["GET", "PUT"], "AllowedHeaders": ["*"]}
-    bucket.client.put_bucket_cors(Bucket=bucket.name, CORSConfiguration={"CORSRules": [rule]})
+    unconfigured.client.put_bucket_cors(Bucket=unconfigured.name, CORSConfiguration={"CORSRules": [rule]})
     assert "CORS: *: GET, PUT with *, sees nothing, remembered for 0 s, should be not set" in run_provision()[1]
     run_provision("--apply")
-    (left,) = bucket.client.get_bucket_cors(Bucket=bucket.name)["CORSRules"]
+    (left,) = unconfigured.client.get_bucket_cors(Bucket=unconfigured.name)["CORSRules"]
     assert left["AllowedOrigins"] == [ORIGIN]
     assert left["AllowedMethods"] == ["PUT"]
     assert left["ExposeHeaders"] == ["ETag"]
@@ -168,7 +170,7 @@ def test_removed_foreign_origins_are_printed_first(bucket: stores.Bucket) -> Non
      ("payload", {"content-type", "x-amz-content-sha256"}), ("off", {"content-type"})],
 )  # fmt: skip
 def test_the_headers_that_may_be_sent_are_those_that_are_signed(
-    bucket: stores.Bucket, settings: Settings, mode: str, headers: set[str]
+    unconfigured: stores.Bucket, settings: Settings, mode: str, headers: set[str]
 ) -> None:
     """Asked of the signer itself; a part needs no header that a whole file does not."""
     settings.S3_CHECKSUMS = mode
@@ -182,17 +184,17 @@ def test_the_headers_that_may_be_sent_are_those_that_are_signed(
 # --- the marker -------------------------------------------------------------------------------
 
 
-def test_the_bucket_of_another_database_is_left_alone(bucket: stores.Bucket) -> None:
+def test_the_bucket_of_another_database_is_left_alone(unconfigured: stores.Bucket) -> None:
     other = uuid4()
     s3.write_marker(other)
     status, output = run_provision("--apply")
     assert status == 2
     assert f"--adopt-marker {other}" in output
     assert s3.read_marker() == other
-    assert "Status" not in bucket.client.get_bucket_versioning(Bucket=bucket.name)
+    assert "Status" not in unconfigured.client.get_bucket_versioning(Bucket=unconfigured.name)
 
 
-def test_a_marker_is_adopted_by_its_id_alone(bucket: stores.Bucket) -> None:
+def test_a_marker_is_adopted_by_its_id_alone(unconfigured: stores.Bucket) -> None:
     other = uuid4()
     s3.write_marker(other)
     assert run_provision("--apply", "--adopt-marker", str(uuid4()))[0] == 2
@@ -209,7 +211,7 @@ def test_nothing_is_made_for_a_marker_that_is_not_there(fresh: stores.Bucket) ->
     assert fresh.name not in str(fresh.client.list_buckets()["Buckets"])
 
 
-def test_two_databases_at_once_get_one_bucket(bucket: stores.Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_databases_at_once_get_one_bucket(unconfigured: stores.Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     """The other one marks it while we look at the rest."""
     other = uuid4()
 
@@ -225,8 +227,8 @@ def test_two_databases_at_once_get_one_bucket(bucket: stores.Bucket, monkeypatch
 
 
 @pytest.mark.parametrize("content", [b"{}", b"[" * 1024], ids=["empty", "deep"])
-def test_what_is_no_marker_is_refused(bucket: stores.Bucket, content: bytes) -> None:
-    bucket.write("amalga.json", content)
+def test_what_is_no_marker_is_refused(unconfigured: stores.Bucket, content: bytes) -> None:
+    unconfigured.write("amalga.json", content)
     status, output = run_provision("--apply")
     assert status == 2
     assert "is not a valid marker" in output
@@ -237,7 +239,7 @@ def test_what_is_no_marker_is_refused(bucket: stores.Bucket, content: bytes) -> 
 
 @pytest.mark.parametrize("hosts", [["*"], ["files.example.org", ".example.org"]])
 def test_hosts_that_leave_open_where_the_pages_are_are_refused(
-    bucket: stores.Bucket, settings: Settings, hosts: list[str]
+    unconfigured: stores.Bucket, settings: Settings, hosts: list[str]
 ) -> None:
     settings.ALLOWED_HOSTS = hosts
     status, output = run_provision("--apply")
@@ -246,7 +248,7 @@ def test_hosts_that_leave_open_where_the_pages_are_are_refused(
     assert (
         run_provision("--apply", "--origin", "https://A.example.org:443/", "--origin", "http://localhost:8000")[0] == 0
     )
-    (rule,) = bucket.client.get_bucket_cors(Bucket=bucket.name)["CORSRules"]
+    (rule,) = unconfigured.client.get_bucket_cors(Bucket=unconfigured.name)["CORSRules"]
     assert rule["AllowedOrigins"] == ["http://localhost:8000", "https://a.example.org"]
 
 
@@ -278,7 +280,7 @@ def test_days_that_make_no_sense_are_refused(days: str) -> None:
 
 
 @pytest.fixture
-def front(bucket: stores.Bucket, settings: Settings) -> Iterator[storage_proxies.StorageProxy]:
+def front(unconfigured: stores.Bucket, settings: Settings) -> Iterator[storage_proxies.StorageProxy]:
     with storage_proxies.run_storage_proxy(settings.S3_ENDPOINT) as front:
         settings.S3_ENDPOINT = front.url
         s3.reset()
@@ -300,12 +302,12 @@ def test_each_missing_right_is_named_and_what_is_left_goes_on(front: storage_pro
     assert "marker: amalga.json: changed from missing" in output
 
 
-def test_a_right_to_write_is_named_too(front: storage_proxies.StorageProxy, bucket: stores.Bucket) -> None:
+def test_a_right_to_write_is_named_too(front: storage_proxies.StorageProxy, unconfigured: stores.Bucket) -> None:
     front.rules["*"] = only("?versioning", "PUT", storage_proxies.status(403, "AccessDenied"))
     status, output = run_provision("--apply")
     assert status == 1
     assert "versioning: access denied, could not be written. Fix: allow s3:PutBucketVersioning." in output
-    assert bucket.client.get_bucket_cors(Bucket=bucket.name)["CORSRules"]
+    assert unconfigured.client.get_bucket_cors(Bucket=unconfigured.name)["CORSRules"]
 
 
 @pytest.mark.parametrize("refusal", [(405, "MethodNotAllowed"), (501, "")])
@@ -349,7 +351,7 @@ def test_a_store_with_hardly_any_settings_gets_what_it_has(unmarked: stores.Buck
 # --- telling ----------------------------------------------------------------------------------
 
 
-def test_machines_get_one_object(bucket: stores.Bucket) -> None:
+def test_machines_get_one_object(unconfigured: stores.Bucket) -> None:
     out = io.StringIO()
     with pytest.raises(CommandError):
         call_command("provision", "--json", stdout=out)
