@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from django.contrib.auth.models import User
 from playwright.sync_api import Page, expect
 
@@ -43,3 +44,48 @@ def test_text_preview_is_shown_without_running_scripts(alice: User, bucket: Buck
     page.goto(site + file.get_absolute_url())
     expect(page.frame_locator("iframe").locator("body")).to_contain_text("<script>top.document.title")
     assert page.title() != "taken"
+
+
+def swipe_left(page: Page) -> None:
+    page.mouse.move(800, 400)
+    page.mouse.down()
+    page.mouse.move(600, 410, steps=4)
+    page.mouse.up()
+
+
+def test_lightbox_leads_through_the_list_and_ends_at_the_file_shown(
+    alice: User, bucket: Bucket, site: str, sign_in: SignIn
+) -> None:
+    first, second = (shown(alice, as_file(two_halves(900, size)), f"{size}.png") for size in (500, 600))
+    page = sign_in(alice, site)
+    page.goto(f"{site}{first.get_absolute_url()}?from=/%3Fsort%3Dname")
+    page.locator("#preview img").click()
+    dialog, image = page.locator("#lightbox"), page.locator("#lightbox img")
+    expect(dialog.locator("strong")).to_have_text("500.png")
+    assert Axe().run(page).response["violations"] == []
+    page.wait_for_function("document.querySelector('#lightbox img').naturalHeight === 500")
+    width = image.evaluate("image => image.clientWidth")
+    dialog.get_by_label("Zoom in").click()
+    assert image.evaluate("image => image.clientWidth") > width
+    dialog.get_by_label("Next file").click()
+    expect(dialog.locator("strong")).to_have_text("600.png")
+    expect(dialog.get_by_label("Next file")).to_be_disabled()
+    page.keyboard.press("ArrowLeft")  # the button that was disabled has lost the focus
+    expect(dialog.locator("strong")).to_have_text("500.png")
+    swipe_left(page)
+    expect(dialog.locator("strong")).to_have_text("600.png")
+    page.wait_for_function("document.querySelector('#lightbox img').naturalHeight === 600")
+    page.keyboard.press("Escape")
+    page.wait_for_url(f"**{second.get_absolute_url()}**")
+    expect(page.locator("#lightbox")).to_be_hidden()
+
+
+def test_closed_lightbox_returns_the_focus(alice: User, bucket: Bucket, site: str, sign_in: SignIn) -> None:
+    file = shown(alice, as_file(two_halves()), "photo.png")
+    page = sign_in(alice, site)
+    page.goto(site + file.get_absolute_url())
+    page.get_by_role("button", name="Enlarge").press("Enter")
+    expect(page.locator("#lightbox")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("button", name="Enlarge")).to_be_focused()
+    assert Axe().run(page).response["violations"] == []
