@@ -69,6 +69,7 @@ PAGES: dict[str, dict[str, str]] = {
     "trash": {"GET": "login 200 200 200 200 200 200"},
     "undo": {"POST": "login 409 409 409 409 409 409"},
     "bulk": {"POST": "login 302 302 302 302 302 302"},
+    "selection_count": {"POST": "login 200 200 200 200 200 200"},
     "download_zip": {"GET": "login 400 400 400 400 400 400", "POST": "login 404 200 200 200 200 200"},
     "file": {"GET": "login 404 200 200 200 200 200"},
     "download": {"GET": "login 404 302 302 302 302 302", "HEAD": "login 404 200 200 200 200 200"},
