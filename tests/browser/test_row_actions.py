@@ -328,7 +328,7 @@ def top_of(target: Locator) -> float:
 
 
 def test_chosen_view_is_shown_and_remembered(listed: Page, uploader: UploaderPage, brand: Folder) -> None:
-    view = listed.get_by_role("group", name="View")
+    view = listed.get_by_role("group", name="Layout")
     expect(view.get_by_role("link", name="Table")).to_have_attribute("aria-current", "true")
     view.get_by_role("link", name="Grid").click()
     expect(listed.locator(".card")).to_have_count(5)
