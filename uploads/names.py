@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterator
 
 MAX_CHARACTERS = 255
 MAX_TYPED_CHARACTERS = 1_000  # longer than any file system allows; longer input is refused
@@ -188,6 +189,40 @@ def normalize_for_search(text: str) -> str:
         return text.lower()
     plain = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
     return unicodedata.normalize("NFC", plain.translate(_CHARACTER_MAP))
+
+
+def matched_ranges(name: str, search: str) -> list[tuple[int, int]]:
+    """Return start and end of each part of the name that a word of the search matches, in order, without overlaps.
+
+    A match that begins or ends inside a character, such as the `t` of `№`, includes the whole character.
+    """
+    normalized, places = "", []
+    for start, end in _characters(name):
+        piece = normalize_for_search(name[start:end])
+        normalized += piece
+        places += [(start, end)] * len(piece)
+    matches = []
+    for word in set(normalize_for_search(search).split()):
+        at = normalized.find(word)
+        while at >= 0:
+            matches.append((places[at][0], places[at + len(word) - 1][1]))
+            at = normalized.find(word, at + 1)
+    ranges: list[tuple[int, int]] = []
+    for start, end in sorted(matches):
+        if ranges and start <= ranges[-1][1]:
+            ranges[-1] = (ranges[-1][0], max(end, ranges[-1][1]))
+        else:
+            ranges.append((start, end))
+    return ranges
+
+
+def _characters(text: str) -> Iterator[tuple[int, int]]:
+    """Yield start and end of each character with the marks that follow it."""
+    start = 0
+    for end in range(1, len(text) + 1):
+        if end == len(text) or not unicodedata.category(text[end]).startswith("M"):
+            yield start, end
+            start = end
 
 
 class _CharacterMap(dict[int, str]):

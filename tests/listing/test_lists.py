@@ -190,6 +190,30 @@ def test_search_includes_subfolders_by_default(alice: User, as_bob: Client) -> N
     assert b"Brand \xe2\x80\xba Logos" in as_bob.get(f"{url}?q=logo").content
 
 
+@pytest.mark.parametrize("view", ["table", "grid"])
+def test_results_say_where_they_are_and_what_matched(view: str, alice: User, as_bob: Client) -> None:
+    folders = tree(alice, "Brand/<Été> logos")
+    add(alice, "My <LÓGO>.png", folder=folders["Brand/<Été> logos"])
+    page = as_bob.get(f"/?q=logo&view={view}").content.decode()
+    assert "My &lt;<mark>LÓGO</mark>&gt;.png</a>" in page
+    assert "&lt;Été&gt; <mark>logo</mark>s</a>" in page
+    assert f'<a class="folder" href="{folders["Brand/<Été> logos"].get_absolute_url()}"' in page
+    assert f'<a class="folder" href="/folders/{folders["Brand/<Été> logos"].parent_id}/"' in page
+    assert "Results for “<bdi>logo</bdi>”" in page
+    assert "<mark>" not in as_bob.get("/?subfolders=1").content.decode()
+
+
+@pytest.mark.parametrize(
+    ("query", "scope"),
+    [("q=a", "in the whole library"), ("q=a&subfolders=0", "at the top level"),
+     ("q=a", "in <bdi>Brand</bdi> and its subfolders"),
+     ("q=a&subfolders=0", "in <bdi>Brand</bdi>, without subfolders")],
+)  # fmt: skip
+def test_results_name_their_scope(query: str, scope: str, alice: User, as_bob: Client) -> None:
+    url = tree(alice, "Brand")["Brand"].get_absolute_url() if "Brand" in scope else "/"
+    assert scope in as_bob.get(f"{url}?{query}").content.decode()
+
+
 def test_a_search_finds_folders_by_name_too(alice: User, as_bob: Client) -> None:
     tree(alice, "Brand/Été Logos", *(f"Brand/logo {n:02}" for n in range(20)))
     response = as_bob.get("/?q=LOGO")
@@ -262,6 +286,27 @@ def test_filters_find_what_fits(query: str, expected: list[str], mixed: None, as
     response = as_alice.get(f"/?{query}")
     assert names_on(response) == expected
     assert response.context["notes"] == []
+
+
+def test_each_filter_that_is_set_can_be_removed(mixed: None, as_alice: Client) -> None:
+    page = as_alice.get("/?q=png&type=image&owner=alice&tag=sommer&size=10-100mb&added=older&sort=name")
+    chips = {chip["label"]: (str(chip["value"]), chip["url"]) for chip in page.context["chips"]}
+    assert {label: value for label, (value, _url) in chips.items()} == {
+        "Type": "Images", "Owner": "alice", "Tag": "Sommer", "Size": "10 to 100 MB", "Added": "Older"
+    }  # fmt: skip
+    rest = as_alice.get(chips["Owner"][1]).context["list_query"]
+    assert (rest.q, rest.owner, rest.category, rest.tag.name, rest.sort) == ("png", None, "image", "Sommer", "name")
+    assert 'href="/?q=png&amp;type=image&amp;tag=Sommer' in page.content.decode()
+
+
+def test_filters_are_hidden_while_there_is_nothing_to_filter(alice: User, bob: User, as_alice: Client) -> None:
+    for url in ("/", "/trash/"):
+        assert 'class="menu filter-menu" hidden' in as_alice.get(url).content.decode()
+    add(alice, "a")
+    page = as_alice.get("/")
+    assert 'class="menu filter-menu">' in page.content.decode()
+    assert page.context["people"] == ["alice"]
+    assert 'class="menu filter-menu">' in as_alice.get("/?type=image").content.decode()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.support import factories
 from tests.support.file_rows import ensure_folder
-from uploads import actions
+from uploads import actions, names
 from uploads.models import File, Tag
 from uploads.names import clean_name, normalize_for_search
 
@@ -90,8 +90,32 @@ def test_files_folders_and_tags_are_searched_by_normalized_name(alice: User, as_
     assert [file.name for file in File.objects.matching("lodz")] == ["Łódź.txt"]
     assert not File.objects.matching("カス").exists()
     assert File.objects.matching("ガス").exists()
-    assert "Œuvres" in as_alice.get("/?q=oeuvre").content.decode()
+    assert "<mark>Œuvre</mark>s" in as_alice.get("/?q=oeuvre").content.decode()
     assert set(Tag.objects.values_list("name", flat=True)) == {"ışık", "カス", "ガス"}
     assert "Łódź.txt" in as_alice.get("/?tag=isik").content.decode()
     names = File.objects.order_by("normalized_name").values_list("name", flat=True)
     assert list(names)[:3] == ["lo.txt", "Łódź.txt", "lp.txt"]
+
+
+@pytest.mark.parametrize(
+    ("name", "search", "matches"),
+    [
+        ("Été à Łódź.PNG", "ete lodz png", ["Été", "Łódź", "PNG"]),
+        ("cafe\u0301 Straße №2", "café strasse o2", ["cafe\u0301", "Straße", "№2"]),
+        ("banana", "ana", ["anana"]),
+        ("abcd", "abc bcd", ["abcd"]),
+        ("<b>&amp;</b>", "<b> &", ["<b>&"]),
+        ("שלום עולם", "עולם", ["עולם"]),
+        ("report", "x", []),
+        ("a.b", ".", ["."]),
+    ],
+)
+def test_parts_that_a_search_matches_are_found_in_the_name(name: str, search: str, matches: list[str]) -> None:
+    assert [name[start:end] for start, end in names.matched_ranges(name, search)] == matches
+
+
+@given(st.text(max_size=30), st.text(max_size=6))
+def test_matched_ranges_are_in_order_and_inside_the_name(name: str, search: str) -> None:
+    edges = [edge for span in names.matched_ranges(name, search) for edge in span]
+    assert edges == sorted(set(edges))
+    assert all(0 <= edge <= len(name) for edge in edges)

@@ -12,10 +12,21 @@ from django.test import Client
 from django.utils import timezone
 
 from tests.support import factories
-from tests.support.file_rows import create_row
+from tests.support.file_rows import create_row, ensure_folder
 from tests.support.stores import Bucket
 from uploads import actions
-from uploads.models import Event, File, Folder, Preview, PreviewKind, PreviewState, State, Tag, Visibility
+from uploads.models import (
+    ChecksumStatus,
+    Event,
+    File,
+    Folder,
+    Preview,
+    PreviewKind,
+    PreviewState,
+    State,
+    Tag,
+    Visibility,
+)
 from uploads.services import folders
 
 pytestmark = pytest.mark.django_db
@@ -87,7 +98,7 @@ def test_a_name_that_is_none_is_refused(name: str, file: File, as_alice: Client)
 
 
 def test_a_file_is_moved_where_one_says(file: File, alice: User, as_alice: Client) -> None:
-    brand = folders.ensure(["Brand"], by=alice)["Brand"]
+    brand = ensure_folder("Brand", alice)
     assert isinstance(brand, Folder)
     assert f'value="{brand.pk}"' in as_alice.get(f"{file.get_absolute_url()}move").content.decode()
     post(as_alice, file, "move", go=1, to=brand.pk)
@@ -189,3 +200,27 @@ def test_the_cost_of_the_page_does_not_grow(
             create_row(alice, State.AVAILABLE, series=file.pk, current=False, uploaded_by=alice)
             actions.tag_files([file.link], add=[f"tag {round_} {n}"], by=alice)
     assert counts[0] == counts[1]
+
+
+# --- duplicates -------------------------------------------------------------------------------
+
+
+def test_files_with_the_same_content_are_listed(alice: User, bob: User, as_bob: Client) -> None:
+    facts: dict[str, Any] = {"checksum_status": ChecksumStatus.VERIFIED_BY_STORAGE}
+    brand = folders.ensure(["Brand"], by=alice)["Brand"]
+    file = factories.create_file(bob, name="mine.txt", **facts)
+    factories.create_file(alice, name="<copy>.txt", folder=brand, checksum_status=ChecksumStatus.VERIFIED)
+    factories.create_file(alice, name="private.txt", visibility=Visibility.PRIVATE, **facts)
+    factories.create_file(alice, name="trashed.txt", state=State.TRASHED, **facts)
+    factories.create_file(alice, name="unverified.txt")
+    factories.create_file(alice, b"other", name="other.txt", **facts)
+    page = as_bob.get(file.get_absolute_url())
+    assert [other["name"] for other in page.context["duplicates"]["files"]] == ["<copy>.txt"]
+    assert "&lt;copy&gt;.txt</a>" in page.content.decode()
+    assert page.context["duplicates"]["files"][0]["folder"] == "Brand"
+
+
+def test_empty_and_unverified_files_have_no_duplicates(alice: User, as_alice: Client) -> None:
+    for body, status in ((b"", ChecksumStatus.VERIFIED), (b"x", ChecksumStatus.UNVERIFIED)):
+        file, _copy = (factories.create_file(alice, body, checksum_status=status) for _ in range(2))
+        assert "Duplicates" not in page_of(as_alice, file)

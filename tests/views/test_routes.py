@@ -19,7 +19,7 @@ from django_tasks_db.models import DBTaskResult
 
 from amalga.log import LINK_PATHS
 from tests.conftest import signed_in
-from tests.support import factories, form_client, people_routes
+from tests.support import factories, form_client, people_routes, saved_routes
 from tests.support.account_routes import ACCOUNTS, VERBS
 from tests.support.form_client import Chosen, Form
 from tests.support.guest_routes import GUEST_ROUTES
@@ -110,16 +110,16 @@ ABOUT_UPLOADS = {"cancel_upload", "upload_detail", "sign_parts"}
 ABOUT_VERSIONS = {"restore_version", "download_version"}
 ABOUT_FILES = {"file", "download", "preview", "preview_page", "thumbnail",
                "trash_file", "restore_file", "replace_file", "rename_file",
-               "move_file", "tag_file", "visibility_file", "share_file"}  # fmt: skip
+               "move_file", "tag_file", "visibility_file", "share_file", "favorite_file"}  # fmt: skip
 SHARED_FILES = {"shared_file", "shared_file_download", "shared_preview", "shared_preview_page", "shared_thumbnail"}
 ABOUT_FOLDERS = {"folder", "rename_folder", "move_folder", "access_folder", "remove_folder", "request_files",
-                 "share_folder", "folder_sharing"}  # fmt: skip
+                 "share_folder", "folder_sharing", "favorite_folder"}  # fmt: skip
 ABOUT_REQUESTS = {"close_file_request"}
 ABOUT_QUARANTINE = {"release_file", "delete_quarantined"}
 # What a form must hold to be taken.
 FORMS = {"rename_file": "name=b.txt", "tag_file": "add=a", "visibility_file": "visibility=private",
          "access_folder": "access=everyone", "share_file": "days=7", "share_folder": "days=7",
-         "release_file": "reason=known",
+         "release_file": "reason=known", "save_search": "name=a&query=%3Fq%3Da",
          "request_files": "title=a&days=1&max_files=1&max_file_bytes=1+GB&max_bytes=1+GB&ask_name=no&ask_address=no",
          }  # fmt: skip
 # The admin, by GET: alice has files but is no staff; clerk is staff without a role; root is everything.
@@ -173,7 +173,7 @@ ADMIN: dict[str, str] = {
         ]
     },
 }  # fmt: skip
-TABLE = {**PAGES, **ACCOUNTS, **PEOPLE, **PROTOCOL}
+TABLE = {**PAGES, **ACCOUNTS, **PEOPLE, **PROTOCOL, **saved_routes.SAVED}
 
 
 UNKNOWN_TOKEN = "a" * 32
@@ -268,7 +268,7 @@ def arguments(route: str, file: File, folder: Folder, token: str = UNKNOWN_TOKEN
         return [folder.pk]
     if route in ABOUT_VERSIONS:
         return [file.pk, file.pk]
-    if route in {"mfa_edit_webauthn", "mfa_remove_webauthn", "sso_disconnect"}:
+    if route in {"mfa_edit_webauthn", "mfa_remove_webauthn", "sso_disconnect", "delete_search"}:
         return [1]
     if route in ABOUT_REQUESTS:
         return [create_request(folder, folder.created_by or file.owner)[0].pk]

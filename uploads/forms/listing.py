@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from django.utils.translation import gettext as _
 
 from uploads import names
-from uploads.listing import AGE_FILTERS, SIZE_FILTERS, SORTS, ListQuery
+from uploads.listing import AGE_FILTERS, SHOW_FILTERS, SIZE_FILTERS, SORTS, ListQuery
 from uploads.models import Category, Tag
 
 MAX_SEARCH_CHARACTERS = 200
@@ -26,6 +26,7 @@ def read_list_query(params: Mapping[str, str], user: User) -> tuple[ListQuery, l
     reader = _Reader(params)
     query = ListQuery(
         q=reader.search(),
+        show=reader.choice("show", SHOW_FILTERS),
         category=reader.choice("type", Category.values),
         owner=reader.lookup("owner", partial(_owner, user), _("No user named “%(value)s”.")),
         tag=reader.lookup("tag", partial(_tag, user), _("No tag named “%(value)s”.")),

@@ -4,7 +4,7 @@ from uploads.listing.cursor import Cursor, InvalidCursor
 from uploads.listing.folder_sizes import MAX_SUBFOLDERS_OF_PAGE, FolderSize, load_folder_sizes
 from uploads.listing.marks import FolderRights, Marks, load_marks, load_rights
 from uploads.listing.pagination import PAGE_SIZE, ListRow, Page, SearchTooBroad, neighbors, paginate
-from uploads.listing.query import AGE_FILTERS, SIZE_FILTERS, SORTS, ListQuery, time_ago
+from uploads.listing.query import AGE_FILTERS, SHOW_FILTERS, SIZE_FILTERS, SORTS, ListQuery, time_ago
 from uploads.listing.redaction import redact_detail, referenced_folders, visible_folder_ids
 from uploads.listing.selectors import (
     COLUMNS,
@@ -28,6 +28,7 @@ __all__ = [
     "HIDDEN_NAME",
     "MAX_SUBFOLDERS_OF_PAGE",
     "PAGE_SIZE",
+    "SHOW_FILTERS",
     "SIZE_FILTERS",
     "SORTS",
     "TRASH_COLUMNS",

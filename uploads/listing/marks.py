@@ -1,4 +1,4 @@
-"""What a list shows beside the facts of its files: thumbnails, what is shared by link, and what the user may do."""
+"""What a list shows beside the facts of its files: thumbnails, share links, favorites, and what the user may do."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from django.db.models import Value
 from uploads.listing.pagination import ListRow, Page
 from uploads.models import Folder, Preview, PreviewKind, PreviewState, Visibility
 
-# One query for both: lists are the page that most requests are for. A link that expires, or whose creator is
+# One query for all: lists are the page that most requests are for. A link that expires, or whose creator is
 # deactivated, is no mark any more.
 SQL = """
-    SELECT file_id, FALSE FROM uploads_preview WHERE file_id = ANY(%(files)s) AND kind = %(kind)s AND state = %(state)s
+    SELECT file_id, 'thumbnails' FROM uploads_preview
+    WHERE file_id = ANY(%(files)s) AND kind = %(kind)s AND state = %(state)s
     UNION ALL
-    SELECT shared.file, TRUE FROM (
+    SELECT shared.file, 'shared' FROM (
         SELECT id, file FROM uploads_sharelink WHERE file = ANY(%(links)s)
         UNION ALL SELECT link_id, file FROM uploads_sharelinkfile WHERE file = ANY(%(links)s)
     ) AS shared (id, file)
@@ -26,27 +27,33 @@ SQL = """
     JOIN auth_user AS creator ON creator.id = link.created_by_id AND creator.is_active
     WHERE link.revoked_at IS NULL AND (link.expires_at IS NULL OR link.expires_at > statement_timestamp())
         AND (link.max_downloads IS NULL OR link.use_count < link.max_downloads)
+    UNION ALL
+    SELECT file, 'favorites' FROM uploads_favorite WHERE user_id = %(user)s AND file = ANY(%(links)s)
 """
 
 
 class Marks(NamedTuple):
     thumbnails: set[UUID]  # ids of files
     shared: set[UUID]  # permanent ids
+    favorites: set[UUID]  # permanent ids
 
 
-def load_marks(rows: Sequence[ListRow]) -> Marks:
-    """Return which of these files have a thumbnail, and which a share link that works. One query, none for no rows."""
-    marks = Marks(set(), set())
+def load_marks(rows: Sequence[ListRow], user: User | None = None) -> Marks:
+    """Return which of these files have a thumbnail, which a share link that works, and which are favorites of the user.
+
+    One query, none for no rows.
+    """
+    marks = Marks(set(), set(), set())
     if not rows:
         return marks
     parameters: dict[str, Any] = {
         "files": [row.pk for row in rows], "links": [row.link for row in rows],
-        "kind": PreviewKind.THUMBNAIL, "state": PreviewState.READY,
+        "kind": PreviewKind.THUMBNAIL, "state": PreviewState.READY, "user": user.pk if user else None,
     }  # fmt: skip
     with connections[router.db_for_read(Preview)].cursor() as cursor:
         cursor.execute(SQL, parameters)
-        for file, is_shared in cursor.fetchall():
-            (marks.shared if is_shared else marks.thumbnails).add(file)
+        for file, mark in cursor.fetchall():
+            getattr(marks, mark).add(file)
     return marks
 
 

@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from uploads.models import Tag
 from uploads.models.querysets import FileQuerySet
 
+SHOW_FILTERS = {"favorites": _("Favorites"), "recent": _("Recent files")}
 SORTS = ("-added", "added", "name", "-name", "size", "-size")
 
 MB = 1000**2
@@ -37,9 +38,13 @@ AGE_FILTERS: dict[str, tuple[Any, timedelta | None, timedelta | None]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListQuery:
-    """Filters, sort order and view. `subfolders` includes them; None is the default of `recursive`."""
+    """Filters, sort order and view. `subfolders` includes them; None is the default of `recursive`.
+
+    `show` is a key of SHOW_FILTERS, for the favorites or the recent files of the person who lists.
+    """
 
     q: str = ""
+    show: str = ""
     category: str = ""
     owner: User | None = None
     tag: Tag | None = None
@@ -52,7 +57,17 @@ class ListQuery:
     @property
     def has_filters(self) -> bool:
         """Whether any filter is set."""
+        return bool(self.show) or self.narrows
+
+    @property
+    def narrows(self) -> bool:
+        """Whether any filter is set but `show`."""
         return bool(self.q or self.category or self.owner or self.tag or self.size or self.added)
+
+    @property
+    def by_last_use(self) -> bool:
+        """Whether the files are in the order in which the person used them, which is the default of recent files."""
+        return self.show == "recent" and self.sort == SORTS[0]
 
     @property
     def recursive(self) -> bool:
@@ -68,7 +83,7 @@ class ListQuery:
         return self.sort.startswith("-")
 
     def filter(self, rows: FileQuerySet) -> FileQuerySet:
-        """Apply the filters to files. This is the only place that does."""
+        """Apply the filters to files. This is the only place that does, but for `show`: `listing.shown`."""
         rows = rows.matching(self.q)
         if self.category:
             rows = rows.filter(category=self.category)
@@ -92,6 +107,7 @@ class ListQuery:
         """Return the query string of this list, including `?`. A change to the empty string removes the parameter."""
         parameters = {
             "q": self.q,
+            "show": self.show,
             "type": self.category,
             "owner": self.owner.get_username() if self.owner else "",
             "tag": self.tag.name if self.tag else "",

@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 
 from uploads import names
 from uploads.listing.query import ListQuery
-from uploads.models import File, Folder, Statistic, Status, Tag
+from uploads.models import Event, Favorite, File, Folder, Statistic, Status, Tag
 from uploads.models.folder import FolderQuerySet
 from uploads.models.querysets import FileQuerySet
 
@@ -27,12 +27,20 @@ def files_for(user: User, query: ListQuery, folder: Folder | None) -> FileQueryS
         rows = rows.in_folder(folder)
     elif folder is not None:
         rows = rows.below(folder)
-    return query.filter(rows)
+    return query.filter(shown(rows, user, query))
+
+
+def shown(rows: FileQuerySet, user: User, query: ListQuery) -> FileQuerySet:
+    """Return those of the files that are the user's favorites or recent files, if the query shows only these."""
+    if not query.show:
+        return rows
+    is_favorites = query.show == "favorites"
+    return rows.by_links(Favorite.objects.links(user) if is_favorites else Event.objects.recent_links(user))
 
 
 def trash_for(user: User, query: ListQuery) -> FileQuerySet:
     """Return the matching files in the trash that this user may manage, current versions only."""
-    return query.filter(File.objects.removable_by(user).trashed().filter(current=True))
+    return query.filter(shown(File.objects.removable_by(user).trashed().filter(current=True), user, query))
 
 
 def trashed_folders_for(user: User, query: ListQuery) -> FolderQuerySet:
@@ -43,8 +51,12 @@ def trashed_folders_for(user: User, query: ListQuery) -> FolderQuerySet:
 
 
 def folders_for(user: User, query: ListQuery, folder: Folder | None) -> FolderQuerySet:
-    """Return the folders to list before the files: the subfolders, or those that match the search."""
+    """Return the folders to list before the files: the subfolders, the favorites, or those that match the search."""
     rows = Folder.objects.visible_to(user)
+    if query.show:
+        rows = rows.filter(pk__in=Favorite.objects.of(user).filter(folder__isnull=False).values("folder"))
+        if not query.q:
+            return rows
     if not query.q:
         return rows.children_of(folder)
     if not query.recursive:
@@ -97,10 +109,11 @@ class Sidebar(NamedTuple):
 
 
 def load_sidebar(user: User, limit: int, statistic: tuple[str, str] | None) -> Sidebar:
-    """Return the data around a list: up to `limit` people and tags each, sorted, the file count of the statistic with
-    this kind and key, and how many uploads this user has not finished. Without a limit or a statistic, their queries
-    are left out."""
-    people = User.objects.order_by("username").values_list("username", flat=True)[:limit] if limit else []
+    """Return the data around a list: up to `limit` owners of files and tags each, sorted, the file count of the
+    statistic with this kind and key, and how many uploads this user has not finished. Without a limit or a statistic,
+    their queries are left out."""
+    owners = User.objects.filter(usage__files__gt=0).order_by("username")
+    people = owners.values_list("username", flat=True)[:limit] if limit else []
     tags = Tag.objects.order_by("normalized_name").values_list("name", flat=True)[:limit] if limit else []
     files = None
     if statistic:

@@ -14,7 +14,7 @@ from uploads.models.notification import (
     NotificationKind,
     NotificationPreference,
 )
-from uploads.models.preference import Preference
+from uploads.models.preference import Favorite, Preference, SavedSearch
 from uploads.models.preview import Preview, PreviewKind, PreviewState, new_preview_key
 from uploads.models.publish import ObjectMetadata, publish
 from uploads.models.share_link import ShareLink, ShareLinkFile
@@ -44,6 +44,7 @@ __all__ = [
     "Category",
     "ChecksumStatus",
     "Event",
+    "Favorite",
     "File",
     "FileRequest",
     "Finding",
@@ -75,6 +76,7 @@ __all__ = [
     "Report",
     "RunOutcome",
     "SameName",
+    "SavedSearch",
     "ScanStatus",
     "ShareLink",
     "ShareLinkFile",

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from django.contrib.auth.models import AnonymousUser, User
 from django.db import connections, models, router
@@ -85,6 +86,10 @@ def current_client_ip() -> str | None:
     return _address.get()
 
 
+MAX_RECENT_FILES = 50
+MAX_RECENT_EVENTS = 200
+
+
 class EventQuerySet(models.QuerySet["Event"]):
     def record(
         self,
@@ -103,6 +108,12 @@ class EventQuerySet(models.QuerySet["Event"]):
             values = [field.get_prep_value(getattr(row, field.name)) for field in fields]
             cursor.execute(INSERT_SQL, [*values, json.dumps(row.detail)])
             return int(cursor.fetchone()[0])
+
+    def recent_links(self, user: User) -> list[UUID]:
+        """Return the permanent ids of the MAX_RECENT_FILES files that the user last uploaded, downloaded or changed,
+        newest first, among their last MAX_RECENT_EVENTS events."""
+        rows = self.filter(actor_id=user.pk).order_by("-id").values_list("file_id", flat=True)[:MAX_RECENT_EVENTS]
+        return list(dict.fromkeys(link for link in rows if link))[:MAX_RECENT_FILES]
 
     def record_all(self, action: str, files: Iterable[File], *, by: User | None, **detail: Any) -> None:
         self.bulk_create([event(action, by=by, file=file, **detail) for file in files])

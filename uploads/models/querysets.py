@@ -26,10 +26,12 @@ if TYPE_CHECKING:
 
 LEASE_SECONDS = 60
 MAX_IDS_IN_QUERY = 1_000  # folders
+MAX_SAME_SIZE = 1_000  # files that are compared by checksum
 DOWNLOAD_FIELDS = (
     "key", "store", "origin", "name", "size", "series", "current", "detected_type", "content_encoding",
     "checksum_status", "refusal", "scan_status", "quarantined",
 )  # fmt: skip
+INTACT = [ChecksumStatus.VERIFIED, ChecksumStatus.VERIFIED_BY_STORAGE]
 TRIGRAM = re.compile(r"[^\W_]{3}")
 # What a guest sends is for the guest alone until it is finished.
 FINISHED_OR_OWN = Q(guest_session__isnull=True) | Q(state__in=[State.AVAILABLE, State.TRASHED])
@@ -233,6 +235,20 @@ class FileQuerySet(models.QuerySet["File"]):
     def versions_of(self, file: File) -> FileQuerySet:
         """Return all versions of the file, including the file itself."""
         return self.filter(series=file.series) if file.series else self.filter(pk=file.pk)
+
+    def same_content_as(self, file: File) -> FileQuerySet:
+        """Return the other listed files with the bytes of this one, by their verified checksums.
+
+        Empty files are left out. The index by size finds the candidates, of which MAX_SAME_SIZE are compared.
+        """
+        if not file.size or not file.checksum or file.checksum_status not in INTACT:
+            return self.none()
+        candidates = self.model.objects.listed().filter(size=file.size).order_by("size", "id").values("pk")
+        same = self.filter(
+            pk__in=candidates[:MAX_SAME_SIZE], checksum=file.checksum, checksum_algorithm=file.checksum_algorithm,
+            checksum_status__in=INTACT,
+        )  # fmt: skip
+        return same.exclude(pk=file.pk)
 
     def matching(self, text: str) -> FileQuerySet:
         """Return the files whose name contains each of these words, ignoring case and accents."""

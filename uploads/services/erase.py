@@ -20,7 +20,7 @@ from uploads import s3
 from uploads.errors import StorageUnavailable
 from uploads.failpoints import failpoint
 from uploads.keys import ROW_PREFIXES
-from uploads.models import ChecksumStatus, File, Origin, Preview, PreviewState, State
+from uploads.models import ChecksumStatus, Favorite, File, Origin, Preview, PreviewState, State
 from uploads.models.querysets import seconds_from_now
 from uploads.services.bucket_guard import require_own_bucket
 from uploads.services.circuit_breaker import CircuitBreaker
@@ -214,9 +214,10 @@ def _delete_previews(ids: Sequence[UUID]) -> set[UUID]:
 def _delete_rows(ids: Sequence[UUID]) -> set[UUID]:
     with transaction.atomic():
         rows = File.objects.filter(urls_expired(), pk__in=ids, state=State.DELETING).order_by("pk")
-        deleted = set(rows.select_for_update().values_list("pk", flat=True))
-        File.objects.filter(pk__in=deleted).delete()
-    return deleted
+        series = dict(rows.select_for_update().values_list("pk", "series"))
+        File.objects.filter(pk__in=series).delete()
+        Favorite.objects.delete_gone(link or pk for pk, link in series.items())
+    return set(series)
 
 
 def _in_batch_or_each(

@@ -20,12 +20,13 @@ from uploads import actions, content_headers, services
 from uploads.actions import BulkResult
 from uploads.errors import Forbidden, StorageUnavailable, ValidationFailed
 from uploads.forms import UploadForm, parse_file_name, parse_tags
-from uploads.listing import redact_detail, referenced_folders, visible_folder_ids
+from uploads.listing import breadcrumbs_for, redact_detail, referenced_folders, visible_folder_ids
 from uploads.models import (
     Action,
     Category,
     ChecksumStatus,
     Event,
+    Favorite,
     File,
     GuestSession,
     Preview,
@@ -40,10 +41,12 @@ from uploads.services.previews import REASONS
 from uploads.views.folder_picker import choose_folder, picker_form
 from uploads.views.library import breadcrumbs
 from uploads.views.neighbors import neighbor_context
+from uploads.views.presenters import folder_path
 from uploads.views.responses import FieldError, flash_result, html_errors, redirect_next, render_page, request_user
 
 MAX_VERSIONS = 100
 MAX_EVENTS = 50
+MAX_DUPLICATES = 10
 PLAYABLE = {Category.VIDEO.value, Category.AUDIO.value}
 
 
@@ -66,6 +69,8 @@ def _file_page(request: HttpRequest, file: File, field_error: FieldError | None 
         "tags": list(Tag.objects.filter(taggings__file=file).values_list("name", flat=True)),
         "versions": list(versions.order_by("-available_at", "-id")[:MAX_VERSIONS]),
         "events": _describe_events(list(Event.objects.about(pk)[:MAX_EVENTS]), user),
+        "duplicates": _duplicates(user, file),
+        "is_favorite": Favorite.objects.of(user).filter(file=pk).exists(),
         "is_owner": file.owner_id == user.pk,
         "is_shared": bool(ShareLink.objects.shared_files([pk])),
         **neighbor_context(request, file),
@@ -75,6 +80,22 @@ def _file_page(request: HttpRequest, file: File, field_error: FieldError | None 
         **preview_context(file, inline_url=reverse("download", args=[file.link]) + "?inline=1"),
     }
     return render_page(request, "uploads/file.html", context, field_error)
+
+
+def _duplicates(user: User, file: File) -> dict[str, Any]:
+    """Return name, URL and folder of other files with the same content that the user may see."""
+    files = File.objects.listed_for(user).same_content_as(file).order_by("natural_name", "id")
+    rows = list(files.values_list("series", "pk", "name", "folder_id")[: MAX_DUPLICATES + 1])
+    paths = breadcrumbs_for(user, {folder_id for *_ids, folder_id in rows if folder_id}) if rows else {}
+    files_shown = [
+        {
+            "name": name,
+            "url": reverse("file", args=[series or pk]),
+            "folder": folder_path(paths.get(folder_id or 0, [])) or _("Library"),
+        }
+        for series, pk, name, folder_id in rows[:MAX_DUPLICATES]
+    ]
+    return {"files": files_shown, "more": len(rows) > MAX_DUPLICATES}
 
 
 @require_POST

@@ -9,7 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.contrib.humanize.templatetags.humanize import intword
-from django.db.models import Sum
+from django.db.models import Exists, OuterRef, Sum
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
@@ -24,6 +24,8 @@ from uploads.forms import read_list_query
 from uploads.listing import Cursor, InvalidCursor, ListQuery, Page, SearchTooBroad, Sidebar
 from uploads.models import (
     Category,
+    Event,
+    Favorite,
     File,
     Folder,
     Kind,
@@ -50,7 +52,9 @@ def library(request: HttpRequest) -> HttpResponse:
 @require_safe
 def folder(request: HttpRequest, pk: int) -> HttpResponse:
     """Show the contents of a folder."""
-    return library_page(request, get_object_or_404(Folder.objects.visible_to(request.user), pk=pk))
+    favorite = Favorite.objects.of(request_user(request)).filter(folder=OuterRef("pk"))
+    folders = Folder.objects.visible_to(request.user).annotate(is_favorite=Exists(favorite))
+    return library_page(request, get_object_or_404(folders, pk=pk))
 
 
 def library_page(request: HttpRequest, folder: Folder | None, field_error: FieldError | None = None) -> HttpResponse:
@@ -59,7 +63,8 @@ def library_page(request: HttpRequest, folder: Folder | None, field_error: Field
     if folder is None:
         show_onboarding = user.has_perm("uploads.manage_people") and ONBOARDING_COOKIE not in request.COOKIES
         may_add = user.has_perm("uploads.add_file")
-        context = browse(request, ListScope(reverse("library"))) | {"may_add": may_add, "title": _("Library")}
+        context = browse(request, ListScope(reverse("library"))) | {"may_add": may_add}
+        context["title"] = listing.SHOW_FILTERS.get(context["list_query"].show, _("Library"))
         context |= {"show_onboarding": show_onboarding and not context["list_query"].has_filters}
     else:
         context = browse(request, ListScope(folder.get_absolute_url(), folder))
@@ -163,6 +168,7 @@ def browse(request: HttpRequest, scope: ListScope) -> dict[str, Any]:
         "next_url": _next_url(query, scope, page, start),
         "first_url": first_url,
         "many": bool(page.next or after),
+        "has_rows": bool(page.files or page.folders or after),
         "bulk_actions": actions.page_actions(user, in_trash=scope.trash, may_change=_may_change_any(user, page)),
         "query": query.to_querystring(),
         "unfinished_count": sidebar.unfinished,
@@ -190,9 +196,18 @@ def _page(user: User, query: ListQuery, scope: ListScope, after: Cursor | None) 
 
 def _read_page(user: User, query: ListQuery, scope: ListScope, after: Cursor | None) -> Page:
     files = listing.trash_for(user, query) if scope.trash else listing.files_for(user, query, scope.folder)
-    with_folders = (query.q or not query.has_filters) and not (query.subfolders and not query.q)
-    folders = _folders(user, query, scope) if with_folders else None
-    return listing.paginate(query, files=files, folders=folders, columns=scope.columns, after=after)
+    folders = _folders(user, query, scope) if _lists_folders(query, scope) else None
+    page = listing.paginate(query, files=files, folders=folders, columns=scope.columns, after=after)
+    if query.by_last_use:
+        places = {link: place for place, link in enumerate(Event.objects.recent_links(user))}
+        page.files.sort(key=lambda file: places.get(file.link, len(places)))
+    return page
+
+
+def _lists_folders(query: ListQuery, scope: ListScope) -> bool:
+    if query.show == "recent" or (scope.trash and query.show):
+        return False
+    return bool(query.q) or not (query.narrows or query.subfolders)
 
 
 def _folders(user: User, query: ListQuery, scope: ListScope) -> FolderQuerySet:
@@ -204,15 +219,15 @@ def _folders(user: User, query: ListQuery, scope: ListScope) -> FolderQuerySet:
 def _rows_context(user: User, query: ListQuery, scope: ListScope, page: Page) -> dict[str, Any]:
     has_paths = query.recursive or scope.trash
     parent_ids = {file.folder_id for file in page.files if file.folder_id} if has_paths else set()
-    folder_ids = {folder.pk for folder in page.folders} if query.q or scope.trash else set()
+    folder_ids = {folder.pk for folder in page.folders} if query.q or query.show or scope.trash else set()
     ids = parent_ids | folder_ids
     paths = listing.breadcrumbs_for(user, ids, with_removed=scope.trash) if ids else {}
     column = scope.columns["added"]
-    marks = listing.load_marks(() if scope.trash else page.files)
-    shown = [] if scope.trash or query.q else page.folders
+    marks = listing.load_marks(() if scope.trash else page.files, user)
+    shown = [] if scope.trash or query.q or query.show else page.folders
     sizes = listing.load_folder_sizes(user, [folder.pk for folder in shown])
-    folders = folder_rows(page.folders, paths=paths, sizes=sizes)
-    files = file_rows(page.files, column=column, paths=paths, marks=marks)
+    folders = folder_rows(page.folders, paths=paths, sizes=sizes, search=query.q)
+    files = file_rows(page.files, column=column, paths=paths, marks=marks, search=query.q)
     context = {"folders": folders, "files": files, "rows_digest": rows_digest(folders, files)}
     if scope.trash:
         return context
@@ -224,6 +239,7 @@ def _filter_context(query: ListQuery, scope: ListScope, sidebar: Sidebar) -> dic
     """Return the context of the filters, and of the links that change sort order and view."""
     people, tags = sidebar.people, sidebar.tags
     return {
+        "chips": _chips(query, scope),
         "categories": Category.choices,
         "sizes": [(value, label) for value, (label, *_bounds) in listing.SIZE_FILTERS.items()],
         "times": [(value, label) for value, (label, *_bounds) in listing.AGE_FILTERS.items()],
@@ -234,6 +250,23 @@ def _filter_context(query: ListQuery, scope: ListScope, sidebar: Sidebar) -> dic
         "clear_url": scope.url + ListQuery(sort=query.sort, grid=query.grid).to_querystring(),
         "deeper_url": scope.url + query.to_querystring(subfolders="0" if query.recursive else "1"),
     }
+
+
+def _chips(query: ListQuery, scope: ListScope) -> list[dict[str, Any]]:
+    """Return label, value, and the URL of the list without it, for each filter that is set."""
+    filters = [
+        ("show", _("Show"), listing.SHOW_FILTERS[query.show] if query.show else ""),
+        ("type", _("Type"), Category(query.category).label if query.category else ""),
+        ("owner", _("Owner"), query.owner.get_username() if query.owner else ""),
+        ("tag", _("Tag"), query.tag.name if query.tag else ""),
+        ("size", _("Size"), listing.SIZE_FILTERS[query.size][0] if query.size else ""),
+        ("added", _("Added"), listing.AGE_FILTERS[query.added][0] if query.added else ""),
+    ]
+    return [
+        {"label": label, "value": value, "url": scope.url + query.to_querystring(**{name: ""})}
+        for name, label, value in filters
+        if value
+    ]
 
 
 def _toggle_sort(query: ListQuery, column: str) -> str:

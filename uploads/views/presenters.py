@@ -12,6 +12,7 @@ from uuid import UUID
 from django.urls import reverse
 from django.utils import timezone
 
+from uploads import names
 from uploads.listing import HIDDEN_NAME, FolderSize, ListRow, Marks
 from uploads.models import Folder, Visibility
 
@@ -25,6 +26,8 @@ JOINERS = {"\u200d", "\ufe0e", "\ufe0f", *map(chr, range(0x1F3FB, 0x1F400))}
 
 
 class FileRow(NamedTuple):
+    """A file. `parts` is its name, in parts that match the search or do not; empty if nothing does."""
+
     link: UUID
     url: str
     name: str
@@ -37,15 +40,20 @@ class FileRow(NamedTuple):
     time: datetime | None
     by: str
     folder: str
+    folder_url: str
+    parts: tuple[tuple[str, bool], ...]
     thumbnail: bool
     shared: bool
+    favorite: bool
 
 
 class FolderRow(NamedTuple):
     pk: int
     url: str
     name: str
+    parts: tuple[tuple[str, bool], ...]
     above: str
+    above_url: str
     restricted: bool
     size: FolderSize | None = None
 
@@ -56,13 +64,15 @@ def file_rows(
     column: str,
     paths: Mapping[int, list[tuple[int, str]]],
     marks: Marks,
+    search: str = "",
     urls: tuple[str, str] | None = None,
 ) -> list[FileRow]:
-    """Describe files. `column` is the time that this list shows; `paths` are those of the folders to name.
+    """Describe files. `column` is the time that this list shows; `paths` are those of the folders to name, with links.
 
     `urls` is what comes before and after the id in their URLs, if these are not the members' pages.
     """
     before, after = urls or _url_parts("file", EXAMPLE_ID)
+    folder_urls = _url_parts("folder", 0)
     return [
         FileRow(
             link=file.link,
@@ -76,8 +86,11 @@ def file_rows(
             time=getattr(file, column),
             by=file.owner,
             folder=folder_path(paths.get(file.folder_id or 0, [])),
+            folder_url=_last_url(paths.get(file.folder_id or 0, []), folder_urls),
+            parts=name_parts(file.name, search),
             thumbnail=file.pk in marks.thumbnails,
             shared=file.link in marks.shared,
+            favorite=file.link in marks.favorites,
         )
         for file in files
     ]
@@ -88,15 +101,19 @@ def folder_rows(
     *,
     paths: Mapping[int, list[tuple[int, str]]],
     sizes: Mapping[int, FolderSize] = EMPTY,
+    search: str = "",
     urls: tuple[str, str] | None = None,
 ) -> list[FolderRow]:
-    before, after = urls or _url_parts("folder", 0)
+    folder_urls = _url_parts("folder", 0)
+    before, after = urls or folder_urls
     return [
         FolderRow(
             pk=folder.pk,
             url=f"{before}{folder.pk}{after}",
             name=folder.name,
+            parts=name_parts(folder.name, search),
             above=folder_path(paths.get(folder.pk, [])[:-1]),
+            above_url=_last_url(paths.get(folder.pk, [])[:-1], folder_urls),
             restricted=folder.restricted,
             size=sizes.get(folder.pk),
         )
@@ -127,6 +144,20 @@ def rows_digest(*rows: object) -> str:
     """
     local = (timezone.get_current_timezone_name(), timezone.localdate())
     return hashlib.sha256(repr((local, rows)).encode()).hexdigest()
+
+
+def name_parts(name: str, search: str) -> tuple[tuple[str, bool], ...]:
+    """Return the name in parts, each with whether the search matches it; empty if no part does."""
+    parts, last = [], 0
+    for start, end in names.matched_ranges(name, search) if search else ():
+        parts += [(name[last:start], False), (name[start:end], True)]
+        last = end
+    return (*parts, (name[last:], False)) if parts else ()
+
+
+def _last_url(path: list[tuple[int, str]], urls: tuple[str, str]) -> str:
+    """Return the URL of the folder that a path leads to; empty for one whose name the user may not see."""
+    return f"{urls[0]}{path[-1][0]}{urls[1]}" if path and path[-1][1] else ""
 
 
 def folder_path(path: list[tuple[int, str]]) -> str:

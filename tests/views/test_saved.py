@@ -1,0 +1,147 @@
+"""What people keep for themselves: favorites, recent files and saved searches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.db.models import F
+from django.test import Client
+
+from tests.support.file_rows import create_row, ensure_folder
+from tests.support.stores import Bucket
+from uploads import actions
+from uploads.models import AccessLevel, Action, Event, Favorite, File, Folder, SavedSearch, State, Visibility
+from uploads.models.audit import MAX_RECENT_FILES
+from uploads.services import folders
+from uploads.services.erase import erase_all
+
+pytestmark = pytest.mark.django_db
+
+
+def add(owner: User, name: str, **facts: Any) -> File:
+    return create_row(owner, State.AVAILABLE, name=name, **facts)
+
+
+def names_on(response: Any) -> list[str]:
+    return [row.name for row in (*response.context["folders"], *response.context["files"])]
+
+
+def close(folder: Folder, *, by: User) -> None:
+    folders.set_access(folder, {Group.objects.get(name="managers"): AccessLevel.MANAGE}, by=by)
+
+
+# --- favorites --------------------------------------------------------------------------------
+
+
+def test_favorites_are_listed_for_their_person_alone(alice: User, as_alice: Client, as_bob: Client) -> None:
+    file = add(alice, "b.txt", folder=ensure_folder("Brand/Logos", alice))
+    add(alice, "a.txt")
+    for url in (file.get_absolute_url(), ensure_folder("Brand/Logos", alice).get_absolute_url()):
+        for _ in range(2):
+            assert as_bob.post(f"{url}favorite").status_code == 302
+        assert 'aria-pressed="true"' in as_bob.get(url).content.decode()
+    page = as_bob.get("/?show=favorites")
+    assert names_on(page) == ["Logos", "b.txt"]
+    assert '<h1 dir="auto">Favorites</h1>' in page.content.decode()
+    assert 'aria-label="Favorite"' in as_bob.get("/?q=b.txt").content.decode()
+    assert 'aria-label="Favorite"' not in as_alice.get("/?q=b.txt").content.decode()
+    assert "No favorites yet" in as_alice.get("/?show=favorites").content.decode()
+    as_bob.post(f"{file.get_absolute_url()}favorite", {"remove": "1"})
+    assert names_on(as_bob.get("/?show=favorites")) == ["Logos"]
+    assert names_on(as_bob.get("/?show=favorites&q=logo")) == ["Logos"]
+
+
+def test_favorite_that_is_no_longer_visible_is_not_listed(
+    alice: User, manager: User, as_bob: Client, as_manager: Client
+) -> None:
+    folder = ensure_folder("Board", manager)
+    file = add(alice, "a.txt", visibility=Visibility.PRIVATE)
+    assert as_bob.post(f"{file.get_absolute_url()}favorite").status_code == 404
+    inside = add(manager, "b.txt", folder=folder)
+    for url in (inside.get_absolute_url(), folder.get_absolute_url()):
+        as_bob.post(f"{url}favorite")
+    close(folder, by=manager)
+    assert names_on(as_bob.get("/?show=favorites")) == []
+    assert as_bob.post(f"{folder.get_absolute_url()}favorite").status_code == 404
+
+
+def test_favorite_follows_versions_and_goes_with_the_last_one(alice: User, bucket: Bucket) -> None:
+    old = add(alice, "a.txt")
+    File.objects.filter(pk=old.pk).update(series=old.pk, current=False)
+    new = add(alice, "a.txt", series=old.pk)
+    Favorite.objects.add(alice, file=new.link)
+    for file in (old, new):
+        assert Favorite.objects.links(alice) == [old.pk]
+        File.objects.filter(pk=file.pk).update(state=State.TRASHED, purge_after=F("available_at"))
+        File.objects.filter(pk=file.pk).update(state=State.DELETING)
+        erase_all(list(File.objects.filter(pk=file.pk)))
+    assert Favorite.objects.links(alice) == []
+
+
+def test_favorites_are_limited(alice: User, as_alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("uploads.models.preference.MAX_FAVORITES", 1)
+    files = [add(alice, name) for name in "ab"]
+    for file in files:
+        page = as_alice.post(f"{file.get_absolute_url()}favorite", follow=True)
+    assert "You can have up to 1 favorites." in page.content.decode()
+    assert Favorite.objects.links(alice) == [files[0].pk]
+
+
+# --- recent files -----------------------------------------------------------------------------
+
+
+def test_recent_files_are_those_last_used(alice: User, as_bob: Client) -> None:
+    first, private, last, _unused = (add(alice, name) for name in ("first", "private", "last", "unused"))
+    for file in (first, private, last):
+        assert as_bob.get(f"/files/{file.pk}/download").status_code == 302
+    File.objects.filter(pk=private.pk).update(visibility=Visibility.PRIVATE)
+    assert names_on(as_bob.get("/?show=recent")) == ["last", "first"]
+    assert names_on(as_bob.get("/?show=recent&sort=name")) == ["first", "last"]
+    as_bob.get(f"/files/{first.pk}/download")
+    assert names_on(as_bob.get("/?show=recent")) == ["first", "last"]
+    actions.trash_file(first, by=alice)
+    assert names_on(as_bob.get("/?show=recent")) == ["last"]
+
+
+def test_number_of_recent_files_is_limited(alice: User, bob: User) -> None:
+    files = [add(alice, f"{number}") for number in range(MAX_RECENT_FILES + 3)]
+    for file in files:
+        Event.objects.record(Action.DOWNLOAD, by=bob, file=file)
+    assert Event.objects.recent_links(bob) == [file.pk for file in reversed(files[3:])]
+    assert Event.objects.recent_links(alice) == []
+
+
+# --- saved searches ---------------------------------------------------------------------------
+
+
+def test_search_is_saved_listed_replaced_and_deleted(alice: User, as_alice: Client, as_bob: Client) -> None:
+    brand = ensure_folder("Brand", alice)
+    page = as_alice.get(f"{brand.get_absolute_url()}?q=logo&type=image").content.decode()
+    assert 'action="/searches/save"' in page
+    form = {"name": "<Logos>", "query": "?q=logo&type=image", "folder": brand.pk, "next": "/tags/"}
+    assert as_alice.post("/searches/save", form)["Location"] == "/tags/"
+    as_alice.post("/searches/save", {**form, "query": "?q=mark&type=image"})
+    search = SavedSearch.objects.get()
+    assert search.url == f"{brand.get_absolute_url()}?q=mark&type=image"
+    page = as_alice.get("/searches/").content.decode()
+    assert f'<a href="{brand.get_absolute_url()}?q=mark&amp;type=image" dir="auto">&lt;Logos&gt;</a>' in page
+    assert "Logos" not in as_bob.get("/searches/").content.decode()
+    assert as_bob.post(f"/searches/{search.pk}/delete").status_code == 404
+    as_alice.post(f"/searches/{search.pk}/delete")
+    assert not SavedSearch.objects.exists()
+
+
+@pytest.mark.parametrize("query", ["", "?", "?sort=name", "?type=nonsense", "?owner=nobody", "?q=a&next=%00"])
+def test_query_that_filters_nothing_is_not_saved(query: str, as_alice: Client) -> None:
+    status = as_alice.post("/searches/save", {"name": "a", "query": query}).status_code
+    assert (status, SavedSearch.objects.count()) == ((302, 1) if "q=a" in query else (400, 0))
+
+
+def test_search_of_a_closed_folder_is_not_listed(manager: User, as_bob: Client) -> None:
+    folder = ensure_folder("Board", manager)
+    as_bob.post("/searches/save", {"name": "mine", "query": "?q=a", "folder": folder.pk})
+    close(folder, by=manager)
+    assert as_bob.get("/searches/").context["searches"] == []
+    assert as_bob.post("/searches/save", {"name": "b", "query": "?q=a", "folder": folder.pk}).status_code == 400

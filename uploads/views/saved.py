@@ -1,0 +1,91 @@
+"""What people keep for themselves: favorites and saved searches."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse, QueryDict
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_POST, require_safe
+
+from uploads import names
+from uploads.errors import ValidationFailed
+from uploads.forms import read_list_query
+from uploads.forms.fields import find_folder
+from uploads.models import Favorite, File, Folder, SavedSearch
+from uploads.models.preference import MAX_QUERY_CHARACTERS
+from uploads.views.responses import html_errors, redirect_next, request_user
+
+MAX_NAME_CHARACTERS = 100
+
+
+@require_POST
+@html_errors
+def favorite_file(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Make a file a favorite of the user, or with `remove` no longer."""
+    file = get_object_or_404(File.objects.listed_for(request.user).by_link(pk))
+    _change_favorite(request, file=file.link)
+    return redirect_next(request, file.get_absolute_url())
+
+
+@require_POST
+@html_errors
+def favorite_folder(request: HttpRequest, pk: int) -> HttpResponse:
+    """Make a folder a favorite of the user, or with `remove` no longer."""
+    folder = get_object_or_404(Folder.objects.visible_to(request.user), pk=pk)
+    _change_favorite(request, folder=folder)
+    return redirect_next(request, folder.get_absolute_url())
+
+
+def _change_favorite(request: HttpRequest, *, file: UUID | None = None, folder: Folder | None = None) -> None:
+    favorites, user = Favorite.objects, request_user(request)
+    try:
+        (favorites.discard if request.POST.get("remove") else favorites.add)(user, file=file, folder=folder)
+    except ValidationFailed as problem:
+        messages.error(request, problem.message)
+
+
+@require_safe
+def saved_searches(request: HttpRequest) -> HttpResponse:
+    """List the user's saved searches, except those in folders that they cannot see."""
+    user = request_user(request)
+    searches = list(SavedSearch.objects.filter(user=user).select_related("folder"))
+    visible = set(
+        Folder.objects.visible_to(user)
+        .filter(pk__in=[search.folder_id for search in searches if search.folder_id])
+        .values_list("pk", flat=True)
+    )
+    shown = [search for search in searches if search.folder_id is None or search.folder_id in visible]
+    return render(request, "uploads/saved_searches.html", {"searches": shown})
+
+
+@require_POST
+@html_errors
+def save_search(request: HttpRequest) -> HttpResponse:
+    """Save the query of a list with a name. The same name again replaces the search."""
+    user = request_user(request)
+    text = request.POST.get("query", "")[:MAX_QUERY_CHARACTERS].removeprefix("?")
+    list_query, notes = read_list_query(QueryDict(text), user)
+    query = list_query.to_querystring()
+    if notes or not list_query.has_filters or len(query) > MAX_QUERY_CHARACTERS:
+        raise ValidationFailed(_("This search can't be saved. Search again."))
+    missing = _("This folder no longer exists. Open the library and search again.")
+    folder = find_folder(request.POST.get("folder"), user, missing=missing)
+    name = names.clean_text(request.POST.get("name", "")) or list_query.q or _("Search")
+    try:
+        search = SavedSearch.objects.save_for(user, name[:MAX_NAME_CHARACTERS], query=query, folder=folder)
+    except ValidationFailed as problem:
+        messages.error(request, problem.message)
+    else:
+        messages.success(request, _("Saved the search “%(name)s”.") % {"name": search.name})
+    return redirect_next(request)
+
+
+@require_POST
+def delete_search(request: HttpRequest, pk: int) -> HttpResponse:
+    search = get_object_or_404(SavedSearch, user=request_user(request), pk=pk)
+    search.delete()
+    messages.success(request, _("Deleted the search “%(name)s”.") % {"name": search.name})
+    return redirect("saved_searches")
