@@ -67,7 +67,7 @@ def test_first_colleague_uploads_after_few_interactions(
         path = tmp_path / "first.txt"
         path.write_text("hello")
         colleague.choose(page, path)
-        expect(page.get_by_role("heading", name="1 of 1 stored")).to_be_visible(timeout=30_000)
+        expect(page.get_by_role("heading", name="1 file uploaded")).to_be_visible(timeout=30_000)
     assert File.objects.get().owner.username == "carol"
     assert (administrator.count, colleague.count) == (4, 3)
 

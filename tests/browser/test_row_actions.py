@@ -327,7 +327,8 @@ def top_of(target: Locator) -> float:
     return box["y"]
 
 
-def test_chosen_view_is_shown_and_remembered(listed: Page, uploader: UploaderPage, brand: Folder) -> None:
+def test_chosen_view_is_shown_and_remembered(listed: Page, uploader: UploaderPage, alice: User, brand: Folder) -> None:
+    file_rows.create_row(alice, State.AVAILABLE, name="d.txt", folder=brand)
     view = listed.get_by_role("group", name="Layout")
     expect(view.get_by_role("link", name="Table")).to_have_attribute("aria-current", "true")
     view.get_by_role("link", name="Grid").click()

@@ -223,7 +223,7 @@ def files_moved_to_a_folder(harness: Harness) -> Iterator[None]:
     assert {harness.row(file).folder_id for file in files} == {target}
 
 
-@crashes_at("move.3-folder-moving", "move.4-folder-moved")
+@crashes_at("move.3-folder-moving", "bulk.2-committed")
 def a_folder_moved_into_another(harness: Harness) -> Iterator[None]:
     inner = harness.send(b"inner", folder="Inner/Deep").folder
     outer = harness.send(b"outer", folder="Outer").folder

@@ -55,10 +55,7 @@ PAGES: dict[str, dict[str, str]] = {
     "release_file": {"POST": "login 404 404 404 404 302 302"},
     "delete_quarantined": {"POST": "login 404 404 404 404 302 302"},
     "tags": {"GET": "login 200 200 200 200 200 200"},
-    "upload": {
-        "GET": "login 403 403 200 200 200 200",
-        "POST": "login 403 403 200 200 200 200",
-    },
+    "upload": dict.fromkeys(("GET", "POST"), "login 403 403 200 200 200 200"),
     "unfinished": {"GET": "login 200 200 200 200 200 200"},
     "cancel_upload": {"POST": "login 404 404 404 302 404 404"},
     "notifications": {"GET": "login 200 200 200 200 200 200"},

@@ -25,12 +25,12 @@ def continue_in_folder(action: BulkAction, folder: Folder, purge_after: datetime
 
 
 @task()
-def change_folder(name: str, folder_id: int, by_id: int, purge_after: str) -> int:
+def change_folder(action_name: str, folder_id: int, by_id: int, purge_after: str) -> int:
     """Do the action to files of the folder within TASK_SECONDS, in batches, and enqueue the rest as another task.
 
     The permissions are those at the time. Returns how many files changed.
     """
-    action = get_action(name)
+    action = get_action(action_name)
     folder = Folder.objects.filter(pk=folder_id).first()
     by = User.objects.filter(pk=by_id, is_active=True).first()
     if action is None or folder is None or by is None:
@@ -46,10 +46,10 @@ def change_folder(name: str, folder_id: int, by_id: int, purge_after: str) -> in
             if not changed:
                 break
             if time.monotonic() > end:
-                change_folder.enqueue(name, folder_id, by_id, purge_after)
+                change_folder.enqueue(action_name, folder_id, by_id, purge_after)
                 return count
         action.execute([], data, by=by, folders=[folder_id])  # a folder goes to the trash after its files
     except Problem as problem:
-        logger.warning("folder_change_stopped action=%s folder=%s reason=%s", name, folder_id, problem.code)
-    logger.info("folder_changed action=%s folder=%s by=%s count=%s", name, folder_id, by_id, count)
+        logger.warning("folder_change_stopped action=%s folder=%s reason=%s", action_name, folder_id, problem.code)
+    logger.info("folder_changed action=%s folder=%s by=%s count=%s", action_name, folder_id, by_id, count)
     return count

@@ -93,7 +93,6 @@ def move(folder: Folder, target: Folder | None, *, by: User) -> None:
     with transaction.atomic():
         lock_branches([folder])
         Event.objects.bulk_create([move_locked(folder, target, by=by)])
-    failpoint("move.4-folder-moved")
     folder.refresh_from_db()
 
 
