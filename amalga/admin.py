@@ -66,10 +66,6 @@ class AmalgaAdminSite(admin.AdminSite):
         visible = [app for app in apps if request.user.is_superuser or app["app_label"] in APP_ORDER]
         return sorted(visible, key=lambda app: _position(APP_ORDER, app["app_label"]))
 
-    def each_context(self, request: HttpRequest) -> dict[str, Any]:
-        can_see_storage = self.has_permission(request) and request.user.has_perm("uploads.view_statistic")
-        return {**super().each_context(request), "may_see_storage": can_see_storage}
-
 
 def _position(order: tuple[str, ...], name: str) -> int:
     return order.index(name) if name in order else len(order)

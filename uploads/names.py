@@ -131,24 +131,26 @@ def shorten(name: str, limit: int = MAX_CHARACTERS) -> str:
     """Return the name with at most `limit` characters: the end of its stem goes, not its extension."""
     if len(name) <= limit:
         return name
+    stem, extension = split_extension(name)
+    return stem[: limit - len(extension)].rstrip() + extension
+
+
+def split_extension(name: str) -> tuple[str, str]:
+    """Return the stem and the extension with its dot; the extension is empty if there is none, or a very long one."""
     stem, dot, extension = name.rpartition(".")
-    if not stem or len(extension) > MAX_EXTENSION_CHARACTERS:
-        return name[:limit].rstrip()
-    return stem[: limit - len(extension) - 1].rstrip() + dot + extension
+    return (stem, dot + extension) if stem and len(extension) <= MAX_EXTENSION_CHARACTERS else (name, "")
 
 
 def numbered(name: str, step: int) -> str:
-    """Return the name with the number after its own that many steps ahead, before the extension.
+    """Return the name with its number increased by `step`, before the extension; a name without a number has 1.
 
     `export.csv` becomes `export (2).csv` in one step, and that `export (3).csv` in another.
     """
-    stem, dot, extension = name.rpartition(".")
-    if not stem or len(extension) > MAX_EXTENSION_CHARACTERS:
-        stem, dot, extension = name, "", ""
+    stem, extension = split_extension(name)
     number = 1
     if match := _NUMBER.search(stem[-_MAX_NUMBER_CHARACTERS:]):
         stem, number = stem[: -len(match[0])], int(match[1])
-    end = f" ({number + step}){dot}{extension}"
+    end = f" ({number + step}){extension}"
     return stem[: MAX_CHARACTERS - len(end)].rstrip() + end
 
 
@@ -197,10 +199,13 @@ def matched_ranges(name: str, search: str) -> list[tuple[int, int]]:
     A match that begins or ends inside a character, such as the `t` of `№`, includes the whole character.
     """
     normalized, places = "", []
-    for start, end in _characters(name):
-        piece = normalize_for_search(name[start:end])
-        normalized += piece
-        places += [(start, end)] * len(piece)
+    if name.isascii():
+        normalized, places = normalize_for_search(name), [(place, place + 1) for place in range(len(name))]
+    else:
+        for start, end in _characters(name):
+            piece = normalize_for_search(name[start:end])
+            normalized += piece
+            places += [(start, end)] * len(piece)
     matches = []
     for word in set(normalize_for_search(search).split()):
         at = normalized.find(word)

@@ -48,8 +48,8 @@ def test_moved_files_and_folders_return_to_their_own_places(files: list[File], a
     target, inner = ensure_folder("Target", alice), ensure_folder("Outer/Inner", alice)
     result = MoveAction().execute(links_of(files), {"to": target}, by=alice, folders=[inner.pk])
     assert set(places().values()) == {"Target"}
-    message, undone = actions.undo_action(event_of(result), by=alice)
-    assert (message, undone.unknown) == ("Moved 3 items back.", 0)
+    message, _undone, skipped = actions.undo_action(event_of(result), by=alice)
+    assert (message, skipped) == ("Moved 3 items back.", 0)
     assert places() == {"One.txt": "One", "Two.txt": "Two"}
     inner.refresh_from_db()
     assert inner.parent == Folder.objects.get(name="Outer")
@@ -58,8 +58,8 @@ def test_moved_files_and_folders_return_to_their_own_places(files: list[File], a
 def test_what_moved_on_since_stays(files: list[File], alice: User) -> None:
     result = actions.move_files(links_of(files), ensure_folder("Target", alice), by=alice)
     actions.move_files([files[0].link], ensure_folder("Elsewhere", alice), by=alice)
-    _message, undone = actions.undo_action(event_of(result), by=alice)
-    assert undone.unknown == 1
+    _message, _undone, skipped = actions.undo_action(event_of(result), by=alice)
+    assert skipped == 1
     assert places() == {"One.txt": "Elsewhere", "Two.txt": "Two"}
 
 
@@ -97,8 +97,8 @@ def test_names_of_files_and_folders_are_restored(files: list[File], alice: User)
     event = folders.rename(folder, "Other", by=alice)
     assert event is not None
     folders.rename(folder, "Third", by=alice)
-    _message, undone = actions.undo_action(event, by=alice)
-    assert (undone.has_changes, undone.unknown) == (False, 1)
+    _message, undone, skipped = actions.undo_action(event, by=alice)
+    assert (undone.has_changes, skipped) == (False, 1)
     assert Folder.objects.filter(name="Third").exists()
     assert set(File.objects.values_list("name", flat=True)) == {"One.txt", "Two.txt"}
 

@@ -13,7 +13,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from pytest_django import Settings
 
-from tests.support.file_rows import create_row, ensure_folder, stored_usage
+from tests.support.file_rows import create_row, ensure_folder, move_folder, stored_usage
 from tests.support.stores import Bucket
 from tests.support.upload_client import Upload, UploadClient
 from uploads import actions, services
@@ -48,7 +48,7 @@ def close_above(alice: User, folder: Folder, root: User) -> None:
 def move_into_closed(alice: User, folder: Folder, root: User) -> None:
     closed = folders.create("Closed", parent=None, by=root)
     close_folder(alice, closed, root)
-    folders.move(folder, closed, by=root)
+    move_folder(folder, closed, by=root)
 
 
 WITHDRAWALS = [close_folder, allow_looking_only, close_above, move_into_closed]

@@ -15,7 +15,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from tests.support import factories
-from tests.support.file_rows import create_row
+from tests.support.file_rows import create_row, move_folder
 from tests.support.stores import Bucket
 from uploads.actions import trash_files
 from uploads.models import Action, Event, File, Folder, ShareLink, State, Visibility
@@ -139,7 +139,7 @@ def test_folder_that_moves_into_a_closed_one_follows_the_rights_of_the_creator(
     _link, bobs = share(brand, bob)
     _link, roots = share(brand, admin_user)
     closed = Folder.objects.create(name="Closed", restricted=True)
-    folders.move(brand, closed, by=admin_user)
+    move_folder(brand, closed, by=admin_user)
     assert guest.get(bobs).status_code == 410
     assert guest.get(f"{bobs}zip").status_code == 410
     assert guest.get(f"{bobs}folders/{inside('Logos').pk}/").status_code == 404

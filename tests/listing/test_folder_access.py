@@ -10,7 +10,7 @@ from django.contrib.auth.models import Group, User
 from django.db import connections, transaction
 from django.test import Client
 
-from tests.support.file_rows import create_row, ensure_folder
+from tests.support.file_rows import create_row, ensure_folder, move_folder
 from tests.support.upload_client import UploadClient
 from uploads import listing, services
 from uploads.errors import Conflict, Forbidden, ValidationFailed
@@ -106,9 +106,9 @@ def test_upload_into_a_closed_folder_is_refused(secret: Folder, bob: User, as_bo
 def test_moved_folder_inherits_the_rules_of_its_parent(secret: Folder, alice: User, bob: User, manager: User) -> None:
     folder = ensure_folder("Open/Inside", alice).parent
     assert folder is not None
-    folders.move(folder, secret, by=manager)
+    move_folder(folder, secret, by=manager)
     assert not Folder.objects.visible_to(bob).filter(name="Inside").exists()
-    folders.move(folder, None, by=manager)
+    move_folder(folder, None, by=manager)
     assert Folder.objects.visible_to(bob).filter(name="Inside").exists()
 
 
@@ -155,7 +155,7 @@ def test_folder_created_during_a_change_above_follows_it(alice: User, manager: U
     threading.Timer(0.5, commit.set).start()
     {
         "close": lambda: folders.set_access(top, {team: AccessLevel.MANAGE}, by=manager),
-        "move": lambda: folders.move(top, other, by=manager),
+        "move": lambda: move_folder(top, other, by=manager),
         "remove": lambda: folders.remove(top, by=manager),
     }[act]()
     maker.join()
@@ -200,8 +200,8 @@ def test_creator_cannot_move_files_of_others_out_of_a_closed_folder(
     mine = folders.create("Mine", parent=secret, by=alice)
     create_row(admin_user, State.AVAILABLE, folder=mine)
     with pytest.raises(Forbidden, match="Ask a manager"):
-        folders.move(mine, None, by=alice)
-    folders.move(mine, ensure_folder("Secret/Deep", admin_user), by=alice)
+        move_folder(mine, None, by=alice)
+    move_folder(mine, ensure_folder("Secret/Deep", admin_user), by=alice)
     assert not File.objects.visible_to(bob).exists()
 
 

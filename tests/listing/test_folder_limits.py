@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
 from amalga.db import deadline
-from tests.support.file_rows import create_row, ensure_folder
+from tests.support.file_rows import create_row, ensure_folder, move_folder
 from tests.support.stores import Bucket
 from tests.support.upload_client import UploadClient
 from uploads import actions
@@ -76,9 +76,9 @@ def test_a_branch_is_not_moved_to_where_it_would_be_too_deep(alice: User) -> Non
     ensure_folder("/".join("a" * 20), alice)
     target, branch = ensure_folder("/".join("b" * 13), alice), Folder.objects.get(name="a", parent=None)
     with pytest.raises(ValidationFailed, match="32 levels"):
-        folders.move(branch, target, by=alice)
+        move_folder(branch, target, by=alice)
     assert target.parent
-    folders.move(branch, target.parent, by=alice)
+    move_folder(branch, target.parent, by=alice)
     assert Folder.objects.get(path__len=MAX_DEPTH).name == "a"
 
 
@@ -96,9 +96,9 @@ def test_what_is_deeper_from_before_takes_files_and_is_moved_up_only(upload_clie
     branch = legacy(alice, MAX_DEPTH + 8)
     file = upload_client.send(b"x", folder="/".join(folder.name for folder in branch))
     assert file.folder == branch[-1]
-    folders.move(Folder.objects.get(pk=branch[2].pk), branch[0], by=alice)
+    move_folder(Folder.objects.get(pk=branch[2].pk), branch[0], by=alice)
     with pytest.raises(ValidationFailed):
-        folders.move(Folder.objects.get(pk=branch[2].pk), ensure_folder("x/y", alice), by=alice)
+        move_folder(Folder.objects.get(pk=branch[2].pk), ensure_folder("x/y", alice), by=alice)
 
 
 # --- in one call --------------------------------------------------------------------------------

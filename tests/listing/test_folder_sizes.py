@@ -8,9 +8,9 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from tests.support.file_rows import create_row, ensure_folder
+from tests.support.file_rows import create_row, ensure_folder, move_folder
 from uploads import actions
-from uploads.listing import FolderSize, load_folder_sizes
+from uploads.listing import FolderSize, folder_sizes, load_folder_sizes
 from uploads.models import AccessLevel, File, Folder, State, Visibility, apply_deltas
 from uploads.services import folders
 from uploads.services.recount import recount
@@ -48,7 +48,7 @@ def test_size_counts_the_branch_and_follows_every_change(applied: bool, campaign
     actions.restore_files([link], by=alice)
     actions.move_files([link], None, by=alice)
     assert size() == (2, 101)
-    folders.move(ensure_folder("Campaign/Logos", alice), None, by=alice)
+    move_folder(ensure_folder("Campaign/Logos", alice), None, by=alice)
     assert size() == (1, 1)
     actions.trash_files([File.objects.get(name="1.txt").link], by=alice)
     assert size() == (0, 0)
@@ -75,9 +75,14 @@ def test_closed_subfolders_count_for_their_groups_only(
     assert (size_for(alice, campaign), size_for(bob, campaign)) == ((2, 11), (3, 111))
 
 
-def test_folder_with_too_many_subfolders_has_no_size_in_lists(campaign: Folder, alice: User) -> None:
-    assert load_folder_sizes(alice, [campaign.pk], max_subfolders=1) == {}
-    assert load_folder_sizes(alice, [campaign.pk], max_subfolders=2) == {campaign.pk: (3, 111)}
+def test_folder_with_too_many_subfolders_has_no_size_in_lists(
+    campaign: Folder, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder_sizes, "MAX_SUBFOLDERS", 1)
+    assert load_folder_sizes(alice, [campaign.pk]) == {}
+    assert load_folder_sizes(alice, [], opened=campaign.pk) == {campaign.pk: (3, 111)}
+    monkeypatch.setattr(folder_sizes, "MAX_SUBFOLDERS", 2)
+    assert load_folder_sizes(alice, [campaign.pk]) == {campaign.pk: (3, 111)}
 
 
 def test_sizes_of_a_page_are_one_query(campaign: Folder, alice: User) -> None:

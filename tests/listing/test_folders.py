@@ -9,7 +9,7 @@ from django.contrib.auth.models import User
 from django.db import DatabaseError, connection, connections
 from pytest_django import DjangoAssertNumQueries
 
-from tests.support.file_rows import create_row, ensure_folder, full_path
+from tests.support.file_rows import create_row, ensure_folder, full_path, move_folder
 from tests.support.stores import Bucket
 from tests.support.upload_client import UploadClient
 from uploads import actions
@@ -88,7 +88,7 @@ def test_moving_and_renaming_never_touch_the_bucket(upload_client: UploadClient,
     file = upload_client.send(b"hello", folder="Old/Deep")
     before = bucket.objects()
     old, new = ensure_folder("Old", alice), ensure_folder("New", alice)
-    folders.move(old, new, by=alice)
+    move_folder(old, new, by=alice)
     folders.rename(old, "Older", by=alice)
     file.refresh_from_db()
     assert file.folder is not None
@@ -98,12 +98,12 @@ def test_moving_and_renaming_never_touch_the_bucket(upload_client: UploadClient,
 
 def test_what_is_below_moves_along(alice: User, manager: User) -> None:
     deep = ensure_folder("a/b/c", alice)
-    folders.move(ensure_folder("a/b", alice), ensure_folder("x/y", alice), by=manager)
+    move_folder(ensure_folder("a/b", alice), ensure_folder("x/y", alice), by=manager)
     deep.refresh_from_db()
     assert full_path(deep) == "x/y/b/c"
     below = Folder.objects.below(ensure_folder("x", alice))
     assert set(below.values_list("name", flat=True)) == {"x", "y", "b", "c"}
-    folders.move(ensure_folder("x/y/b", alice), None, by=manager)
+    move_folder(ensure_folder("x/y/b", alice), None, by=manager)
     deep.refresh_from_db()
     assert deep.path == [ensure_folder("b", alice).pk, deep.pk]
 
@@ -112,7 +112,7 @@ def test_what_is_below_moves_along(alice: User, manager: User) -> None:
 def test_a_folder_cannot_be_moved_into_itself(alice: User, target: str) -> None:
     ensure_folder("a/b/c", alice)
     with pytest.raises(InvalidTransition, match="into itself"):
-        folders.move(ensure_folder("a", alice), ensure_folder(target, alice), by=alice)
+        move_folder(ensure_folder("a", alice), ensure_folder(target, alice), by=alice)
     assert ensure_folder("a", alice).path == [ensure_folder("a", alice).pk]
 
 
@@ -135,13 +135,13 @@ def test_two_crossing_moves_never_make_a_ring(alice: User) -> None:
         for name in ("left", "right"):
             folder = Folder.objects.get(name=name)
             if folder.parent:
-                folders.move(folder, None, by=alice)
+                move_folder(folder, None, by=alice)
 
 
 def _try_move(folder: Folder, target: Folder, by: User, start: threading.Barrier, outcomes: list[str]) -> None:
     start.wait()
     try:
-        folders.move(folder, target, by=by)
+        move_folder(folder, target, by=by)
         outcomes.append("moved")
     except Problem as problem:
         outcomes.append(type(problem).__name__)
@@ -152,7 +152,7 @@ def test_a_move_to_where_the_name_is_taken_is_refused_and_changes_nothing(alice:
     ensure_folder("a/Logos", alice)
     logos = ensure_folder("Logos", alice)
     with pytest.raises(Conflict, match="Logos"):
-        folders.move(logos, ensure_folder("a", alice), by=alice)
+        move_folder(logos, ensure_folder("a", alice), by=alice)
     logos.refresh_from_db()
     assert logos.parent is None
     with pytest.raises(Conflict):

@@ -11,10 +11,18 @@ from django.db.models import Count, Sum
 from django.utils import timezone
 
 from tests.support.upload_client import sha256
+from uploads.actions.move import MoveAction
 from uploads.models import File, Folder, State, Usage
 from uploads.services import folders
 
 MINUTE = timedelta(minutes=1)
+
+
+def move_folder(folder: Folder, target: Folder | None, *, by: User) -> None:
+    """Move a folder as pages do, and refresh it."""
+    result = MoveAction().execute([], {"to": target}, by=by, folders=[folder.pk])
+    assert [row.pk for row in result.folders] == [folder.pk]
+    folder.refresh_from_db()
 
 
 def required_fields(state: State) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from django.test import Client
 from pytest_django import Settings
 
 from tests.support.file_rows import create_row
+from uploads.actions.trash import TrashAction
 from uploads.forms import selection
 from uploads.models import File, Folder, State, Tagging, Visibility
 from uploads.services import folders
@@ -237,6 +238,25 @@ def test_number_of_all_that_match_is_exact(alice: User, as_alice: Client) -> Non
     assert as_alice.post("/files/selected", {"all": 1, "query": "?size=over-1gb"}).content == b"All 1 selected"
     assert as_alice.post("/files/selected", {"file": str(files[0].link)}).content == b"1 selected"
     assert b"No files selected" in as_alice.post("/files/selected", {}).content
+
+
+@pytest.mark.parametrize(
+    ("query", "place"),
+    [
+        ("?type=pdf&subfolders=0", ""),
+        ("?subfolders=1", "trash"),
+        ("?show=favorites&q=brand", "trash"),
+        ("?show=recent", ""),
+    ],
+)
+def test_all_means_no_folder_that_the_list_does_not_show(query: str, place: str, alice: User, as_alice: Client) -> None:
+    folders.create("Brand", parent=None, by=alice)
+    if place:
+        TrashAction().execute([], {}, by=alice, folders=Folder.objects.values_list("pk", flat=True))
+    path = "/trash/" if place else "/"
+    assert as_alice.get(f"{path}{query}").context["folders"] == []
+    response = as_alice.post("/files/selected", {"all": 1, "query": query, "place": place})
+    assert b"No files selected" in response.content
 
 
 def test_bar_has_both_kinds_of_visibility_in_one_menu(alice: User, as_alice: Client) -> None:

@@ -87,6 +87,25 @@ def test_favorites_are_limited(alice: User, as_alice: Client, monkeypatch: pytes
         page = as_alice.post(f"{file.get_absolute_url()}favorite", follow=True)
     assert "You can have up to 1 favorites." in page.content.decode()
     assert Favorite.objects.links(alice) == [files[0].pk]
+    page = as_alice.post(f"{files[0].get_absolute_url()}favorite", follow=True)
+    assert "You can have up to" not in page.content.decode()
+
+
+def test_star_stays_when_a_form_of_the_page_is_refused(alice: User, as_alice: Client) -> None:
+    ensure_folder("Taken", alice)
+    folder = ensure_folder("Brand", alice)
+    Favorite.objects.add(alice, folder=folder)
+    for action, data in (("rename", {"name": "Taken"}), ("", {"name": "a/b"})):
+        url = f"{folder.get_absolute_url()}{action}" if action else "/folders/"
+        page = as_alice.post(url, {**data, "parent": folder.pk})
+        assert page.status_code in {400, 409}
+        assert 'aria-pressed="true"' in page.content.decode()
+
+
+def test_long_query_is_not_saved_as_a_shorter_one(alice: User, as_alice: Client) -> None:
+    page = as_alice.post("/searches/save", {"name": "x", "query": "?q=" + "a" * 11_000})
+    assert page.status_code == 400
+    assert not SavedSearch.objects.exists()
 
 
 # --- recent files -----------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from uuid import UUID
 from django.contrib.auth.models import User
 from django.core.exceptions import ImproperlyConfigured
 from django.db import transaction
+from django.utils.formats import number_format
 from django.utils.translation import ngettext
 
 from amalga.db import CALL_SECONDS, deadline
@@ -75,6 +76,7 @@ class BulkAction:
     takes_folders: ClassVar[bool] = False
     url_name: ClassVar[str] = ""  # the button posts to this view instead of the bulk view
     can_undo: ClassVar[bool] = False  # the message offers to undo it
+    undo_detail: ClassVar[str] = ""  # what its events need for that; those of earlier releases can lack it
     description: ClassVar[Any] = ""  # on the admin's confirmation page
 
     form_class: ClassVar[type[UserForm]] = UserForm  # its cleaned_data are the parameters
@@ -124,6 +126,10 @@ class BulkAction:
         """Return for each file, by its id, what its event needs so that the action can be undone. Called before
         `change`."""
         return {}
+
+    def can_undo_event(self, row: Event) -> bool:
+        """Whether this action did what the event says, with what is needed to undo it."""
+        return self.can_undo and row.action == self.audit_action and self.undo_detail in {"", *row.detail}
 
     def undo(self, events: Sequence[Event], *, by: User) -> BulkResult:
         """Restore what these events of one action changed, where it is still as the action left it. Raises Problem."""
@@ -194,13 +200,13 @@ class BulkAction:
         return result
 
     def _lock_folders(self, ids: set[int], *, by: User) -> BulkResult:
-        """Lock the folders that may be changed, with their subfolders; those inside another one go along with it."""
+        """Lock the folders that may be changed, with their subfolders; subfolders of another one are included in it."""
         if not ids:
             return BulkResult()
         lock_branches(list(Folder.objects.filter(pk__in=ids)))
-        permitted = list(self.permitted_folders(by).filter(pk__in=ids).order_by("normalized_name", "pk"))
+        permitted = list(self.permitted_folders(by).filter(pk__in=ids).order_by("natural_name", "pk"))
         remaining = ids - {folder.pk for folder in permitted}
-        refused = Folder.objects.visible_to(by).filter(pk__in=remaining).order_by("normalized_name")
+        refused = Folder.objects.visible_to(by).filter(pk__in=remaining).order_by("natural_name")
         names = list(refused.values_list("name", flat=True))
         outer = [folder for folder in permitted if not {*folder.path[:-1]} & {other.pk for other in permitted}]
         return BulkResult(folders=outer, refused=names, unknown=len(remaining) - len(names))
@@ -219,11 +225,17 @@ def _lock_selection(links: set[UUID], permitted: FileQuerySet, *, by: User) -> B
 
 
 def count_files(count: int) -> str:
-    return ngettext("%(count)s file", "%(count)s files", count) % {"count": count}
+    return ngettext("%(count)s file", "%(count)s files", count) % {"count": number_format(count, force_grouping=True)}
 
 
 def count_folders(count: int) -> str:
-    return ngettext("%(count)s folder", "%(count)s folders", count) % {"count": count}
+    text = ngettext("%(count)s folder", "%(count)s folders", count)
+    return text % {"count": number_format(count, force_grouping=True)}
+
+
+def name_folders(folders: Sequence[Folder]) -> str:
+    """Return the name of a single folder, or how many they are."""
+    return f"“{folders[0]}”" if len(folders) == 1 else count_folders(len(folders))
 
 
 # --- the registry -----------------------------------------------------------------------------
@@ -255,6 +267,12 @@ def page_actions(user: User, *, in_trash: bool, may_change: bool) -> list[BulkAc
 
 def admin_actions() -> list[BulkAction]:
     return [action for action in _ordered() if action.in_admin]
+
+
+def find_undo(events: Sequence[Event]) -> BulkAction | None:
+    """Return the action that can undo all of these events, or None."""
+    actions = (action for action in _ordered() if events and all(action.can_undo_event(row) for row in events))
+    return next(actions, None)
 
 
 def audit_labels() -> dict[str, Any]:

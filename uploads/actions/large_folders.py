@@ -20,7 +20,7 @@ TASK_SECONDS = 5.0  # then the rest goes to the end of the queue, so that a work
 
 
 def continue_in_folder(action: BulkAction, folder: Folder, purge_after: datetime, *, by: User) -> None:
-    """Have the worker do this to the rest of the files in the folder. Safe to repeat."""
+    """Enqueue a task for the remaining files of the folder. Safe to repeat."""
     change_folder.enqueue(action.name, folder.pk, by.pk, purge_after.isoformat())
 
 

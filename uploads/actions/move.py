@@ -12,11 +12,11 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from uploads.actions.base import BulkAction, BulkResult, count_files, count_folders, register
+from uploads.actions.base import BulkAction, BulkResult, count_files, count_folders, name_folders, register
 from uploads.forms import FolderField, FolderPickerForm, UserForm
 from uploads.models import Action, Event, File, Folder
 from uploads.services.files import with_versions
-from uploads.services.folders import lock, move_locked, require_writable
+from uploads.services.folders import lock, lock_target, move, require_writable
 
 MISSING = -1  # the folder of a file that no longer exists
 
@@ -29,7 +29,7 @@ class MoveForm(UserForm):
 
 @register
 class MoveAction(BulkAction):
-    name, order, takes_folders, can_undo = "move", 10, True, True
+    name, order, takes_folders, can_undo, undo_detail = "move", 10, True, True, "from_id"
     label = gettext_lazy("Move")
     description = gettext_lazy("Links and contents stay the same. The files get the access rules of the new folder.")
     form_class, page_form_class = MoveForm, FolderPickerForm
@@ -49,7 +49,11 @@ class MoveAction(BulkAction):
         return {"folder_id": target.pk if target else None, "folder_name": target.name if target else ""}
 
     def change_folders(self, result: BulkResult, data: Mapping[str, Any], *, by: User) -> list[Event]:
-        return [move_locked(folder, data["to"], by=by) for folder in result.folders]
+        target = lock_target(data["to"], by)
+        return [move(folder, target, by=by) for folder in result.folders]
+
+    def can_undo_event(self, row: Event) -> bool:
+        return super().can_undo_event(row) or (row.action == Action.FOLDER and self.undo_detail in row.detail)
 
     def undo(self, events: Sequence[Event], *, by: User) -> BulkResult:
         """Move files and folders back to where they were, all or none."""
@@ -88,7 +92,7 @@ class MoveAction(BulkAction):
     def question(self, count: int, folders: Sequence[Folder], *, by: User) -> str:
         if not folders:
             return self.title(count)
-        names = f"“{folders[0]}”" if len(folders) == 1 else count_folders(len(folders))
+        names = name_folders(folders)
         if count:
             return _("Move %(names)s and %(files)s to …") % {"names": names, "files": count_files(count)}
         return _("Move %(names)s to …") % {"names": names}

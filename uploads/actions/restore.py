@@ -41,8 +41,6 @@ class RestoreAction(BulkAction):
         return Folder.objects.trashed().editable_by(user)
 
     def inside(self, folders: Sequence[Folder], *, by: User) -> FileQuerySet:
-        if not folders:
-            return File.objects.none()
         rows = self.permitted(by).below_any(folders)
         return rows.filter(purge_after__in={folder.purge_after for folder in folders})
 

@@ -39,7 +39,7 @@ class TagForm(UserForm):
 
 @register
 class TagAction(BulkAction):
-    name, order, can_undo = "tag", 20, True
+    name, order, can_undo, undo_detail = "tag", 20, True, "tagged"
     label = gettext_lazy("Change tags")
     description = gettext_lazy("Other tags are kept. New tags are created as needed.")
     form_class, submit_label, template = TagForm, gettext_lazy("Change tags"), "uploads/tag_files.html"
@@ -63,7 +63,7 @@ class TagAction(BulkAction):
 
     def previous(self, files: list[File], data: Mapping[str, Any]) -> Mapping[UUID, Mapping[str, Any]]:
         """Return the tags that each file gets, and loses, by the action."""
-        names = {normalize_for_search(name): name for name in (*data["add"], *data["remove"])}
+        names = {normalize_for_search(name) for name in (*data["add"], *data["remove"])}
         rows = Tagging.objects.filter(file__in=files, tag__normalized_name__in=names)
         before: dict[UUID, dict[str, str]] = {}
         for file_id, key, name in rows.values_list("file_id", "tag__normalized_name", "tag__name"):

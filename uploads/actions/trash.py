@@ -15,7 +15,15 @@ from django.utils.text import format_lazy
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from uploads.actions.base import MAX_FILES_INSIDE, BulkAction, BulkResult, count_files, count_folders, register
+from uploads.actions.base import (
+    MAX_FILES_INSIDE,
+    BulkAction,
+    BulkResult,
+    count_files,
+    count_folders,
+    name_folders,
+    register,
+)
 from uploads.actions.large_folders import continue_in_folder
 from uploads.actions.restore import RestoreAction
 from uploads.errors import InvalidTransition
@@ -76,6 +84,9 @@ class TrashAction(BulkAction):
         result.folders = removed
         return [event(Action.FOLDER, by=by, folder=folder, removed=True) for folder in removed]
 
+    def can_undo_event(self, row: Event) -> bool:
+        return super().can_undo_event(row) or (row.action == Action.FOLDER and bool(row.detail.get("removed")))
+
     def undo(self, events: Sequence[Event], *, by: User) -> BulkResult:
         links = [row.file_id for row in events if row.file_id]
         folders = [row.folder_id for row in events if row.folder_id]
@@ -122,8 +133,7 @@ def _question(count: int, folders: Sequence[Folder], inside: int) -> str:
     files = count_files(count + inside)
     if inside > MAX_FILES_INSIDE:
         files = _("more than %(max)s files") % {"max": number_format(MAX_FILES_INSIDE, force_grouping=True)}
-    names = f"“{folders[0]}”" if len(folders) == 1 else count_folders(len(folders))
-    return _("Move %(names)s and %(files)s to trash?") % {"names": names, "files": files}
+    return _("Move %(names)s and %(files)s to trash?") % {"names": name_folders(folders), "files": files}
 
 
 def trash_files(links: Iterable[UUID], *, by: User) -> BulkResult:

@@ -93,11 +93,11 @@ class AuditedModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """Record additions, changes and deletions in the audit log."""
 
     show_facets = ShowFacets.NEVER  # facets count the whole table
-    empty_text: Any = ""  # what the list says without rows and filters, beside that it is empty
+    empty_text: Any = ""  # the second sentence of an empty list: how rows get there
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Name the list after its rows; Django's title is an instruction."""
-        context = {"title": capfirst(self.opts.verbose_name_plural), "empty_text": self.empty_text}
+        context = {"title": capfirst(self.opts.verbose_name_plural)}
         response: HttpResponse = super().changelist_view(request, {**context, **(extra_context or {})})
         return response
 

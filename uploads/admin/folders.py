@@ -24,7 +24,6 @@ from uploads.errors import Problem
 from uploads.forms import FolderField, allow_unchanged_folder, folder_name, parse_field
 from uploads.listing import HIDDEN_NAME, paths_for
 from uploads.models import AccessLevel, Folder, Grant, Kind, Statistic, Status
-from uploads.names import normalize_for_search
 from uploads.services import folders
 from uploads.templatetags.formatting import filesize
 from uploads.views.responses import request_user
@@ -143,9 +142,7 @@ class FolderAdmin(LargeTableAdmin):
         return Folder.objects.visible_to(request.user)
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
-        for word in normalize_for_search(search_term[:255]).split():
-            queryset = queryset.filter(normalized_name__contains=word)
-        return queryset, False
+        return queryset.matching(search_term[:255]), False
 
     def annotate_page(self, request: HttpRequest, rows: Sequence[Any]) -> None:
         """Add paths and file counts from the statistics to one page of folders, with three queries."""

@@ -185,8 +185,8 @@ def by_owner() -> list[Share]:
     largest = list(rows.values_list("key", "files", "bytes")[:MAX_SHARES])
     names = dict(User.objects.filter(pk__in=[key for key, _files, _bytes in largest]).values_list("pk", "username"))
     shares = [
-        Share(name, files, size, urlencode({"owner": name}))
-        for name, files, size in ((names.get(int(key), f"#{key}"), files, size) for key, files, size in largest)
+        Share(name := names.get(int(key), f"#{key}"), files, size, urlencode({"owner": name}))
+        for key, files, size in largest
     ]
     return [*shares, *_others(shares, _("others"))]
 

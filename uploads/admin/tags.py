@@ -11,8 +11,9 @@ from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
+from django.utils.translation import gettext_lazy
 
+from uploads.actions.base import count_files
 from uploads.admin.base import LargeTableAdmin, render_cell
 from uploads.forms import parse_field, parse_tags
 from uploads.models import Kind, Statistic, Status, Tag
@@ -75,7 +76,7 @@ class TagAdmin(LargeTableAdmin):
         """List the tags with their file counts from the statistics: a tag may be on a million files."""
         tags = list(objs)
         counts = file_counts(tags)
-        lines = [f"{tag}: {_files_text(counts.get(str(tag.pk), 0))}" for tag in tags]
+        lines = [f"{tag}: {count_files(counts.get(str(tag.pk), 0))}" for tag in tags]
         return lines, {str(self.opts.verbose_name_plural): len(tags)}, set(), []
 
 
@@ -83,7 +84,3 @@ def file_counts(tags: Sequence[Tag]) -> dict[str, int]:
     """Return the number of files of each tag by its id, as of the last update of the statistics."""
     statistics = Statistic.objects.filter(kind=Kind.TAG, status=Status.STORED, key__in=[str(tag.pk) for tag in tags])
     return dict(statistics.values_list("key", "files"))
-
-
-def _files_text(files: int) -> str:
-    return ngettext("%(count)s file", "%(count)s files", files) % {"count": files}

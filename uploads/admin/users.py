@@ -45,10 +45,10 @@ PRIVILEGE_FIELDS = ("is_staff", "is_superuser", "groups", "user_permissions")
 
 @admin.register(User)
 class UserAdmin(LargeTableAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
-    list_display = ("username", "email", "role", "is_active", "stored", "share", "last_seen")
+    list_display = ("username", "email", "role", "is_active", "stored", "share", "last_sign_in")
     list_filter = ("is_active", "is_staff", "is_superuser", "groups")
     list_select_related = ("usage",)
-    sortable_by = ("username", "is_active", "stored", "last_seen")
+    sortable_by = ("username", "is_active", "stored", "last_sign_in")
     actions = ("end_sessions", "forget_factors")
     filter_horizontal = ()  # that widget names a plain element for screen readers, which ARIA prohibits
 
@@ -112,7 +112,7 @@ class UserAdmin(LargeTableAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
         return str(role.label) if role else "–"
 
     @admin.display(description=gettext_lazy("last sign-in"), ordering="last_login")
-    def last_seen(self, person: User) -> str:
+    def last_sign_in(self, person: User) -> str:
         time = person.last_login
         return render_cell("text", text=when(time), title=exact_time(time)) if time else "–"
 

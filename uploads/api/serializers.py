@@ -41,7 +41,7 @@ class StartUploadsSerializer:
         items = _items(data, "files", maximum=MAX_FILES)
         tokens = _distinct_uuids(items, "token")
         files = [(token, _new_file(token, item)) for token, item in zip(tokens, items, strict=True)]
-        return cls(files, _folder_id(data), data.get("guest"))
+        return cls(files, _positive_or_none(data, "folder_id"), data.get("guest"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,10 @@ class FindConflictsSerializer:
     def read(cls, body: bytes) -> Self:
         data = _members(body)
         items = _items(data, "files", maximum=MAX_NAMES)
-        return cls([(_folder(item.get("folder")), _name(item.get("name"))) for item in items], _folder_id(data))
+        return cls(
+            [(_folder(item.get("folder")), _name(item.get("name"))) for item in items],
+            _positive_or_none(data, "folder_id"),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +115,9 @@ def _items(data: dict[str, Any], member: str, *, maximum: int) -> Sequence[dict[
     return items
 
 
-def _folder_id(data: dict[str, Any]) -> int | None:
-    value = data.get("folder_id")
-    return None if value is None else _integer(value, "folder_id", minimum=1, maximum=MAX_INTEGER)
+def _positive_or_none(data: dict[str, Any], member: str) -> int | None:
+    value = data.get(member)
+    return None if value is None else _integer(value, member, minimum=1, maximum=MAX_INTEGER)
 
 
 def _distinct_uuids(items: Sequence[dict[str, Any]], member: str) -> list[UUID]:
@@ -136,7 +139,7 @@ def _new_file(token: UUID, item: dict[str, Any]) -> NewUpload | Problem:
             visibility=_visibility(item.get("visibility")),
             replaces=_uuid(item["replaces"], "replaces") if item.get("replaces") is not None else None,
             sha256=_digest_or_none(item.get("sha256")),
-            part_size=_part_size(item.get("part_size")),
+            part_size=_positive_or_none(item, "part_size"),
         )
     except Problem as problem:
         return problem
@@ -221,10 +224,6 @@ def _datetime(value: object) -> datetime | None:
         return datetime.fromtimestamp(value / 1000, UTC) if math.isfinite(value) else None
     except (ValueError, OverflowError, OSError):
         return None
-
-
-def _part_size(value: object) -> int | None:
-    return None if value is None else _integer(value, "part_size", minimum=1, maximum=MAX_INTEGER)
 
 
 def _visibility(value: object) -> Visibility:

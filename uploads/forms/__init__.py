@@ -18,7 +18,7 @@ from uploads.forms.fields import (
     parse_tags,
 )
 from uploads.forms.file_requests import FileRequestForm, GuestForm, guest_details
-from uploads.forms.listing import read_list_query
+from uploads.forms.listing import parse_list_query, read_list_query
 from uploads.forms.selection import Selection
 from uploads.forms.share import ShareForm, SharePasswordForm
 
@@ -43,6 +43,7 @@ __all__ = [
     "parse_field",
     "parse_file_name",
     "parse_id",
+    "parse_list_query",
     "parse_tags",
     "read_list_query",
 ]

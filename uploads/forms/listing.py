@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TypeVar
+from urllib.parse import parse_qsl
 
 from django.contrib.auth.models import User
 from django.utils.translation import gettext as _
 
 from uploads import names
+from uploads.errors import ValidationFailed
 from uploads.listing import AGE_FILTERS, SHOW_FILTERS, SIZE_FILTERS, SORTS, ListQuery
 from uploads.models import Category, Tag
 
 MAX_SEARCH_CHARACTERS = 200
 MAX_WORDS = 10
 MAX_ECHOED_CHARACTERS = 60
+MAX_QUERY_CHARACTERS = 10_000
 
 T = TypeVar("T")
 
@@ -37,6 +40,19 @@ def read_list_query(params: Mapping[str, str], user: User) -> tuple[ListQuery, l
         grid=reader.choice("view", ("table", "grid")) == "grid",
     )
     return query, reader.notes
+
+
+def parse_list_query(text: str, user: User) -> ListQuery:
+    """Return the query of the list at an address with this query string.
+
+    Raises ValidationFailed if a parameter is invalid: without it, the list would show more than the user has seen.
+    """
+    if len(text) > MAX_QUERY_CHARACTERS:
+        raise ValidationFailed(_("This list is no longer available. Open it again."))
+    query, notes = read_list_query(dict(parse_qsl(text.removeprefix("?"))), user)
+    if notes:
+        raise ValidationFailed(notes[0])
+    return query
 
 
 class _Reader:

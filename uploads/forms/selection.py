@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from urllib.parse import parse_qsl
 from uuid import UUID
 
 from django.contrib.auth.models import User
@@ -13,13 +12,12 @@ from django.utils.translation import gettext as _
 
 from uploads.errors import ValidationFailed
 from uploads.forms.fields import find_folder, parse_id
-from uploads.forms.listing import read_list_query
-from uploads.listing import files_for, folders_for, public_ids, trash_for, trashed_folders_for
+from uploads.forms.listing import parse_list_query
+from uploads.listing import files_for, folders_for, public_ids, trash_for
 from uploads.models.folder import FolderQuerySet
 
 MAX_SELECTED = 10_000
 MAX_SELECTED_FOLDERS = 500
-MAX_QUERY_CHARACTERS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,22 +68,19 @@ def _ticked(texts: Iterable[str], folders: Iterable[str]) -> Selection:
 
 
 def _all(data: Mapping[str, str], user: User) -> Selection:
-    query = data.get("query", "").removeprefix("?")
-    if len(query) > MAX_QUERY_CHARACTERS:
-        raise ValidationFailed(_("This list is no longer available. Open it again."))
-    list_query, notes = read_list_query(dict(parse_qsl(query)), user)
-    if notes:  # without the ignored filter, more files would be selected than were shown
-        raise ValidationFailed(notes[0])
+    list_query = parse_list_query(data.get("query", ""), user)
     if data.get("place") == "trash":
-        files, folders = trash_for(user, list_query), trashed_folders_for(user, list_query)
+        files, folders = trash_for(user, list_query), folders_for(user, list_query, None, trash=True)
         return Selection(public_ids(files, limit=MAX_SELECTED), _folder_ids(folders))
     missing = _("This folder no longer exists. Open the library and select the files again.")
     folder = find_folder(data.get("folder"), user, missing=missing)
     links = public_ids(files_for(user, list_query, folder), limit=MAX_SELECTED)
-    if list_query.recursive:  # the folders of a search are shown beside its files
+    if list_query.recursive:  # a search lists folders as a way to open them; “all” means its files
         return Selection(links)
     return Selection(links, _folder_ids(folders_for(user, list_query, folder)))
 
 
-def _folder_ids(rows: FolderQuerySet) -> list[int]:
-    return list(rows.order_by("normalized_name", "id").values_list("pk", flat=True)[: MAX_SELECTED_FOLDERS + 1])
+def _folder_ids(rows: FolderQuerySet | None) -> list[int]:
+    if rows is None:
+        return []
+    return list(rows.order_by("natural_name", "id").values_list("pk", flat=True)[: MAX_SELECTED_FOLDERS + 1])

@@ -1,7 +1,7 @@
 """Lists of files and folders: queries, matching rows, and pagination."""
 
 from uploads.listing.cursor import Cursor, InvalidCursor
-from uploads.listing.folder_sizes import MAX_SUBFOLDERS_OF_PAGE, FolderSize, load_folder_sizes
+from uploads.listing.folder_sizes import FolderSize, load_folder_sizes
 from uploads.listing.marks import FolderRights, Marks, load_marks, load_rights
 from uploads.listing.pagination import PAGE_SIZE, ListRow, Page, SearchTooBroad, neighbors, paginate
 from uploads.listing.query import AGE_FILTERS, SHOW_FILTERS, SIZE_FILTERS, SORTS, ListQuery, time_ago
@@ -19,14 +19,12 @@ from uploads.listing.selectors import (
     paths_for,
     public_ids,
     trash_for,
-    trashed_folders_for,
 )
 
 __all__ = [
     "AGE_FILTERS",
     "COLUMNS",
     "HIDDEN_NAME",
-    "MAX_SUBFOLDERS_OF_PAGE",
     "PAGE_SIZE",
     "SHOW_FILTERS",
     "SIZE_FILTERS",
@@ -58,6 +56,5 @@ __all__ = [
     "referenced_folders",
     "time_ago",
     "trash_for",
-    "trashed_folders_for",
     "visible_folder_ids",
 ]

@@ -16,7 +16,7 @@ from uploads.models.statistics import MAX_DELTAS
 # closed to the user are left out, so that no size reveals what is in them.
 SIZES_SQL = """
 WITH branch AS MATERIALIZED (
-    SELECT root.id AS root, folder.id FROM unnest(%(roots)s::bigint[]) AS root (id)
+    SELECT root.id AS root, folder.id FROM unnest(%(roots)s::bigint[], %(limits)s::int[]) AS root (id, max_rows)
     CROSS JOIN LATERAL (
         SELECT id FROM uploads_folder WHERE path @> ARRAY[root.id] AND removed_at IS NULL AND (
             %(everything)s OR access_root_id IS NULL OR access_root_id IN (
@@ -24,7 +24,7 @@ WITH branch AS MATERIALIZED (
                 JOIN auth_user_groups AS membership ON membership.group_id = access.group_id
                 WHERE membership.user_id = %(user)s AND access.level >= %(level)s
             )
-        ) LIMIT %(limit)s
+        ) LIMIT root.max_rows
     ) AS folder
 ), changes AS MATERIALIZED (
     SELECT key, sum(files) AS files, sum(bytes) AS bytes FROM (
@@ -56,20 +56,23 @@ class FolderSize(NamedTuple):
     bytes: int
 
 
-def load_folder_sizes(user: User, ids: Sequence[int], *, max_subfolders: int = MAX_SUBFOLDERS) -> dict[int, FolderSize]:
-    """Return the size of each of these folders, which the user sees, without those that have more subfolders.
+def load_folder_sizes(user: User, ids: Sequence[int], *, opened: int | None = None) -> dict[int, FolderSize]:
+    """Return the size of each of these folders, and of the one whose page is open; the user sees all of them.
 
-    One query, none for no folders.
+    Folders with more than MAX_SUBFOLDERS are left out, the open one with more than MAX_SUBFOLDERS_OF_PAGE. One query,
+    none for no folders.
     """
-    if not ids:
+    limits = dict.fromkeys(ids, MAX_SUBFOLDERS)
+    if opened is not None:
+        limits[opened] = MAX_SUBFOLDERS_OF_PAGE
+    if not limits:
         return {}
     parameters: dict[str, Any] = {
-        "roots": list(ids), "user": user.pk, "everything": user.is_superuser, "level": AccessLevel.VIEW.value,
-        "limit": max_subfolders + 1, "changes": MAX_DELTAS,
+        "roots": list(limits), "limits": [limit + 1 for limit in limits.values()],
+        "user": user.pk, "everything": user.is_superuser, "level": AccessLevel.VIEW.value,
+        "changes": MAX_DELTAS,
     }  # fmt: skip
     with connections[router.db_for_read(Folder)].cursor() as cursor:
         cursor.execute(SIZES_SQL, parameters)
         rows = cursor.fetchall()
-    return {
-        root: FolderSize(max(0, files), max(0, size)) for root, count, files, size in rows if count <= max_subfolders
-    }
+    return {root: FolderSize(max(0, files), max(0, size)) for root, count, files, size in rows if count <= limits[root]}

@@ -66,7 +66,7 @@ class FolderRights:
 
     def __init__(self, user: User, restricted: Iterable[int]) -> None:
         ids = set() if user.is_superuser else set(restricted)
-        self.restricted = ids
+        self.user_id, self.restricted = user.pk, ids
         fillable, managed = (
             folders.order_by().filter(pk__in=ids).values_list("pk", Value(right))
             for folders, right in ((Folder.objects.writable_by(user), FILL), (Folder.objects.managed_by(user), MANAGE))
@@ -80,6 +80,11 @@ class FolderRights:
 
     def may_manage(self, pk: int | None) -> bool:
         return (pk, MANAGE) in self.permitted if pk in self.restricted else self.manages_others
+
+    def may_edit(self, folder: Folder) -> bool:
+        """Return whether the user may rename, move and remove the folder, as in `FolderQuerySet.editable_by`."""
+        is_creator = folder.created_by_id == self.user_id and not folder.restricted
+        return self.may_manage(folder.pk) or (is_creator and self.may_fill(folder.pk))
 
 
 def load_rights(user: User, page: Page, folder: Folder | None, *, recursive: bool) -> list[str]:
@@ -96,8 +101,7 @@ def load_rights(user: User, page: Page, folder: Folder | None, *, recursive: boo
     others = CHANGE + TRASH if removes else CHANGE
     rows = []
     for row in page.folders:
-        manages, fills = rights.may_manage(row.pk), rights.may_fill(row.pk)
-        edits = manages or (fills and row.created_by_id == user.pk and not row.restricted)
+        edits, manages, fills = rights.may_edit(row), rights.may_manage(row.pk), rights.may_fill(row.pk)
         rows.append(CHANGE * edits + MANAGE * manages + FILL * fills)
     for file in page.files:
         if file.owner == user.get_username():

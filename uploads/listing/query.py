@@ -83,7 +83,7 @@ class ListQuery:
         return self.sort.startswith("-")
 
     def filter(self, rows: FileQuerySet) -> FileQuerySet:
-        """Apply the filters to files. This is the only place that does, but for `show`: `listing.shown`."""
+        """Apply the filters to files. `show` needs the user: `selectors.files_for` and `trash_for` apply it."""
         rows = rows.matching(self.q)
         if self.category:
             rows = rows.filter(category=self.category)

@@ -8,7 +8,6 @@ from uuid import UUID
 
 from django.contrib.auth.models import User
 
-from uploads import names
 from uploads.listing.query import ListQuery
 from uploads.models import Event, Favorite, File, Folder, Statistic, Status, Tag
 from uploads.models.folder import FolderQuerySet
@@ -27,10 +26,10 @@ def files_for(user: User, query: ListQuery, folder: Folder | None) -> FileQueryS
         rows = rows.in_folder(folder)
     elif folder is not None:
         rows = rows.below(folder)
-    return query.filter(shown(rows, user, query))
+    return query.filter(_favorites_or_recent(rows, user, query))
 
 
-def shown(rows: FileQuerySet, user: User, query: ListQuery) -> FileQuerySet:
+def _favorites_or_recent(rows: FileQuerySet, user: User, query: ListQuery) -> FileQuerySet:
     """Return those of the files that are the user's favorites or recent files, if the query shows only these."""
     if not query.show:
         return rows
@@ -40,18 +39,20 @@ def shown(rows: FileQuerySet, user: User, query: ListQuery) -> FileQuerySet:
 
 def trash_for(user: User, query: ListQuery) -> FileQuerySet:
     """Return the matching files in the trash that this user may manage, current versions only."""
-    return query.filter(shown(File.objects.removable_by(user).trashed().filter(current=True), user, query))
+    rows = File.objects.removable_by(user).trashed().filter(current=True)
+    return query.filter(_favorites_or_recent(rows, user, query))
 
 
-def trashed_folders_for(user: User, query: ListQuery) -> FolderQuerySet:
-    """Return the folders in the trash that this user may restore and that match the search; none with other filters."""
-    if query.has_filters and not query.q:
-        return Folder.objects.none()
-    return _matching(Folder.objects.trashed().editable_by(user), query)
+def folders_for(user: User, query: ListQuery, folder: Folder | None, *, trash: bool = False) -> FolderQuerySet | None:
+    """Return the folders to list before the files, or None for a list without folders.
 
-
-def folders_for(user: User, query: ListQuery, folder: Folder | None) -> FolderQuerySet:
-    """Return the folders to list before the files: the subfolders, the favorites, or those that match the search."""
+    They are the subfolders, the favorites, or those that match the search; in the trash those that this user may
+    restore.
+    """
+    if query.show == "recent" or (trash and query.show) or not (query.q or not (query.narrows or query.subfolders)):
+        return None
+    if trash:
+        return Folder.objects.trashed().editable_by(user).matching(query.q)
     rows = Folder.objects.visible_to(user)
     if query.show:
         rows = rows.filter(pk__in=Favorite.objects.of(user).filter(folder__isnull=False).values("folder"))
@@ -63,13 +64,7 @@ def folders_for(user: User, query: ListQuery, folder: Folder | None) -> FolderQu
         rows = rows.children_of(folder)
     elif folder is not None:
         rows = rows.below(folder).exclude(pk=folder.pk)
-    return _matching(rows, query)
-
-
-def _matching(rows: FolderQuerySet, query: ListQuery) -> FolderQuerySet:
-    for word in names.normalize_for_search(query.q).split():
-        rows = rows.filter(normalized_name__contains=word)
-    return rows
+    return rows.matching(query.q)
 
 
 def public_ids(rows: FileQuerySet, *, limit: int) -> list[UUID]:

@@ -5,7 +5,7 @@ from uploads.models.file import LISTED, File, PartDigest, new_key
 from uploads.models.file_request import Ask, FileRequest, GuestSession
 from uploads.models.folder import AccessLevel, Folder, Grant
 from uploads.models.invitation import Invitation, PasswordReset
-from uploads.models.links import LinkState, PublicLink, create_link, display_name, whom_to_ask
+from uploads.models.links import LinkState, PublicLink, create_link, display_name, new_link_hint
 from uploads.models.mail import MailState, OutgoingMail
 from uploads.models.maintenance import Finding, FindingKind, Heartbeat, Installation, Report, RunOutcome
 from uploads.models.notification import (
@@ -94,7 +94,7 @@ __all__ = [
     "create_link",
     "display_name",
     "new_key",
+    "new_link_hint",
     "new_preview_key",
     "publish",
-    "whom_to_ask",
 ]

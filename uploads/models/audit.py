@@ -86,7 +86,7 @@ def current_client_ip() -> str | None:
     return _address.get()
 
 
-MAX_RECENT_FILES = 50
+MAX_RECENT_FILES = 50  # one page (listing.PAGE_SIZE): the page is sorted by last use in Python
 MAX_RECENT_EVENTS = 200
 
 
@@ -119,7 +119,7 @@ class EventQuerySet(models.QuerySet["Event"]):
         self.bulk_create([event(action, by=by, file=file, **detail) for file in files])
 
     def record_together(self, events: Sequence[Event]) -> list[Event]:
-        """Write the events of one action, all at one time: by it and the actor, `undo` finds them again."""
+        """Write the events of one action with the same time, by which `undo` finds them with the actor."""
         if not events:
             return []
         now = database_now()

@@ -45,6 +45,13 @@ class FolderQuerySet(models.QuerySet["Folder"]):
         """Return these folders and all their subfolders, at any depth."""
         return self.filter(path__overlap=[folder.pk for folder in folders])
 
+    def matching(self, text: str) -> FolderQuerySet:
+        """Return the folders whose name contains each of these words, ignoring case and accents."""
+        rows = self
+        for word in names.normalize_for_search(text).split():
+            rows = rows.filter(normalized_name__contains=word)
+        return rows
+
     def trashed(self) -> FolderQuerySet:
         """Return the folders in the trash, each for its whole branch, by the database's clock."""
         return self.filter(removed_at__isnull=False, purge_after__gt=Now())

@@ -22,7 +22,6 @@ from uploads.models.querysets import database_now
 
 TOKEN_BYTES = 24  # 192 bits, 32 characters
 TOKEN = re.compile(r"[A-Za-z0-9_-]{32}", re.ASCII)
-NOT_EXPIRED = Q(expires_at__isnull=True) | Q(expires_at__gt=Now())
 Link = TypeVar("Link", bound="PublicLink")
 
 
@@ -57,7 +56,8 @@ class PublicLinkQuerySet(models.QuerySet[Link]):
 
     def unexpired(self) -> Self:
         """Return the links that are neither revoked nor expired, and whose creator is active."""
-        return self.filter(NOT_EXPIRED, revoked_at__isnull=True, created_by__is_active=True)
+        not_expired = Q(expires_at__isnull=True) | Q(expires_at__gt=Now())
+        return self.filter(not_expired, revoked_at__isnull=True, created_by__is_active=True)
 
     def revoke(self, *, by: User | None) -> int:
         """Revoke those of the links that are not revoked yet. Return how many."""
@@ -127,7 +127,7 @@ def create_link(model: type[Link], **fields: Any) -> tuple[Link, str]:
     return link, token
 
 
-def whom_to_ask(creator: User) -> str:
+def new_link_hint(creator: User) -> str:
     """Return the sentence that says who can send another link."""
     if creator.is_active and (name := display_name(creator)):
         return str(_("Ask %(name)s for a new one.") % {"name": name})

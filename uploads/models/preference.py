@@ -21,6 +21,7 @@ from uploads.models.folder import Folder
 
 MAX_FAVORITES = 1_000
 MAX_SAVED_SEARCHES = 100
+MAX_NAME_CHARACTERS = 100
 MAX_QUERY_CHARACTERS = 4_000
 
 
@@ -64,14 +65,15 @@ class FavoriteQuerySet(models.QuerySet["Favorite"]):
 
     def add(self, user: User, *, file: UUID | None = None, folder: Folder | None = None) -> None:
         """Add a file, by its permanent id, or a folder. Safe to repeat. Raises ValidationFailed at the limit."""
-        if self.of(user).count() >= MAX_FAVORITES:
+        favorites = self.of(user)
+        if favorites.count() >= MAX_FAVORITES and not favorites.filter(file=file, folder=folder).exists():
             raise ValidationFailed(_("You can have up to %(max)s favorites.") % {"max": f"{MAX_FAVORITES:,}"})
         self.bulk_create([Favorite(user=user, file=file, folder=folder)], ignore_conflicts=True)
 
     def discard(self, user: User, *, file: UUID | None = None, folder: Folder | None = None) -> None:
         self.of(user).filter(file=file, folder=folder).delete()
 
-    def delete_gone(self, links: Iterable[UUID]) -> None:
+    def delete_orphaned(self, links: Iterable[UUID]) -> None:
         """Delete the favorites of those of these files that have no version left."""
         favorites = self.filter(file__in=list(links))
         versions = File.objects.filter(Q(pk=OuterRef("file")) | Q(series=OuterRef("file")))
@@ -128,7 +130,7 @@ class SavedSearch(models.Model):
     """Search words and filters that a person has saved with a name, for one folder or the whole library."""
 
     user = models.ForeignKey(User, models.CASCADE, related_name="saved_searches", db_index=False)
-    name = models.CharField(gettext_lazy("name"), max_length=100)
+    name = models.CharField(gettext_lazy("name"), max_length=MAX_NAME_CHARACTERS)
     query = models.CharField(max_length=MAX_QUERY_CHARACTERS)  # of the list's URL
     folder = models.ForeignKey(Folder, models.CASCADE, null=True, related_name="+")
 

@@ -18,7 +18,6 @@ from uploads.models.querysets import CompiledQuery
 
 MAX_NOTE_CHARACTERS = 1_000
 MAX_DOWNLOADS = 1_000_000
-HAS_DOWNLOADS_LEFT = Q(max_downloads__isnull=True) | Q(use_count__lt=F("max_downloads"))
 # Counts one use, exactly as often as the link allows: of many clients at the last one, one gets it, because a
 # concurrent UPDATE sees the new count. Also a part of other statements.
 COUNT_USE_SQL = """
@@ -39,7 +38,7 @@ class ShareLinkQuerySet(PublicLinkQuerySet["ShareLink"]):
 
     def active(self) -> ShareLinkQuerySet:
         """Return the links that still work, as far as the link itself decides."""
-        return self.unexpired().filter(HAS_DOWNLOADS_LEFT)
+        return self.unexpired().filter(Q(max_downloads__isnull=True) | Q(use_count__lt=F("max_downloads")))
 
     def count_use(self, pk: int) -> bool:
         """Count one use of this link, and return whether it had one left; filters are ignored."""

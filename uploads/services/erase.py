@@ -216,7 +216,7 @@ def _delete_rows(ids: Sequence[UUID]) -> set[UUID]:
         rows = File.objects.filter(urls_expired(), pk__in=ids, state=State.DELETING).order_by("pk")
         series = dict(rows.select_for_update().values_list("pk", "series"))
         File.objects.filter(pk__in=series).delete()
-        Favorite.objects.delete_gone(link or pk for pk, link in series.items())
+        Favorite.objects.delete_orphaned(link or pk for pk, link in series.items())
     return set(series)
 
 

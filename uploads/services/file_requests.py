@@ -31,7 +31,7 @@ from uploads.models import (
     TokenBucket,
     create_link,
     display_name,
-    whom_to_ask,
+    new_link_hint,
 )
 from uploads.models.throttle import client_network
 from uploads.names import extensions_of
@@ -115,7 +115,7 @@ def closed_problem(request: FileRequest) -> LinkEnded | None:
         and creator.has_perm(PERMISSION)
         and Folder.objects.writable_by(creator).filter(pk=request.folder_id).exists()
     )
-    return None if accepts else LinkEnded(f"{_('This file request no longer accepts files.')} {whom_to_ask(creator)}")
+    return None if accepts else LinkEnded(f"{_('This file request no longer accepts files.')} {new_link_hint(creator)}")
 
 
 def deleted() -> LinkEnded:

@@ -30,8 +30,8 @@ __all__ = [
     "ensure",
     "lock",
     "lock_branches",
+    "lock_target",
     "move",
-    "move_locked",
     "remove",
     "remove_empty",
     "rename",
@@ -82,24 +82,15 @@ def rename(folder: Folder, name: str, *, by: User) -> int | None:
     return Event.objects.record(Action.FOLDER, by=by, folder=folder, old_name=old_name, new_name=name)
 
 
-@deadline(CALL_SECONDS)
-def move(folder: Folder, target: Folder | None, *, by: User) -> None:
-    """Move the folder, with its contents, into another (None: to the top level).
+def move(folder: Folder, target: Folder | None, *, by: User) -> Event:
+    """Move a folder that this person may change, with its contents, into another (None: to the top level).
 
-    Raises InvalidTransition for a move into itself or its subfolders, ValidationFailed if it would be too deep,
-    Conflict if the target has a folder of that name, and Forbidden.
+    Call it after `lock_branches`, with the target that `lock_target` returns. Returns the event to save. Raises
+    InvalidTransition for a move into itself or its subfolders, ValidationFailed if it would be too deep, Conflict if
+    the target has a folder of that name, and Forbidden if it would change who can see the files.
     """
-    _require_edit(folder, by)
-    with transaction.atomic():
-        lock_branches([folder])
-        Event.objects.bulk_create([move_locked(folder, target, by=by)])
     folder.refresh_from_db()
-
-
-def move_locked(folder: Folder, target: Folder | None, *, by: User) -> Event:
-    """Like `move`, for a folder that this person may change, after `lock_branches`. Returns the event to save."""
-    folder.refresh_from_db()
-    path = _target_path(target, by)
+    path = target.path if target else []
     if folder.pk in path:
         raise InvalidTransition(_("“%(name)s” can't be moved into itself.") % {"name": folder.name})
     _require_depth(folder, path)
@@ -195,14 +186,17 @@ def lock(folder_ids: Iterable[int]) -> None:
     restore_folder(ids)
 
 
-def _target_path(target: Folder | None, by: User) -> list[int]:
-    """Return the path of the target as ids. Requires the tree lock, so that it cannot change."""
+def lock_target(target: Folder | None, by: User) -> Folder | None:
+    """Lock the folder that others are moved to, and return it as it is now. Raises Forbidden.
+
+    Requires the tree lock of `lock_branches`, so that its place cannot change.
+    """
     if target is None:
         require_writable(None, by)
-        return []
+        return None
     lock([target.pk])
     require_writable(target, by)
-    return Folder.objects.get(pk=target.pk).path
+    return Folder.objects.get(pk=target.pk)
 
 
 def _require_depth(folder: Folder, path: list[int]) -> None:
@@ -218,7 +212,7 @@ def _require_depth(folder: Folder, path: list[int]) -> None:
 
 def _require_same_access(folder: Folder, target: Folder | None, by: User) -> None:
     """Require a manager if the move changes the access rules: a creator must not decide who sees others' files."""
-    access_root = Folder.objects.get(pk=target.pk).access_root_id if target else None
+    access_root = target.access_root_id if target else None
     if access_root != folder.access_root_id and not Folder.objects.managed_by(by).filter(pk=folder.pk).exists():
         raise Forbidden(_("This move would change who can see the files in the folder. Ask a manager to move it."))
 

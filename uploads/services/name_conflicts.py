@@ -38,14 +38,15 @@ def find_conflicts(
     """
     folders = {path: folder.pk if folder else None for path, folder in find({path for path, _ in names}, into).items()}
     places = [(folders[path], name) if path in folders else None for path, name in names]
-    visible = File.objects.visible_to(by).listed()
-    files = _files_at(visible, {place for place in places if place})
+    visible = File.objects.listed_for(by)
+    taken = {place for place in places if place}
+    files = _files_at(visible, taken)
     if not files:
         return [None] * len(names)
     ids = [file.pk for rows in files.values() for file in rows]
     changeable = set(File.objects.changeable_by(by).filter(pk__in=ids).values_list("pk", flat=True))
     conflicting = [place for place in places if place in files]
-    free_names = iter(_free_names(visible, conflicting, taken={place for place in places if place}))
+    free_names = iter(_free_names(visible, conflicting, taken=taken))
     conflicts: list[NameConflict | None] = []
     for place in places:
         if place is None or place not in files:

@@ -186,7 +186,7 @@ def _create(
         declared_type=new.declared_type,
         modified=new.modified,
         size=new.size,
-        part_size=part_size_for(new.size, smallest=_smallest_part(new)),
+        part_size=part_size_for(new.size, smallest=_preferred_part_size(new)),
         state=State.UPLOADING,
         expires_at=seconds_from_now(settings.UPLOAD_EXPIRY_HOURS * 3600),
         signed_until=seconds_from_now(s3.URL_SECONDS) if new.sha256 else None,
@@ -197,10 +197,10 @@ def _create(
     return Started(file, new=True)
 
 
-def _smallest_part(new: NewUpload) -> int:
+def _preferred_part_size(new: NewUpload) -> int:
     """Return the part size that the sender prefers, within what the storage accepts and the setting."""
-    largest = settings.UPLOAD_PART_BYTES
-    return largest if new.part_size is None else min(largest, max(MIN_PART_BYTES, new.part_size))
+    default = settings.UPLOAD_PART_BYTES
+    return default if new.part_size is None else min(default, max(MIN_PART_BYTES, new.part_size))
 
 
 def _resolve_folder(new: NewUpload, owner: User, fresh: Sequence[File], places: _Places) -> dict[str, Any]:

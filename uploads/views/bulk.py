@@ -17,7 +17,7 @@ from uploads.errors import Conflict, InvalidTransition, ValidationFailed
 from uploads.forms import FolderPickerForm, Selection, find_folder
 from uploads.models import Folder
 from uploads.views.folder_picker import Hidden, choose_folder
-from uploads.views.responses import flash_result, html_errors, redirect_next, render_dialog, request_user
+from uploads.views.responses import flash_result, html_errors, next_url, redirect_next, render_dialog, request_user
 
 CONFIRM_ABOVE = 100  # files
 HIDDEN_FIELDS = ("do", "all", "query", "folder", "place", "next")
@@ -73,7 +73,7 @@ def selection_count(request: HttpRequest) -> HttpResponse:
 def _selected_folders(action: BulkAction, selection: Selection, user: User) -> list[Folder]:
     if not selection.folders or not action.takes_folders:
         return []
-    return list(action.permitted_folders(user).filter(pk__in=selection.folders).order_by("normalized_name", "pk"))
+    return list(action.permitted_folders(user).filter(pk__in=selection.folders).order_by("natural_name", "pk"))
 
 
 def _form_page(
@@ -88,7 +88,7 @@ def _form_page(
     if isinstance(form, FolderPickerForm):
         here = find_folder(request.POST.get("folder"), user)
         return choose_folder(request, form, title=title, here=here, hidden=hidden, without=folders)
-    context = {"action": action, "title": title, "form": form, "hidden": hidden, "back": redirect_next(request).url}
+    context = {"action": action, "title": title, "form": form, "hidden": hidden, "back": next_url(request)}
     context |= action.form_context(selection.links, by=user)
     return render_dialog(request, action.template, context, status=400 if form.is_bound else 200)
 

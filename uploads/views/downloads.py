@@ -114,7 +114,7 @@ def render_excerpt(request: HttpRequest, files: FileQuerySet) -> HttpResponse:
     rich_format, is_complete = rich_format_of(preview.file.name), preview.file.size <= EXCERPT_BYTES
     if not rich_format:
         raise Http404
-    context: dict[str, Any] = {"name": preview.file.name, "is_complete": is_complete}
+    context: dict[str, Any] = {"name": preview.file.name}
     text = delivery.excerpt_text(preview)
     if rich_format == TABLE:
         table = read_table(text, is_complete=is_complete)

@@ -10,7 +10,6 @@ from django.contrib.auth.models import User
 from django.db.models import Exists, OuterRef, Q
 from django.http import HttpRequest, HttpResponse
 
-from uploads import names
 from uploads.errors import Conflict, Forbidden, OverQuota, ValidationFailed
 from uploads.forms import FolderPickerForm, find_folder, folder_name, parse_id
 from uploads.listing import breadcrumbs_for
@@ -21,6 +20,7 @@ from uploads.views.presenters import folder_path
 from uploads.views.responses import FieldError, render_dialog, request_user
 
 MAX_CHOICES = 50
+MAX_WORDS = 10  # of a search
 MAX_TREE_ROWS = 300
 
 Hidden = Sequence[tuple[str, str]]
@@ -83,18 +83,16 @@ def choose_folder(
         "back": here.get_absolute_url() if here else "/",
     }
     status = 400 if form.is_bound else field_error.problem.status_code if field_error else 200
-    return render_dialog(request, "uploads/folder_picker.html", context, status=status)
+    return render_dialog(request, "uploads/folder_picker.html", context, status=status, part="folder-choices")
 
 
 def _matches(user: User, rows: FolderQuerySet, search: str) -> tuple[list[FolderChoice], bool]:
-    """Return the folders to choose from that match the search, by their paths."""
+    """Return the folders to choose from that match the search, with their paths."""
     rows = rows.filter(pk__in=Folder.objects.writable_by(user).order_by().values("pk"))
-    for word in names.normalize_for_search(search).split()[:10]:
-        rows = rows.filter(normalized_name__contains=word)
+    rows = rows.matching(" ".join(search.split()[:MAX_WORDS]))
     ids = list(rows.order_by("natural_name", "id").values_list("pk", flat=True)[: MAX_CHOICES + 1])
     paths = {pk: folder_path(path) for pk, path in breadcrumbs_for(user, ids[:MAX_CHOICES]).items()}
-    ordered = sorted(paths.items(), key=lambda item: names.normalize_for_search(item[1]))
-    choices = [FolderChoice(pk, path, range(0), True, False, False) for pk, path in ordered]
+    choices = [FolderChoice(pk, paths[pk], range(0), True, False, False) for pk in ids if pk in paths]
     return choices, len(ids) > MAX_CHOICES
 
 
@@ -105,7 +103,7 @@ def _tree(user: User, rows: FolderQuerySet, opened: Folder | None) -> tuple[list
         may_choose=Exists(Folder.objects.writable_by(user).filter(pk=OuterRef("pk"))),
         has_subfolders=Exists(rows.filter(parent=OuterRef("pk")).order_by()),
     )
-    matches = list(shown.order_by("normalized_name", "id")[: MAX_TREE_ROWS + 1])
+    matches = list(shown.order_by("natural_name", "id")[: MAX_TREE_ROWS + 1])
     children: dict[int | None, list[Any]] = {}
     for folder in matches[:MAX_TREE_ROWS]:
         children.setdefault(folder.parent_id, []).append(folder)

@@ -9,19 +9,19 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.contrib.humanize.templatetags.humanize import intword
-from django.db.models import Exists, OuterRef, Sum
+from django.db.models import Sum
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils.formats import number_format
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
 from django.views.decorators.http import require_POST, require_safe
 
 from amalga.db import replica
 from uploads import actions, listing
+from uploads.actions.base import count_files, count_folders
 from uploads.forms import read_list_query
-from uploads.listing import Cursor, InvalidCursor, ListQuery, Page, SearchTooBroad, Sidebar
+from uploads.listing import Cursor, FolderRights, InvalidCursor, ListQuery, Page, SearchTooBroad, Sidebar
 from uploads.models import (
     Category,
     Event,
@@ -33,8 +33,6 @@ from uploads.models import (
     StatisticDelta,
     Tag,
 )
-from uploads.models.folder import FolderQuerySet
-from uploads.services import folders
 from uploads.views.presenters import file_rows, folder_rows, rows_digest
 from uploads.views.responses import FieldError, render_page, request_user
 
@@ -52,9 +50,7 @@ def library(request: HttpRequest) -> HttpResponse:
 @require_safe
 def folder(request: HttpRequest, pk: int) -> HttpResponse:
     """Show the contents of a folder."""
-    favorite = Favorite.objects.of(request_user(request)).filter(folder=OuterRef("pk"))
-    folders = Folder.objects.visible_to(request.user).annotate(is_favorite=Exists(favorite))
-    return library_page(request, get_object_or_404(folders, pk=pk))
+    return library_page(request, get_object_or_404(Folder.objects.visible_to(request.user), pk=pk))
 
 
 def library_page(request: HttpRequest, folder: Folder | None, field_error: FieldError | None = None) -> HttpResponse:
@@ -68,10 +64,10 @@ def library_page(request: HttpRequest, folder: Folder | None, field_error: Field
         context |= {"show_onboarding": show_onboarding and not context["list_query"].has_filters}
     else:
         context = browse(request, ListScope(folder.get_absolute_url(), folder))
-        context |= {"folder": folder, "title": folder.name, "crumbs": _crumbs(user, folder), **rights(user, folder)}
-        if not context["list_query"].has_filters:
-            sizes = listing.load_folder_sizes(user, [folder.pk], max_subfolders=listing.MAX_SUBFOLDERS_OF_PAGE)
-            context["folder_size"] = sizes.get(folder.pk)
+        rights = listing.FolderRights(user, folder.path if folder.access_root_id else ())
+        context |= {"folder": folder, "title": folder.name, "crumbs": _crumbs(user, folder, rights)}
+        context |= _folder_rights(user, folder, rights)
+        context["is_favorite"] = Favorite.objects.of(user).filter(folder=folder).exists()
     response = render_page(request, "uploads/library.html", context, field_error)
     if request.GET.get("view") in {"grid", "table"}:
         _remember(response, VIEW_COOKIE, request.GET["view"])
@@ -104,15 +100,14 @@ def tags(request: HttpRequest) -> HttpResponse:
     return render(request, "uploads/tags.html", {"tags": rows, "more": len(tags) > MAX_TAGS})
 
 
-def rights(user: User, folder: Folder) -> dict[str, Any]:
+def _folder_rights(user: User, folder: Folder, rights: FolderRights) -> dict[str, bool]:
     """Return what this user may do with a folder."""
-    manages = Folder.objects.managed_by(user).filter(pk=folder.pk).exists()
-    may_add = Folder.objects.writable_by(user).filter(pk=folder.pk).exists()
+    may_add = rights.may_fill(folder.pk)
     return {
         "may_add": may_add,
         "may_request": may_add and user.has_perm("uploads.request_files"),
-        "can_edit": manages or folders.can_edit(folder, user),
-        "may_manage": manages,
+        "can_edit": rights.may_edit(folder),
+        "may_manage": rights.may_manage(folder.pk),
     }
 
 
@@ -196,24 +191,12 @@ def _page(user: User, query: ListQuery, scope: ListScope, after: Cursor | None) 
 
 def _read_page(user: User, query: ListQuery, scope: ListScope, after: Cursor | None) -> Page:
     files = listing.trash_for(user, query) if scope.trash else listing.files_for(user, query, scope.folder)
-    folders = _folders(user, query, scope) if _lists_folders(query, scope) else None
+    folders = listing.folders_for(user, query, scope.folder, trash=scope.trash)
     page = listing.paginate(query, files=files, folders=folders, columns=scope.columns, after=after)
     if query.by_last_use:
         places = {link: place for place, link in enumerate(Event.objects.recent_links(user))}
         page.files.sort(key=lambda file: places.get(file.link, len(places)))
     return page
-
-
-def _lists_folders(query: ListQuery, scope: ListScope) -> bool:
-    if query.show == "recent" or (scope.trash and query.show):
-        return False
-    return bool(query.q) or not (query.narrows or query.subfolders)
-
-
-def _folders(user: User, query: ListQuery, scope: ListScope) -> FolderQuerySet:
-    if scope.trash:
-        return listing.trashed_folders_for(user, query)
-    return listing.folders_for(user, query, scope.folder)
 
 
 def _rows_context(user: User, query: ListQuery, scope: ListScope, page: Page) -> dict[str, Any]:
@@ -225,10 +208,12 @@ def _rows_context(user: User, query: ListQuery, scope: ListScope, page: Page) ->
     column = scope.columns["added"]
     marks = listing.load_marks(() if scope.trash else page.files, user)
     shown = [] if scope.trash or query.q or query.show else page.folders
-    sizes = listing.load_folder_sizes(user, [folder.pk for folder in shown])
+    opened = scope.folder.pk if scope.folder and not query.has_filters else None
+    sizes = listing.load_folder_sizes(user, [folder.pk for folder in shown], opened=opened)
     folders = folder_rows(page.folders, paths=paths, sizes=sizes, search=query.q)
     files = file_rows(page.files, column=column, paths=paths, marks=marks, search=query.q)
-    context = {"folders": folders, "files": files, "rows_digest": rows_digest(folders, files)}
+    context: dict[str, Any] = {"folders": folders, "files": files, "rows_digest": rows_digest(folders, files)}
+    context["folder_size"] = sizes.get(opened or 0)
     if scope.trash:
         return context
     rights = listing.load_rights(user, page, scope.folder, recursive=query.recursive)
@@ -246,7 +231,7 @@ def _filter_context(query: ListQuery, scope: ListScope, sidebar: Sidebar) -> dic
         "people": people if len(people) <= MAX_CHOICES else None,
         "tags": tags if len(tags) <= MAX_CHOICES else None,
         "sort_urls": {name: scope.url + query.to_querystring(sort=_toggle_sort(query, name)) for name in SORTABLE},
-        "other_view_url": scope.url + query.to_querystring(view="table" if query.grid else "grid"),
+        "view_urls": {view: scope.url + query.to_querystring(view=view) for view in ("table", "grid")},
         "clear_url": scope.url + ListQuery(sort=query.sort, grid=query.grid).to_querystring(),
         "deeper_url": scope.url + query.to_querystring(subfolders="0" if query.recursive else "1"),
     }
@@ -284,9 +269,8 @@ def breadcrumbs(user: User, folder: Folder | None) -> list[dict[str, str]]:
     return [{"name": name, "url": reverse("folder", args=[pk]) if name else ""} for pk, name in path]
 
 
-def _crumbs(user: User, folder: Folder) -> list[dict[str, str]]:
+def _crumbs(user: User, folder: Folder, rights: FolderRights) -> list[dict[str, str]]:
     """Return the breadcrumbs with the ids of the folders that this user may move files to."""
-    rights = listing.FolderRights(user, folder.path if folder.access_root_id else ())
     ids = [str(pk) if rights.may_fill(pk) else "" for pk in folder.path]
     return [crumb | {"fillable": pk} for crumb, pk in zip(breadcrumbs(user, folder), ids, strict=True)]
 
@@ -309,9 +293,8 @@ def _count_label(page: Page, total: int | None, start: int) -> str:
     `total` is from the statistics, which lag behind.
     """
     if start == 1 and not page.next:
-        folders = ngettext("%(count)s folder", "%(count)s folders", len(page.folders)) % {"count": len(page.folders)}
-        files = ngettext("%(count)s file", "%(count)s files", len(page.files)) % {"count": len(page.files)}
-        return ", ".join(text for text, rows in ((folders, page.folders), (files, page.files)) if rows)
+        counts = (count_folders(len(page.folders)), page.folders), (count_files(len(page.files)), page.files)
+        return ", ".join(text for text, rows in counts if rows)
     if not start or not page.files:
         return ""
     last = start + len(page.files) - 1

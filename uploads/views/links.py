@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 from uploads.accounts.backends import PermissionBackend
 from uploads.errors import LinkEnded, LinkUnknown, Problem
 from uploads.middleware import client_ip
-from uploads.models import LinkState, whom_to_ask
+from uploads.models import LinkState, new_link_hint
 from uploads.models.links import Link, PublicLink
 from uploads.models.throttle import client_network
 from uploads.services.guess_limit import LINK_GUESSES
@@ -54,12 +54,12 @@ def load_link(model: type[Link], token: str, request: HttpRequest) -> Link:
 def require_active(link: PublicLink) -> None:
     """Raise LinkEnded, with whom to ask, if the link no longer works."""
     if (state := link.state) != LinkState.ACTIVE:
-        raise LinkEnded(f"{_reason(state)} {whom_to_ask(link.created_by)}")
+        raise LinkEnded(f"{_reason(state)} {new_link_hint(link.created_by)}")
 
 
 def ended(link: PublicLink) -> LinkEnded:
     """Return the error for a link whose files are gone, or no longer its creator's to share."""
-    return LinkEnded(f"{_('This link no longer works.')} {whom_to_ask(link.created_by)}")
+    return LinkEnded(f"{_('This link no longer works.')} {new_link_hint(link.created_by)}")
 
 
 def public_view(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:

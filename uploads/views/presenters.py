@@ -20,7 +20,7 @@ EXAMPLE_ID = UUID(int=0)
 SEPARATOR = " › "
 EMPTY: Mapping[int, FolderSize] = {}
 MAX_SHORT_CHARACTERS = 32  # of a name that lists show in one piece
-MAX_EXTENSION_CHARACTERS = 10
+MAX_TAIL_EXTENSION_CHARACTERS = 10
 TAIL_CHARACTERS = 4  # before the extension
 JOINERS = {"\u200d", "\ufe0e", "\ufe0f", *map(chr, range(0x1F3FB, 0x1F400))}
 
@@ -31,8 +31,6 @@ class FileRow(NamedTuple):
     link: UUID
     url: str
     name: str
-    stem: str
-    tail: str
     private: bool
     quarantined: bool
     category: str
@@ -45,6 +43,11 @@ class FileRow(NamedTuple):
     thumbnail: bool
     shared: bool
     favorite: bool
+
+    @property
+    def split(self) -> dict[str, str]:
+        """The name in two, as in `split_name`: computed for rows that are rendered, not for those from the cache."""
+        return split_name(self.name)
 
 
 class FolderRow(NamedTuple):
@@ -78,7 +81,6 @@ def file_rows(
             link=file.link,
             url=f"{before}{file.link}{after}",
             name=file.name,
-            **split_name(file.name),
             private=file.visibility == Visibility.PRIVATE,
             quarantined=file.quarantined,
             category=file.category,
@@ -129,7 +131,7 @@ def split_name(name: str) -> dict[str, str]:
     if len(name) <= MAX_SHORT_CHARACTERS:
         return {"stem": name, "tail": ""}
     dot = name.rfind(".")
-    cut = (dot if len(name) - dot <= MAX_EXTENSION_CHARACTERS else len(name)) - TAIL_CHARACTERS
+    cut = (dot if len(name) - dot <= MAX_TAIL_EXTENSION_CHARACTERS else len(name)) - TAIL_CHARACTERS
     while cut and (name[cut] in JOINERS or name[cut - 1] == "\u200d" or unicodedata.category(name[cut])[0] == "M"):
         cut -= 1
     return {"stem": name[:cut], "tail": name[cut:]} if cut else {"stem": name, "tail": ""}

@@ -66,7 +66,7 @@ def error_response(request: HttpRequest, problem: Problem) -> HttpResponse:
 def error_page(request: HttpRequest, code: int, *, message: str = "", problem: Problem | None = None) -> HttpResponse:
     """Return an error page. It uses neither the database nor the session.
 
-    Browsers with a session get the search and the navigation, of which every page checks the permission itself.
+    Browsers with a session get the search and the navigation; each page there checks permissions.
     """
     context = {
         "message": message,
@@ -133,14 +133,16 @@ def render_page(
     return response
 
 
-def render_dialog(request: HttpRequest, template: str, context: dict[str, Any], *, status: int = 200) -> HttpResponse:
+def render_dialog(
+    request: HttpRequest, template: str, context: dict[str, Any], *, status: int = 200, part: str = ""
+) -> HttpResponse:
     """Render a page with a form, of which htmx shows the `#dialog-content` in a dialog above the current page.
 
-    A request with a target of its own gets the page as it is.
+    A request for `part`, the id of an element inside the dialog, gets the page as it is.
     """
     response = render(request, template, context, status=status)
     is_history = "HX-History-Restore-Request" in request.headers
-    if "HX-Request" in request.headers and request.headers.get("HX-Target") != "folder-choices" and not is_history:
+    if "HX-Request" in request.headers and request.headers.get("HX-Target") != (part or None) and not is_history:
         response["HX-Retarget"], response["HX-Reselect"] = "#dialog", "#dialog-content"
         response["HX-Reswap"], response["HX-Push-Url"] = "innerHTML show:none", "false"
     return response
@@ -253,14 +255,18 @@ def request_user(request: HttpRequest) -> User:
 # --- messages and redirects after an action ---------------------------------------------------
 
 
-def redirect_next(request: HttpRequest, default: str | None = None) -> HttpResponseRedirect:
-    """Redirect to the form's `next` if it is a path of this site, otherwise to `default` or the library."""
+def next_url(request: HttpRequest, default: str | None = None) -> str:
+    """Return the form's `next` if it is a path of this site, otherwise `default` or the library."""
     url = request.POST.get("next", "")
     hosts = {request.get_host()}
     is_safe = url_has_allowed_host_and_scheme(url, allowed_hosts=hosts, require_https=request.is_secure())
     if not is_safe or not url.startswith("/") or len(url) > MAX_URL_CHARACTERS:
-        url = default or reverse("library")
-    return HttpResponseRedirect(url)
+        return default or reverse("library")
+    return url
+
+
+def redirect_next(request: HttpRequest, default: str | None = None) -> HttpResponseRedirect:
+    return HttpResponseRedirect(next_url(request, default))
 
 
 def flash_result(
@@ -279,7 +285,7 @@ def flash_result(
     if result.in_use:
         messages.warning(request, in_use_message(result.in_use))
     for folder in result.unfinished:
-        text = _("“%(name)s” contains many files. The rest follows in the background.")
+        text = _("“%(name)s” contains many files. A background task continues with its other files.")
         messages.info(request, text % {"name": folder})
     if unknown := result.unknown + unusable:
         messages.warning(
@@ -294,7 +300,7 @@ def flash_result(
 
 
 def _undo_tag(result: BulkResult) -> str:
-    """Return the id of an event of this action, with which `undo` finds the others; '' while a task goes on with it."""
+    """Return the id of an event of this action, with which `undo` finds the others; '' while a task still runs."""
     return str(result.events[0].pk) if result.events and not result.unfinished else ""
 
 

@@ -5,20 +5,17 @@ from __future__ import annotations
 from uuid import UUID
 
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse, QueryDict
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 
 from uploads import names
 from uploads.errors import ValidationFailed
-from uploads.forms import read_list_query
-from uploads.forms.fields import find_folder
+from uploads.forms import find_folder, parse_list_query
 from uploads.models import Favorite, File, Folder, SavedSearch
-from uploads.models.preference import MAX_QUERY_CHARACTERS
+from uploads.models.preference import MAX_NAME_CHARACTERS, MAX_QUERY_CHARACTERS
 from uploads.views.responses import html_errors, redirect_next, request_user
-
-MAX_NAME_CHARACTERS = 100
 
 
 @require_POST
@@ -66,10 +63,9 @@ def saved_searches(request: HttpRequest) -> HttpResponse:
 def save_search(request: HttpRequest) -> HttpResponse:
     """Save the query of a list with a name. The same name again replaces the search."""
     user = request_user(request)
-    text = request.POST.get("query", "")[:MAX_QUERY_CHARACTERS].removeprefix("?")
-    list_query, notes = read_list_query(QueryDict(text), user)
+    list_query = parse_list_query(request.POST.get("query", ""), user)
     query = list_query.to_querystring()
-    if notes or not list_query.has_filters or len(query) > MAX_QUERY_CHARACTERS:
+    if not list_query.has_filters or len(query) > MAX_QUERY_CHARACTERS:
         raise ValidationFailed(_("This search can't be saved. Search again."))
     missing = _("This folder no longer exists. Open the library and search again.")
     folder = find_folder(request.POST.get("folder"), user, missing=missing)

@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from uploads.actions.base import count_files
 from uploads.errors import Forbidden, ValidationFailed
 from uploads.forms import Selection, ShareForm, parse_id
 from uploads.models import File, Folder, ShareLink
@@ -21,7 +22,7 @@ from uploads.models.share_link import ShareLinkQuerySet
 from uploads.services import share_links
 from uploads.services.share_links import ShareOptions, qr_code
 from uploads.views.bulk import hidden_fields
-from uploads.views.responses import html_errors, no_store, redirect_next, request_user
+from uploads.views.responses import html_errors, next_url, no_store, redirect_next, request_user
 
 PAGE_SIZE = 50
 MAX_LINKS_OF_TARGET = 100
@@ -73,8 +74,8 @@ def share_selection(request: HttpRequest) -> HttpResponse:
         raise ValidationFailed(_("Share one folder at a time, or only files."))
     count = len(selection.links)
     context: dict[str, Any] = {
-        "name": ngettext("%(count)s file", "%(count)s files", count) % {"count": count},
-        "back_url": _next_url(request),
+        "name": count_files(count),
+        "back_url": next_url(request),
         "hidden": hidden_fields(request),
     }
     form = ShareForm(request.POST if "go" in request.POST else None)
@@ -195,7 +196,3 @@ def _list_page(
         "next_url": f"{url}?before={shown[-1].pk}" if len(matches) > PAGE_SIZE else None,
     }
     return render(request, "uploads/share_links.html", context)
-
-
-def _next_url(request: HttpRequest) -> str:
-    return redirect_next(request).url

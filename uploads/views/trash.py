@@ -52,11 +52,11 @@ def restore_file(request: HttpRequest, pk: UUID) -> HttpResponse:
 def undo(request: HttpRequest) -> HttpResponse:
     """Undo what one action of this user changed, where it is still as the action left it."""
     try:
-        message, result = actions.undo_action(parse_id(request.POST.get("event")) or 0, by=request_user(request))
+        event_id = parse_id(request.POST.get("event")) or 0
+        message, result, skipped = actions.undo_action(event_id, by=request_user(request))
     except (Conflict, Forbidden, OverQuota, RefusedType, ValidationFailed) as problem:
         messages.error(request, problem.message)
         return redirect_next(request)
-    skipped, result.unknown = result.unknown, 0
     flash_result(request, message, result)
     if skipped:
         text = ngettext(

@@ -105,9 +105,13 @@ def _with_inside(files: list[MemberSource], visible: FileQuerySet, folders: list
     by_id = {file.id: file for file in [*files, *_members(visible.below_any(folders))]}
     if not by_id:
         raise ValidationFailed(_("The selected folders contain no files."))
-    if len(by_id) > MAX_FILES:
-        raise ValidationFailed(_("A ZIP can contain at most %(max)s files.") % {"max": f"{MAX_FILES:,}"})
+    _require_size(len(by_id))
     return list(by_id.values())
+
+
+def _require_size(count: int) -> None:
+    if count > MAX_FILES:
+        raise ValidationFailed(_("A ZIP can contain at most %(max)s files.") % {"max": f"{MAX_FILES:,}"})
 
 
 def bundle_shared(rows: FileQuerySet, *, name: str, folder: Folder | None, creator: User) -> Bundle:
@@ -119,10 +123,7 @@ def bundle_shared(rows: FileQuerySet, *, name: str, folder: Folder | None, creat
     files = _members(rows)
     if not files:
         raise FilesNotFound(1)
-    if len(files) > MAX_FILES:
-        raise ValidationFailed(
-            _("A ZIP can contain at most %(max)s files.") % {"max": f"{MAX_FILES:,}"}
-        )  # fmt: skip
+    _require_size(len(files))
     ids = {file.folder_id for file in files}
     folder_paths: dict[int | None, list[str]] = {pk: [] for pk in ids}
     if folder:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import accumulate
 
-from uploads.names import IGNORABLE, MAX_EXTENSION_CHARACTERS, clean_name
+from uploads.names import IGNORABLE, clean_name, split_extension
 
 MAX_32_BITS, MAX_16_BITS = 0xFFFF_FFFF, 0xFFFF
 BLOCK_BYTES, BLOCK_HEADER_BYTES = 65_535, 5
@@ -243,19 +243,14 @@ def _portable_name(name: str) -> str:
 
 
 def _numbered(name: str, number: int) -> str:
-    stem, extension = _split_extension(name)
+    stem, extension = split_extension(name)
     suffix = f" ({number})"
     return _truncate(stem, MAX_SEGMENT_BYTES - len((suffix + extension).encode())) + suffix + extension
 
 
 def _shorten(name: str) -> str:
-    stem, extension = _split_extension(name)
+    stem, extension = split_extension(name)
     return _truncate(stem, MAX_SEGMENT_BYTES - len(extension.encode())) + extension
-
-
-def _split_extension(name: str) -> tuple[str, str]:
-    stem, dot, extension = name.rpartition(".")
-    return (stem, dot + extension) if stem and len(extension) <= MAX_EXTENSION_CHARACTERS else (name, "")
 
 
 def _truncate(text: str, max_bytes: int) -> str:
