@@ -29,6 +29,8 @@ from tests.support.stores import Bucket
 from tests.support.upload_client import UploadClient
 from uploads import actions, s3, services
 from uploads.actions import set_visibility, tag_files
+from uploads.actions.restore import RestoreAction
+from uploads.actions.trash import TrashAction
 from uploads.models import (
     AccessLevel,
     ChecksumStatus,
@@ -162,6 +164,18 @@ def test_people_see_the_same_pages_again(library: Bucket, tmp_path: Path, alice:
     assert not again.has_usable_password()
     for page, body in before.items():
         assert rendered(again, page) == body, page
+
+
+def test_folder_of_the_trash_comes_back_with_its_file(library: Bucket, tmp_path: Path, alice: User) -> None:
+    folder = ensure_folder("Campaign", alice)
+    File.objects.filter(name="empty").update(folder=folder)
+    TrashAction().execute([], {}, by=alice, folders=[folder.pk])
+    exported(tmp_path / "manifest")
+    lose_the_database()
+    assert rebuild(tmp_path / "manifest", "--apply")[0] == 0
+    again = User.objects.get(username="alice")
+    RestoreAction().execute([], {}, by=again, folders=[Folder.objects.get(name="Campaign").pk])
+    assert path_of(File.objects.get(name="empty", state=State.AVAILABLE)) == "Campaign/empty"
 
 
 def test_links_work_again_except_those_with_a_password(library: Bucket, tmp_path: Path, alice: User) -> None:

@@ -16,11 +16,14 @@ from django.db import connection
 from pytest_django import Settings
 
 from tests.support import factories, storage_proxies
+from tests.support.file_rows import ensure_folder
 from tests.support.stores import Bucket
 from tests.support.upload_client import UploadClient, composite
 from uploads import s3, services
+from uploads.actions.restore import RestoreAction
+from uploads.actions.trash import TrashAction
 from uploads.errors import DatabaseOlderThanBucket, Paused, ValidationFailed
-from uploads.models import Action, Event, File, Heartbeat, Installation, State
+from uploads.models import Action, Event, File, Folder, Heartbeat, Installation, State
 from uploads.models.querysets import seconds_from_now
 from uploads.services import bucket_guard
 from uploads.services.bucket_guard import require_history, require_removal, write_checkpoint
@@ -257,6 +260,30 @@ def test_accepted_trash_has_its_whole_time_again(alice: User, bucket: Bucket, se
     assert bucket.read(due.key) == b"due"
     assert Event.objects.filter(action=Action.REPAIR, name="after_restore").exists()
     assert run("after_restore")[0] == 0
+
+
+def test_folder_of_an_accepted_trash_comes_back_with_its_file(alice: User, bucket: Bucket) -> None:
+    folder = ensure_folder("Campaign", alice)
+    file = factories.create_file(alice, b"brief", bucket=bucket, folder=folder)
+    TrashAction().execute([], {}, by=alice, folders=[folder.pk])
+    assert run("after_restore", "--apply")[0] == 0
+    RestoreAction().execute([], {}, by=alice, folders=[folder.pk])
+    file.refresh_from_db()
+    assert file.state == State.AVAILABLE
+    assert Folder.objects.living().filter(pk=folder.pk).exists()
+
+
+def test_expired_folder_is_in_an_accepted_trash_only_with_its_file(alice: User, bucket: Bucket) -> None:
+    purged, due = ensure_folder("Purged", alice), ensure_folder("Due", alice)
+    factories.create_file(alice, b"brief", bucket=bucket, folder=due)
+    TrashAction().execute([], {}, by=alice, folders=[due.pk])
+    TrashAction().execute([], {}, by=alice, folders=[purged.pk])
+    over = datetime.now(UTC) - timedelta(days=1)
+    File.objects.update(purge_after=over)
+    Folder.objects.filter(pk=due.pk).update(purge_after=over)
+    Folder.objects.filter(pk=purged.pk).update(purge_after=over - timedelta(days=1))
+    assert run("after_restore", "--apply")[0] == 0
+    assert list(Folder.objects.trashed()) == [due]
 
 
 def test_what_was_purged_since_goes_again(alice: User, bucket: Bucket) -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import timedelta
 
 from django.conf import settings
+from django.db import transaction
+from django.db.models import Q, Value
 from django.db.models.functions import Greatest, Now
 
 from uploads import s3
 from uploads.errors import Problem, ValidationFailed
-from uploads.models import Action, Event, File, Installation, State
-from uploads.models.querysets import in_batches, seconds_from_now
+from uploads.models import Action, Event, File, Folder, Installation, State
+from uploads.models.querysets import FileQuerySet, database_now, in_batches, seconds_from_now
 from uploads.services.bucket_guard import accept_checkpoint, contains_event, require_marker, stored_checkpoint
 from uploads.services.finish import FinishRequest, finish
 from uploads.services.sign import require_permission
@@ -116,9 +119,8 @@ def _finish(file: File, result: Restored) -> None:
 
 
 def _extend_trash(result: Restored, *, apply: bool) -> None:
-    """Extend the retention of the trash: some of its files were restored after the moment, and must not be purged."""
+    """Restart the retention of the trash: some of its files were restored after the moment, and must not be purged."""
     rows = File.objects.filter(state=State.TRASHED, store__in=_stores())
-    purge_after = seconds_from_now(settings.TRASH_RETENTION_DAYS * 24 * 3600)
     due = rows.filter(purge_after__lte=Now())
     missing = set()
     for files in in_batches(due, BATCH_SIZE):
@@ -126,7 +128,21 @@ def _extend_trash(result: Restored, *, apply: bool) -> None:
     result.purged = len(missing)
     result.trash = rows.count() - result.purged
     if apply:
-        rows.exclude(pk__in=missing).update(purge_after=Greatest("purge_after", purge_after))
+        restart_retention(rows.exclude(pk__in=missing))
+
+
+def restart_retention(files: FileQuerySet) -> None:
+    """Give these files in the trash their whole retention period again, and the folders that are there with them.
+
+    A folder is restored with the files that have its `purge_after`, so both get the same one. A folder whose time is
+    over without one of these files stays out of the trash: folders keep their rows after a purge. Safe to repeat.
+    """
+    purge_after = Greatest("purge_after", Value(database_now() + timedelta(days=settings.TRASH_RETENTION_DAYS)))
+    is_shared = Q(purge_after__in=files.order_by().values("purge_after"))
+    with transaction.atomic():
+        folders = Folder.objects.filter(Q(purge_after__gt=Now()) | is_shared, removed_at__isnull=False)
+        folders.update(purge_after=purge_after)
+        files.update(purge_after=purge_after)
 
 
 # --- the storage --------------------------------------------------------------------------------

@@ -37,7 +37,6 @@ from uploads.models import (
     Usage,
 )
 from uploads.models.file import STORED
-from uploads.models.links import PublicLink
 from uploads.models.querysets import database_now
 from uploads.parts import MAX_PARTS, digest_of
 from uploads.services.manifest.format import FORMAT
@@ -148,14 +147,18 @@ def _line(members: Mapping[str, Any]) -> bytes:
     return json.dumps(members, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 
 
-# Transient columns of files: leases, active uploads, retries of the sweep. Normalized names are computed again.
-TRANSIENT = {
-    "normalized_name", "multipart_id", "expires_at", "signed_until", "lease_until", "retry_at", "tries",
+# Columns that no manifest has: transient ones of files (leases, active uploads, retries of the sweep), those set by
+# triggers, and normalized names, which are computed again. A manifest may be copied elsewhere, so it holds no password
+# hash. A digest of a token's 192 random bits opens nothing.
+LEFT_OUT: dict[type[Model], set[str]] = {
+    File: {
+        "normalized_name", "natural_name", "multipart_id", "expires_at", "signed_until", "lease_until", "retry_at",
+        "tries",
+    },
+    Folder: {"normalized_name", "natural_name", "path", "access_root_id"},
+    Tag: {"normalized_name"},
+    ShareLink: {"password"},
 }  # fmt: skip
-# Set by triggers.
-DERIVED = {"path", "access_root_id", "natural_name"}
-# A manifest may be copied elsewhere, so it holds no password hash. A digest of a token's 192 random bits opens nothing.
-SECRET = {"password"}
 PERSON_FIELDS = ("id", "username", "email", "first_name", "last_name", "is_active", "is_staff", "is_superuser")
 
 
@@ -169,8 +172,7 @@ class Table(NamedTuple):
 def columns_of(model: type[Model]) -> list[str]:
     """Return the columns that a manifest keeps; new columns are included automatically."""
     columns = [str(field.column) for field in model._meta.concrete_fields]
-    left_out = SECRET if issubclass(model, PublicLink) else TRANSIENT | DERIVED
-    return [column for column in columns if column not in left_out]
+    return [column for column in columns if column not in LEFT_OUT.get(model, set())]
 
 
 def _table(kind: str, rows: QuerySet[Any, Any], *order: Any, columns: Sequence[str] = ()) -> Table:

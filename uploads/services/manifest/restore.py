@@ -14,12 +14,11 @@ from tempfile import TemporaryFile
 from typing import IO, Any
 from uuid import UUID
 
-from django.conf import settings
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import Group, Permission, User
 from django.core.exceptions import FieldError
 from django.db import DataError, IntegrityError, connection, models
-from django.db.models.functions import Concat, Greatest
+from django.db.models.functions import Concat
 
 from amalga.db import DAY_SECONDS, statement_timeout
 from uploads import s3
@@ -35,16 +34,15 @@ from uploads.models import (
     Installation,
     ShareLink,
     ShareLinkFile,
-    State,
     Tag,
     Tagging,
     Usage,
     apply_deltas,
 )
-from uploads.models.querysets import seconds_from_now
 from uploads.names import normalize_for_search
+from uploads.services.after_restore import restart_retention
 from uploads.services.bucket_guard import accept_checkpoint
-from uploads.services.manifest.export import columns_of
+from uploads.services.manifest.export import LEFT_OUT, columns_of
 from uploads.services.manifest.format import BadManifest, Comparison, Head, compare, inspect, rows
 from uploads.services.recover_orphans import FOLDER, recovered_rows
 
@@ -154,6 +152,8 @@ PEOPLE_COLUMNS = {"owner_id", "uploaded_by_id", "created_by_id", "revoked_by_id"
 ADDED_LATER = {
     "refusal": "", "unshareable": False, "scan_status": "", "scan_detail": "", "quarantined": False, "password": "",
 }  # fmt: skip
+# Columns without a default or a trigger, among those that manifests leave out.
+COMPUTED = {"normalized_name", "multipart_id", "password"}
 USAGE = """
 INSERT INTO uploads_usage (owner_id, files, bytes)
 SELECT owner_id, count(*), sum(size) FROM uploads_file GROUP BY owner_id
@@ -185,7 +185,7 @@ def load(path: Path, files: Iterable[str], head: Head, *, keep_id: bool, folder:
 
     `files` are the file rows to restore, as JSON lines; the other rows come from the manifest, and `folder` is one
     more. `keep_id` keeps this database's installation ID, which the bucket's marker already has. Raises
-    ValidationFailed unless the library is empty. The retention period of files in the trash starts again.
+    ValidationFailed unless the library is empty. The retention period of the trash starts again.
     """
     with statement_timeout(DAY_SECONDS) as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
@@ -204,8 +204,7 @@ def load(path: Path, files: Iterable[str], head: Head, *, keep_id: bool, folder:
         _copy(ShareLinkFile, rows(path, "share_link_file"), ids)
         _copy(Event, rows(path, "event"), ids)
         # people may have restored a file after the manifest was written: give them time to find it before the purge
-        purge_after = Greatest("purge_after", seconds_from_now(settings.TRASH_RETENTION_DAYS * 24 * 3600))
-        File.objects.filter(state=State.TRASHED).update(purge_after=purge_after)
+        restart_retention(File.objects.trashed())
         cursor.execute(USAGE)
         _set_limits(path, ids)
         for model in (Folder, Grant, Tag, Tagging, FileRequest, ShareLink, ShareLinkFile, Event):
@@ -218,20 +217,21 @@ def load(path: Path, files: Iterable[str], head: Head, *, keep_id: bool, folder:
 
 
 def _copy(model: Any, source_rows: Iterator[dict[str, Any]], ids: _Ids) -> None:
-    columns = [*columns_of(model), *_computed_columns(model)]
+    computed = LEFT_OUT.get(model, set()) & COMPUTED
+    columns = [*columns_of(model), *computed]
     quoted = ", ".join(f'"{column}"' for column in columns)
     sql = f"COPY {model._meta.db_table} ({quoted}) FROM STDIN"
     # Django does not turn the errors of a COPY into its own
     with connection.cursor() as cursor, connection.wrap_database_errors, cursor.copy(sql) as copy:
         for row in source_rows:
-            if model in {Folder, Tag, File}:
+            if "normalized_name" in computed:
                 row["normalized_name"] = normalize_for_search(row["name"])
             row["multipart_id"] = ""
             copy.write_row([_value(column, row.get(column, ADDED_LATER.get(column)), ids) for column in columns])
 
 
 def _set_limits(path: Path, ids: _Ids) -> None:
-    """Set the limits of people, and of file requests: the trigger has counted the guests' files once more."""
+    """Restore the limits of people and the counters of file requests, which the trigger has incremented again."""
     for row in rows(path, "limit"):
         limits = {name: row[name] for name in ("quota_bytes", "quota_files")}
         Usage.objects.update_or_create(owner_id=ids.people[row["owner_id"]], defaults=limits)
@@ -262,12 +262,6 @@ def _taggings(path: Path, merged: dict[int, int]) -> Iterator[dict[str, Any]]:
                 continue
             seen.add((row["tag_id"], row["file_id"]))
         yield row
-
-
-def _computed_columns(model: Any) -> list[str]:
-    """Return the computed columns, which no manifest has."""
-    computed = {File: ["normalized_name", "multipart_id"], Folder: ["normalized_name"], Tag: ["normalized_name"]}
-    return {**computed, ShareLink: ["password"]}.get(model, [])
 
 
 def _value(column: str, value: Any, ids: _Ids) -> Any:
