@@ -223,13 +223,11 @@ def in_use(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         "doctor: certificate check": database_connection.HANDSHAKE_SECONDS,
         "doctor: query for storages in use": doctor_database.STORES_SECONDS,
         "doctor: all storage checks": doctor.STORE_SECONDS,
-        "doctor: malware scanner": doctor.SCANNER_SECONDS,
-        "doctor: identity providers": doctor.PROVIDERS_SECONDS,
+        "doctor: all external checks": doctor.EXTERNAL_SECONDS,
         "malware check: connect to clamd": scanners.CONNECT_SECONDS,
         "malware check: clamd takes a chunk": scanners.SEND_SECONDS,
         "malware check: clamd replies": scanners.REPLY_SECONDS,
         "malware check: lost task": malware_tasks.LOST_AFTER_SECONDS,
-        "doctor: mail server check": doctor.MAIL_SECONDS,
         "URL: upload of a part": signing.URL_SECONDS,
         "URL: download": downloads.DOWNLOAD_SECONDS,
         "URL: preview": 2 * downloads.WINDOW_SECONDS,
@@ -255,7 +253,7 @@ def test_doctor_ends_within_a_minute(in_use: dict[str, float]) -> None:
     database_seconds = (
         in_use["doctor: all database checks"] + in_use["database: connect"] + in_use["database: any response"]
     )
-    others = ("doctor: all storage checks", "doctor: mail server check", "doctor: malware scanner")
+    others = ("doctor: all storage checks", "doctor: all external checks")
     assert database_seconds + sum(in_use[name] for name in others) <= 60
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import secrets
 import time
@@ -34,6 +33,7 @@ from uploads.accounts import identities, throttling
 from uploads.accounts.claims import Claims, Policy
 from uploads.errors import Forbidden, NotFound, Problem
 from uploads.services import sign_in_events
+from uploads.services.identity_provider import fetch_json
 from uploads.views.responses import html_errors, request_user
 
 logger = logging.getLogger(__name__)
@@ -43,8 +43,6 @@ INVITED = "sso_invited"  # in the session: [user, until when]; whose account was
 CONNECTING = "sso_connecting"  # in the session: until when a signed-in user may link an identity
 SIGNATURES = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
 CLAIMS = ["iss", "sub", "aud", "exp", "iat"]  # of every ID token; OpenID Connect Core, 2
-MAX_RESPONSE_BYTES = 1024 * 1024  # of discovery, keys and user info
-CHUNK_BYTES = 64 * 1024
 
 
 class OIDCLoginError(Forbidden):
@@ -130,7 +128,7 @@ class Provider(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]
     @property
     def openid_config(self) -> dict[str, Any]:
         if not hasattr(self, "_openid_config"):
-            self._openid_config = self._fetch_json(self.get_provider().server_url)
+            self._openid_config = fetch_json(self.get_provider().server_url)
         config: dict[str, Any] = self._openid_config
         if str(config.get("issuer", "")).rstrip("/") != self.issuer:
             raise PermissionDenied
@@ -143,7 +141,7 @@ class Provider(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]
 
     def complete_login(self, request: HttpRequest, app: Any, token: Any, **kwargs: Any) -> SocialLogin:
         identity = self._verify_id_token(kwargs["response"].get("id_token") or "", audience=app.client_id)
-        user_info = self._fetch_json(self.profile_url, Authorization=f"Bearer {token.token}")
+        user_info = fetch_json(self.profile_url, Authorization=f"Bearer {token.token}")
         if not self.nonce or identity.get("nonce") != self.nonce or user_info.get("sub") != identity["sub"]:
             raise PermissionDenied
         claims = Claims(identity, user_info, Policy.of(app))
@@ -155,7 +153,7 @@ class Provider(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]
         return login
 
     def _verify_id_token(self, id_token: str, *, audience: str) -> dict[str, Any]:
-        keys = self._fetch_json(self.openid_config["jwks_uri"])
+        keys = fetch_json(self.openid_config["jwks_uri"])
         try:
             key = jwt.PyJWKSet.from_dict(keys)[jwt.get_unverified_header(id_token)["kid"]].key
             issuer = self.openid_config["issuer"]
@@ -165,22 +163,6 @@ class Provider(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]
             return claims
         except (jwt.PyJWTError, KeyError, TypeError, AttributeError) as error:
             raise OAuth2Error("The ID token is not valid.") from error
-
-    def _fetch_json(self, url: str, **headers: str) -> dict[str, Any]:
-        with (
-            get_adapter().get_requests_session() as session,
-            session.get(url, headers=headers, stream=True) as response,
-        ):
-            response.raise_for_status()
-            body = bytearray()
-            for chunk in response.iter_content(CHUNK_BYTES):
-                body += chunk
-                if len(body) > MAX_RESPONSE_BYTES:
-                    raise OAuth2Error("The provider sent too much.")
-        data = json.loads(body)
-        if not isinstance(data, dict):
-            raise OAuth2Error("The provider did not send an object.")
-        return data
 
 
 def _require_authorized_party(claims: dict[str, Any], client_id: str) -> None:

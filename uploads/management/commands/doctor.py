@@ -22,8 +22,9 @@ class Command(AmalgaCommand):
     requires_system_checks = []  # `examine` reports them like the other checks
     help = "Check the installation, and say how to fix what is wrong."
     epilog = """
-    Checks settings, disk, optional programs, database, background jobs, storage, bucket and
-    mail, in less than a minute. Each line begins with OK, WARN or FAIL. No secrets are printed.
+    Checks settings, disk, optional programs, database, background jobs, storage, bucket, mail,
+    malware scanner and single sign-on, within a minute. Each line begins with OK, WARN or FAIL.
+    No secrets are printed.
 
     Changes:        writes a few test objects under quarantine/ in the bucket, a temporary file
                     and a temporary table, and deletes them again.

@@ -1,14 +1,14 @@
 """Check the services that an installation can use beside database and storage: the mail server, the malware scanner,
-and the identity providers of single sign-on."""
+and the identity providers of single sign-on.
+"""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
-from allauth.socialaccount.adapter import get_adapter
+from allauth.socialaccount.providers.oauth2.client import OAuth2Error
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
@@ -19,6 +19,7 @@ from uploads.errors import StorageUnavailable, ValidationFailed
 from uploads.models import MailState, OutgoingMail
 from uploads.services import mail
 from uploads.services.doctor.results import CheckResult, fail, ok, warn
+from uploads.services.identity_provider import fetch_json
 from uploads.services.malware.scanners import ScannerFailed, ScannerUnavailable, create_scanner
 
 MAIL, SCANNER, SINGLE_SIGN_ON = "mail", "malware scanner", "single sign-on"  # areas, and subjects
@@ -92,7 +93,6 @@ def scanner_checks() -> Iterable[CheckResult]:
 
 # OpenID Connect Discovery 1.0, 3; without them no one could sign in.
 ENDPOINTS = ("authorization_endpoint", "token_endpoint", "userinfo_endpoint", "jwks_uri")
-MAX_DOCUMENT_BYTES = 1024 * 1024
 
 
 class _Unreadable(Exception):
@@ -142,15 +142,9 @@ def _is_usable(url: object, issuer: str) -> bool:
 
 def _read(url: str) -> dict[str, Any]:
     try:
-        with get_adapter().get_requests_session() as session, session.get(url, stream=True) as response:
-            if response.status_code != 200:
-                raise _Unreadable(f"HTTP {response.status_code}")
-            body = response.raw.read(MAX_DOCUMENT_BYTES, decode_content=True)
-        document = json.loads(body)
+        return fetch_json(url)
     except OSError as error:
-        raise _Unreadable(type(error).__name__) from error
-    except (ValueError, RecursionError) as error:
-        raise _Unreadable("not JSON") from error
-    if not isinstance(document, dict):
-        raise _Unreadable("not a JSON object")
-    return document
+        response = getattr(error, "response", None)  # of requests.HTTPError
+        raise _Unreadable(type(error).__name__ if response is None else f"HTTP {response.status_code}") from error
+    except (ValueError, RecursionError, OAuth2Error) as error:
+        raise _Unreadable("not a JSON object") from error

@@ -78,7 +78,7 @@ def disk_checks() -> Iterable[CheckResult]:
 
 
 def program_checks() -> Iterable[CheckResult]:
-    """Tell which of the optional programs for previews are installed on this machine."""
+    """Report which of the optional programs for previews are installed on this machine."""
     for name, files in OPTIONAL_PROGRAMS.items():
         path = shutil.which(name)
         yield ok("programs", f"{name}: {path}" if path else f"{name} is not installed: no previews of {files}")
