@@ -117,6 +117,7 @@ MFA_FORMS = {
     "authenticate": "uploads.accounts.forms.TOTPForm",
     "reauthenticate": "uploads.accounts.forms.ReauthenticateTOTPForm",
     "add_webauthn": "uploads.accounts.forms.AddPasskeyForm",
+    "edit_webauthn": "uploads.accounts.forms.RenamePasskeyForm",
     "authenticate_webauthn": "uploads.accounts.forms.SecondFactorForm",
     "login_webauthn": "uploads.accounts.forms.SignInForm",
     "reauthenticate_webauthn": "uploads.accounts.forms.ConfirmForm",

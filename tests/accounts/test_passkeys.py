@@ -313,6 +313,19 @@ def test_wrong_passkeys_are_limited_as_codes_are(device: Device) -> None:
     assert use_as_second_factor(client, wrong).status_code == 429
 
 
+def test_throttled_passkey_keeps_both_forms(device: Device) -> None:
+    client = browser()
+    enter_password(client)
+    for _ in range(5):
+        use_as_second_factor(client, Device(user_handle=device.user_handle))
+    response = use_as_second_factor(client, device)
+    page = response.content.decode()
+    assert response.status_code == 429
+    assert int(response.headers["Retry-After"]) > 0
+    assert page.index('data-passkey="get"') < page.index("Too many attempts. Try again in") < page.index('name="code"')
+    assert not is_signed_in(client)
+
+
 def test_recovery_code_works_instead(alice: User, device: Device) -> None:
     codes = Authenticator.objects.get(user=alice, type=Authenticator.Type.RECOVERY_CODES).wrap().get_unused_codes()
     client = browser()

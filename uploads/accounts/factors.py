@@ -18,6 +18,10 @@ def has_second_factor(user: User) -> bool:
     return bool(Authenticator.objects.filter(user=user, type__in=SECOND_FACTORS).exists())
 
 
+def has_passkey(user: User) -> bool:
+    return bool(Authenticator.objects.filter(user=user, type=Authenticator.Type.WEBAUTHN).exists())
+
+
 def is_mfa_verified(request: HttpRequest) -> bool:
     """Return whether this session was opened or confirmed with a second factor."""
     user: Any = request.user

@@ -1,12 +1,15 @@
-"""The forms that ask for a password, a code or a passkey. Each counts the attempt before it checks the input.
+"""The forms that ask for a password, a code or a passkey.
 
-What a browser sends for a passkey is checked before it is read.
+Attempts with passwords, codes, and passkeys after the password are counted before the input is checked; sign-ins with a
+passkey alone are counted when they start (`passkeys.options`). What a browser sends for a passkey is checked before it
+is read.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from allauth.account import forms as account_forms
@@ -33,6 +36,16 @@ from uploads.errors import TooManyAttempts
 from uploads.services import sign_in_events
 
 
+@contextmanager
+def _throttled_form(form: LoginForm | TOTPForm | SecondFactorForm) -> Iterator[None]:
+    """Make TooManyAttempts an error of the form, which the page then shows again; `form.throttled` is the problem."""
+    try:
+        yield
+    except TooManyAttempts as problem:
+        form.throttled = problem
+        raise ValidationError(problem.message, code=problem.code) from problem
+
+
 class LoginForm(AuthenticationForm):
     """Django's own form, which gives the same error for unknown names, inactive accounts and wrong passwords.
 
@@ -52,16 +65,12 @@ class LoginForm(AuthenticationForm):
         if name is None or not password:
             return self.cleaned_data
         device = throttling.device_id(self.request, name) if self.request else None
-        try:
-            with throttling.password_throttle(name, device=device):
-                cleaned_data: dict[str, Any] = super().clean()
-                user = self.get_user()
-                if user and not factors.may_sign_in_here(user):
-                    sign_in_events.on_login_failed(credentials={"username": name})
-                    raise self.get_invalid_login_error()
-        except TooManyAttempts as problem:
-            self.throttled = problem
-            raise ValidationError(problem.message, code=problem.code) from problem
+        with _throttled_form(self), throttling.password_throttle(name, device=device):
+            cleaned_data: dict[str, Any] = super().clean()
+            user = self.get_user()
+            if user and not factors.may_sign_in_here(user):
+                sign_in_events.on_login_failed(credentials={"username": name})
+                raise self.get_invalid_login_error()
         return cleaned_data
 
     def login(self, request: HttpRequest, redirect_url: str | None = None) -> HttpResponse:
@@ -116,11 +125,8 @@ class TOTPForm(mfa_forms.AuthenticateForm):  # type: ignore[misc]
         _plain_widgets(self, "code")
 
     def clean_code(self) -> str:
-        try:
+        with _throttled_form(self):
             return _clean_code(self, super().clean_code)
-        except TooManyAttempts as problem:
-            self.throttled = problem
-            raise ValidationError(problem.message, code=problem.code) from problem
 
 
 class ReauthenticateTOTPForm(mfa_forms.ReauthenticateForm):  # type: ignore[misc]
@@ -187,7 +193,7 @@ def _mark_code_used(user: User, code: str) -> bool:
 MAX_CREDENTIAL_CHARACTERS = 64 * 1024
 MAX_NAME_CHARACTERS = 60
 FAILED = _("That passkey didn't work. Try again, or use another way to sign in.")
-# What the decoders of JSON, CBOR and COSE raise at input that is none.
+# What the decoders of JSON, CBOR and COSE raise at malformed input.
 MALFORMED = (
     ValueError, TypeError, LookupError, AttributeError, AssertionError, ArithmeticError, NotImplementedError,
     RecursionError, struct.error,
@@ -251,14 +257,16 @@ def _stored(credential: dict[str, Any]) -> dict[str, Any]:
 
 
 class SecondFactorForm(webauthn.AuthenticateWebAuthnForm):  # type: ignore[misc]
-    """Ask for a passkey after the password."""
+    """Ask for a passkey after the password. `throttled` is as in LoginForm."""
 
     user: User
+    throttled: TooManyAttempts | None = None
     credential = CredentialField()
 
     def clean_credential(self) -> Any:
         name = self.user.get_username()
-        with throttling.code_throttle(name, device=throttling.device_id(context.request, name)):
+        device = throttling.device_id(context.request, name)
+        with _throttled_form(self), throttling.code_throttle(name, device=device):
             try:
                 return _checked(super().clean_credential)
             except ValidationError:

@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterator
 from itertools import count
 from typing import Any
 
-from allauth.mfa.models import Authenticator
 from allauth.socialaccount.models import SocialAccount, SocialLogin
 from django.contrib.auth.models import Group, User
 from django.db import IntegrityError, connection, transaction
@@ -93,8 +92,7 @@ def has_way_to_sign_in_here(user: User) -> bool:
     """Return whether a password or a passkey opens this account."""
     if not factors.may_sign_in_here(user):
         return False
-    passkeys = Authenticator.objects.filter(user=user, type=Authenticator.Type.WEBAUTHN)
-    return user.has_usable_password() or passkeys.exists()
+    return user.has_usable_password() or factors.has_passkey(user)
 
 
 def _lock_accounts() -> None:

@@ -21,7 +21,6 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST
 
 from uploads.accounts import factors, throttling
-from uploads.accounts.forms import RenamePasskeyForm
 from uploads.errors import Forbidden
 from uploads.services import sign_in_events
 from uploads.views.responses import html_errors, request_user
@@ -57,16 +56,12 @@ class AddPasskeyView(webauthn.AddWebAuthnView):  # type: ignore[misc]
 
 
 class RenamePasskeyView(webauthn.EditWebAuthnView):  # type: ignore[misc]
-    form_class = RenamePasskeyForm
     template_name = "mfa/webauthn/rename.html"
-
-    def get_form_class(self) -> type[RenamePasskeyForm]:
-        return RenamePasskeyForm
 
     def get_success_url(self) -> str:
         return reverse("mfa_index")
 
-    def form_valid(self, form: RenamePasskeyForm) -> HttpResponseBase:
+    def form_valid(self, form: Form) -> HttpResponseBase:
         response: HttpResponseBase = super().form_valid(form)
         user = request_user(self.request)
         sign_in_events.two_factor_changed(user, by=user, change="renamed", kind=Authenticator.Type.WEBAUTHN)

@@ -124,7 +124,7 @@ class SecurityView(base.IndexView):  # type: ignore[misc]
 
 class RemoveAppView(totp.DeactivateTOTPView):  # type: ignore[misc]
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        has_passkeys = bool(passkeys.passkeys_of(request_user(self.request)))
+        has_passkeys = factors.has_passkey(request_user(self.request))
         return {**super().get_context_data(**kwargs), "has_passkeys": has_passkeys}
 
 
