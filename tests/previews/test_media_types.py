@@ -8,7 +8,8 @@ import zipfile
 
 import pytest
 
-from uploads.media_types import canonical, category_of, containers_of
+from uploads.media_types import KINDS, canonical, category_of, containers_of
+from uploads.previews import PICTURES
 from uploads.services.mime import detect_type
 
 FIRST_BYTES = 8192
@@ -212,3 +213,10 @@ def test_refusing_a_container_refuses_what_is_made_of_it_but_documents() -> None
     assert containers_of("audio/mp4") == {"video/mp4"}
     assert containers_of(DOCX) == containers_of(ODT) == containers_of("application/msword") == set()
     assert canonical("Application/X-Zip-Compressed; a=b") == "application/zip"
+
+
+def test_types_of_raw_photos_are_those_that_previews_read_as_tiff() -> None:
+    """uploads.previews has a table of its own, as its child process imports nothing else."""
+    assert {media_type for media_type, decoder in PICTURES.items() if decoder == "TIFF"} == {
+        "image/tiff", *KINDS["image/tiff"],
+    }  # fmt: skip

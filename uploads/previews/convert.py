@@ -6,7 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from uploads.previews.renderer import OFFICE
+from uploads.previews.renderer import MAX_SIDE, OFFICE
 
 # No links to other files or addresses, no macros. The sandbox has no network in any case.
 PROFILE = """<?xml version="1.0" encoding="UTF-8"?>
@@ -43,11 +43,12 @@ def to_pdf(document: Path, media_type: str, folder: Path, *, soffice: str) -> Pa
 def poster(video: Path, folder: Path, *, ffmpeg: str) -> Path | None:
     """Return a frame of the video as PNG, not larger than the preview; None if ffmpeg cannot decode one."""
     target = folder / "poster.png"
+    scale = f"scale='min({MAX_SIDE},iw)':'min({MAX_SIDE},ih)':force_original_aspect_ratio=decrease"
     for position in POSTER_POSITIONS:
         _run(
             [ffmpeg, "-nostdin", "-loglevel", "quiet", "-threads", "1", "-protocol_whitelist", "file",
              "-format_whitelist", FORMATS, "-ss", str(position), "-i", str(video), "-map", "0:v:0", "-frames:v", "1",
-             "-vf", "scale='min(1600,iw)':'min(1600,ih)':force_original_aspect_ratio=decrease", "-threads", "1",
+             "-vf", scale, "-threads", "1",
              "-f", "image2", "-c:v", "png", str(target)], folder,
         )  # fmt: skip
         if target.exists() and target.stat().st_size:

@@ -39,7 +39,7 @@ class Embedded:
 
 
 def embedded_jpeg(source: BinaryIO) -> Embedded | None:
-    """Return the largest JPEG in a RAW file, or None if the file is none or holds no JPEG."""
+    """Return the largest JPEG in a RAW file, or None for other files and for RAW files without one."""
     header = _read_at(source, 0, 16)
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(header[:4])
     if not order or len(header) < 8:
@@ -59,7 +59,7 @@ def embedded_jpeg(source: BinaryIO) -> Embedded | None:
 
 
 def _directories(source: BinaryIO, order: str, first: int) -> Iterator[Directory]:
-    """Yield the directories of the file; each once, whatever points to it."""
+    """Yield each directory of the file once, even if several entries point to it."""
     offsets, seen = [first], set[int]()
     while offsets and len(seen) < MAX_DIRECTORIES:
         offset = offsets.pop(0)
@@ -101,7 +101,7 @@ def _places(directory: Directory) -> Iterator[tuple[int, int]]:
 
 
 def _pixels(source: BinaryIO, offset: int, size: int) -> int:
-    """Return how many pixels the JPEG there has; 0 if it is none, or one that only RAW converters decode."""
+    """Return how many pixels the JPEG there has; 0 if there is no JPEG, or one that only RAW converters decode."""
     end = offset + size
     if _read_at(source, offset, 2) != JPEG_START:
         return 0

@@ -18,11 +18,11 @@ from PIL import Image, ImageCms, ImageFile, JpegImagePlugin, PngImagePlugin, Tif
 from uploads.previews.convert import poster, to_pdf
 from uploads.previews.pixel_ranges import as_brightness
 from uploads.previews.raw_photo import embedded_jpeg
-from uploads.previews.renderer import DOCUMENT, MAX_PICTURE_BYTES, OFFICE, PICTURES, VIDEOS
+from uploads.previews.renderer import DOCUMENT, MAX_PICTURE_BYTES, MAX_SIDE, OFFICE, PICTURES, VIDEOS
 from uploads.previews.svg import draw_svg
 
 MIB = 1024**2
-SIDES = {"picture": 1600, "thumbnail": 320}  # the longer side, in pixels; each is scaled from the one before
+SIDES = {"picture": MAX_SIDE, "thumbnail": 320}  # the longer side, in pixels; each is scaled from the one before
 QUALITY = 80
 ORIENTATION = 0x0112  # Exif 3.0, "Orientation": how the camera was held
 TRANSPOSES = {

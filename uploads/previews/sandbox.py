@@ -75,29 +75,29 @@ def limit(media_type: str = "") -> None:
     deny_network()
 
 
-def deny_network() -> bool:
+def deny_network() -> None:
     """Make this process, and those that it starts, unable to open a socket other than a local one.
 
-    Returns whether the kernel does so: Linux on x86-64 and ARM64. Not to be undone.
+    It has an effect where the kernel has seccomp: Linux on x86-64 and ARM64. It cannot be undone.
     """
     architecture, socket_call, io_uring_call = AUDIT.get(platform.machine(), (0, 0, 0))
     if sys.platform != "linux" or not architecture:
-        return False
-    load, jump_if_equal, jump_if_over, give = 0x20, 0x15, 0x35, 0x06  # linux/bpf_common.h
+        return
+    load, jump_if_equal, jump_if_over, ret = 0x20, 0x15, 0x35, 0x06  # linux/bpf_common.h
     denied = SECCOMP_ERRNO | errno.EACCES
     program = [  # each: code, steps if true, steps if false, operand; offsets are those of struct seccomp_data
         (load, 0, 0, 4), (jump_if_equal, 0, 7, architecture),
         (load, 0, 0, 0), (jump_if_over, 5, 0, X32_CALLS),
         (jump_if_equal, 4, 0, io_uring_call), (jump_if_equal, 0, 2, socket_call),
         (load, 0, 0, 16), (jump_if_equal, 0, 1, socket.AF_UNIX),
-        (give, 0, 0, SECCOMP_ALLOW), (give, 0, 0, denied),
+        (ret, 0, 0, SECCOMP_ALLOW), (ret, 0, 0, denied),
     ]  # fmt: skip
     packed = b"".join(struct.pack("HBBI", *step) for step in program)
     filters = ctypes.create_string_buffer(packed, len(packed))
     header = ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(program), ctypes.addressof(filters)))
     prctl = ctypes.CDLL(None).prctl
-    has_no_new_privileges = prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
-    return has_no_new_privileges and bool(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, header) == 0)
+    if prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0:
+        prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, header)
 
 
 def main(file: str, media_type: str, folder: str, program: str = "") -> None:

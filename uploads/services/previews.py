@@ -51,7 +51,7 @@ REASONS = {
     "encrypted": gettext_noop("The file is encrypted with a key that isn't available."),
     "denied": gettext_noop("Storage denied access to the file."),
 }
-# Media types that are rendered, by category; of the other categories, all types.
+# Media types that are rendered, by category. PDFs all are; of texts there is an excerpt.
 RENDERED = {
     Category.IMAGE.value: set(previews.PICTURES),
     Category.VIDEO.value: previews.VIDEOS,
