@@ -6,7 +6,6 @@ import base64
 import hashlib
 import os
 import subprocess
-import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from urllib.parse import urlsplit, urlunsplit
 import psycopg
 from psycopg import sql
 
-from bench.fsck_process import PROJECT
+from bench.fsck_process import PROJECT, manage
 from bench.fsck_rows import AVAILABLE, EXPIRED, READABLE
 
 MARKER = "5eed5eed-0000-4000-8000-000000000000"
@@ -52,8 +51,7 @@ def environment(database: str, endpoint: str | None = None) -> dict[str, str]:
 def prepare() -> None:
     """Create a database without files, with the marker of its bucket and a user who can own files."""
     _create(EMPTY)
-    migrate = [sys.executable, "manage.py", "migrate", "--verbosity", "0"]
-    subprocess.run(migrate, env=environment(EMPTY), cwd=PROJECT, check=True)
+    subprocess.run(manage("migrate", "--verbosity", "0"), env=environment(EMPTY), cwd=PROJECT, check=True)
     with psycopg.connect(url_of(EMPTY), autocommit=True) as connection:
         connection.execute("INSERT INTO uploads_installation (number, id) VALUES (1, %s)", [MARKER])
         connection.execute(

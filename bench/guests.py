@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 import django
 
 from bench.load import behind_nginx
-from bench.report import save_results
+from bench.report import percentile, save_results
 from bench.web import Web
 
 MAX_FILES, GUESTS = 10_000, 10_200
@@ -103,7 +103,7 @@ def main() -> None:
                 if number % 1000 == 0:
                     print(f"{number:,} guests", file=sys.stderr, flush=True)
     rows = [
-        {"case": kind, "p50_ms": _percentile(ms, 0.5), "p95_ms": _percentile(ms, 0.95), "responses": len(ms)}
+        {"case": kind, "p50_ms": percentile(ms, 0.5), "p95_ms": percentile(ms, 0.95), "responses": len(ms)}
         for kind, ms in load.ms.items()
     ]
     print(save_results("guests", rows, _verdicts(request, load, cost)))
@@ -141,10 +141,6 @@ def _verdicts(request: Any, load: GuestLoad, cost: Any) -> list[str]:
         f"web CPU: {cost.web_cpu_s * 1000 / GUESTS:.1f} ms per guest; memory of the web grew by "
         f"{cost.web_growth_mib:.0f} MiB at its peak",
     ]
-
-
-def _percentile(ms: list[float], share: float) -> float:
-    return round(sorted(ms)[min(len(ms) - 1, int(share * len(ms)))], 1) if ms else 0.0
 
 
 if __name__ == "__main__":

@@ -19,12 +19,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import psycopg
 from psycopg import sql
 
 from amalga.local.processes import free_port
+from bench.fsck_fixtures import url_of
 from bench.report import RESULTS, save_results
 from bench.web import Web
 
@@ -100,7 +101,7 @@ def main() -> None:
         f"small: {options.small:,} files, large: {options.large:,}; {options.requests} requests per case.",
         *_verdicts(rows),
     ]
-    notes += json.loads(_python("bench.library_uploads", _url(options.large)))
+    notes += json.loads(_python("bench.library_uploads", url_of(_name(options.large))))
     _save_plans(libraries[1]["cases"])
     print(save_results("library", rows, [*notes, f"Postgres as embedded, but shared_buffers = {SHARED_BUFFERS}."]))
 
@@ -185,7 +186,8 @@ def _save_plans(cases: Sequence[dict[str, Any]]) -> None:
 
 def _library(files: int) -> str:
     """Return the URL of a library with this many files; create it if necessary."""
-    url, name = _url(files), urlsplit(_url(files)).path[1:]
+    name = _name(files)
+    url = url_of(name)
     with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as connection:
         if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
@@ -194,9 +196,8 @@ def _library(files: int) -> str:
     return url
 
 
-def _url(files: int) -> str:
-    parts = urlsplit(os.environ["DATABASE_URL"])
-    return urlunsplit(parts._replace(path=f"/library_{files}"))
+def _name(files: int) -> str:
+    return f"library_{files}"
 
 
 def _python(module: str, url: str, *arguments: str) -> str:

@@ -29,7 +29,7 @@ from typing import Any
 from amalga.local.processes import free_port
 from bench.load_fixtures import create_fixtures
 from bench.load_users import BODY
-from bench.report import save_results
+from bench.report import percentile, save_results
 from bench.web import Web
 from tests.support.reverse_proxies import Behind, nginx_in_container
 
@@ -69,7 +69,7 @@ class Run:
 
     @property
     def ms(self) -> list[float]:
-        return sorted(ms for stats in self.stats.values() for ms in stats["ms"])
+        return [ms for stats in self.stats.values() for ms in stats["ms"]]
 
     @property
     def statuses(self) -> Counter[str]:
@@ -79,8 +79,7 @@ class Run:
         return total
 
     def percentile(self, share: float) -> float:
-        ms = self.ms
-        return round(ms[min(len(ms) - 1, int(share * len(ms)))], 1) if ms else 0.0
+        return percentile(self.ms, share)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Save results: the same rows as a table and as JSON."""
+"""Percentiles, and results: the same rows as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -11,6 +11,11 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
+
+
+def percentile(ms: Sequence[float], share: float) -> float:
+    """Return the response time, in milliseconds, that this share of the responses did not exceed; 0 without any."""
+    return round(sorted(ms)[min(len(ms) - 1, int(share * len(ms)))], 1) if ms else 0.0
 
 
 def save_results(name: str, rows: Sequence[dict[str, Any]], notes: Sequence[str] = ()) -> str:
