@@ -1,5 +1,5 @@
-"""Create notifications, also of what no one did: quotas almost used up, expiring links, a stopped sweep. Mail them by
-the worker, and delete old ones.
+"""Create notifications (shares, quotas, expiring links, a stopped sweep), mail them from the worker, and delete old
+ones.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ from uploads.services.mail.outgoing import MAIL_LOST_AFTER_SECONDS
 from uploads.services.notifications.texts import describe
 from uploads.services.task_queue import tidy
 from uploads.site_url import absolute_url
+
+logger = logging.getLogger(__name__)
 
 ADMINISTRATORS = "administrators"  # the group of the role
 RETENTION = timedelta(days=90)
@@ -139,8 +141,6 @@ def delete_old_notifications() -> int:
 
 # --- what people are notified of -------------------------------------------------------------------
 
-
-logger = logging.getLogger(__name__)
 
 RESERVE = 10  # a person is warned when no more than this part of the quota, a tenth, is left
 LINK_EXPIRING = timedelta(days=2)
