@@ -25,6 +25,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 TIMEOUT_SECONDS = 30
+RECONNECT_SECONDS = 1
 BODY = os.urandom(10 * 1024)
 RETRY_AFTER = re.compile(rb"\r\nretry-after: *(\d+)", re.IGNORECASE)
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
@@ -66,9 +67,10 @@ class Connection:
         self.socket = socket.create_connection(address, timeout=TIMEOUT_SECONDS, source_address=(source, 0))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.buffer = b""
+        self.is_idle = True
 
     def send(self, request: bytes) -> None:
-        self.buffer = b""
+        self.buffer, self.is_idle = b"", False
         self.socket.sendall(request)
 
     def read(self) -> bytes | None:
@@ -110,9 +112,11 @@ class User:
             data = connection.read()
         except OSError:
             self.close(connection)
-            self.handle_response(Response(0, b""))
+            if not connection.is_idle:
+                self.handle_response(Response(0, b""))
             return
         if data is not None:
+            connection.is_idle = True
             head, _empty, body = data.partition(b"\r\n\r\n")
             if CLOSES.search(head):
                 self.close(connection)
@@ -136,8 +140,10 @@ class User:
         try:
             self.send()
         except OSError:
-            self.connections.clear()
+            for connection in list(self.connections.values()):
+                self.close(connection)
             self.generator.stats[self.step.kind].statuses[0] += 1
+            self.generator.wait(self, RECONNECT_SECONDS)
 
 
 class LoadGenerator:
