@@ -20,6 +20,8 @@ from tests.support.file_rows import ensure_folder
 from tests.support.stores import Bucket
 from tests.support.upload_client import UploadClient, composite
 from uploads import s3, services
+from uploads.actions import base
+from uploads.actions.large_folders import change_folder
 from uploads.actions.restore import RestoreAction
 from uploads.actions.trash import TrashAction
 from uploads.errors import DatabaseOlderThanBucket, Paused, ValidationFailed
@@ -29,6 +31,7 @@ from uploads.services import bucket_guard
 from uploads.services.bucket_guard import require_history, require_removal, write_checkpoint
 from uploads.services.doctor.background_jobs import _purge
 from uploads.services.sweep import runner
+from uploads.services.task_queue import results_of
 
 ANOTHER = b"6d0c4f5e-3d0b-4b52-9d7e-1f2a3b4c5d6e"  # database's id
 BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
@@ -271,6 +274,23 @@ def test_folder_of_an_accepted_trash_comes_back_with_its_file(alice: User, bucke
     file.refresh_from_db()
     assert file.state == State.AVAILABLE
     assert Folder.objects.living().filter(pk=folder.pk).exists()
+
+
+def test_interrupted_restore_of_a_folder_continues_in_an_accepted_trash(
+    alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = ensure_folder("Campaign", alice)
+    for name in "ab":
+        factories.create_file(alice, b"brief", name=name, bucket=bucket, folder=folder)
+    TrashAction().execute([], {}, by=alice, folders=[folder.pk])
+    monkeypatch.setattr(base, "MAX_FILES_INSIDE", 1)
+    RestoreAction().execute([], {}, by=alice, folders=[folder.pk])
+    (waiting,) = results_of(change_folder)
+    assert File.objects.trashed().count() == 1
+    assert run("after_restore", "--apply")[0] == 0
+    waiting.refresh_from_db()
+    assert change_folder.func(*waiting.args_kwargs["args"]) == 1
+    assert not File.objects.trashed().exists()
 
 
 def test_expired_folder_is_in_an_accepted_trash_only_with_its_file(alice: User, bucket: Bucket) -> None:

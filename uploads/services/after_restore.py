@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import transaction
@@ -19,6 +19,7 @@ from uploads.models.querysets import FileQuerySet, database_now, in_batches, sec
 from uploads.services.bucket_guard import accept_checkpoint, contains_event, require_marker, stored_checkpoint
 from uploads.services.finish import FinishRequest, finish
 from uploads.services.sign import require_permission
+from uploads.services.task_queue import ENDED, FOLDER_CHANGES, results_of
 from uploads.services.verify import ResumableHasher
 
 logger = logging.getLogger(__name__)
@@ -135,14 +136,20 @@ def restart_retention(files: FileQuerySet) -> None:
     """Give these files in the trash their whole retention period again, and the folders that are there with them.
 
     A folder is restored with the files that have its `purge_after`, so both get the same one. A folder whose time is
-    over without one of these files stays out of the trash: folders keep their rows after a purge. Safe to repeat.
+    over without one of these files stays out of the trash: folders keep their rows after a purge. Tasks that have
+    changed a part of a folder use the same date for the rest. Safe to repeat.
     """
-    purge_after = Greatest("purge_after", Value(database_now() + timedelta(days=settings.TRASH_RETENTION_DAYS)))
+    minimum = database_now() + timedelta(days=settings.TRASH_RETENTION_DAYS)
+    purge_after = Greatest("purge_after", Value(minimum))
     is_shared = Q(purge_after__in=files.order_by().values("purge_after"))
     with transaction.atomic():
         folders = Folder.objects.filter(Q(purge_after__gt=Now()) | is_shared, removed_at__isnull=False)
         folders.update(purge_after=purge_after)
         files.update(purge_after=purge_after)
+        for task in results_of(FOLDER_CHANGES).exclude(status__in=ENDED):
+            *arguments, date = task.args_kwargs["args"]
+            task.args_kwargs["args"] = [*arguments, max(datetime.fromisoformat(date), minimum).isoformat()]
+            task.save(update_fields=["args_kwargs"])
 
 
 # --- the storage --------------------------------------------------------------------------------
