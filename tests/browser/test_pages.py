@@ -109,16 +109,21 @@ def test_upload_continues_across_pages(uploader: UploaderPage, bucket: Bucket) -
     expect(uploader.page.locator("#list")).to_contain_text("on the way.txt")
 
 
-def test_list_that_was_requested_before_files_were_stored_is_reloaded(uploader: UploaderPage, bucket: Bucket) -> None:
+@pytest.mark.parametrize("way", ["back", "link"])
+def test_list_that_was_requested_before_files_were_stored_is_reloaded_once(
+    way: str, uploader: UploaderPage, bucket: Bucket
+) -> None:
     page = uploader.page
     blocked = uploader.block_puts(lambda count: True)
     outdated: list[Route] = []
+    requests: list[str] = []
     uploader.drop(uploader.file("on the way.txt"))
     blocked.wait_for(1, page)
     page.get_by_role("link", name="Trash").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Trash")
+    page.on("request", lambda request: requests.append(request.url))
     page.route(f"{uploader.site}/", lambda route: outdated.append(route), times=1)
-    page.go_back()
+    page.go_back() if way == "back" else page.locator(".brand").click()
     while not outdated:
         page.wait_for_timeout(50)
     response = outdated[0].fetch()
@@ -126,6 +131,8 @@ def test_list_that_was_requested_before_files_were_stored_is_reloaded(uploader: 
     uploader.expect_receipt("1 of 1 stored, size verified")
     outdated[0].fulfill(response=response)
     expect(page.locator("#list")).to_contain_text("on the way.txt")
+    page.wait_for_timeout(500)  # a further request would follow at once
+    assert requests.count(f"{uploader.site}/") == 2, "the page, and its list after the upload"
 
 
 def test_list_of_a_search_stays_filtered_after_an_upload(uploader: UploaderPage, alice: User) -> None:

@@ -12,6 +12,10 @@ const sentAt = new WeakMap();
 /** Let the page show the files that the uploader has stored. */
 export function showStored() {
   storedAt = performance.now();
+  reloadLists();
+}
+
+function reloadLists() {
   document.body.dispatchEvent(new CustomEvent("files-stored"));
 }
 
@@ -21,12 +25,17 @@ function reloadOutdatedLists() {
   const onSend = (/** @type {Event} */ event) => sentAt.set(xhrOf(event), performance.now());
   const isOutdated = (/** @type {XMLHttpRequest|undefined} */ xhr) => (xhr && sentAt.get(xhr) || Infinity) < storedAt;
   body.addEventListener("htmx:beforeSend", onSend);
-  body.addEventListener("htmx:afterSettle", (event) => isOutdated(xhrOf(event)) && showStored());
+  body.addEventListener("htmx:afterSettle", (event) => {
+    const xhr = xhrOf(event);
+    if (!isOutdated(xhr)) return;
+    sentAt.delete(xhr); // the same request settles every element that it has swapped
+    reloadLists();
+  });
   // Pages that people go back to have events of their own, which end without the request.
   let outdated = false;
   body.addEventListener("htmx:historyCacheMiss", onSend);
   body.addEventListener("htmx:historyCacheMissLoad", (event) => (outdated = isOutdated(xhrOf(event))));
-  body.addEventListener("htmx:historyRestore", () => outdated && showStored());
+  body.addEventListener("htmx:historyRestore", () => outdated && reloadLists());
 }
 
 /** @param {Event} event  of htmx @returns {XMLHttpRequest} */
