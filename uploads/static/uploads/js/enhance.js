@@ -1,6 +1,6 @@
 // @ts-check
 /** Progressive enhancement: what pages do beyond links and forms. Everything here works without scripts as well. */
-import { announce, setVisible } from "./dom.js";
+import { announce, ref, setVisible } from "./dom.js";
 
 const COPIED_LABEL_MS = 1600;
 
@@ -117,21 +117,21 @@ function enhanceDialog(dialog) {
   });
   dialog?.addEventListener("keydown", (event) => {
     const field = /** @type {HTMLInputElement} */ (event.target);
-    if (!field.matches("[data-chips]") || (event.key !== "Enter" && event.key !== ",") || !field.value.trim()) return;
+    if (!field.matches("[data-new-tag]") || (event.key !== "Enter" && event.key !== ",") || !field.value.trim()) return;
     event.preventDefault();
-    addChip(field);
+    ref(dialog, "new-tags").append(checkedTag(field.name, field.value.trim()));
+    field.value = "";
   });
 }
 
-/** Turn the typed tag into a chip, a ticked box of the same name. @param {HTMLInputElement} field */
-function addChip(field) {
-  const chip = document.createElement("label");
+/** @param {string} name @param {string} value @returns {HTMLElement} a checkbox that adds a tag */
+function checkedTag(name, value) {
+  const label = document.createElement("label");
   const box = document.createElement("input");
-  chip.className = "tag chip new";
-  [box.type, box.name, box.value, box.checked] = ["checkbox", field.name, field.value.trim(), true];
-  chip.append(box, ` ${box.value}`);
-  field.previousElementSibling?.append(chip);
-  field.value = "";
+  label.className = "tag new";
+  [box.type, box.name, box.value, box.checked] = ["checkbox", name, value, true];
+  label.append(box, ` ${value}`);
+  return label;
 }
 
 /** Announce a new list; focus a new page at its top, as after a full load. @param {Event} event */
