@@ -309,7 +309,7 @@ def test_plus_button_of_a_phone_uploads(phone: Page, uploader: UploaderPage) -> 
 
     upload("photo.txt")
     tray.expect_receipt("1 of 1 stored, size verified")
-    expect(plus).to_be_hidden()  # the tray is there until it folds
+    expect(plus).to_be_hidden()  # the tray is there until it collapses
     tray.click("Details")
     upload("plan.txt")
     tray.expect_title("1 file uploaded")

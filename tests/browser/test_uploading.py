@@ -57,7 +57,7 @@ def test_receipt_links_to_files_and_list_reloads(uploader: UploaderPage) -> None
     expect(uploader.tray).to_be_visible()  # it stays when the page changes
 
 
-def test_receipt_is_short_and_folds_by_itself(uploader: UploaderPage) -> None:
+def test_receipt_is_short_and_collapses_by_itself(uploader: UploaderPage) -> None:
     page = uploader.page
     page.clock.install()
     for number in range(3):

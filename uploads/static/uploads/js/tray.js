@@ -16,10 +16,10 @@ const REDRAW_INTERVAL_MS = 100;
 const MAX_FAILURES_SHOWN = 20;
 /** Uploads that have sent this much are canceled after a question only. */
 const CONFIRM_BYTES = 50_000_000;
-/** Time until the list folds once all is well. */
-const FOLD_DELAY_MS = 8000;
-/** How often to look whether people have left the list that is to be folded. */
-const FOLD_POLL_MS = 1000;
+/** Time until the list collapses after all files are stored. */
+const COLLAPSE_DELAY_MS = 8000;
+/** How often to check whether people have left the list, so that it can collapse. */
+const COLLAPSE_POLL_MS = 1000;
 /** The progress in the title of the tab. */
 const PROGRESS_PREFIX = /^\(\d+ %\) /;
 /** Steps of progress to announce. */
@@ -31,8 +31,8 @@ export class Tray {
   #drawnAt = 0;
   #wasFinished = true;
   /** @type {ReturnType<typeof setTimeout>|undefined} */
-  #foldTimer;
-  /** Whether the list has folded by itself. */
+  #collapseTimer;
+  /** Whether the list has collapsed by itself. */
   #collapsed = false;
   /** @type {Map<string, import("./upload.js").UploadedFolder>} */
   #folders = new Map();
@@ -104,7 +104,8 @@ export class Tray {
     document.title = prefix + document.title.replace(PROGRESS_PREFIX, "");
     this.announcer.update(summary, this.problem || summary.note);
     if (summary.finished && !this.#wasFinished && summary.done > 0) this.onStored();
-    if (summary.finished !== this.#wasFinished) this.#scheduleFold(summary.finished && !summary.failed && !skippedText);
+    const allWell = summary.finished && !summary.failed && !skippedText;
+    if (summary.finished !== this.#wasFinished) this.#scheduleCollapse(allWell);
     this.#wasFinished = summary.finished;
   }
 
@@ -153,7 +154,7 @@ export class Tray {
   }
 
   #toggleBody() {
-    this.#scheduleFold(false);
+    this.#scheduleCollapse(false);
     this.#setCollapsed(!ref(this.box, "body").hidden);
     this.#collapsed = false;
   }
@@ -166,12 +167,15 @@ export class Tray {
     this.redraw();
   }
 
-  /** Fold the list in some seconds, but not while people are in it. @param {boolean} wanted @param {number} [delay] */
-  #scheduleFold(wanted, delay = FOLD_DELAY_MS) {
-    clearTimeout(this.#foldTimer);
+  /**
+   * Collapse the list in some seconds, but not while people are in it.
+   * @param {boolean} wanted @param {number} [delay]
+   */
+  #scheduleCollapse(wanted, delay = COLLAPSE_DELAY_MS) {
+    clearTimeout(this.#collapseTimer);
     if (!wanted) return;
-    this.#foldTimer = setTimeout(() => {
-      if (this.box.matches(":hover, :focus-within")) this.#scheduleFold(true, FOLD_POLL_MS);
+    this.#collapseTimer = setTimeout(() => {
+      if (this.box.matches(":hover, :focus-within")) this.#scheduleCollapse(true, COLLAPSE_POLL_MS);
       else if (!ref(this.box, "body").hidden && this.#wasFinished) this.#setCollapsed(true);
     }, delay);
   }
