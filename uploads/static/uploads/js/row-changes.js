@@ -1,18 +1,18 @@
 // @ts-check
 /** Change files and folders in their list: rename them in their rows, and drag them into folders. */
-import { rightsOf, rowOf, rowsWith } from "./row-menu.js";
-import { checkboxOf, focusRow, linkOf, rows } from "./selection.js";
+import { checkboxOf, focusRow, linkOf, rightsOf, rowOf, rows, rowsWith } from "./selection.js";
 
 const CHANGE = "c";
 const FILL = "f";
 
 /** @type {HTMLElement[]} the rows that are being dragged */
 let dragged = [];
+/** @type {HTMLElement|null} the folder that is highlighted as the target of what is being dragged */
+let highlighted = null;
 /** the URL of the row that gets the focus once the list has changed */
 let focusedUrl = "";
 
 export function listenForRowChanges() {
-  document.addEventListener("rename-row", (event) => startRenaming(/** @type {HTMLElement} */ (event.target)));
   document.addEventListener("keydown", onKeydown, { capture: true });
   document.addEventListener("focusout", ({ target }) => {
     const field = target instanceof HTMLInputElement && target.matches(".rename input") ? target : null;
@@ -46,8 +46,8 @@ function send(url, values) {
 
 // --- rename ---
 
-/** @param {HTMLElement} row */
-function startRenaming(row) {
+/** Edit the name of a row in its place. @param {HTMLElement} row */
+export function startRenaming(row) {
   const link = linkOf(row);
   const template = /** @type {HTMLTemplateElement} */ (document.getElementById("rename-template"));
   if (!link || !rightsOf(row).includes(CHANGE) || row.querySelector(".rename")) return;
@@ -75,17 +75,18 @@ function stopRenaming(field, focus) {
 
 /** @param {KeyboardEvent} event */
 function onKeydown(event) {
-  const target = /** @type {HTMLElement} */ (event.target);
+  const { key, target } = event;
   if (target instanceof HTMLInputElement && target.matches(".rename input")) {
     event.stopPropagation(); // the list's own keys
-    if (event.key === "Escape") stopRenaming(target, true);
-    if (event.key !== "Enter" || event.isComposing) return;
+    if (key === "Escape") stopRenaming(target, true);
+    if (key !== "Enter" || event.isComposing) return;
     event.preventDefault();
-    saveName(target);
-  } else if (event.key === "F2" && rowOf(target)) {
-    event.preventDefault();
-    startRenaming(/** @type {HTMLElement} */ (rowOf(target)));
+    return saveName(target);
   }
+  const row = key === "F2" ? rowOf(target) : null;
+  if (!row) return;
+  event.preventDefault();
+  startRenaming(row);
 }
 
 /** @param {HTMLInputElement} field */
@@ -112,8 +113,9 @@ function showProblem(event) {
 }
 
 function restoreFocus() {
-  const row = focusedUrl && rows().find((row) => /** @type {HTMLAnchorElement|null} */ (linkOf(row))?.href === focusedUrl);
+  const url = focusedUrl;
   focusedUrl = "";
+  const row = url && rows().find((row) => /** @type {HTMLAnchorElement|null} */ (linkOf(row))?.href === url);
   if (row) focusRow(row);
 }
 
@@ -138,7 +140,10 @@ function onDragStart(event) {
   event.dataTransfer.setDragImage(badge, 0, 0);
 }
 
-/** @param {EventTarget|null} target @returns {HTMLElement|null} the folder below the pointer that takes what is dragged */
+/**
+ * Return the folder below the pointer that what is being dragged can be moved into.
+ * @param {EventTarget|null} target @returns {HTMLElement|null}
+ */
 function folderAt(target) {
   const folder = target instanceof Element ? target.closest("[data-folder]") : null;
   if (!(folder instanceof HTMLElement) || dragged.includes(folder)) return null;
@@ -157,8 +162,10 @@ function onDragOver(event) {
 
 /** @param {HTMLElement|null} folder */
 function highlight(folder) {
-  for (const other of document.querySelectorAll(".drop-here")) if (other !== folder) other.classList.remove("drop-here");
+  if (folder === highlighted) return;
+  highlighted?.classList.remove("drop-here");
   folder?.classList.add("drop-here");
+  highlighted = folder;
 }
 
 /** @param {DragEvent} event */

@@ -2,7 +2,8 @@
 /** The actions of a row: its buttons, and the menu that all rows share. Without scripts, they are links. */
 import { announce } from "./dom.js";
 import { copyToClipboard, writeToClipboard } from "./enhance.js";
-import { checkboxOf, linkOf, rows, runAction, selected, startSelecting } from "./selection.js";
+import { startRenaming } from "./row-changes.js";
+import { checkboxOf, linkOf, rightsOf, rowOf, rowsWith, runAction, startSelecting } from "./selection.js";
 
 const COPIED_MS = 1000;
 const MARGIN = 8;
@@ -22,13 +23,8 @@ export function listenForRowMenu() {
   addEventListener("resize", () => menu()?.hidePopover());
 }
 
-/** @param {EventTarget|null} target @returns {HTMLElement|null} the row with a menu that an element is in */
-export function rowOf(target) {
-  return target instanceof Element ? target.closest("#bulk[data-rights] .file-row") : null;
-}
-
 /** The menu; there is none on pages without a list. */
-const menu = () => /** @type {HTMLElement} */ (document.getElementById("row-menu"));
+const menu = () => document.getElementById("row-menu");
 
 /** @param {Event} event */
 function onClick(event) {
@@ -93,33 +89,23 @@ function onMenuKey(event) {
   }
 }
 
-const menuItems = () => [.../** @type {NodeListOf<HTMLElement>} */ (menu().querySelectorAll("[role=menuitem]"))];
+const menuItems = () => {
+  /** @type {NodeListOf<HTMLElement>} */
+  const items = document.querySelectorAll("#row-menu [role=menuitem]");
+  return [...items];
+};
 
 /** Close the menu and return the focus to its row. */
 function closeMenu() {
-  menu().hidePopover();
+  menu()?.hidePopover();
   const button = current?.querySelector("[data-icon=more]");
   if (button instanceof HTMLElement) button.focus({ preventScroll: true });
-}
-
-/**
- * Return the rows that the menu of a row is about: the selection if the row is in it, otherwise the row alone.
- * @param {HTMLElement} row @returns {HTMLElement[]}
- */
-export function rowsWith(row) {
-  if (!checkboxOf(row)?.checked) return [row];
-  return selected().map((box) => /** @type {HTMLElement} */ (box.closest(".file-row")));
-}
-
-/** @param {HTMLElement} row @returns {string} what the user may do with it, one letter each */
-export function rightsOf(row) {
-  const list = /** @type {HTMLElement} */ (row.closest("#bulk"));
-  return list.dataset.rights?.split(",")[rows().indexOf(row)] ?? "";
 }
 
 /** @param {HTMLElement} row @param {{left: number, right: number, top: number, bottom: number}} box  where to open */
 function openMenu(row, box) {
   const panel = menu();
+  if (!panel) return;
   current = row;
   fillMenu(panel, row);
   panel.showPopover();
@@ -164,7 +150,7 @@ function choose(item) {
   const name = item.dataset.item ?? "";
   if (!row) return;
   if (name === "copy") {
-    copyToClipboard(urlOf(row), item, menu().dataset.copied ?? "");
+    copyToClipboard(urlOf(row), item, menu()?.dataset.copied ?? "");
     setTimeout(closeMenu, COPIED_MS);
   } else if (item instanceof HTMLAnchorElement) {
     setTimeout(closeMenu); // after the browser or htmx has followed the link
@@ -172,7 +158,7 @@ function choose(item) {
     closeMenu();
     if (name === "open") linkOf(row)?.click();
     else if (name === "select") startSelecting(row);
-    else if (name === "rename") row.dispatchEvent(new CustomEvent("rename-row", { bubbles: true }));
+    else if (name === "rename") startRenaming(row);
     else runAction(name, checkboxOf(row)?.checked ? null : row, row);
   }
 }
@@ -180,7 +166,7 @@ function choose(item) {
 /** @param {HTMLElement} row @param {HTMLElement} button */
 async function copyLink(row, button) {
   await writeToClipboard(urlOf(row));
-  announce(menu().dataset.copied ?? "");
+  announce(menu()?.dataset.copied ?? "");
   button.dataset.icon = "check";
   setTimeout(() => (button.dataset.icon = "link"), COPIED_MS);
 }

@@ -46,14 +46,18 @@ function onClick(event) {
 
 const list = () => document.getElementById("bulk");
 
-/** Select a row alone; with Ctrl or Command, add or remove it; with Shift, select up to it. @param {Element} row @param {MouseEvent} event */
+/**
+ * Select a row alone; with Ctrl or Command, add or remove it; with Shift, select up to it.
+ * @param {Element} row @param {MouseEvent} event
+ */
 function clickRow(row, event) {
   const box = checkboxOf(row);
   if (!box || getSelection()?.toString()) return;
-  const adds = event.ctrlKey || event.metaKey || event.shiftKey || /** @type {Element} */ (event.target).closest(".checkbox-cell");
+  const { ctrlKey, metaKey, shiftKey } = event;
+  const adds = ctrlKey || metaKey || shiftKey || /** @type {Element} */ (event.target).closest(".checkbox-cell");
   const isAlone = box.checked && selected().length === 1;
-  if (!adds) clear();
-  if (adds || !isAlone) toggle(row, event.shiftKey);
+  if (adds) toggle(row, shiftKey);
+  else selectOnly(isAlone ? null : box);
   focusRow(row);
 }
 
@@ -91,10 +95,13 @@ function listenForLongPress({ target, pointerType, clientX, clientY }) {
     end.abort();
   };
   const { signal } = end;
-  for (const type of ["pointerup", "pointercancel", "scroll"]) addEventListener(type, cancel, { signal, capture: true });
-  addEventListener("pointermove", (event) => {
+  const cancelIfMoved = (/** @type {PointerEvent} */ event) => {
     if (Math.hypot(event.clientX - clientX, event.clientY - clientY) > MAX_PRESS_MOVE) cancel();
-  }, { signal });
+  };
+  addEventListener("pointermove", cancelIfMoved, { signal });
+  for (const type of ["pointerup", "pointercancel", "scroll"]) {
+    addEventListener(type, cancel, { signal, capture: true });
+  }
 }
 
 /** @param {Event} event */
@@ -114,23 +121,27 @@ function select(box, range) {
   updateCount();
 }
 
-function clear() {
+/** Clear the selection, and select one row. @param {HTMLInputElement|null} only  its checkbox; null for no row */
+function selectOnly(only) {
   for (const box of document.querySelectorAll("#bulk input[type=checkbox]")) {
-    /** @type {HTMLInputElement} */ (box).checked = false;
+    /** @type {HTMLInputElement} */ (box).checked = box === only;
   }
+  if (only) anchor = only;
   updateCount();
 }
 
+const clear = () => selectOnly(null);
+
 function updateCount() {
-  const total = checkboxes().length;
-  const count = selected().length;
+  const boxes = checkboxes();
+  const count = boxes.filter((box) => box.checked).length;
   const label = /** @type {HTMLElement|null} */ (document.querySelector("#bulk [data-ref=count]"));
   const all = /** @type {HTMLInputElement|null} */ (document.querySelector("#bulk input[name=all]"))?.checked;
   if (label) label.textContent = (all ? "" : (label.dataset.text ?? "")).replace("{count}", String(count));
   const selectAll = document.querySelector("#bulk [data-action=select-all]");
   if (!(selectAll instanceof HTMLInputElement)) return;
-  selectAll.checked = count > 0 && count === total;
-  selectAll.indeterminate = count > 0 && count < total;
+  selectAll.checked = count > 0 && count === boxes.length;
+  selectAll.indeterminate = count > 0 && count < boxes.length;
 }
 
 /**
@@ -223,8 +234,8 @@ export const rows = () => [...document.querySelectorAll("#bulk .file-row")];
 
 /** @param {Element} row @returns {boolean} whether it has something to focus */
 export function focusRow(row) {
-  const element = linkOf(row) ?? row.querySelector(".row-checkbox");
-  if (!(element instanceof HTMLElement)) return false;
+  const element = linkOf(row) ?? checkboxOf(row);
+  if (!element) return false;
   element.focus();
   element.scrollIntoView({ block: "nearest" });
   return true;
@@ -235,6 +246,26 @@ export const linkOf = (row) => row.querySelector("a[href]:not([tabindex])");
 
 /** @param {Element} row @returns {HTMLInputElement|null} */
 export const checkboxOf = (row) => row.querySelector(".row-checkbox");
+
+/** @param {EventTarget|null} target @returns {HTMLElement|null} the row with a menu that an element is in */
+export function rowOf(target) {
+  return target instanceof Element ? target.closest("#bulk[data-rights] .file-row") : null;
+}
+
+/**
+ * Return the rows that an action on a row is about: the selection if the row is in it, otherwise the row alone.
+ * @param {HTMLElement} row @returns {HTMLElement[]}
+ */
+export function rowsWith(row) {
+  if (!checkboxOf(row)?.checked) return [row];
+  return selected().map((box) => /** @type {HTMLElement} */ (box.closest(".file-row")));
+}
+
+/** @param {HTMLElement} row @returns {string} what the user may do with it, one letter each */
+export function rightsOf(row) {
+  const list = /** @type {HTMLElement} */ (row.closest("#bulk"));
+  return list.dataset.rights?.split(",")[rows().indexOf(row)] ?? "";
+}
 
 /** @param {Element} row @param {boolean} range */
 function toggle(row, range) {
@@ -252,16 +283,14 @@ function toggle(row, range) {
 export function runAction(name, only, focused) {
   const button = document.querySelector(`#bulk [name=do][value="${name}"], #bulk [data-do="${name}"]`);
   if (!(button instanceof HTMLButtonElement)) return;
-  if (only) {
-    clear();
-    toggle(only, false);
-  }
+  if (only) selectOnly(checkboxOf(only));
   if (selected().length === 0) return;
   focusedIndex = focused ? rows().indexOf(focused) : -1;
   button.click();
 }
 
-/** Remember the row with the focus, or the first selected one, when an action or its undoing is sent.
+/**
+ * Remember the row with the focus, or the first selected one, when an action or its undoing is sent.
  * @param {Event} event
  */
 function rememberFocus(event) {
