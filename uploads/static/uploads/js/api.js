@@ -32,14 +32,12 @@ export class Api {
 
   /** @param {object[]} files @param {number|null} folderId @param {AbortSignal} signal */
   create(files, folderId, signal) {
-    const body = { files, ...(folderId === null ? {} : { folder_id: folderId }), ...this.guestDetails() };
-    return this.call("POST", this.uploadsUrl, body, signal);
+    return this.call("POST", this.uploadsUrl, { files, ...inFolder(folderId), ...this.guestDetails() }, signal);
   }
 
   /** Ask which names exist. @param {object[]} files @param {number|null} folderId @param {AbortSignal} signal */
   findConflicts(files, folderId, signal) {
-    const body = { files, ...(folderId === null ? {} : { folder_id: folderId }) };
-    return this.call("POST", `${this.uploadsUrl}conflicts/`, body, signal);
+    return this.call("POST", `${this.uploadsUrl}conflicts/`, { files, ...inFolder(folderId) }, signal);
   }
 
   /** @param {string} id @param {object[]} parts @param {AbortSignal} signal */
@@ -251,6 +249,11 @@ export class Session {
       return "";
     }
   }
+}
+
+/** @param {number|null} id @returns {{folder_id?: number}} the member of a call that names the folder */
+function inFolder(id) {
+  return id === null ? {} : { folder_id: id };
 }
 
 /** @param {Document} page */

@@ -169,14 +169,14 @@ export class Messages {
    * @param {readonly {path: string, replaceable: boolean}[]} conflicts  files whose names exist
    * @returns {{question: string, names: string, explanation: string}}
    */
-  sameName(conflicts) {
+  describeConflicts(conflicts) {
     const count = conflicts.length;
     const fixed = conflicts.filter(({ replaceable }) => !replaceable).length;
     const kind = fixed === 0 ? "versions" : fixed === count ? "fixed" : "some_fixed";
     return {
-      question: this.translate("same_name", { count, name: isolate(conflicts[0].path) }),
+      question: this.translate("conflict", { count, name: isolate(conflicts[0].path) }),
       names: count > 1 ? listNames(conflicts.map(({ path }) => isolate(path))) : "",
-      explanation: this.translate(`same_name.${kind}`, { count: fixed || count }),
+      explanation: this.translate(`conflict.${kind}`, { count: fixed || count }),
     };
   }
 

@@ -14,14 +14,18 @@ import { listenForRowChanges } from "./row-changes.js";
 import { listenForRowMenu } from "./row-menu.js";
 import { listenForSelection } from "./selection.js";
 import { Tray } from "./tray.js";
+import { filePath } from "./upload.js";
 import { itemKey, Uploader } from "./uploader.js";
 
 /** @typedef {import("./drop-target.js").Destination} Destination */
 /** @typedef {import("./drop-target.js").FileBatch} FileBatch */
+/** @typedef {import("./resume.js").PickedFile} PickedFile */
 /** @typedef {import("./resume.js").UnfinishedUpload} UnfinishedUpload */
 /** @typedef {import("./uploader.js").NewFile} NewFile */
-/** @typedef {{id: string, replaceable: boolean, free_name: string}} ExistingName */
-/** @typedef {{item: NewFile, path: string, replaceable: boolean, conflict: ExistingName}} SameName */
+/**
+ * @typedef {{item: NewFile, path: string, id: string, replaceable: boolean, free_name: string}} Conflict  a file whose
+ *   name exists: the id of the existing file, whether this user may replace it, and a name that is free
+ */
 
 /** Time to look up what exists. Files are uploaded without it if the server does not respond. */
 const LOOKUP_TIMEOUT_MS = 5000;
@@ -101,7 +105,8 @@ function startUploader(box) {
  * names exist wait until all are read, for one question about all of them.
  * @param {AsyncIterable<FileBatch>|Iterable<FileBatch>} batches
  * @param {Destination} destination
- * @param {{api: Api, uploader: Uploader, tray: Tray, translate: import("./i18n.js").Translate, isGuest: boolean}} options
+ * @param {{api: Api, uploader: Uploader, tray: Tray, translate: import("./i18n.js").Translate,
+ *   isGuest: boolean}} options
  */
 async function addFiles(batches, { folderId, path, replaces }, { api, uploader, tray, translate, isGuest }) {
   const field = document.querySelector("[data-upload-form] input[name=private]");
@@ -109,7 +114,7 @@ async function addFiles(batches, { folderId, path, replaces }, { api, uploader, 
   const active = uploader.activeKeys;
   uploader.beginAdding();
   const tokenFor = replaces ? () => "" : tokenMatcher(await unfinishedUploads(api, uploader), path);
-  /** @type {SameName[]} */
+  /** @type {Conflict[]} */
   const conflicts = [];
   let count = 0;
   for await (const { picked, failed, skipped } of batches) {
@@ -119,24 +124,25 @@ async function addFiles(batches, { folderId, path, replaces }, { api, uploader, 
     const repeated = new Set(replaces ? [] : accepted.filter((item) => active.has(itemKey({ ...item, folderId }))));
     const items = accepted.filter((item) => !repeated.has(item))
       .map((item) => ({ ...item, folderId, replaces, token: tokenFor(item) }));
-    const existing = isGuest || replaces ? new Map() : await existingNames(items.filter(({ token }) => !token), api);
-    for (const [item, conflict] of existing) {
+    for (const conflict of isGuest || replaces ? [] : await findConflicts(items.filter(({ token }) => !token), api)) {
       // What was kept beside the existing file before has the free name.
-      const token = tokenFor({ ...item, name: conflict.free_name });
-      if (token) Object.assign(item, { token, name: conflict.free_name });
-      else conflicts.push({ item, path: pathOf(item), replaceable: conflict.replaceable, conflict });
+      const { item, free_name: name } = conflict;
+      const token = tokenFor({ ...item, name });
+      if (token) Object.assign(item, { token, name });
+      else conflicts.push(conflict);
     }
     const held = new Set(conflicts.map(({ item }) => item));
     uploader.add(items.filter((item) => !held.has(item)), visibility);
     for (const { file } of picked) uploader.addFailed(file.name, new UploadError("several_versions"));
     for (const name of failed) uploader.addFailed(name, new UploadError("unreadable_entry"));
-    uploader.addSkipped([...skipped, ...[...repeated].map((item) => skippedFile("uploading", item))]);
+    uploader.addSkipped(skipped);
+    uploader.addSkipped([...repeated].map((item) => ({ kind: "uploading", path: pathOf(item) })));
     count += accepted.length + picked.length + failed.length + skipped.length;
     if (count > conflicts.length) tray.open();
   }
   if (conflicts.length) {
-    const answer = await tray.askSameName(conflicts);
-    if (answer === "skip") uploader.addSkipped(conflicts.map(({ item }) => skippedFile("exists", item)));
+    const answer = await tray.askAboutConflicts(conflicts);
+    if (answer === "skip") uploader.addSkipped(conflicts.map(({ path }) => ({ kind: "exists", path })));
     else uploader.add(conflicts.map((conflict) => resolveConflict(conflict, answer)), visibility);
     tray.open();
   }
@@ -144,42 +150,41 @@ async function addFiles(batches, { folderId, path, replaces }, { api, uploader, 
   if (!count) announce(translate("no_files"));
 }
 
-/** @param {"uploading"|"exists"} kind @param {NewFile} item @returns {import("./drop-target.js").SkippedFile} */
-function skippedFile(kind, item) {
-  return { kind, path: pathOf(item) };
-}
-
-/** @param {NewFile} item */
+/** @param {PickedFile} item */
 function pathOf({ file, folder }) {
-  return folder ? `${folder}/${file.name}` : file.name;
+  return filePath(folder, file.name);
 }
 
-/** @param {SameName} conflict @param {string} answer @returns {NewFile} */
-function resolveConflict({ item, conflict }, answer) {
-  if (answer === "new_version" && conflict.replaceable) return { ...item, replaces: conflict.id };
-  return { ...item, name: conflict.free_name };
+/** @param {Conflict} conflict @param {string} answer @returns {NewFile} */
+function resolveConflict({ item, id, replaceable, free_name }, answer) {
+  if (answer === "new_version" && replaceable) return { ...item, replaces: id };
+  return { ...item, name: free_name };
 }
 
 /**
  * Return the files whose names exist in the destination. If the server does not respond, none: then they are uploaded
  * beside those that exist.
  * @param {NewFile[]} items @param {Api} api
- * @returns {Promise<Map<NewFile, ExistingName>>}
+ * @returns {Promise<Conflict[]>}
  */
-async function existingNames(items, api) {
-  const existing = new Map();
+async function findConflicts(items, api) {
+  /** @type {Conflict[]} */
+  const conflicts = [];
   for (let start = 0; start < items.length; start += MAX_NAMES_PER_CALL) {
     const batch = items.slice(start, start + MAX_NAMES_PER_CALL);
     const names = batch.map(({ file, folder }) => ({ name: file.name, folder }));
     try {
       const signal = AbortSignal.any([AbortSignal.timeout(LOOKUP_TIMEOUT_MS), api.session.gate.closing]);
       const { files } = await api.findConflicts(names, batch[0].folderId ?? null, signal);
-      batch.forEach((item, index) => files[index].exists && existing.set(item, files[index]));
+      for (const [index, { exists, ...existing }] of files.entries()) {
+        const item = batch[index];
+        if (exists) conflicts.push({ item, path: pathOf(item), ...existing });
+      }
     } catch {
       break;
     }
   }
-  return existing;
+  return conflicts;
 }
 
 /**

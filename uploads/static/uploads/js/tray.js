@@ -185,7 +185,10 @@ export class Tray {
     this.#confirmCancel(active, () => this.uploader.cancelAll());
   }
 
-  /** Ask before several uploads are canceled, or much that was sent is lost. @param {Upload[]} uploads @param {() => void} cancel */
+  /**
+   * Ask before several uploads are canceled, or much that was sent is lost.
+   * @param {Upload[]} uploads @param {() => void} cancel
+   */
   #confirmCancel(uploads, cancel) {
     const count = uploads.length;
     if (count < 2 && uploads.every(({ sent }) => sent < CONFIRM_BYTES)) return cancel();
@@ -201,15 +204,15 @@ export class Tray {
    * @param {readonly {path: string, replaceable: boolean}[]} conflicts
    * @returns {Promise<string>} "new_version", "keep_both" or "skip"
    */
-  askSameName(conflicts) {
-    this.#question = this.#question.then(() => this.#askSameName(conflicts));
+  askAboutConflicts(conflicts) {
+    this.#question = this.#question.then(() => this.#askAboutConflicts(conflicts));
     return this.#question;
   }
 
   /** @param {readonly {path: string, replaceable: boolean}[]} conflicts @returns {Promise<string>} */
-  #askSameName(conflicts) {
-    const dialog = /** @type {HTMLDialogElement} */ (document.getElementById("same-name-dialog"));
-    const { question, names, explanation } = this.messages.sameName(conflicts);
+  #askAboutConflicts(conflicts) {
+    const dialog = /** @type {HTMLDialogElement} */ (document.getElementById("conflict-dialog"));
+    const { question, names, explanation } = this.messages.describeConflicts(conflicts);
     setText(ref(dialog, "question"), question);
     setText(ref(dialog, "names"), names);
     setVisible(ref(dialog, "names"), names !== "");

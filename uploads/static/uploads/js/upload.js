@@ -118,7 +118,7 @@ export class Upload {
   }
 
   get path() {
-    return this.folder ? `${this.folder}/${this.name}` : this.name;
+    return filePath(this.folder, this.name);
   }
 
   /** @param {Phase} phase */
@@ -254,6 +254,11 @@ export function groupByFolder(uploads, known) {
     rows.add(folder);
   }
   return [...rows];
+}
+
+/** @param {string} folder  "" for none @param {string} name */
+export function filePath(folder, name) {
+  return folder ? `${folder}/${name}` : name;
 }
 
 /** Whether the storage or the server has verified the checksum of the stored file. @param {Upload} upload */

@@ -1,4 +1,5 @@
 // @ts-check
+import { fileKey } from "./resume.js";
 import { UploadError, UploadGone } from "./retry.js";
 import { uploadFile } from "./upload-file.js";
 import { Upload } from "./upload.js";
@@ -20,7 +21,7 @@ const NOT_RESUMABLE = new Set(["gone", "parts_lost", "checksum", "corrupted", "s
 
 /** @param {NewFile} item @returns {string} the same for the same file in the same place */
 export function itemKey({ file, folder, folderId = null }) {
-  return JSON.stringify([folderId, folder, file.name, file.size, file.lastModified]);
+  return `${folderId} ${fileKey({ name: file.name, folder, size: file.size, modified: file.lastModified })}`;
 }
 
 /** All uploads of this page: the queue, and the actions of the user. */
@@ -87,7 +88,7 @@ export class Uploader {
     this.onChange();
   }
 
-  /** Keys of the files that are being uploaded: when one of them is dropped again, it is on its way already. */
+  /** Keys of the files that are being uploaded, so that a file dropped again is skipped. */
   get activeKeys() {
     const active = this.uploads.filter(({ running, phase }) => running || phase === "waiting" || phase === "paused");
     return new Set(active.map(({ file, folder, folderId }) => itemKey({ file, folder, folderId })));
