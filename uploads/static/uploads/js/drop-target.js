@@ -62,7 +62,10 @@ export function refuseDrops() {
   }
 }
 
-/** Open the browser's dialog for files or a folder. Without scripts, the link leads to the form. @param {Event} event */
+/**
+ * Open the browser's dialog for files or a folder. Without scripts, the link leads to the form.
+ * @param {Event} event
+ */
 function openFileDialog(event) {
   const target = event.target instanceof Element ? event.target.closest("[data-choose]") : null;
   const field = target && document.getElementById(`choose-${target.getAttribute("data-choose")}`);

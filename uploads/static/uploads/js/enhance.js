@@ -157,7 +157,8 @@ function removeEmptyParameters(event) {
   const { detail } = /** @type {CustomEvent} */ (event);
   const { elt, parameters, verb } = detail;
   if (verb !== "get") return;
-  // The search and the filters may have changed since the page was loaded.
+  // The search and the filters may have changed since the page was loaded. An empty `hx-get` would also stand for the
+  // current URL, but with its hash: after the skip link, each reload would scroll to the content.
   if (elt.id === "list-refresh") detail.path = location.pathname + location.search;
   for (const name of Object.keys(parameters)) if (parameters[name] === "") delete parameters[name];
 }

@@ -22,7 +22,7 @@ export function listenForLightbox() {
 }
 
 class Lightbox {
-  /** The zoom level, as its place in ZOOM_LEVELS. */
+  /** The zoom level: an index into ZOOM_LEVELS. */
   #zoom = 0;
   /** The page of the file that is shown. */
   #page = document;
