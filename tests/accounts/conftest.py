@@ -13,13 +13,13 @@ from pytest_django import Settings
 from tests.support import oidc_provider
 from tests.support.oidc_provider import Identity
 
-PASSWORD = "correct horse battery staple"  # of everyone in tests/conftest.py
+PASSWORD = "correct horse battery staple"  # of all users in tests/conftest.py
 ADDRESS = "alice@example.org"
 NEW_PASSWORD = "a much better one than that"
 
 
 class FastHasher(PBKDF2PasswordHasher):
-    """Django's own with one round, since many passwords are checked here. It leaves a hash as it is."""
+    """PBKDF2 with one iteration, because these tests check many passwords. It never upgrades a hash."""
 
     iterations = 1
 
@@ -34,7 +34,7 @@ def fast_hasher(settings: Settings) -> None:
 
 @pytest.fixture
 def provider(settings: Settings) -> Iterator[Identity]:
-    """The one provider of the site, where Alice is signed in."""
+    """The only provider of the site, where Alice is signed in."""
     with oidc_provider.providing() as provider:
         configure(settings, oidc_provider.app(provider))
         provider.person = {"sub": "1001", "email": ADDRESS, "email_verified": True}

@@ -17,7 +17,7 @@ OPERATIONS = ("change", "delete")
 
 @pytest.fixture
 def as_clerk(manager: User) -> Client:
-    """May see and change people, and groups as far as Django's rights go."""
+    """A client of a staff user with Django's permissions to change users and groups."""
     manager.is_staff = True
     manager.save()
     codenames = ("view_user", "change_user", "delete_user", "view_group", "add_group", "change_group", "delete_group")

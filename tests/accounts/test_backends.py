@@ -1,4 +1,4 @@
-"""The permissions of a signed-in person, as Django's own backend finds them, in few queries."""
+"""The permissions of a signed-in person: the same as from Django's ModelBackend, in one query."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def users(roles: None) -> list[User]:
     ]  # fmt: skip
 
 
-def test_permissions_are_those_that_django_finds(users: list[User]) -> None:
+def test_permissions_equal_those_of_the_model_backend(users: list[User]) -> None:
     for user in users:
         permissions = User.objects.get(pk=user.pk).get_all_permissions()
         assert permissions == ModelBackend().get_all_permissions(User.objects.get(pk=user.pk))

@@ -147,7 +147,7 @@ def test_inactive_account_is_refused(connected: bool, alice: User, provider: Ide
     assert is_refused(Client())
 
 
-def test_second_factor_is_required_as_well(alice: User, provider: Identity) -> None:
+def test_second_factor_is_required_after_single_sign_on(alice: User, provider: Identity) -> None:
     own = signed_in(alice)
     own.post("/accounts/confirm/", {"password": PASSWORD})
     key = set_up(own)
@@ -240,7 +240,7 @@ def test_unavailable_provider_is_503_with_retry_after(alice: User, provider: Ide
 
 
 @pytest.mark.parametrize("path", ["/token", "/userinfo", "/keys"])
-def test_failure_of_an_endpoint_does_not_sign_in(path: str, alice: User, provider: Identity) -> None:
+def test_failing_endpoint_prevents_sign_in(path: str, alice: User, provider: Identity) -> None:
     provider.away.add(path)
     client = Client()
     assert sign_in(client).status_code in {403, 503}
@@ -292,7 +292,7 @@ def test_callbacks_without_a_started_sign_in_are_not_recorded(provider: Identity
     client = Client()
     begin(client)
     assert [client.get("/accounts/sso/back/?error=x").status_code for _ in range(3)] == [403] * 3
-    assert Event.objects.filter(action=Action.LOGIN_FAILED).count() == 1  # of the sign-in that was started here
+    assert Event.objects.filter(action=Action.LOGIN_FAILED).count() == 1  # from the sign-in that this test started
 
 
 def test_started_sign_ins_of_one_address_are_limited(provider: Identity, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,7 @@ def alice(alice: User) -> User:
 
 
 def signed_in_by_sso(provider: Identity, settings: Settings, **policy: Any) -> User | None:
-    """The person whom the site takes this identity for."""
+    """Sign in with this policy and return the signed-in user, or None."""
     configure(settings, app(provider, **policy))
     client = Client()
     status = sign_in(client).status_code
@@ -79,7 +79,7 @@ def test_entra_address_in_a_domain_that_is_not_owned_is_refused(
 @pytest.mark.parametrize(
     "guest", [{"acct": 1}, {"idp": f"https://sts.windows.net/{oidc_vendors.OTHER_TENANT}/"}, {"idp": "live.com"}]
 )
-def test_entra_guest_is_not_trusted_for_an_address(
+def test_entra_guest_is_not_linked_by_a_trusted_address(
     guest: dict[str, Any], alice: User, provider: Identity, settings: Settings
 ) -> None:
     oidc_vendors.entra(provider, ADDRESS, **guest)
@@ -132,7 +132,7 @@ def test_gmail_address_is_linked(alice: User, provider: Identity, settings: Sett
 def test_google_account_with_a_foreign_address_is_refused(
     policy: dict[str, Any], alice: User, provider: Identity, settings: Settings
 ) -> None:
-    """Its address was verified once, when it was made; whose it is today Google does not know."""
+    """Google verified the address when the account was created, but not its owner today."""
     oidc_vendors.google(provider, ADDRESS)
     assert signed_in_by_sso(provider, settings, vendor="google", **policy) is None
 
@@ -195,7 +195,7 @@ def test_connecting_asks_for_the_password(alice: User, provider: Identity) -> No
     assert SocialAccount.objects.count() == 1
 
 
-def test_connecting_is_over_after_ten_minutes(alice: User, provider: Identity, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_connecting_expires_after_ten_minutes(alice: User, provider: Identity, monkeypatch: pytest.MonkeyPatch) -> None:
     client = signed_in(alice)
     client.post("/accounts/confirm/", {"password": PASSWORD})
     connect(client)
@@ -232,7 +232,7 @@ def disconnect(client: Client, identity: SocialAccount) -> Any:
 
 
 def connected(user: User) -> tuple[Client, SocialAccount]:
-    """A browser that has just confirmed the password, and the identity that signed in before."""
+    """Return a client that has just confirmed the password, and the connected identity."""
     sign_in(Client())
     client = signed_in(user)
     client.post("/accounts/confirm/", {"password": PASSWORD})
@@ -265,7 +265,7 @@ def test_only_way_to_sign_in_cannot_be_disconnected(alice: User, provider: Ident
     assert SocialAccount.objects.exists()
 
 
-def test_password_is_no_other_way_with_sso_only(alice: User, provider: Identity, settings: Settings) -> None:
+def test_password_does_not_count_with_sso_only(alice: User, provider: Identity, settings: Settings) -> None:
     client, identity = connected(alice)
     settings.SSO_ONLY = True
     assert disconnect(client, identity).status_code == 409
@@ -313,10 +313,10 @@ def test_account_is_created_without_a_role(roles: None, provider: Identity, sett
     assert role_of(user) is None
 
 
-def test_two_first_sign_ins_at_once_make_one_account(
+def test_concurrent_first_sign_ins_create_one_account(
     roles: None, provider: Identity, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The second has looked for the identity before the first has linked it."""
+    """The second sign-in looks up the identity before the first one has linked it."""
     first = signed_in_by_sso(provider, settings, **CREATE)
     monkeypatch.setattr(SocialLogin, "_lookup_by_socialaccount", lambda _login: False)
     assert signed_in_by_sso(provider, settings, **CREATE) == first
@@ -334,7 +334,7 @@ def test_no_account_is_created_outside_the_domains(
 
 
 def test_no_account_is_created_for_an_unverified_address(roles: None, provider: Identity, settings: Settings) -> None:
-    """Else it would be in the way of its owner, and get their mail."""
+    """Otherwise the account would block the owner of the address and get their mail."""
     provider.person["email_verified"] = False
     assert signed_in_by_sso(provider, settings, **CREATE) is None
     assert not User.objects.exists()
@@ -425,7 +425,7 @@ def test_huge_userinfo_is_refused(alice: User, provider: Identity, settings: Set
 
 @pytest.fixture
 def google(provider: Identity, settings: Settings) -> Any:
-    """A second provider beside the first, which is called entra."""
+    """A second provider; the first one is named entra."""
     with oidc_provider.providing() as google:
         configure(settings, app(provider, "entra", "Entra ID"), app(google, "google", "Google"))
         google.person = {"sub": "g-1", "email": ADDRESS, "email_verified": True}
@@ -440,7 +440,7 @@ def test_sign_in_page_has_a_button_for_each_provider(google: Identity) -> None:
     assert Client().get("/accounts/sso/okta/").status_code == 404
 
 
-def test_one_account_has_an_identity_at_each_provider(alice: User, google: Identity) -> None:
+def test_account_is_linked_to_an_identity_of_each_provider(alice: User, google: Identity) -> None:
     for slug in ("entra", "google"):
         client = Client()
         sign_in(client, f"/accounts/sso/{slug}/")

@@ -1,4 +1,4 @@
-"""Roles and teams by the provider's groups, at each sign-in: what maps, what goes, and what stays as it was."""
+"""Roles and teams from the provider's groups at each sign-in: mapping, removal, and manual changes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CREATE = {"domains": ["example.org"], "create_accounts": True, "default_role": "
 
 @pytest.fixture
 def alice(alice: User) -> User:
-    """Linked at her first sign-in, and without a role."""
+    """Alice without a role; her first sign-in links the account."""
     alice.email = ADDRESS
     alice.save()
     set_role(alice, None, by=None)
@@ -90,7 +90,7 @@ def test_role_given_by_hand_stays_without_a_mapping(alice: User, sign_in_with: A
     assert sign_in_with(None)[0] == Role.MANAGER
 
 
-def test_role_changed_by_hand_stays_when_the_mapped_one_goes(alice: User, sign_in_with: Any) -> None:
+def test_role_changed_by_hand_stays_when_the_mapped_role_is_removed(alice: User, sign_in_with: Any) -> None:
     sign_in_with(["marketing"])
     give_role(alice, Role.UPLOADER)
     assert sign_in_with([])[0] == Role.UPLOADER
@@ -125,7 +125,7 @@ def test_inactive_account_gets_no_role(alice: User, provider: Identity, settings
     assert role_of(User.objects.get()) is None
 
 
-def test_without_a_map_groups_do_nothing(alice: User, sign_in_with: Any) -> None:
+def test_groups_have_no_effect_without_a_map(alice: User, sign_in_with: Any) -> None:
     give_role(alice, Role.VIEWER)
     assert sign_in_with(["administrators", "marketing"], role_map={}) == (Role.VIEWER, [])
 
@@ -146,7 +146,7 @@ def test_team_joined_by_hand_stays(alice: User, sign_in_with: Any) -> None:
     assert sign_in_with([], team_map=team_map)[1] == ["Choir"]
 
 
-def test_all_teams_that_exist_follow_their_names(alice: User, sign_in_with: Any) -> None:
+def test_existing_teams_are_matched_by_name(alice: User, sign_in_with: Any) -> None:
     Group.objects.create(name="Brand")
     groups = ["Brand", "no such team", *(f"group {number}" for number in range(300))]
     assert sign_in_with(groups, team_map="*")[1] == ["Brand"]
@@ -194,7 +194,7 @@ def test_too_many_groups_change_nothing(alice: User, sign_in_with: Any, caplog: 
     "groups",
     [[["amalga-admins"]], [{"name": "amalga-admins"}], [None, 1, True], ["\x00", "amalga-admins\x00", "x" * 10_000]],
 )
-def test_other_items_than_names_of_groups_map_to_nothing(groups: Any, alice: User, sign_in_with: Any) -> None:
+def test_invalid_group_names_map_to_nothing(groups: Any, alice: User, sign_in_with: Any) -> None:
     assert sign_in_with(groups, team_map="*") == (None, [])
 
 

@@ -1,4 +1,4 @@
-"""Passkeys: added, used to sign in and as a second factor, removed; and all that must not open an account."""
+"""Passkeys: adding, signing in, second factor, removal; and all attempts that must not sign in."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.django_db
 
 
 def browser(user: User | None = None, host: str = "localhost") -> Client:
-    """A browser at this address, signed in with the password just now if `user` is given."""
+    """Return a client for this host, freshly signed in with a password if `user` is given."""
     client = Client(SERVER_NAME=host)
     if user:
         client.post("/accounts/login/", {"username": user.get_username(), "password": PASSWORD})
@@ -78,7 +78,7 @@ def test_passkey_is_listed_by_its_name(alice: User) -> None:
     assert Authenticator.objects.filter(user=alice, type=Authenticator.Type.RECOVERY_CODES).exists()
 
 
-def test_passkey_without_a_name_gets_one(alice: User) -> None:
+def test_passkey_without_a_name_gets_a_default_name(alice: User) -> None:
     add(browser(alice), Device(), name=" ")
     assert str(Authenticator.objects.get(type=Authenticator.Type.WEBAUTHN)) == "Passkey"
 
@@ -102,7 +102,7 @@ def test_adding_asks_for_the_password_and_ends_other_sessions(alice: User) -> No
     assert not is_signed_in(other)
 
 
-def test_nothing_but_the_passkey_is_kept(alice: User) -> None:
+def test_only_needed_fields_of_the_credential_are_stored(alice: User) -> None:
     client, device = browser(alice), Device()
     options = client.get("/accounts/passkeys/add/").context["js_data"]["creation_options"]
     credential = device.create(options) | {"more": "x\x00" * 100}
@@ -128,7 +128,7 @@ def test_creation_cannot_be_replayed(alice: User) -> None:
     assert Authenticator.objects.filter(type=Authenticator.Type.WEBAUTHN).count() == 1
 
 
-def test_twenty_passkeys_are_enough(alice: User) -> None:
+def test_twenty_first_passkey_is_refused(alice: User) -> None:
     client = browser(alice)
     add(client, Device())
     first = Authenticator.objects.get(type=Authenticator.Type.WEBAUTHN)
@@ -138,7 +138,7 @@ def test_twenty_passkeys_are_enough(alice: User) -> None:
 
 
 @pytest.mark.parametrize("host", ["testserver", "127.0.0.1", "[::1]"])
-def test_passkeys_are_not_offered_where_browsers_have_none(host: str, alice: User, settings: Settings) -> None:
+def test_passkeys_are_not_offered_at_unsupported_hosts(host: str, alice: User, settings: Settings) -> None:
     settings.ALLOWED_HOSTS = ["*"]
     assert b"data-passkey" not in browser(host=host).get("/accounts/login/").content
     client = browser(alice, host=host)
@@ -147,7 +147,7 @@ def test_passkeys_are_not_offered_where_browsers_have_none(host: str, alice: Use
     assert browser(host=host).post("/accounts/passkeys/options/").status_code == 404
 
 
-def test_passkeys_are_offered_by_https(settings: Settings) -> None:
+def test_passkeys_are_offered_over_https(settings: Settings) -> None:
     settings.ALLOWED_HOSTS = ["*"]
     client = browser(host="files.example.org")
     assert b"data-passkey" in client.get("/accounts/login/", secure=True).content
@@ -184,7 +184,7 @@ def refused(client: Client, credential: Any) -> bool:
     return bool(response.status_code == 302 and "/login/" in response.headers["Location"] and not is_signed_in(client))
 
 
-def test_device_that_did_not_verify_the_person_is_refused(device: Device) -> None:
+def test_passkey_without_user_verification_is_refused(device: Device) -> None:
     """The device alone is one factor."""
     device.flags = AuthenticatorData.FLAG.UP
     client = browser()
@@ -257,7 +257,7 @@ def test_inactive_account_is_refused(device: Device) -> None:
     assert refused(client, device.get(challenge(client)))
 
 
-def test_only_emergencies_use_a_passkey_with_sso_only(device: Device, settings: Settings) -> None:
+def test_only_superusers_sign_in_with_a_passkey_with_sso_only(device: Device, settings: Settings) -> None:
     settings.SSO_ONLY = True
     client = browser()
     assert b"data-passkey" not in client.get("/accounts/login/").content
@@ -295,7 +295,7 @@ def test_security_key_without_a_pin_is_a_second_factor(alice: User) -> None:
     assert refused(other, device.get(challenge(other)))
 
 
-def test_passkey_of_another_person_is_no_second_factor(bob: User, device: Device) -> None:
+def test_passkey_of_another_person_is_refused_as_second_factor(bob: User, device: Device) -> None:
     other = Device()
     add(browser(bob), other)
     client = browser()
@@ -305,7 +305,7 @@ def test_passkey_of_another_person_is_no_second_factor(bob: User, device: Device
     assert Event.objects.filter(action=Action.LOGIN_FAILED, name="alice", detail__step="code").count() == 1
 
 
-def test_wrong_passkeys_are_limited_as_codes_are(device: Device) -> None:
+def test_wrong_passkeys_are_throttled_like_codes(device: Device) -> None:
     client = browser()
     enter_password(client)
     wrong = Device(user_handle=device.user_handle)
@@ -326,7 +326,7 @@ def test_throttled_passkey_keeps_both_forms(device: Device) -> None:
     assert not is_signed_in(client)
 
 
-def test_recovery_code_works_instead(alice: User, device: Device) -> None:
+def test_recovery_code_works_instead_of_a_passkey(alice: User, device: Device) -> None:
     codes = Authenticator.objects.get(user=alice, type=Authenticator.Type.RECOVERY_CODES).wrap().get_unused_codes()
     client = browser()
     enter_password(client)
@@ -359,7 +359,7 @@ def test_wrong_passkey_does_not_confirm_a_session(alice: User, device: Device) -
     assert client.get("/accounts/passkeys/add/").status_code == 302
 
 
-def test_administrator_with_a_passkey_alone_confirms_with_it(alice: User, device: Device, settings: Settings) -> None:
+def test_administrator_with_only_a_passkey_confirms_with_it(alice: User, device: Device, settings: Settings) -> None:
     settings.STAFF_SECOND_FACTOR = True
     User.objects.update(is_staff=True)
     client = browser()
@@ -410,7 +410,7 @@ def rename(client: Client, user: User, name: str) -> Any:
     return client.post(f"/accounts/passkeys/{pk}/rename/", {"name": name}, follow=True)
 
 
-def test_passkey_is_renamed_and_works_as_before(alice: User) -> None:
+def test_renamed_passkey_still_signs_in(alice: User) -> None:
     client, device = browser(alice), Device()
     add(client, device)
     page = rename(client, alice, "Work phone").content.decode()

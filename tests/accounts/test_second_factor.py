@@ -28,7 +28,7 @@ LOGIN, CODE = "/accounts/login/", "/accounts/code/"
 
 @pytest.fixture
 def immediate_on_commit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run at once what allauth postpones to the end of the transaction: the one around a test never ends."""
+    """Run on_commit callbacks at once, because the transaction around a test never commits."""
     monkeypatch.setattr(transaction, "on_commit", lambda act, **_: act())
 
 
@@ -47,7 +47,7 @@ def factor_events() -> list[tuple[str, str, str, str]]:
 
 @pytest.fixture
 def totp_secret(alice: User) -> str:
-    """Set up a second factor for alice, and return its secret. The code of the period before is used."""
+    """Set up a second factor for alice with the code of the previous period, and return its secret."""
     return set_up(enter_password("alice"))
 
 
@@ -96,7 +96,7 @@ def test_code_can_be_used_once(totp_secret: str) -> None:
 
 
 def test_code_can_be_used_once_in_all_its_validity(alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Used a minute early by a phone whose clock is ahead, and again at the end of its validity."""
+    """Use it a minute early, as with a phone whose clock is ahead, and again at the end of its validity."""
     displayed_at = (time.time() // PERIOD_SECONDS - 1) * PERIOD_SECONDS
     with monkeypatch.context() as earlier:
         earlier.setattr(time, "time", lambda: displayed_at - PERIOD_SECONDS + 1)
@@ -232,7 +232,7 @@ def test_no_code_matches_a_secret_that_cannot_be_decrypted(totp_secret: str, set
     assert not is_signed_in(client)
 
 
-# --- required of administrators ---------------------------------------------------------------
+# --- required for administrators --------------------------------------------------------------
 
 
 @pytest.fixture
@@ -297,7 +297,7 @@ def test_administrator_who_removes_the_second_factor_loses_the_admin(admin_user:
 
 
 def test_password_opens_the_admin_where_no_second_factor_is_required(admin_user: User, settings: Settings) -> None:
-    """As on one's own machine."""
+    """As in a local installation."""
     settings.STAFF_SECOND_FACTOR = False
     assert enter_password("root", next="/admin/").get("/admin/").status_code == 200
 
@@ -307,7 +307,7 @@ def test_admin_is_forbidden_to_other_users(alice: User) -> None:
     assert response.status_code == 403
 
 
-# --- lost ones --------------------------------------------------------------------------------
+# --- lost second factor -----------------------------------------------------------------------
 
 
 def test_administrator_can_remove_a_lost_second_factor(totp_secret: str, alice: User, as_admin: Client) -> None:
@@ -335,7 +335,7 @@ def test_account_deactivated_before_the_code_is_refused(totp_secret: str, alice:
     assert Event.objects.filter(action=Action.LOGIN).count() == before
 
 
-def test_admin_has_no_pages_of_credentials(totp_secret: str, as_admin: Client) -> None:
+def test_admin_has_no_pages_for_credentials(totp_secret: str, as_admin: Client) -> None:
     for path in ("mfa/authenticator", "account/emailaddress", "socialaccount/socialapp", "socialaccount/socialtoken"):
         assert as_admin.get(f"/admin/{path}/").status_code == 404
 
@@ -348,7 +348,7 @@ def test_command_removes_a_lost_second_factor(admin_user: User, capsys: Any) -> 
     assert factor_events()[-1][:3] == ("", "root", "removed")
 
 
-def test_command_refuses_an_unknown_name(db: None) -> None:
+def test_command_rejects_an_unknown_name(db: None) -> None:
     with pytest.raises(CommandError, match="No user named “mallory”") as refusal:
         call_command("reset_two_factor", "mallory")
     assert refusal.value.returncode == 2

@@ -137,7 +137,7 @@ def test_session_past_the_absolute_limit_is_refused_by_the_api(alice: User, sett
 
 
 def test_ended_session_cannot_be_saved(alice: User) -> None:
-    """A request that was under way writes its session when it ends."""
+    """A concurrent request saves its session when it finishes."""
     client = signed_in(alice)
     stale = client.session
     assert stale[sessions.LAST_SEEN]
@@ -226,7 +226,7 @@ def test_upgrade_of_the_hash_keeps_the_session(alice: User, settings: Settings) 
 
 
 def test_read_only_database_keeps_sessions(alice: User, caplog: pytest.LogCaptureFixture) -> None:
-    """As in the minutes of a failover: a session that is due to be written anew goes on unwritten."""
+    """As during a failover: a session that is due for renewal stays valid without it."""
     client = signed_in(alice)
     store = client.session
     store[sessions.LAST_SEEN] -= sessions.RENEW_SECONDS + 1
@@ -237,7 +237,7 @@ def test_read_only_database_keeps_sessions(alice: User, caplog: pytest.LogCaptur
     assert "session_renewal_failed" in caplog.text
 
 
-def test_other_data_of_a_session_is_not_lost_unnoticed(alice: User) -> None:
+def test_failed_renewal_does_not_hide_unsaved_session_data(alice: User) -> None:
     session = signed_in(alice).session
     session["requested"] = "something"
     with connection.cursor() as cursor:

@@ -1,4 +1,4 @@
-"""SSO_ONLY: no way in but single sign-on, and one for emergencies."""
+"""SSO_ONLY: people sign in by single sign-on only; superusers have an emergency sign-in."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def sso_only(provider: Identity, settings: Settings) -> None:
 
 @pytest.fixture
 def key(alice: User, settings: Settings) -> str:
-    """That of Alice's authenticator app, who is a superuser now."""
+    """The key of Alice's authenticator app; she is a superuser."""
     settings.SSO_ONLY = False
     User.objects.update(is_superuser=True)
     client = signed_in(alice)
@@ -67,7 +67,7 @@ def test_password_is_refused_at_the_sign_in_page(path: str, key: str) -> None:
 
 @pytest.mark.parametrize("is_superuser", [False, True])
 def test_password_without_two_factor_authentication_is_incorrect(is_superuser: bool, alice: User) -> None:
-    """The same answer as to a wrong one: it says nothing about the account."""
+    """The response is the same as to a wrong password, so it reveals nothing about the account."""
     User.objects.update(is_superuser=is_superuser)
     client = Client()
     right, wrong = enter_password(client), enter_password(client, password="wrong")
@@ -77,7 +77,7 @@ def test_password_without_two_factor_authentication_is_incorrect(is_superuser: b
     assert not is_signed_in(client)
 
 
-def test_two_factor_authentication_alone_does_not_make_an_emergency(key: str) -> None:
+def test_emergency_sign_in_requires_a_superuser(key: str) -> None:
     User.objects.update(is_superuser=False)
     client = Client()
     enter_password(client)
@@ -94,13 +94,13 @@ def test_superuser_signs_in_with_password_and_code_in_an_emergency(key: str) -> 
     assert is_signed_in(client)
 
 
-def test_guesses_are_limited_there_as_well(key: str) -> None:
+def test_wrong_passwords_are_throttled_at_the_emergency_page(key: str) -> None:
     client = Client()
     statuses = [enter_password(client, password="wrong").status_code for _ in range(6)]
     assert statuses == [200] * 5 + [429]
 
 
-def test_single_sign_on_works(alice: User) -> None:
+def test_single_sign_on_signs_in(alice: User) -> None:
     client = Client()
     sign_in(client)
     assert is_signed_in(client)
@@ -118,7 +118,7 @@ def test_superuser_changes_the_password_for_emergencies(alice: User, key: str) -
 
 
 def test_password_is_not_needed_to_set_up_two_factor_authentication(alice: User) -> None:
-    """It may be long forgotten."""
+    """People who use single sign-on may not know it."""
     client = Client()
     sign_in(client)
     set_up(client)
@@ -146,7 +146,7 @@ def invited(alice: User) -> Client:
 
 
 def test_invited_administrator_is_linked_in_the_browser_that_accepted(invited: Client, provider: Identity) -> None:
-    provider.person = {"sub": "c-1"}  # whatever their address is
+    provider.person = {"sub": "c-1"}  # the address does not matter
     sign_in(invited)
     assert invited.session["_auth_user_id"] == str(User.objects.get(username="carol").pk)
     other = Client()
@@ -172,7 +172,7 @@ def test_only_one_identity_is_linked_to_an_invited_account(invited: Client, prov
     assert sign_in(again).status_code == 403
 
 
-def test_invited_account_is_linked_for_fifteen_minutes(invited: Client, provider: Identity) -> None:
+def test_link_of_an_invited_account_expires(invited: Client, provider: Identity) -> None:
     session = invited.session
     session["sso_invited"] = [session["sso_invited"][0], time.time() - 1]
     session.save()

@@ -1,4 +1,4 @@
-"""Settings of single sign-on: one provider or several, and what each may decide."""
+"""Settings of single sign-on: one or several providers, and their policies."""
 
 from __future__ import annotations
 
@@ -53,18 +53,18 @@ def test_oidc_name_alone_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("issuer", ["id.example.org", "ftp://id.example.org", "https://", "http://id.example.org"])
-def test_issuer_that_is_no_https_url_is_refused(issuer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_issuer_must_be_an_https_url(issuer: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ImproperlyConfigured, match="OIDC_ISSUER"):
         read(monkeypatch, **{**SSO, "OIDC_ISSUER": issuer})
 
 
-def test_issuer_may_end_with_a_slash(monkeypatch: pytest.MonkeyPatch) -> None:
-    """That of authentik does."""
+def test_trailing_slash_of_the_issuer_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Authentik's issuer ends with a slash."""
     (app,) = read(monkeypatch, **{**SSO, "OIDC_ISSUER": "https://id.example.org/application/o/amalga/"})
     assert app["settings"]["server_url"] == "https://id.example.org/application/o/amalga"
 
 
-def test_provider_decides_nothing_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_default_policy_grants_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     (app,) = read(monkeypatch, **SSO)
     assert app["settings"]["scope"] == ["openid", "profile", "email"]
     assert app["settings"]["policy"] == {
@@ -82,7 +82,7 @@ def test_several_providers_have_their_own_variables(monkeypatch: pytest.MonkeyPa
     assert [app["settings"]["policy"]["vendor"] for app in (entra, google)] == ["entra", "google"]
 
 
-def test_provider_keeps_its_identities_when_it_gets_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_provider_id_stays_when_a_provider_gets_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
     google, single = TWO["OIDC_GOOGLE_ISSUER"], {**SSO, "OIDC_ISSUER": TWO["OIDC_GOOGLE_ISSUER"]}
     assert google
     (before,) = read(monkeypatch, **single)
@@ -118,7 +118,7 @@ def test_option_of_a_provider_is_refused_by_its_own_variable(monkeypatch: pytest
         read(monkeypatch, **TWO, OIDC_GOOGLE_ROLE_MAP="a=owner")
 
 
-def test_maps_are_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_role_and_team_maps_are_parsed_as_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     role_map = "CN=Admins,OU=Groups = administrator; CN=Staff,OU=Groups=uploader;"
     (app,) = read(monkeypatch, **SSO, OIDC_ROLE_MAP=role_map, OIDC_TEAM_MAP="/team/brand=Brand, press=Press office")
     assert app["settings"]["policy"]["role_map"] == {
@@ -132,5 +132,5 @@ def test_all_teams_are_mapped_by_a_star(monkeypatch: pytest.MonkeyPatch) -> None
     assert app["settings"]["policy"]["team_map"] == "*"
 
 
-def test_roles_of_the_settings_are_those_of_the_site() -> None:
+def test_roles_in_the_settings_equal_the_roles_of_the_site() -> None:
     assert list(single_sign_on.ROLES) == Role.values

@@ -1,4 +1,4 @@
-"""Throttling of password attempts: who waits, for how long, and who does not."""
+"""Throttling of password attempts: limits, waiting times and exceptions."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def guess(times: int, *, name: str = "alice", **more: Any) -> Any:
 
 
 def pass_time(seconds: int) -> None:
-    """Let the buckets refill as if so much time had passed."""
+    """Refill the buckets as if `seconds` had passed."""
     ago = timedelta(seconds=seconds)
     TokenBucket.objects.update(full_at=F("full_at") - ago)
 
@@ -49,7 +49,7 @@ def retry_after(response: Any) -> int:
 
 
 @pytest.mark.parametrize("path", [LOGIN, "/admin/login/"])
-def test_each_attempt_past_the_limit_waits_for_its_token(path: str, alice: User) -> None:
+def test_attempts_above_the_limit_wait_for_a_token(path: str, alice: User) -> None:
     assert guess(5, path=path).status_code == 200
     for _ in range(2):
         wait = retry_after(guess(5, path=path))
@@ -82,7 +82,7 @@ def test_throttled_sign_in_keeps_the_form_and_the_name(alice: User) -> None:
 
 
 def test_correct_password_waits_like_a_wrong_one(alice: User) -> None:
-    """The wait would reveal the correct one otherwise."""
+    """Otherwise the wait would reveal the correct password."""
     guess(5)
     assert retry_after(sign_in(password=PASSWORD)) > 0
 
@@ -201,14 +201,14 @@ def test_full_buckets_are_deleted(alice: User) -> None:
 
 
 class SlowHasher(PBKDF2PasswordHasher):
-    iterations = 30_000  # enough to stand out, few enough to wait for
+    iterations = 30_000  # slow enough to measure, fast enough for a test
 
 
 def test_unknown_names_take_as_long_as_existing_ones(alice: User, settings: Settings) -> None:
     settings.PASSWORD_HASHERS = [f"{__name__}.SlowHasher"]
     User.objects.update(password=SlowHasher().encode(PASSWORD, "salt"))
     client = Client()
-    for _round in range(5):  # other programs use this machine as well
+    for _round in range(5):  # other processes can disturb a measurement
         durations: dict[str, list[float]] = {"alice": [], "unknown": []}
         for _ in range(40):
             for name, times in durations.items():

@@ -24,7 +24,7 @@ CONCURRENCY = 24
 
 
 def csrf_tokens(site: str) -> tuple[str, str]:
-    """Return the cookie of the login page, and the token of its form."""
+    """Return the cookie of the sign-in page, and the CSRF token of its form."""
     jar = CookieJar()
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPCookieProcessor(jar))
     page = direct.open(f"{site}/accounts/login/", timeout=20).read().decode()

@@ -1,4 +1,4 @@
-"""Times are shown in the zone that a person chose, else in that of the browser, else in UTC."""
+"""Times are shown in the time zone that a person chose, otherwise in the browser's, otherwise in UTC."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def shown(client: Client, path: str = "/") -> str:
     return client.get(path).content.decode()
 
 
-def test_browser_names_the_zone(file: File, as_alice: Client) -> None:
+def test_times_use_the_zone_of_the_browser(file: File, as_alice: Client) -> None:
     assert "1 Jan 2024 2:30:00 UTC" in shown(as_alice)
     as_alice.cookies["timezone"] = "America/New_York"
     assert "31 Dec 2023 21:30:00 EST" in shown(as_alice)
@@ -37,13 +37,13 @@ def test_browser_names_the_zone(file: File, as_alice: Client) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "Nowhere/City", "../../etc/passwd", "EST5EDT", "a" * 3_000, "Europe/"])
-def test_unknown_zone_is_utc(name: str, file: File, as_alice: Client) -> None:
+def test_unknown_zone_falls_back_to_utc(name: str, file: File, as_alice: Client) -> None:
     as_alice.cookies["timezone"] = name
     assert "1 Jan 2024 2:30:00 UTC" in shown(as_alice)
     assert as_alice.post(ZONE_URL, {"time_zone": name}).status_code == (400 if name else 302)
 
 
-def test_chosen_zone_stays_for_other_browsers(file: File, alice: User, as_alice: Client, client: Client) -> None:
+def test_chosen_zone_applies_in_other_browsers(file: File, alice: User, as_alice: Client, client: Client) -> None:
     as_alice.cookies["timezone"] = "America/New_York"
     as_alice.post(ZONE_URL, {"time_zone": "Europe/Madrid"})
     assert "1 Jan 2024 3:30:00 CET" in shown(as_alice)
