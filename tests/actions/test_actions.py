@@ -52,14 +52,14 @@ def test_mixed_selection_changes_only_permitted_files_and_reports_the_rest(
     result = actions.trash_files([mine.pk, theirs.pk, hidden.pk, uuid.uuid4()], by=alice)
     assert [file.name for file in result.files] == ["mine.txt"]
     assert result.refused == ["theirs.txt"]
-    assert result.unknown == 2, "a private file of somebody else is as unknown as none"
+    assert result.unknown == 2, "private files of others count as unknown"
     states = dict(File.objects.values_list("name", "state"))
     assert states == {"mine.txt": "trashed", "theirs.txt": "available", "hidden.txt": "available"}
     assert audit_entries(Action.TRASH) == [("alice", "mine.txt")]
 
 
 @pytest.mark.parametrize("action", ["move", "tag", "show", "trash", "restore"])
-def test_every_verb_refuses_what_is_foreign(bob: User, mine: File, action: str) -> None:
+def test_every_action_refuses_files_of_others(bob: User, mine: File, action: str) -> None:
     if action == "restore":
         actions.trash_file(mine, by=mine.owner)
     result = {
@@ -75,7 +75,7 @@ def test_every_verb_refuses_what_is_foreign(bob: User, mine: File, action: str) 
     assert not Tag.objects.exists()
 
 
-def test_a_manager_orders_what_is_the_teams(manager: User, mine: File, hidden: File) -> None:
+def test_manager_can_move_team_files_but_no_private_ones(manager: User, mine: File, hidden: File) -> None:
     target = folders.create("Brand", parent=None, by=manager)
     result = actions.move_files([mine.pk, hidden.pk], target, by=manager)
     assert result.links == [mine.pk]
@@ -120,7 +120,7 @@ def test_only_its_owner_makes_a_file_private(alice: User, manager: User, mine: F
     assert mine.visibility == PRIVATE
 
 
-def test_renaming_what_is_not_yours_is_refused(bob: User, mine: File) -> None:
+def test_renaming_a_file_of_another_user_is_refused(bob: User, mine: File) -> None:
     with pytest.raises(Forbidden):
         services.rename(mine, "bob.txt", by=bob)
 
@@ -139,7 +139,7 @@ def test_the_same_tag_twice_is_one_tagging(alice: User, mine: File) -> None:
     assert Tagging.objects.count() == 1
 
 
-def test_a_thousand_tags_on_one_file_are_refused_whole(alice: User, mine: File) -> None:
+def test_too_many_tags_are_refused_and_none_is_saved(alice: User, mine: File) -> None:
     actions.tag_files([mine.pk], add=["kept"], by=alice)
     with pytest.raises(ValidationFailed, match="at most 50"):
         actions.tag_files([mine.pk], add=[f"tag {number}" for number in range(1000)], by=alice)
@@ -147,7 +147,7 @@ def test_a_thousand_tags_on_one_file_are_refused_whole(alice: User, mine: File) 
     assert Tag.objects.count() == 1
 
 
-def test_what_was_trashed_comes_back_as_it_was(alice: User, mine: File) -> None:
+def test_restored_file_keeps_its_folder_and_tags(alice: User, mine: File) -> None:
     folder = folders.create("Brand", parent=None, by=alice)
     actions.move_files([mine.pk], folder, by=alice)
     actions.tag_files([mine.pk], add=["kept"], by=alice)
@@ -160,7 +160,7 @@ def test_what_was_trashed_comes_back_as_it_was(alice: User, mine: File) -> None:
     assert Folder.objects.visible_to(alice).get() == folder, "the folder came back with it"
 
 
-def test_trashing_twice_or_what_is_going_changes_nothing(alice: User, mine: File) -> None:
+def test_trashed_and_deleting_files_cannot_be_trashed(alice: User, mine: File) -> None:
     actions.trash_files([mine.pk], by=alice)
     second = actions.trash_files([mine.pk], by=alice)
     assert (second.files, second.refused) == ([], ["mine.txt"])
@@ -169,13 +169,13 @@ def test_trashing_twice_or_what_is_going_changes_nothing(alice: User, mine: File
 
 
 @pytest.mark.parametrize("state", [State.UPLOADING, State.COMPLETING, State.DELETING, State.TRASHED])
-def test_what_is_not_in_the_library_is_not_ordered(alice: User, state: State) -> None:
+def test_files_that_are_not_available_cannot_be_moved_or_tagged(alice: User, state: State) -> None:
     file = create_row(alice, state)
     assert actions.move_files([file.pk], None, by=alice).files == []
     assert actions.tag_files([file.pk], add=["x"], by=alice).files == []
 
 
-def test_nothing_chosen_is_nothing_done(alice: User) -> None:
+def test_empty_selection_changes_nothing(alice: User) -> None:
     result = actions.trash_files([], by=alice)
     assert (result.files, result.refused, result.unknown) == ([], [], 0)
     assert not Event.objects.exists()
@@ -184,8 +184,8 @@ def test_nothing_chosen_is_nothing_done(alice: User) -> None:
 def test_the_number_of_queries_does_not_grow_with_the_files(alice: User) -> None:
     few = [create_row(alice, State.AVAILABLE).pk for _ in range(2)]
     many = [create_row(alice, State.AVAILABLE).pk for _ in range(40)]
-    alice.get_all_permissions()  # kept from here on
-    actions.tag_files(few, add=["a", "b"], by=alice)  # new tags are counted for her
+    alice.get_all_permissions()  # cached from here on
+    actions.tag_files(few, add=["a", "b"], by=alice)  # creating tags needs more queries
     counts = []
     for links in (few, many):
         with CaptureQueriesContext(connection) as queries:
@@ -195,7 +195,7 @@ def test_the_number_of_queries_does_not_grow_with_the_files(alice: User) -> None
     assert counts[0] == counts[1]
 
 
-def test_who_may_not_upload_moves_nothing_to_the_top(alice: User, viewer: User, admin_user: User) -> None:
+def test_viewer_cannot_move_files_to_the_top_level(alice: User, viewer: User, admin_user: User) -> None:
     group = Group.objects.create(name="keepers")
     viewer.groups.add(group)
     folder = folders.create("Board", parent=None, by=admin_user)
@@ -206,9 +206,7 @@ def test_who_may_not_upload_moves_nothing_to_the_top(alice: User, viewer: User, 
 
 
 @pytest.mark.parametrize("name", ["evil.exe", ".exe", "evil.exe.", "evil.exe. .", "evil.exe::$DATA", "evil．exe"])
-def test_a_name_of_a_refused_type_is_refused_for_a_file_that_is_there(
-    name: str, alice: User, mine: File, settings: Settings
-) -> None:
+def test_renaming_to_a_refused_type_is_refused(name: str, alice: User, mine: File, settings: Settings) -> None:
     settings.UPLOAD_REFUSED_TYPES = [".exe"]
     with pytest.raises(RefusedType):
         services.rename(mine, name, by=alice)

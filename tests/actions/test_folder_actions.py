@@ -64,7 +64,7 @@ def messages_of(response: Any) -> list[str]:
 # --- trash ------------------------------------------------------------------------------------
 
 
-def test_folder_goes_to_the_trash_with_its_branch_and_comes_back_whole(campaign: Folder, alice: User) -> None:
+def test_folder_is_trashed_and_restored_with_its_contents(campaign: Folder, alice: User) -> None:
     earlier = create_row(alice, State.AVAILABLE, name="earlier.txt", folder=campaign)
     TrashAction().execute([earlier.pk], {}, by=alice)
     result = trash(campaign, by=alice)
@@ -76,7 +76,7 @@ def test_folder_goes_to_the_trash_with_its_branch_and_comes_back_whole(campaign:
     assert states() == {"brief.txt": "available", "logo.png": "available", "earlier.txt": "trashed"}
 
 
-def test_what_the_person_may_not_remove_stays_with_its_folders(campaign: Folder, alice: User, bob: User) -> None:
+def test_files_of_others_and_their_folders_stay(campaign: Folder, alice: User, bob: User) -> None:
     create_row(bob, State.AVAILABLE, name="theirs.txt", folder=ensure_folder("Campaign/Logos", alice))
     result = trash(campaign, by=alice)
     assert (result.folders, result.in_use) == ([], [campaign])
@@ -84,9 +84,7 @@ def test_what_the_person_may_not_remove_stays_with_its_folders(campaign: Folder,
     assert living() == {"Campaign", "Campaign/Logos"}
 
 
-def test_unfinished_uploads_and_private_files_of_others_keep_a_folder(
-    campaign: Folder, manager: User, bob: User
-) -> None:
+def test_private_file_of_another_user_keeps_its_folder(campaign: Folder, manager: User, bob: User) -> None:
     create_row(bob, State.AVAILABLE, name="secret.txt", folder=campaign, visibility=Visibility.PRIVATE)
     assert trash(campaign, by=manager).in_use == [campaign]
     assert states()["secret.txt"] == "available"
@@ -162,7 +160,7 @@ def test_folders_and_files_move_together(campaign: Folder, alice: User) -> None:
 
 
 @pytest.mark.parametrize("target", ["Campaign", "Campaign/Logos"])
-def test_no_folder_moves_into_itself_and_nothing_else_moves_either(target: str, campaign: Folder, alice: User) -> None:
+def test_moving_a_folder_into_itself_is_refused_and_moves_nothing(target: str, campaign: Folder, alice: User) -> None:
     other = ensure_folder("Other", alice)
     with pytest.raises(InvalidTransition, match="into itself"):
         move(other, campaign, to=ensure_folder(target, alice), by=alice)
@@ -170,7 +168,7 @@ def test_no_folder_moves_into_itself_and_nothing_else_moves_either(target: str, 
     assert other.parent is None
 
 
-def test_name_that_is_taken_is_said_and_nothing_moves(campaign: Folder, alice: User, as_alice: Client) -> None:
+def test_existing_folder_name_is_an_error_and_nothing_moves(campaign: Folder, alice: User, as_alice: Client) -> None:
     archive = ensure_folder("Archive/Campaign", alice).parent
     assert archive is not None
     with pytest.raises(Conflict, match="“Campaign” already exists"):
@@ -180,7 +178,7 @@ def test_name_that_is_taken_is_said_and_nothing_moves(campaign: Folder, alice: U
     assert "A folder named “Campaign” already exists" in page.content.decode()
 
 
-def test_no_folder_moves_to_where_one_may_not_upload(campaign: Folder, alice: User, admin_user: User) -> None:
+def test_folder_cannot_be_moved_without_upload_permission(campaign: Folder, alice: User, admin_user: User) -> None:
     closed = ensure_folder("Closed", admin_user)
     folders.set_access(closed, {Group.objects.create(name="few"): AccessLevel.MANAGE}, by=admin_user)
     with pytest.raises(Forbidden):
@@ -203,7 +201,7 @@ def test_trash_asks_first_and_can_be_undone(campaign: Folder, as_alice: Client) 
     assert living() == {"Campaign", "Campaign/Empty", "Campaign/Logos"}
 
 
-def test_empty_folder_goes_at_once_and_can_be_undone(alice: User, as_alice: Client) -> None:
+def test_empty_folder_is_trashed_at_once_and_can_be_undone(alice: User, as_alice: Client) -> None:
     empty = ensure_folder("Empty", alice)
     response = post_bulk(as_alice, "trash", empty)
     *_, message = get_messages(response.wsgi_request)
@@ -224,7 +222,7 @@ def test_trash_page_restores_folders(campaign: Folder, alice: User, as_alice: Cl
     assert "Campaign" in living()
 
 
-def test_what_stays_is_named(campaign: Folder, bob: User, as_alice: Client) -> None:
+def test_folder_that_stays_is_named(campaign: Folder, bob: User, as_alice: Client) -> None:
     create_row(bob, State.AVAILABLE, name="theirs.txt", folder=campaign)
     messages = messages_of(post_bulk(as_alice, "trash", campaign, go=1))
     assert messages[0] == "Moved 2 files to trash."

@@ -32,7 +32,7 @@ class PrefixForm(UserForm):
 
 
 class PrefixAction(BulkAction):
-    """An action as one would be added: this class is all of it."""
+    """A complete action: adding one takes only a class like this."""
 
     name, label, description = "prefix", "Add a prefix", "Their names begin with it."
     form_class = PrefixForm

@@ -1,4 +1,4 @@
-"""Undo restores what an action changed, where it is still as the action left it."""
+"""Undo restores what an action changed, unless it has changed again since."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_moved_files_and_folders_return_to_their_own_places(files: list[File], a
     assert inner.parent == Folder.objects.get(name="Outer")
 
 
-def test_what_moved_on_since_stays(files: list[File], alice: User) -> None:
+def test_file_that_was_moved_again_is_skipped(files: list[File], alice: User) -> None:
     result = actions.move_files(links_of(files), ensure_folder("Target", alice), by=alice)
     actions.move_files([files[0].link], ensure_folder("Elsewhere", alice), by=alice)
     _message, _undone, skipped = actions.undo_action(event_of(result), by=alice)
@@ -63,7 +63,7 @@ def test_what_moved_on_since_stays(files: list[File], alice: User) -> None:
     assert places() == {"One.txt": "Elsewhere", "Two.txt": "Two"}
 
 
-def test_nothing_returns_to_a_folder_that_was_closed_since(
+def test_undo_without_permission_for_the_folder_is_refused(
     files: list[File], alice: User, admin_user: User, as_alice: Client
 ) -> None:
     result = actions.move_files(links_of(files), ensure_folder("Target", alice), by=alice)
