@@ -11,5 +11,5 @@ from tests.support import factories
 
 @pytest.fixture
 def as_clerk(roles: None) -> Client:
-    """Staff who are managers, and nothing more."""
+    """A client of a staff user who is a manager."""
     return signed_in(factories.create_user("clerk", "managers", is_staff=True))

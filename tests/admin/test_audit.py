@@ -1,4 +1,4 @@
-"""The activity log as the admin shows and exports it."""
+"""The audit log in the admin, and its export."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ EXPORT = f"{LIST}export/"
 
 
 def listed(client: Client, **query: str) -> list[tuple[str, str, str]]:
-    """What, who and name of each line, newest first."""
+    """Return action, actor and name of each row, newest first."""
     response = client.get(LIST, query)
     assert response.status_code == 200
     return [(row.action, row.actor, row.redacted_name) for row in response.context["cl"].result_list]
@@ -54,10 +54,10 @@ def trashed(alice: User) -> File:
     return file
 
 
-# --- the list ---------------------------------------------------------------------------------
+# --- list -------------------------------------------------------------------------------------
 
 
-def test_the_log_is_filtered_by_action_person_and_time(trashed: File, bob: User, as_admin: Client) -> None:
+def test_log_is_filtered_by_action_actor_and_time(trashed: File, bob: User, as_admin: Client) -> None:
     Event.objects.record(Action.LOGOUT, by=bob)
     assert listed(as_admin, action="trash") == [("trash", "alice", "Été plan.pdf")]
     assert listed(as_admin, actor="bob") == [("logout", "bob", "")]
@@ -65,13 +65,13 @@ def test_the_log_is_filtered_by_action_person_and_time(trashed: File, bob: User,
     assert listed(as_admin, at="2001") == listed(as_admin, actor="nobody") == []
 
 
-def test_what_people_did_who_are_gone_is_found_by_their_name(bob: User, as_admin: Client) -> None:
+def test_events_of_deleted_users_are_found_by_name(bob: User, as_admin: Client) -> None:
     Event.objects.record(Action.LOGOUT, by=bob)
     bob.delete()
     assert listed(as_admin, actor="bob") == [("logout", "bob", "")]
 
 
-def test_the_log_is_searched_by_name_and_by_a_files_id(trashed: File, as_admin: Client) -> None:
+def test_log_is_searched_by_name_and_file_id(trashed: File, as_admin: Client) -> None:
     Event.objects.record(Action.LOGIN_FAILED, name="mallory")
     for words in ("PLAN", "ete pdf", str(trashed.pk)):
         assert [action for action, _who, _name in listed(as_admin, q=words)] == ["restore", "trash"], words
@@ -79,14 +79,14 @@ def test_the_log_is_searched_by_name_and_by_a_files_id(trashed: File, as_admin: 
     assert listed(as_admin, q="no such") == []
 
 
-def test_a_time_alone_is_in_the_order_of_time(as_admin: Client, alice: User) -> None:
+def test_events_filtered_by_time_are_sorted_by_time(as_admin: Client, alice: User) -> None:
     for day in (3, 1, 2):
         Event.objects.bulk_create([Event(action=Action.LOGIN, actor="x", at=datetime(2024, 5, day, tzinfo=UTC))])
     rows = as_admin.get(LIST, {"at": "2024-05"}).context["cl"].result_list
     assert [row.at.day for row in rows] == [3, 2, 1]
 
 
-def test_the_log_costs_the_same_for_many_events(
+def test_log_has_a_constant_number_of_queries(
     alice: User, as_admin: Client, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     actions.trash_files([factories.create_file(alice).pk], by=alice)
@@ -106,7 +106,7 @@ NONSENSE = [
 ]  # fmt: skip
 
 
-def test_nonsense_breaks_neither_list_nor_export(trashed: File, as_admin: Client) -> None:
+def test_invalid_queries_cause_no_errors_in_list_and_export(trashed: File, as_admin: Client) -> None:
     for query in NONSENSE:
         assert as_admin.get(LIST, query).status_code in {200, 302, 400}, query
         assert as_admin.post(EXPORT, query_params=query).status_code in {200, 302, 400}, query
@@ -121,10 +121,10 @@ def test_events_cannot_be_added_changed_or_deleted(trashed: File, as_admin: Clie
     assert Event.objects.get(pk=pk).actor == "alice"
 
 
-# --- whose names it tells ----------------------------------------------------------------------
+# --- hidden names ------------------------------------------------------------------------------
 
 
-def test_names_of_other_peoples_private_files_stay_untold(trashed: File, as_admin: Client, as_clerk: Client) -> None:
+def test_names_of_private_files_of_others_are_hidden(trashed: File, as_admin: Client, as_clerk: Client) -> None:
     services.rename(trashed, "secret.txt", by=trashed.owner)
     actions.set_visibility([trashed.pk], Visibility.PRIVATE, by=trashed.owner)
     for client in (as_admin, as_clerk):
@@ -135,7 +135,7 @@ def test_names_of_other_peoples_private_files_stay_untold(trashed: File, as_admi
     assert listed(as_clerk, q="Été plan.pdf") == []
 
 
-def test_names_of_files_that_are_gone_are_for_superusers(
+def test_names_of_purged_files_are_shown_only_to_superusers(
     alice: User, as_admin: Client, as_clerk: Client, bucket: Bucket
 ) -> None:
     erased = factories.create_file(alice, name="gone.txt", state=State.TRASHED)
@@ -146,12 +146,12 @@ def test_names_of_files_that_are_gone_are_for_superusers(
     assert listed(as_clerk, action="purge") == [("purge", "", "")]
 
 
-def test_names_of_closed_folders_stay_untold(admin_user: User, as_clerk: Client) -> None:
+def test_names_of_restricted_folders_are_hidden(admin_user: User, as_clerk: Client) -> None:
     folder = folders.create("Layoffs", parent=None, by=admin_user)
     folders.set_access(folder, {Group.objects.create(name="board"): AccessLevel.MANAGE}, by=admin_user)
     assert b"Layoffs" not in as_clerk.get(LIST).content
     assert "Layoffs" not in str(exported(as_clerk))
-    assert listed(as_clerk, q="Layoffs") == [], "not even that there is one of this name"
+    assert listed(as_clerk, q="Layoffs") == [], "a search does not reveal that the name exists"
 
 
 def test_event_hides_target_folder_that_the_user_cannot_see(alice: User, admin_user: User, as_clerk: Client) -> None:
@@ -170,7 +170,7 @@ def test_event_hides_target_folder_that_the_user_cannot_see(alice: User, admin_u
     assert "Layoffs" in signed_in(admin_user).get(file.get_absolute_url()).content.decode()
 
 
-def test_the_log_is_searched_along_its_indexes(trashed: File, as_admin: Client, as_clerk: Client) -> None:
+def test_log_search_uses_indexes(trashed: File, as_admin: Client, as_clerk: Client) -> None:
     Event.objects.bulk_create(Event(action=Action.UPLOAD, name=f"{n}.txt", file_id=uuid.uuid4()) for n in range(5_000))
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE uploads_event")
@@ -184,9 +184,7 @@ def test_the_log_is_searched_along_its_indexes(trashed: File, as_admin: Client, 
         assert {"event_by_name", "event_by_file"} <= set(re.findall(r"event_by_\w+", plan)), plan
 
 
-def test_a_search_finds_what_the_filters_leave_however_much_is_newer(
-    as_admin: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_search_finds_old_events_that_match_the_filters(as_admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events, "MAX_EXPORTED", 2)
     Event.objects.record(Action.LOGIN, name="mallory")
     for _ in range(5):
@@ -195,7 +193,7 @@ def test_a_search_finds_what_the_filters_leave_however_much_is_newer(
     assert len(listed(as_admin, q="mallory")) == 3
 
 
-def test_the_log_is_for_those_who_may_view_it(alice: User, roles: None) -> None:
+def test_log_and_export_require_permission(alice: User, roles: None) -> None:
     clerk = factories.create_user("nobody", is_staff=True)
     assert signed_in(clerk).get(LIST).status_code == 403
     assert signed_in(clerk).post(EXPORT).status_code == 403
@@ -206,7 +204,7 @@ def test_the_log_is_for_those_who_may_view_it(alice: User, roles: None) -> None:
 # --- CSV --------------------------------------------------------------------------------------
 
 
-def test_the_export_holds_what_the_filters_leave_and_is_written_down(trashed: File, as_clerk: Client) -> None:
+def test_export_contains_filtered_events_and_is_recorded(trashed: File, as_clerk: Client) -> None:
     head, *rows = exported(as_clerk, action="trash")
     assert head[:5] == ["id", "time", "action", "user", "name"]
     assert [row[2:6] for row in rows] == [["trash", "alice", "Été plan.pdf", str(trashed.pk)]]
@@ -215,7 +213,7 @@ def test_the_export_holds_what_the_filters_leave_and_is_written_down(trashed: Fi
 
 
 @pytest.mark.parametrize("first", ["=", "+", "-", "@", "\t", "\r"])
-def test_no_cell_begins_like_a_formula(first: str, as_admin: Client) -> None:
+def test_exported_cells_cannot_be_formulas(first: str, as_admin: Client) -> None:
     name = f'{first}HYPERLINK("http://evil","x")\r\n,;"'
     Event.objects.record(Action.LOGIN_FAILED, name=name)
     Event.objects.bulk_create([Event(action=Action.LOGOUT, actor=name)])
@@ -225,9 +223,7 @@ def test_no_cell_begins_like_a_formula(first: str, as_admin: Client) -> None:
     assert not [cell for row in rows for cell in row if cell.startswith(("=", "+", "-", "@", "\t", "\r"))]
 
 
-def test_a_long_export_goes_in_batches_and_says_where_it_ends(
-    as_admin: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_long_export_is_batched_and_marks_its_truncation(as_admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events, "BATCH_SIZE", 3)
     monkeypatch.setattr(events, "MAX_EXPORTED", 7)
     Event.objects.bulk_create(Event(action=Action.LOGOUT, actor=f"p{number}") for number in range(10))
@@ -243,7 +239,7 @@ def test_export_of_exactly_the_limit_is_complete(as_admin: Client, monkeypatch: 
     assert len(exported(as_admin, action="logout")) == 5
 
 
-def test_an_export_is_no_link_to_be_lured_to(as_admin: Client, admin_user: User) -> None:
+def test_export_requires_post_and_csrf_token(as_admin: Client, admin_user: User) -> None:
     assert as_admin.get(EXPORT).status_code == 405
     strict = Client(enforce_csrf_checks=True)
     strict.force_login(admin_user)

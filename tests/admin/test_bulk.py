@@ -1,4 +1,4 @@
-"""Many files at once in the admin: a page says what will happen before it does."""
+"""Bulk actions in the admin: a confirmation page lists what will change."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def message_text(response: Any) -> str:
     return " ".join(str(message) for message in get_messages(response.wsgi_request))
 
 
-def test_nothing_happens_before_it_is_confirmed(admin_user: User) -> None:
+def test_unconfirmed_action_changes_nothing(admin_user: User) -> None:
     file = factories.create_file(admin_user)
     client = signed_in(admin_user)
     client.get(LIST)
@@ -50,7 +50,7 @@ def test_nothing_happens_before_it_is_confirmed(admin_user: User) -> None:
     assert after == before
 
 
-def test_the_page_says_how_many_change_and_which_stay(alice: User, bob: User) -> None:
+def test_confirmation_lists_changed_and_skipped_files(alice: User, bob: User) -> None:
     staff = factories.create_user("dora", "uploaders", is_staff=True)
     mine = [factories.create_file(staff, name=f"mine {number}") for number in range(25)]
     theirs = factories.create_file(bob, name="theirs.txt")
@@ -62,7 +62,7 @@ def test_the_page_says_how_many_change_and_which_stay(alice: User, bob: User) ->
     assert "30 days" in page
 
 
-def test_trash_and_restore(alice: User, as_clerk: Client) -> None:
+def test_files_are_trashed_and_restored(alice: User, as_clerk: Client) -> None:
     files = [factories.create_file(alice) for _ in range(2)]
     assert "Moved 2 files to trash." in message_text(confirm_action(as_clerk, "trash", *files))
     assert File.objects.trashed().count() == 2
@@ -71,7 +71,7 @@ def test_trash_and_restore(alice: User, as_clerk: Client) -> None:
     assert list(Event.objects.filter(action=Action.TRASH).values_list("actor", flat=True)) == ["clerk", "clerk"]
 
 
-def test_moving_to_a_folder_by_its_path(alice: User, as_clerk: Client) -> None:
+def test_files_are_moved_to_a_folder_by_its_path(alice: User, as_clerk: Client) -> None:
     file = factories.create_file(alice)
     folder = folders.ensure(["Brand/Logos"], by=alice)["Brand/Logos"]
     confirm_action(as_clerk, "move", file, to="Brand/Logos")
@@ -83,7 +83,7 @@ def test_moving_to_a_folder_by_its_path(alice: User, as_clerk: Client) -> None:
 
 
 @pytest.mark.parametrize("path", ["No/Such", "../x", "#999999", "#99999999999999999999", "a" * 5000, "x\x00y", "%"])
-def test_a_folder_that_is_not_there_is_said_so_and_nothing_moves(path: str, alice: User, as_clerk: Client) -> None:
+def test_missing_folder_is_an_error_and_nothing_moves(path: str, alice: User, as_clerk: Client) -> None:
     file = factories.create_file(alice)
     response = confirm_action(as_clerk, "move", file, to=path)
     assert (response.status_code, bool(response.context["form"].errors)) == (200, True)
@@ -98,19 +98,19 @@ def test_tags_are_added_and_removed(alice: User, as_clerk: Client) -> None:
     assert set(Tagging.objects.values_list("tag__normalized_name", flat=True)) == {"winter"}
 
 
-def test_a_tag_keeps_what_stands_before_a_slash(alice: User, as_clerk: Client) -> None:
+def test_slash_in_a_tag_becomes_a_hyphen(alice: User, as_clerk: Client) -> None:
     confirm_action(as_clerk, "tag", factories.create_file(alice), add="2026/spring, a\\b")
     assert set(Tagging.objects.values_list("tag__name", flat=True)) == {"2026-spring", "a-b"}
 
 
 @pytest.mark.parametrize("tags", ["", " , ,", "x" * 51, "a\x00b", "t," * 3000])
-def test_tags_that_are_none_are_refused(tags: str, alice: User, as_clerk: Client) -> None:
+def test_invalid_tags_are_rejected(tags: str, alice: User, as_clerk: Client) -> None:
     response = confirm_action(as_clerk, "tag", factories.create_file(alice), add=tags)
     assert (response.status_code, bool(response.context["form"].errors)) == (200, True)
     assert not Tagging.objects.exists()
 
 
-def test_more_tags_than_a_file_can_have_are_refused_whole(alice: User, as_clerk: Client) -> None:
+def test_too_many_tags_are_rejected_as_a_whole(alice: User, as_clerk: Client) -> None:
     response = confirm_action(
         as_clerk, "tag", factories.create_file(alice), add=",".join(f"t{number}" for number in range(51))
     )
@@ -138,7 +138,7 @@ def test_foreign_and_invalid_ids_change_nothing_and_are_reported(alice: User, as
     assert set(File.objects.trashed()) == {visible}
 
 
-def test_nothing_chosen_and_unknown_actions_do_nothing(alice: User, as_clerk: Client) -> None:
+def test_empty_selection_and_unknown_actions_change_nothing(alice: User, as_clerk: Client) -> None:
     file = factories.create_file(alice)
     assert post_action(as_clerk, "trash").status_code in {200, 302}
     assert post_action(as_clerk, "delete_selected", file, post="yes").status_code in {200, 302}
@@ -146,7 +146,7 @@ def test_nothing_chosen_and_unknown_actions_do_nothing(alice: User, as_clerk: Cl
     assert File.objects.available().count() == 1
 
 
-def test_a_choice_of_everything_is_bounded(alice: User, as_clerk: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_selection_of_all_files_is_limited(alice: User, as_clerk: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(admin_bulk, "MAX_SELECTED", 2)
     files = [factories.create_file(alice) for _ in range(3)]
     response = confirm_action(as_clerk, "trash", files[0], select_across="1")
@@ -165,7 +165,7 @@ def test_staff_without_a_role_change_nothing(alice: User, roles: None) -> None:
     assert File.objects.get().updated_at == file.updated_at
 
 
-def test_a_hostile_name_is_text_on_every_page(admin_user: User) -> None:
+def test_hostile_name_is_escaped_on_every_page(admin_user: User) -> None:
     file = factories.create_file(admin_user, name=HOSTILE)
     actions.tag_files([file.pk], add=["<script>alert(2)</script>"], by=admin_user)
     client = signed_in(admin_user)
@@ -180,7 +180,7 @@ def test_a_hostile_name_is_text_on_every_page(admin_user: User) -> None:
         assert b"<script>alert" not in page.content
 
 
-def test_many_chosen_cost_no_more_queries(admin_user: User, django_assert_max_num_queries: Any) -> None:
+def test_confirmation_of_many_files_has_few_queries(admin_user: User, django_assert_max_num_queries: Any) -> None:
     client = signed_in(admin_user)
     files = [factories.create_file(admin_user) for _ in range(60)]
     with django_assert_max_num_queries(20):

@@ -1,4 +1,4 @@
-"""The storage dashboard: sums of kept figures, drawn as plots with tables."""
+"""The storage dashboard: totals of stored statistics, as charts with tables."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def add_day(key: date, size: int) -> Statistic:
     return Statistic.objects.create(kind=Kind.DAY, key=key.isoformat(), status=Status.STORED, files=1, bytes=size)
 
 
-def test_an_empty_library_is_an_invitation(as_admin: Client) -> None:
+def test_empty_library_shows_a_hint_instead_of_charts(as_admin: Client) -> None:
     page = as_admin.get(URL)
     assert page.status_code == 200
     assert b"No files yet" in page.content
@@ -55,17 +55,17 @@ def test_totals_count_stored_trashed_and_unfinished_files(alice: User, as_admin:
         "in the trash": (1, 20),
         "unfinished": (1, 40),
     }
-    assert not StatisticDelta.objects.exists(), "deltas are applied first"
+    assert not StatisticDelta.objects.exists(), "the page applies pending deltas first"
 
 
-def test_types_and_owners_come_largest_first(alice: User, bob: User, as_admin: Client) -> None:
+def test_types_and_owners_are_sorted_by_size(alice: User, bob: User, as_admin: Client) -> None:
     factories.create_file(alice, b"x" * 10, category="image")
     factories.create_file(bob, b"x" * 30, category="pdf")
     assert chart_shares(as_admin, "type") == [("PDF", 1, 30), ("Images", 1, 10)]
     assert chart_shares(as_admin, "owner") == [("bob", 1, 30), ("alice", 1, 10)]
 
 
-def test_behind_the_twenty_largest_owners_all_others_are_one(roles: None, as_admin: Client) -> None:
+def test_owners_beyond_the_largest_twenty_are_grouped(roles: None, as_admin: Client) -> None:
     for number in range(23):
         factories.create_file(factories.create_user(f"p{number}"), b"x" * (number + 1))
     shares = chart_shares(as_admin, "owner")
@@ -74,7 +74,7 @@ def test_behind_the_twenty_largest_owners_all_others_are_one(roles: None, as_adm
     assert shares[-1] == ("others", 3, 1 + 2 + 3)
 
 
-def test_a_folder_counts_with_all_that_is_below_it(alice: User, as_admin: Client) -> None:
+def test_folder_total_includes_its_subfolders(alice: User, as_admin: Client) -> None:
     created = folders.ensure(["Brand/Logos/Old", "Press"], by=alice)
     factories.create_file(alice, b"x" * 10, folder=created["Brand/Logos/Old"])
     factories.create_file(alice, b"x" * 20, folder=Folder.objects.get(name="Brand"))
@@ -83,7 +83,7 @@ def test_a_folder_counts_with_all_that_is_below_it(alice: User, as_admin: Client
     assert chart_shares(as_admin, "folder") == [("Brand", 2, 30), ("Press", 1, 5), ("top level", 1, 1)]
 
 
-def test_folders_that_the_viewer_may_not_know_are_others(alice: User, admin_user: User, as_clerk: Client) -> None:
+def test_hidden_folders_are_grouped_as_other_folders(alice: User, admin_user: User, as_clerk: Client) -> None:
     secret = folders.create("Layoffs", parent=None, by=admin_user)
     folders.set_access(secret, {Group.objects.create(name="board"): AccessLevel.MANAGE}, by=admin_user)
     factories.create_file(admin_user, b"x" * 10, folder=secret)
@@ -95,7 +95,7 @@ def test_folders_that_the_viewer_may_not_know_are_others(alice: User, admin_user
 @pytest.mark.parametrize(("days", "label", "periods"), [
     (10, "1 Jan 2024", 11), (59, "1 Jan 2024", 60), (200, "1 Jan 2024", 29), (900, "Jan 2024", 30), (4000, "2024", 11)
 ])  # fmt: skip
-def test_growth_is_by_the_step_that_fits(days: int, label: str, periods: int, db: None) -> None:
+def test_growth_periods_depend_on_the_time_span(days: int, label: str, periods: int, db: None) -> None:
     first = date(2024, 1, 1)
     for key in (first, first + timedelta(days=days)):
         add_day(key, 100)
@@ -104,7 +104,7 @@ def test_growth_is_by_the_step_that_fits(days: int, label: str, periods: int, db
     assert (growth[0].total_bytes, growth[-1].total_bytes, growth[-1].total_files) == (100, 200, 2)
 
 
-def test_growth_has_no_gaps_and_never_more_points_than_fit(db: None) -> None:
+def test_growth_over_a_century_has_one_period_per_year(db: None) -> None:
     for year in range(1970, 2070):
         add_day(date(year, 12, 31), 1)
     assert [period.bytes for period in storage.growth()] == [1] * 100
@@ -119,7 +119,7 @@ def test_dashboard_requires_permission_to_view_statistics(roles: None) -> None:
     assert b"/admin/storage/" not in signed_in(factories.create_user("nemo", is_staff=True)).get("/admin/").content
 
 
-def test_the_dashboard_asks_the_same_whatever_is_stored(
+def test_dashboard_has_a_constant_number_of_queries(
     alice: User, as_admin: Client, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     factories.create_file(alice, folder=folders.create("a", parent=None, by=alice))
@@ -134,18 +134,18 @@ def test_the_dashboard_asks_the_same_whatever_is_stored(
         as_admin.get(URL)
 
 
-def test_no_file_is_read_for_it(alice: User, as_admin: Client) -> None:
+def test_dashboard_does_not_query_files(alice: User, as_admin: Client) -> None:
     factories.create_file(alice)
     with CaptureQueriesContext(connection) as queries:
         as_admin.get(URL)
     statements = [query["sql"] for query in queries]
-    every_page = '"uploads_file"."owner_id" = '  # how many uploads of one's own are unfinished
+    every_page = '"uploads_file"."owner_id" = '  # the number of own unfinished uploads
     assert statements
     assert not [sql for sql in statements if "uploads_file" in sql and every_page not in sql]
 
 
 @pytest.mark.parametrize("language", ["en", "es"])
-def test_the_plots_are_sound_svg_with_words_for_screen_readers(language: str, alice: User, as_admin: Client) -> None:
+def test_charts_are_valid_svg_with_text_for_screen_readers(language: str, alice: User, as_admin: Client) -> None:
     for size in (1, 1234, 99_999):
         factories.create_file(
             alice, b"x" * size, category="image", available_at=datetime(2020 + size % 7, 1, 1, tzinfo=UTC)
@@ -156,9 +156,9 @@ def test_the_plots_are_sound_svg_with_words_for_screen_readers(language: str, al
     for plot in plots:
         root = ElementTree.fromstring(plot.replace("&nbsp;", " "))  # noqa: S314  (our own page)
         assert [root[0].tag, root[1].tag, root.get("role")] == ["title", "desc", "img"]
-        assert len(root.findall("svg//title")) == len(storage.growth()), "each period says its value on hover"
+        assert len(root.findall("svg//title")) == len(storage.growth()), "each period shows its value on hover"
     for svg in re.findall(r"<svg.*?</svg>", page, re.DOTALL):
-        assert not re.search(r'\s(?:x|y|width|height|d)="[^"]*\d,\d+%', svg), "a comma is no decimal point in SVG"
+        assert not re.search(r'\s(?:x|y|width|height|d)="[^"]*\d,\d+%', svg), "SVG allows no decimal comma"
     assert " style=" not in page
 
 
@@ -177,7 +177,7 @@ def test_range_limits_the_periods_but_not_the_totals(as_admin: Client) -> None:
     ]  # fmt: skip
 
 
-def test_what_could_be_freed_is_trash_versions_and_unfinished_uploads(alice: User, as_admin: Client) -> None:
+def test_freeable_space_is_trash_versions_and_unfinished_uploads(alice: User, as_admin: Client) -> None:
     factories.create_file(alice, b"x" * 40)
     factories.create_file(alice, b"x" * 50, state=State.TRASHED)
     factories.create_file(alice, b"x" * 10, state=State.UPLOADING)
@@ -188,7 +188,7 @@ def test_what_could_be_freed_is_trash_versions_and_unfinished_uploads(alice: Use
     assert b"Deleted permanently after 30 days in the trash." in page.content
 
 
-def test_each_share_leads_to_its_files(alice: User, as_admin: Client) -> None:
+def test_each_share_links_to_its_files(alice: User, as_admin: Client) -> None:
     folder = folders.create("Brand", parent=None, by=alice)
     factories.create_file(alice, name="logo", category="image", folder=folder)
     page = as_admin.get(URL)
@@ -198,7 +198,7 @@ def test_each_share_leads_to_its_files(alice: User, as_admin: Client) -> None:
         assert b">logo</span>" in as_admin.get(link).content, link
 
 
-# --- the index --------------------------------------------------------------------------------
+# --- index ------------------------------------------------------------------------------------
 
 
 def test_index_begins_with_storage_and_people(alice: User, as_admin: Client, as_clerk: Client) -> None:
@@ -222,7 +222,7 @@ def test_background_tasks_are_listed_for_superusers_alone(roles: None, as_admin:
     assert url.encode() in as_admin.get("/admin/").content
 
 
-def test_no_added_form_shows_the_inside_of_a_default(as_admin: Client) -> None:
+def test_add_forms_do_not_show_the_repr_of_database_defaults(as_admin: Client) -> None:
     for model, model_admin in admin.site._registry.items():
         url = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_add")
         page = as_admin.get(url)
@@ -230,39 +230,39 @@ def test_no_added_form_shows_the_inside_of_a_default(as_admin: Client) -> None:
         assert b"DatabaseDefault" not in page.content
 
 
-def test_empty_lists_say_what_belongs_there(as_admin: Client) -> None:
+def test_empty_lists_show_a_hint(as_admin: Client) -> None:
     assert "Files appear here after their first upload." in as_admin.get("/admin/uploads/file/").content.decode()
     assert "Clear all filters" in as_admin.get("/admin/uploads/file/?q=nothing").content.decode()
 
 
-def test_hostile_names_are_text(roles: None, as_admin: Client) -> None:
+def test_hostile_names_are_escaped(roles: None, as_admin: Client) -> None:
     factories.create_file(factories.create_user("<b>x</b>"))
     page = as_admin.get(URL).content
     assert b"<b>x</b>" not in page
     assert b"&lt;b&gt;x" in page
 
 
-def test_only_reading_is_taken(as_admin: Client) -> None:
+def test_post_is_not_allowed(as_admin: Client) -> None:
     assert as_admin.post(URL).status_code == 405
 
 
-# --- shapes -----------------------------------------------------------------------------------
+# --- chart shapes -----------------------------------------------------------------------------
 
 
-def test_the_longest_bar_fills_the_plot_and_the_smallest_is_seen() -> None:
+def test_longest_bar_fills_the_chart_and_smallest_is_visible() -> None:
     chart = bars([Share("a", 1, 1000), Share("b", 1, 500), Share("c", 1, 0)])
     assert [bar.width for bar in chart] == ["100.00%", "50.00%", "0.40%"]
     assert bars([]) == []
 
 
-def test_columns_cover_the_width_and_small_ones_are_seen() -> None:
+def test_columns_fill_the_width_and_small_ones_are_visible() -> None:
     chart = columns([Period("a", 1, 1000, 1, 1000), Period("b", 1, 1, 2, 1001), Period("c", 0, 0, 2, 1001)])
     assert [column.height for column in chart] == [300, 6, 0]
     assert (chart[0].slot_x, sum(column.slot_width for column in chart)) == (0, 1000)
     assert columns([]) == []
 
 
-def test_an_area_begins_at_the_left_and_ends_at_its_height() -> None:
+def test_area_spans_the_chart_and_scales_to_the_maximum() -> None:
     assert area([]) is None
     chart = area([Period("a", 1, 50, 1, 50), Period("b", 1, 50, 2, 100)])
     assert chart is not None

@@ -1,4 +1,4 @@
-"""The admin of files: what it shows, what is read-only, and that deletion moves to the trash."""
+"""The admin of files: its pages, read-only fields, and deletion, which moves files to trash."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def change_url(file: File) -> str:
     return reverse("admin:uploads_file_change", args=[file.pk])
 
 
-# --- what may be changed ----------------------------------------------------------------------
+# --- editing ----------------------------------------------------------------------------------
 
 
-def test_the_add_page_brings_the_tray_and_makes_no_row_itself(as_admin: Client) -> None:
+def test_add_page_shows_the_tray_and_creates_no_row(as_admin: Client) -> None:
     page = as_admin.get(reverse("admin:uploads_file_add")).content.decode()
     assert 'id="tray"' in page
     assert f'action="{reverse("upload")}"' in page
@@ -46,12 +46,12 @@ def test_the_add_page_works_without_javascript(admin_user: User, as_admin: Clien
     assert (file.name, file.owner) == ("a.txt", admin_user)
 
 
-def test_staff_who_may_not_upload_have_no_add_page(roles: None) -> None:
+def test_add_page_is_forbidden_without_upload_permission(roles: None) -> None:
     viewer = signed_in(factories.create_user("viewer", "viewers", is_staff=True))
     assert viewer.get(reverse("admin:uploads_file_add")).status_code == 403
 
 
-def test_what_ties_a_row_to_the_bucket_stays_as_it_is(alice: User, bob: User, as_admin: Client) -> None:
+def test_storage_fields_are_read_only(alice: User, bob: User, as_admin: Client) -> None:
     file = factories.create_file(alice, visibility=Visibility.TEAM)
     before = File.objects.values().get()
     forged = {"key": "f/" + "0" * 32, "size": "1", "state": "deleting", "checksum": "x", "checksum_status": "verified",
@@ -65,7 +65,7 @@ def test_what_ties_a_row_to_the_bucket_stays_as_it_is(alice: User, bob: User, as
     assert after == before | names | {"updated_at": after["updated_at"]}
 
 
-def test_a_name_is_cleaned_at_this_door_too(alice: User, as_admin: Client) -> None:
+def test_name_is_cleaned(alice: User, as_admin: Client) -> None:
     file = factories.create_file(alice)
     as_admin.post(change_url(file), {"name": " \u202egpj.exe ", "visibility": "team"})
     file.refresh_from_db()
@@ -73,7 +73,7 @@ def test_a_name_is_cleaned_at_this_door_too(alice: User, as_admin: Client) -> No
 
 
 @pytest.mark.parametrize("name", ["", "   ", "x" * 256, "nul\x00byte", "2026/plan.txt", "..\\plan.txt"])
-def test_a_name_that_is_none_is_refused(name: str, alice: User, as_admin: Client) -> None:
+def test_invalid_name_is_rejected(name: str, alice: User, as_admin: Client) -> None:
     file = factories.create_file(alice)
     response = as_admin.post(change_url(file), {"name": name, "visibility": "team"})
     assert (response.status_code, bool(response.context["adminform"].form.errors)) == (200, True)
@@ -81,14 +81,14 @@ def test_a_name_that_is_none_is_refused(name: str, alice: User, as_admin: Client
     assert file.name == "report.txt"
 
 
-def test_an_unknown_visibility_is_refused(admin_user: User, as_admin: Client) -> None:
+def test_unknown_visibility_is_rejected(admin_user: User, as_admin: Client) -> None:
     file = factories.create_file(admin_user)
     assert as_admin.post(change_url(file), {"name": "a", "visibility": "public"}).status_code == 200
     file.refresh_from_db()
     assert file.visibility == Visibility.TEAM
 
 
-def test_usage_is_shown_and_not_changed(alice: User, as_admin: Client) -> None:
+def test_usage_is_read_only(alice: User, as_admin: Client) -> None:
     factories.create_file(alice)
     url = reverse("admin:uploads_usage_change", args=[alice.pk])
     as_admin.post(url, {"bytes": "0", "files": "0"})
@@ -96,7 +96,7 @@ def test_usage_is_shown_and_not_changed(alice: User, as_admin: Client) -> None:
     assert as_admin.post(reverse("admin:uploads_usage_delete", args=[alice.pk]), {"post": "yes"}).status_code == 403
 
 
-# --- delete is the trash ----------------------------------------------------------------------
+# --- deletion ---------------------------------------------------------------------------------
 
 
 def delete(client: Client, file: File) -> Any:
@@ -108,7 +108,7 @@ def delete_all(client: Client, *files: File) -> Any:
     return client.post(LIST, data)
 
 
-def test_delete_moves_to_the_trash_once_the_admin_is_done(
+def test_delete_moves_to_trash_after_commit(
     alice: User, as_admin: Client, bucket: Bucket, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
     file = factories.create_file(alice, bucket=bucket)
@@ -132,8 +132,8 @@ def test_delete_works_with_real_commits(alice: User, as_admin: Client) -> None:
 
 
 @pytest.mark.parametrize("state", [State.UPLOADING, State.COMPLETING, State.TRASHED])
-def test_what_is_not_available_cannot_be_deleted_here(state: State, alice: User, admin_user: User) -> None:
-    """An upload has its own end, and the trash its own time."""
+def test_files_in_other_states_are_not_deleted(state: State, alice: User, admin_user: User) -> None:
+    """Uploads are canceled and the trash is purged elsewhere."""
     client = signed_in(admin_user)
     file = factories.create_file(admin_user, state=state)
     delete(client, file)
@@ -154,7 +154,7 @@ def test_private_file_of_another_user_is_not_found(alice: User, as_admin: Client
     assert (file.state, file.name, file.visibility) == (State.AVAILABLE, "secret.txt", PRIVATE)
 
 
-def test_a_private_name_does_not_show_when_its_owner_is_to_be_deleted(alice: User, as_admin: Client) -> None:
+def test_user_deletion_page_hides_names_of_private_files(alice: User, as_admin: Client) -> None:
     factories.create_file(alice, name="secret.txt", visibility=PRIVATE)
     confirmation = as_admin.get(reverse("admin:auth_user_delete", args=[alice.pk]))
     bulk_confirmation = as_admin.post(
@@ -165,14 +165,14 @@ def test_a_private_name_does_not_show_when_its_owner_is_to_be_deleted(alice: Use
         assert b"secret.txt" not in response.content
 
 
-def test_a_person_with_files_is_not_deleted(alice: User, as_admin: Client) -> None:
+def test_user_with_files_cannot_be_deleted(alice: User, as_admin: Client) -> None:
     file = factories.create_file(alice, visibility=PRIVATE)
     as_admin.post(reverse("admin:auth_user_delete", args=[alice.pk]), {"post": "yes"})
     assert File.objects.get().pk == file.pk
     assert User.objects.filter(username="alice").exists()
 
 
-def test_staff_without_the_right_neither_see_nor_delete(alice: User, roles: None) -> None:
+def test_staff_need_permissions_to_view_and_delete_files(alice: User, roles: None) -> None:
     clerk = factories.create_user("clerk", is_staff=True)
     file = factories.create_file(alice)
     assert signed_in(clerk).get(LIST).status_code == 403
@@ -185,7 +185,7 @@ def test_staff_without_the_right_neither_see_nor_delete(alice: User, roles: None
     assert file.state == State.AVAILABLE
 
 
-def test_a_manager_on_the_staff_looks_after_the_teams_files(
+def test_staff_manager_can_trash_team_files(
     alice: User, as_clerk: Client, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
     file = factories.create_file(alice)
@@ -195,8 +195,8 @@ def test_a_manager_on_the_staff_looks_after_the_teams_files(
     assert file.state == State.TRASHED
 
 
-def test_the_admin_works_under_the_strict_policy(alice: User, as_admin: Client) -> None:
-    """No script and no style stands in the pages themselves."""
+def test_admin_pages_have_no_inline_scripts_or_styles(alice: User, as_admin: Client) -> None:
+    """The content security policy forbids inline scripts and styles."""
     file = factories.create_file(alice)
     for url in ("/admin/", LIST, change_url(file), reverse("admin:uploads_file_delete", args=[file.pk])):
         page = as_admin.get(url).content.decode()

@@ -1,4 +1,4 @@
-"""The admin's list of files: what it shows, how it is filtered, searched and sorted, and what it costs."""
+"""The admin's list of files: columns, filters, search, sorting, and number of queries."""
 
 from __future__ import annotations
 
@@ -50,16 +50,16 @@ def test_files_are_found_by_words_whole_key_and_whole_id(alice: User, bob: User,
     assert listed(as_admin, q="PLAN ete") == {"Été plan.pdf"}
     assert listed(as_admin, q=photo.key) == listed(as_admin, q=str(photo.pk)) == {"photo.png"}
     assert listed(as_admin, q=plan.key[:10]) == set()
-    assert listed(as_admin, q=gone.key) == {"gone.txt"}, "a whole key is found wherever the file stands"
+    assert listed(as_admin, q=gone.key) == {"gone.txt"}, "a complete key is found in every state"
 
 
-def test_any_words_can_be_searched(alice: User, as_admin: Client) -> None:
+def test_unusual_search_text_causes_no_errors(alice: User, as_admin: Client) -> None:
     factories.create_file(alice)
     for words in ("'; DROP TABLE x", "%", "_", "\\", '"open', "a" * 5000, "\u202e\ud7ff", "שלום"):
         assert as_admin.get(LIST, {"q": words}).status_code == 200, words
 
 
-def test_the_filters_filter(alice: User, as_admin: Client) -> None:
+def test_state_and_visibility_filters_work(alice: User, as_admin: Client) -> None:
     factories.create_file(alice, name="here")
     factories.create_file(alice, name="there", state=State.TRASHED)
     assert listed(as_admin) == listed(as_admin, state="library") == {"here"}
@@ -83,7 +83,7 @@ def test_files_are_filtered_by_owner_folder_type_and_tag(alice: User, bob: User,
         assert listed(as_admin, **query) == set(), query
 
 
-def test_time_is_chosen_by_year_month_and_day(alice: User, as_admin: Client) -> None:
+def test_files_are_filtered_by_year_month_and_day(alice: User, as_admin: Client) -> None:
     factories.create_file(alice, name="old", available_at=datetime(2024, 2, 29, 23, 59, 59, tzinfo=UTC))
     factories.create_file(alice, name="new")
     for added in ("2024", "2024-02", "2024-02-29"):
@@ -107,7 +107,7 @@ def test_date_hierarchy_uses_stored_statistics(alice: User, as_admin: Client, as
     assert as_clerk.get(LIST).context["days"]
 
 
-def test_a_thumbnail_shows_where_one_is_ready(alice: User, as_admin: Client) -> None:
+def test_only_ready_thumbnails_are_shown(alice: User, as_admin: Client) -> None:
     ready, making = factories.create_file(alice, name="ready"), factories.create_file(alice, name="making")
     for file, state in ((ready, PreviewState.READY), (making, PreviewState.PENDING)):
         Preview.objects.create(file=file, kind=PreviewKind.THUMBNAIL, state=state, lease_until=Now())
@@ -116,7 +116,7 @@ def test_a_thumbnail_shows_where_one_is_ready(alice: User, as_admin: Client) -> 
     assert reverse("thumbnail", args=[making.pk]) not in page
 
 
-def test_a_list_counts_no_further_than_its_cap(alice: User, as_admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_list_counts_up_to_a_maximum(alice: User, as_admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base, "MAX_COUNTED", 3)
     for _ in range(5):
         factories.create_file(alice)
@@ -125,7 +125,7 @@ def test_a_list_counts_no_further_than_its_cap(alice: User, as_admin: Client, mo
     assert "More than" in response.content.decode()
 
 
-def test_a_question_that_takes_too_long_is_given_up_with_advice(
+def test_slow_list_query_is_canceled_with_advice(
     alice: User, as_admin: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(base, "STATEMENT_TIMEOUT_SECONDS", 0.02)
@@ -138,7 +138,7 @@ def test_a_question_that_takes_too_long_is_given_up_with_advice(
 
 
 def fill(owner: User) -> None:
-    """So many files that Postgres has a reason to choose."""
+    """Create enough files that the planner considers indexes."""
     common = {"owner": owner, "part_size": 1, "etag": "e", "checksum": "c", "state": State.AVAILABLE}
     File.objects.bulk_create(
         File(name=f"{number}.txt", size=number, available_at=timezone.now() - timedelta(minutes=number), **common)
@@ -149,7 +149,7 @@ def fill(owner: User) -> None:
 
 
 @pytest.mark.parametrize("order", ["2", "-2", "3", "-3", "4", "-4"])
-def test_every_order_of_the_list_goes_along_an_index(order: str, alice: User, as_admin: Client) -> None:
+def test_every_sort_order_uses_an_index(order: str, alice: User, as_admin: Client) -> None:
     fill(alice)
     rows = as_admin.get(LIST, {"o": order}).context["cl"].queryset
     column, pk = rows.query.order_by
@@ -218,7 +218,7 @@ NONSENSE = [
 ]
 
 
-def test_nonsense_in_a_filter_breaks_nothing(alice: User, as_admin: Client) -> None:
+def test_invalid_filters_cause_no_errors(alice: User, as_admin: Client) -> None:
     factories.create_file(alice)
     statuses = {str(query): as_admin.get(LIST, query).status_code for query in NONSENSE}
     assert set(statuses.values()) <= {200, 302, 400}, statuses
@@ -230,14 +230,14 @@ def test_filters_cannot_disclose_a_password(alice: User, as_admin: Client, as_cl
         assert client.get(LIST, {"owner__password__startswith": "!"}).status_code in {302, 400}
 
 
-def test_links_of_rows_are_those_of_django(alice: User, admin_user: User, rf: RequestFactory) -> None:
+def test_row_links_equal_those_of_django(alice: User, admin_user: User, rf: RequestFactory) -> None:
     file, request = factories.create_file(alice), rf.get(LIST)
     request.user = admin_user
     rows = FileAdmin(File, admin.site).get_changelist_instance(request)
     assert rows.url_for_result(file) == reverse("admin:uploads_file_change", args=[file.pk])
 
 
-def test_the_list_costs_the_same_for_many_files(
+def test_list_has_a_constant_number_of_queries(
     alice: User, bob: User, as_admin: Client, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     factories.create_file(alice)

@@ -34,7 +34,7 @@ def listed(client: Client, **query: str) -> set[str]:
 def save_folder(
     client: Client, folder: Folder | None, grants: list[tuple[Group, AccessLevel]] | None = None, **data: str
 ) -> Any:
-    """Send the form of a folder, with the grants it is to have, none of which is there yet."""
+    """Post the form of a folder with new grants only."""
     rows = {"grants-TOTAL_FORMS": str(len(grants or [])), "grants-INITIAL_FORMS": "0"}
     for number, (group, level) in enumerate(grants or []):
         rows |= {f"grants-{number}-group": str(group.pk), f"grants-{number}-level": str(level)}
@@ -45,7 +45,7 @@ def save_folder(
 # --- folders ----------------------------------------------------------------------------------
 
 
-def test_the_tree_is_walked_from_the_top_and_searched_everywhere(alice: User, as_admin: Client) -> None:
+def test_list_shows_one_level_and_search_covers_all_levels(alice: User, as_admin: Client) -> None:
     ensure_folder("Brand/Logos", alice)
     ensure_folder("Press/Été", alice)
     assert listed(as_admin) == listed(as_admin, inside="/") == {"Brand", "Press"}
@@ -54,7 +54,7 @@ def test_the_tree_is_walked_from_the_top_and_searched_everywhere(alice: User, as
     assert listed(as_admin, inside="No/Such") == set()
 
 
-def test_the_list_of_folders_costs_the_same_for_many(
+def test_folder_list_has_a_constant_number_of_queries(
     alice: User, as_admin: Client, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     ensure_folder("one", alice)
@@ -67,7 +67,7 @@ def test_the_list_of_folders_costs_the_same_for_many(
         as_admin.get(FOLDERS)
 
 
-def test_a_folder_is_made_renamed_and_moved_by_the_services(admin_user: User, as_admin: Client) -> None:
+def test_folder_is_created_renamed_and_moved(admin_user: User, as_admin: Client) -> None:
     assert save_folder(as_admin, None, name="Brand").status_code == 302
     assert save_folder(as_admin, None, name="Logos\u202e ", parent="Brand").status_code == 302
     brand, logos = Folder.objects.order_by("pk")
@@ -79,7 +79,7 @@ def test_a_folder_is_made_renamed_and_moved_by_the_services(admin_user: User, as
     assert {Action.FOLDER, Action.ADMIN} <= set(audit_actions)
 
 
-def test_a_removed_folders_name_can_be_had_again(admin_user: User, as_admin: Client) -> None:
+def test_name_of_a_removed_folder_can_be_reused(admin_user: User, as_admin: Client) -> None:
     folder = ensure_folder("Brand", admin_user)
     folders.remove(folder, by=admin_user)
     assert save_folder(as_admin, None, name="Brand").status_code == 302
@@ -113,7 +113,7 @@ def test_invalid_folder_names_the_field(data: dict[str, str], field: str, as_adm
     assert list(Folder.objects.order_by("pk").values()) == before
 
 
-def test_access_is_given_to_groups_and_taken_back(admin_user: User, as_admin: Client) -> None:
+def test_group_access_is_granted_and_removed(admin_user: User, as_admin: Client) -> None:
     folder, group = ensure_folder("Brand", admin_user), Group.objects.create(name="design")
     assert (
         save_folder(as_admin, folder, [(group, AccessLevel.MANAGE)], name="Brand", restricted="on").status_code == 302
@@ -129,7 +129,7 @@ def test_access_is_given_to_groups_and_taken_back(admin_user: User, as_admin: Cl
     assert (folder.restricted, folder.access_root_id, Grant.objects.exists()) == (False, None, False)
 
 
-def test_access_that_is_there_is_changed_row_by_row(admin_user: User, as_admin: Client) -> None:
+def test_existing_grants_can_be_edited(admin_user: User, as_admin: Client) -> None:
     folder, group, other = (
         ensure_folder("Brand", admin_user),
         Group.objects.create(name="a"),
@@ -148,11 +148,11 @@ def test_access_that_is_there_is_changed_row_by_row(admin_user: User, as_admin: 
         f"grants-{number}-id": str(grant.pk) for number, grant in enumerate(folder.grants.order_by("group__name"))
     }
     as_admin.post(url, {"name": "Signs", "parent": "", "restricted": "on", **rows, **unchanged})
-    assert Event.objects.filter(action=Action.ACCESS).count() == before, "a new name is no new access"
+    assert Event.objects.filter(action=Action.ACCESS).count() == before, "renaming records no access event"
 
 
 @pytest.mark.parametrize("restricted", [{"restricted": "on"}, {}])
-def test_access_that_locks_everybody_out_or_says_nothing_is_refused(
+def test_grants_that_lock_everyone_out_or_have_no_effect_are_rejected(
     restricted: dict[str, str], admin_user: User, as_admin: Client
 ) -> None:
     folder, group = ensure_folder("Brand", admin_user), Group.objects.create(name="design")
@@ -162,8 +162,8 @@ def test_access_that_locks_everybody_out_or_says_nothing_is_refused(
     assert not Grant.objects.exists()
 
 
-def test_a_service_that_refuses_after_all_says_why(admin_user: User, as_admin: Client) -> None:
-    """As when a sibling of that name came between the check and the act."""
+def test_error_of_the_service_is_shown_as_a_message(admin_user: User, as_admin: Client) -> None:
+    """For example, if a sibling with this name was created after validation."""
     folder = ensure_folder("Brand", admin_user)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("uploads.admin.folders.FolderForm.clean", lambda form: form.cleaned_data)
@@ -174,7 +174,7 @@ def test_a_service_that_refuses_after_all_says_why(admin_user: User, as_admin: C
     assert Folder.objects.get(pk=folder.pk).name == "Brand"
 
 
-def test_emptied_folders_are_removed_and_full_ones_stay(alice: User, as_clerk: Client) -> None:
+def test_empty_folders_are_removed_and_full_ones_stay(alice: User, as_clerk: Client) -> None:
     empty, full = ensure_folder("Empty/Below", alice), ensure_folder("Full", alice)
     factories.create_file(alice, folder=full)
     selected = {"action": "remove", "_selected_action": [str(empty.parent_id), str(full.pk), "nonsense"]}
@@ -186,7 +186,7 @@ def test_emptied_folders_are_removed_and_full_ones_stay(alice: User, as_clerk: C
     assert as_clerk.post(reverse("admin:uploads_folder_delete", args=[full.pk]), {"post": "yes"}).status_code == 403
 
 
-def test_a_closed_folder_is_out_of_a_managers_reach(admin_user: User, as_clerk: Client) -> None:
+def test_manager_cannot_see_or_edit_a_restricted_folder(admin_user: User, as_clerk: Client) -> None:
     folder = ensure_folder("Board", admin_user)
     folders.set_access(folder, {Group.objects.create(name="board"): AccessLevel.MANAGE}, by=admin_user)
     assert listed(as_clerk) == set()
@@ -196,14 +196,14 @@ def test_a_closed_folder_is_out_of_a_managers_reach(admin_user: User, as_clerk: 
     assert folder.name == "Board"
 
 
-def test_nonsense_in_the_list_of_folders_breaks_nothing(as_admin: Client) -> None:
+def test_invalid_folder_queries_cause_no_errors(as_admin: Client) -> None:
     for query in ({"inside": "x" * 5000}, {"inside": "#"}, {"q": "\u202e%_'"}, {"p": "9" * 30}, {"o": "1.-2"},
                   {"x": "1"}, {"parent__name": "x"}, {"grants__group": "1"},
                   {"created_by__password__startswith": "p"}):  # fmt: skip
         assert as_admin.get(FOLDERS, query).status_code in {200, 302, 400}, query
 
 
-def test_a_folders_hostile_name_is_text(admin_user: User, as_admin: Client) -> None:
+def test_hostile_folder_name_is_escaped(admin_user: User, as_admin: Client) -> None:
     folder = ensure_folder(HOSTILE, admin_user)
     factories.create_file(admin_user, folder=folder)
     apply_deltas()
@@ -212,7 +212,7 @@ def test_a_folders_hostile_name_is_text(admin_user: User, as_admin: Client) -> N
         assert b"<img src=x" not in as_admin.get(url).content
 
 
-def test_a_file_too_deep_to_be_typed_is_edited_where_it_is(admin_user: User, as_admin: Client) -> None:
+def test_file_with_a_very_long_folder_path_can_be_edited(admin_user: User, as_admin: Client) -> None:
     file = factories.create_file(admin_user, folder=ensure_folder("/".join(["x" * 250] * 5), admin_user))
     url = reverse("admin:uploads_file_change", args=[file.pk])
     path = as_admin.get(url).context["adminform"].form.initial["folder"]
@@ -222,7 +222,7 @@ def test_a_file_too_deep_to_be_typed_is_edited_where_it_is(admin_user: User, as_
     assert (File.objects.get().name, File.objects.get().folder) == ("new.txt", file.folder)
 
 
-def test_ones_own_file_in_a_folder_closed_to_one_is_edited_where_it_is(admin_user: User, roles: None) -> None:
+def test_own_file_in_an_inaccessible_folder_can_be_edited(admin_user: User, roles: None) -> None:
     clerk = factories.create_user("clerk", "managers", is_staff=True)
     board = ensure_folder("Board", admin_user)
     file = factories.create_file(clerk, folder=board)
@@ -238,7 +238,7 @@ def test_ones_own_file_in_a_folder_closed_to_one_is_edited_where_it_is(admin_use
 # --- tags -------------------------------------------------------------------------------------
 
 
-def test_tags_show_on_how_many_files_they_are(alice: User, as_admin: Client) -> None:
+def test_tag_list_shows_the_number_of_files(alice: User, as_admin: Client) -> None:
     actions.tag_files([factories.create_file(alice).pk, factories.create_file(alice).pk], add=["Été"], by=alice)
     apply_deltas()
     (tag,) = as_admin.get(TAGS, {"q": "ete"}).context["cl"].result_list
@@ -246,7 +246,7 @@ def test_tags_show_on_how_many_files_they_are(alice: User, as_admin: Client) -> 
     assert as_admin.get(TAGS, {"q": "winter"}).context["cl"].result_list == []
 
 
-def test_a_tag_is_renamed_but_not_into_another(as_admin: Client) -> None:
+def test_tag_cannot_be_renamed_to_an_existing_tag(as_admin: Client) -> None:
     tag, _other = Tag.objects.create(name="Été"), Tag.objects.create(name="winter")
     url = reverse("admin:uploads_tag_change", args=[tag.pk])
     assert "already" in str(as_admin.post(url, {"name": "WINTER"}).context["adminform"].form.errors)
@@ -256,12 +256,12 @@ def test_a_tag_is_renamed_but_not_into_another(as_admin: Client) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "  ", "x" * 51, "a\x00b", "a,b"])
-def test_a_tag_that_is_none_is_refused(name: str, as_admin: Client) -> None:
+def test_invalid_tag_is_rejected(name: str, as_admin: Client) -> None:
     assert as_admin.post(reverse("admin:uploads_tag_add"), {"name": name}).status_code == 200
     assert not Tag.objects.exists()
 
 
-def test_deleting_a_tag_says_on_how_many_files_it_is_and_leaves_them(alice: User, as_clerk: Client) -> None:
+def test_deleting_a_tag_shows_its_file_count_and_keeps_the_files(alice: User, as_clerk: Client) -> None:
     actions.tag_files([factories.create_file(alice).pk], add=["gone"], by=alice)
     apply_deltas()
     url = reverse("admin:uploads_tag_delete", args=[Tag.objects.get().pk])
@@ -274,7 +274,7 @@ def test_deleting_a_tag_says_on_how_many_files_it_is_and_leaves_them(alice: User
 # --- people -----------------------------------------------------------------------------------
 
 
-def test_people_are_listed_with_what_they_store(
+def test_user_list_shows_usage_with_constant_queries(
     alice: User, as_admin: Client, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     factories.create_file(alice, b"x" * 1200)
@@ -289,7 +289,7 @@ def test_people_are_listed_with_what_they_store(
         as_admin.get("/admin/auth/user/")
 
 
-def test_usage_says_what_may_be_stored(alice: User, as_clerk: Client) -> None:
+def test_usage_shows_the_quota(alice: User, as_clerk: Client) -> None:
     factories.create_file(alice)
     page = as_clerk.get("/admin/uploads/usage/").content.decode()
     assert "11\u00a0TB" in page

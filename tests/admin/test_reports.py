@@ -1,4 +1,4 @@
-"""What commands reported, as the admin shows it."""
+"""Reports of commands in the admin."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ def test_report_is_shown_as_text(as_clerk: Client) -> None:
         assert text in page
 
 
-def test_sides_that_differ_are_not_called_equal(as_clerk: Client) -> None:
+def test_different_sides_are_not_shown_as_equal(as_clerk: Client) -> None:
     page = as_clerk.get(report_url(create_report(objects={**SIDE, "sha256": "b" * 64}))).content.decode()
     assert "different" in page
     assert ">equal<" not in page
 
 
-def test_findings_lead_to_files_that_are_there(alice: User, as_clerk: Client) -> None:
+def test_findings_link_only_to_existing_files(alice: User, as_clerk: Client) -> None:
     report, file, deleted_id = create_report(), factories.create_file(alice), uuid.uuid4()
     for number, pk in enumerate([file.pk, deleted_id, None]):
         Finding.objects.create(report=report, kind=FindingKind.MISSING, key=f"f/{number}", file_id=pk)
@@ -82,13 +82,13 @@ def test_names_of_private_files_are_hidden_from_managers(private_report: Report,
     assert as_clerk.get(report_url(import_report)).status_code in {302, 404}
 
 
-def test_the_owner_of_the_installation_sees_every_key(private_report: Report, as_admin: Client) -> None:
+def test_superuser_sees_every_key(private_report: Report, as_admin: Client) -> None:
     page = as_admin.get(report_url(private_report)).content.decode()
     assert IMPORTED in page
     assert "f/Dismissal of Bob.pdf" in page
 
 
-def test_findings_are_chosen_by_kind_and_turned_page_by_page(
+def test_findings_are_filtered_by_kind_and_paginated(
     as_clerk: Client, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
     report = create_report()
@@ -106,7 +106,7 @@ def listed_keys(client: Client, report: Report, **query: str) -> list[str]:
     return [finding.key for finding in client.get(report_url(report), query).context["page"].object_list]
 
 
-def test_nonsense_breaks_nothing(as_clerk: Client) -> None:
+def test_invalid_queries_cause_no_server_errors(as_clerk: Client) -> None:
     url = report_url(create_report())
     for query in ({"p": "9" * 30}, {"p": "x"}, {"p": "-1"}):
         assert as_clerk.get(url, query).status_code == 200, query
@@ -114,7 +114,7 @@ def test_nonsense_breaks_nothing(as_clerk: Client) -> None:
     assert as_clerk.get(url, {"kind": "'\x00"}).status_code == 400
 
 
-def test_keys_are_shown_as_text(as_clerk: Client) -> None:
+def test_keys_and_reasons_are_escaped(as_clerk: Client) -> None:
     report = create_report(reason="<b>reason</b>")
     Finding.objects.create(report=report, kind=FindingKind.FOREIGN, key="f/<script>alert(1)</script>")
     page = as_clerk.get(report_url(report)).content.decode()
@@ -122,7 +122,7 @@ def test_keys_are_shown_as_text(as_clerk: Client) -> None:
     assert "<b>reason" not in page
 
 
-def test_reports_of_other_commands_are_shown_unchanged(as_clerk: Client) -> None:
+def test_reports_of_other_commands_show_their_summary(as_clerk: Client) -> None:
     report = Report.objects.create(command="verify", outcome="succeeded", summary={"files_read": 12345, "by": {"a": 1}})
     page = as_clerk.get(report_url(report)).content.decode()
     assert "Files read" in page
@@ -145,7 +145,7 @@ def test_reports_cannot_be_added_changed_or_deleted(as_admin: Client) -> None:
     assert Report.objects.get().command == "fsck"
 
 
-def test_the_dashboard_says_when_both_were_compared_last(as_clerk: Client) -> None:
+def test_dashboard_shows_the_last_complete_comparison(as_clerk: Client) -> None:
     assert "been compared yet" in as_clerk.get("/admin/storage/").content.decode()
     create_report(RunOutcome.SUCCEEDED)
     Report.objects.create(command="fsck", scope="f/0", outcome="differences", ended_at=Now())
