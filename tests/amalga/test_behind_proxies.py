@@ -1,4 +1,4 @@
-"""The site behind the shipped proxies: long names, long searches, and more people than the machine can serve."""
+"""The site behind the shipped proxies: long names, long searches, and more requests than it can serve."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ LONG_NAME = "長い名前" * 62 + "帳.pptx"
 
 @pytest.fixture(scope="module")
 def behind(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Behind]:
-    """One process with two threads: a machine that is soon too small."""
+    """One process with two threads, which reaches its capacity quickly."""
     probes = f"127.0.0.1:{free_port()}"
     variables = {"WEB_CONCURRENCY": "1", "WEB_THREADS": "2", "PROXY_COUNT": "1", "PROBE_BIND": probes}
     with serving(tmp_path_factory.mktemp("proxied"), variables) as url:
@@ -73,17 +73,17 @@ def test_download_with_a_long_name_passes_the_proxy(
 def test_long_search_passes_the_proxy(
     name: str, behind: Behind, authority: CertificateAuthority, tmp_path: Path, alice: User
 ) -> None:
-    """Each letter takes nine characters of the request line."""
+    """Each character becomes nine characters of the request line."""
     path = f"/?q={quote('長' * 100)}&unknown={quote('長' * 750)}"
     assert 7000 < len(path) < 8000
     with FRONTS[name](tmp_path, behind, authority) as url:
         assert get(url, path, cookies_of(behind, alice), authority).status == 200
 
 
-def test_web_server_of_compose_is_reached_by_its_sockets(
+def test_compose_web_server_is_reachable_through_its_unix_sockets(
     django_db_setup: None, authority: CertificateAuthority, tmp_path: Path
 ) -> None:
-    """Started with the variables of compose.yaml; only the folder of the sockets is another."""
+    """Starts with the variables of compose.yaml, except for the folder of the sockets."""
     environment = yaml.safe_load((PROJECT / "compose.yaml").read_text())["services"]["web"]["environment"]
     own = {
         name: environment[name].replace("/run/amalga", str(tmp_path)) for name in ("GUNICORN_CMD_ARGS", "PROBE_BIND")
@@ -117,7 +117,7 @@ def test_requests_over_capacity_get_503_with_retry_after(
         with urllib.request.urlopen(f"{url}/healthz", timeout=SECONDS) as probe:
             assert (probe.status, time.monotonic() - begun < 1) == (200, True)
         responses = responses_to(clients)
-        assert get(url, "/", cookies, authority).status == 200  # it is over at once
+        assert get(url, "/", cookies, authority).status == 200  # the overload has ended
     codes = Counter(int(response.split()[1]) for response in responses)
     assert set(codes) == {200, 503}
     assert codes[200] >= 256

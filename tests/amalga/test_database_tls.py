@@ -1,4 +1,4 @@
-"""A database that does not prove who it is gets no password of ours, and `doctor` says in one line what is wrong."""
+"""A database without a valid certificate gets no password, and `doctor` reports the reason in one line."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def authority(tmp_path: Path) -> CertificateAuthority:
 
 @pytest.fixture
 def serve(authority: CertificateAuthority, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
-    """From here on our settings lead to the test database by TLS, as another host's would."""
+    """Point the settings at a TLS proxy in front of the test database, as for a remote host."""
     settings = connection.settings_dict
     behind = (settings["HOST"], int(settings["PORT"]))
     with ExitStack() as stack:
@@ -86,7 +86,7 @@ def test_server_with_invalid_certificate_is_reported_in_one_line(
     assert first_line() == (Level.FAIL, f"cannot connect to localhost: {reason}")
 
 
-def test_one_of_another_authority_is_refused(tmp_path: Path, serve: Serve) -> None:
+def test_server_certificate_of_unknown_authority_is_rejected(tmp_path: Path, serve: Serve) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     serve(CertificateAuthority(elsewhere).server("localhost"))
@@ -96,7 +96,7 @@ def test_one_of_another_authority_is_refused(tmp_path: Path, serve: Serve) -> No
     )
 
 
-def test_one_of_amazons_is_led_to_amazons_bundle(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rds_certificate_error_recommends_the_amazon_bundle(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_: Any) -> None:
         error = ssl.SSLCertVerificationError()
         error.verify_code = 19

@@ -1,5 +1,5 @@
-"""The settings of delivery by CloudFront: all of them or none, a host of its own, and a key that is never told.
-And where a policy's reports go.
+"""Settings of delivery by CloudFront: all or none, a separate host, and a key that errors never print.
+Also the address of CSP reports.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ def all_three(**other: str) -> dict[str, str]:
     }
 
 
-def test_without_any_s3_delivers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_s3_delivers_files_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = read(monkeypatch)
     assert settings["STORAGES"]["default"]["OPTIONS"] == {}
     assert settings["CONTENT_ORIGINS"] == [settings["S3_ORIGIN"]]
 
 
-def test_content_comes_from_cloudfront_and_is_sent_to_the_bucket(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_csp_allows_content_from_cloudfront_and_uploads_to_s3(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = read(monkeypatch, **all_three())
     policy = settings["CONTENT_SECURITY_POLICY"]["DIRECTIVES"]
     for name in ("img-src", "media-src", "frame-src"):
@@ -52,7 +52,7 @@ def test_content_comes_from_cloudfront_and_is_sent_to_the_bucket(monkeypatch: py
     assert policy["connect-src"] == ["'self'", settings["S3_ORIGIN"]]
 
 
-def test_while_files_move_the_other_store_delivers_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secondary_storage_delivers_its_own_files_during_a_move(monkeypatch: pytest.MonkeyPatch) -> None:
     other = {
         "SECONDARY_S3_BUCKET": "old",
         "SECONDARY_S3_STORE_NAME": "old",
@@ -62,14 +62,14 @@ def test_while_files_move_the_other_store_delivers_its_own(monkeypatch: pytest.M
     assert settings["CONTENT_ORIGINS"] == ["https://d111111abcdef8.cloudfront.net", "https://s3.example.org"]
 
 
-def test_a_key_may_stand_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_private_key_can_be_given_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     key_in_one_line = private_key(2048).replace("\n", "\\n")
     settings = read(monkeypatch, **all_three(CLOUDFRONT_PRIVATE_KEY=key_in_one_line))
     assert settings["STORAGES"]["default"]["OPTIONS"]["cloudfront_key"] == private_key(2048).strip()
 
 
 @pytest.mark.parametrize("missing", CLOUDFRONT_VARIABLES)
-def test_two_of_three_are_refused_by_the_name_of_the_third(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_incomplete_cloudfront_settings_name_the_missing_one(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ImproperlyConfigured, match=f"^{missing} is not set"):
         read(monkeypatch, **all_three(**{missing: " "}))
 
@@ -79,19 +79,19 @@ def test_two_of_three_are_refused_by_the_name_of_the_third(missing: str, monkeyp
     ["https://d1.cloudfront.net", "d1.cloudfront.net/x", "a b.net", "d1..net", "-a.net", "x" * 300 + ".net", "a.net:x",
      "a.net;script-src *"],
 )  # fmt: skip
-def test_what_is_no_host_is_refused(domain: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_cloudfront_domain_is_rejected(domain: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ImproperlyConfigured, match=r"CLOUDFRONT_DOMAIN must be a host name"):
         read(monkeypatch, **all_three(CLOUDFRONT_DOMAIN=domain))
 
 
 @pytest.mark.parametrize("domain", ["files.example.org", "FILES.example.org", "files.example.org:8443"])
-def test_content_has_a_host_of_its_own(domain: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cloudfront_domain_must_not_be_an_allowed_host(domain: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ImproperlyConfigured, match=r"CLOUDFRONT_DOMAIN.*ALLOWED_HOSTS"):
         read(monkeypatch, **all_three(CLOUDFRONT_DOMAIN=domain))
 
 
 @pytest.mark.parametrize("key_id", ["k2jcjmdehxqw5f", "K2", "K2JCJMDEHXQW5F&x=1", "arn:aws:cloudfront"])
-def test_what_is_no_key_id_is_refused(key_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_cloudfront_key_id_is_rejected(key_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ImproperlyConfigured, match="CLOUDFRONT_KEY_ID"):
         read(monkeypatch, **all_three(CLOUDFRONT_KEY_ID=key_id))
 
@@ -123,8 +123,6 @@ def test_csp_reports_go_to_the_configured_address(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("address", ["errors.example.org", "https://a.example/;script-src *", "https://a.example/, x",
                                      "http://a.example/"])  # fmt: skip
-def test_an_address_that_would_end_or_weaken_the_policy_is_refused(
-    address: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unsafe_csp_report_uri_is_rejected(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ImproperlyConfigured, match="CSP_REPORT_URI"):
         read(monkeypatch, CSP_REPORT_URI=address)

@@ -1,4 +1,4 @@
-"""One Postgres takes over from another behind the same name, without restarting the application."""
+"""Failover to another Postgres server behind the same name, without restarting the application."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ THREADS = 8
 
 @dataclass
 class Cluster:
-    """Two servers and the name that leads to one of them, as a proxy plays it."""
+    """Two servers, and a proxy that stands for the DNS name of the primary."""
 
     first: Standby
     second: Standby
@@ -39,7 +39,7 @@ class Cluster:
     alice: Visitor
 
     def switch(self) -> None:
-        """What the provider does: the other one takes over, and the name leads to it from now on."""
+        """Fail over as a provider does: promote the standby and point the name to it."""
         self.second.promote()
         self.name.behind = ("127.0.0.1", self.second.port)
 
@@ -81,7 +81,7 @@ def turn_read_only(server: Standby) -> None:
 
 
 def test_connections_to_a_read_only_old_primary_are_closed(cluster: Cluster) -> None:
-    """Its connections are open, and it would go on to answer: with what was, and to no writes."""
+    """Its open connections would still return old rows and refuse writes."""
     assert [cluster.write() for _ in range(4)] == [200] * 4
     caught_up(cluster)
     turn_read_only(cluster.first)
@@ -96,7 +96,7 @@ def test_connections_to_a_read_only_old_primary_are_closed(cluster: Cluster) -> 
 
 
 @pytest.mark.faults
-def test_a_primary_that_dies_under_load_costs_no_more_than_the_break(cluster: Cluster) -> None:
+def test_killed_primary_under_load_causes_errors_only_until_failover(cluster: Cluster) -> None:
     statuses: dict[str, Counter[int]] = {"away": Counter(), "back": Counter()}
     phase, stop = ["away"], threading.Event()
 
@@ -112,7 +112,7 @@ def test_a_primary_that_dies_under_load_costs_no_more_than_the_break(cluster: Cl
     time.sleep(1)
     cluster.switch()
     until(lambda: cluster.write() == 200, seconds=BACK_SECONDS)
-    time.sleep(1)  # what was asked before that
+    time.sleep(1)  # requests sent before the recovery
     phase[0] = "back"
     time.sleep(2)
     stop.set()
@@ -124,8 +124,8 @@ def test_a_primary_that_dies_under_load_costs_no_more_than_the_break(cluster: Cl
 
 
 @pytest.mark.faults
-def test_what_was_acknowledged_on_the_old_one_is_on_the_new_one(cluster: Cluster) -> None:
-    """As far as the standby had it: that is what a failover of Multi-AZ, which waits for it, keeps."""
+def test_acknowledged_writes_survive_the_failover(cluster: Cluster) -> None:
+    """If the standby has replayed them, as in Multi-AZ, where commits wait for the standby."""
     written = sum(cluster.write() == 200 for _ in range(10))
     caught_up(cluster)
     cluster.first.kill()

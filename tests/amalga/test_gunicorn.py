@@ -1,4 +1,4 @@
-"""gunicorn's settings follow the machine, and what is not usable stops the start."""
+"""gunicorn's settings follow the machine, and invalid values stop the start."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ def gunicorn() -> dict[str, Any]:
 
 @pytest.fixture
 def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A machine of eight processors and 64 GiB that limits nothing yet."""
+    """A machine with eight processors, 64 GiB and no cgroup limits yet."""
     pages = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 64 * GIB // 4096}
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(8)), raising=False)
     monkeypatch.setattr(os, "sysconf", lambda name: pages[name])
     return tmp_path
 
 
-def test_a_process_for_each_processor(kernel: Path) -> None:
+def test_one_worker_per_processor(kernel: Path) -> None:
     assert capacity.worker_count(kernel) == 8
 
 
 @pytest.mark.parametrize(("cpu_max", "processes"), [("400000 100000", 4), ("150000 100000", 2), ("25000 100000", 2),
                                                  ("max 100000", 8), ("nonsense", 8)])  # fmt: skip
-def test_a_container_has_its_share_of_the_processors(cpu_max: str, processes: int, kernel: Path) -> None:
+def test_cpu_limit_of_cgroup_v2_limits_the_workers(cpu_max: str, processes: int, kernel: Path) -> None:
     (kernel / "cpu.max").write_text(f"{cpu_max}\n")
     assert capacity.worker_count(kernel) == processes
 
 
 @pytest.mark.parametrize(("quota", "processes"), [("300000", 3), ("-1", 8)])
-def test_so_it_has_under_the_first_cgroups(quota: str, processes: int, kernel: Path) -> None:
+def test_cpu_limit_of_cgroup_v1_limits_the_workers(quota: str, processes: int, kernel: Path) -> None:
     (kernel / "cpu").mkdir()
     (kernel / "cpu" / "cpu.cfs_quota_us").write_text(quota)
     (kernel / "cpu" / "cpu.cfs_period_us").write_text("100000")
@@ -49,7 +49,7 @@ def test_so_it_has_under_the_first_cgroups(quota: str, processes: int, kernel: P
 
 
 @pytest.mark.parametrize(("mebibytes", "processes"), [(4096, 8), (1024, 5), (512, 2), (256, 1), (64, 1)])
-def test_memory_limits_them_as_well(mebibytes: int, processes: int, kernel: Path) -> None:
+def test_memory_limit_limits_the_workers(mebibytes: int, processes: int, kernel: Path) -> None:
     (kernel / "memory.max").write_text(str(mebibytes * capacity.MIB))
     assert capacity.worker_count(kernel) == processes
     (kernel / "memory.max").write_text("max")
@@ -66,24 +66,24 @@ def test_environment_overrides_the_number_of_processes(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("name", ["WEB_CONCURRENCY", "WEB_THREADS"])
 @pytest.mark.parametrize("value", ["0", "-1", "1001", "two", "1.5", "9" * 30])
-def test_a_number_that_makes_no_sense_is_named(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_number_is_rejected(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(ValueError, match=name):
         gunicorn()
 
 
-def test_the_settings_and_gunicorn_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_and_gunicorn_use_the_same_concurrency(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WEB_CONCURRENCY", raising=False)
     monkeypatch.delenv("WEB_THREADS", raising=False)
     settings, served = read(monkeypatch), gunicorn()
     assert (settings["WEB_CONCURRENCY"], settings["WEB_THREADS"]) == (served["workers"], served["threads"])
 
 
-def test_the_app_is_loaded_once_and_no_process_is_replaced_for_its_memory() -> None:
+def test_app_is_preloaded_and_workers_are_not_recycled() -> None:
     served = gunicorn()
     assert served["preload_app"]
     assert "max_requests" not in served
 
 
-def test_open_connections_fit_into_the_files_that_a_process_may_open() -> None:
+def test_worker_connections_stay_below_the_open_file_limit() -> None:
     assert gunicorn()["worker_connections"] + 100 < 1024

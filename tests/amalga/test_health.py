@@ -27,7 +27,7 @@ from uploads.services.health import Check
 pytestmark = pytest.mark.django_db
 
 BALANCER = {"Host": "10.0.1.17:8000"}
-DATABASES_TURN = 5  # seconds: what a balancer waits at most
+DATABASES_TURN = 5  # seconds: the timeout of a load balancer
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +39,7 @@ def empty_probe_cache() -> Iterator[None]:
 
 @pytest.fixture
 def store(settings: Settings) -> Iterator[storage_proxies.StorageProxy]:
-    """A front between the app and its store."""
+    """A proxy between the app and its storage."""
     with storage_proxies.run_storage_proxy(settings.S3_ENDPOINT) as front:
         settings.S3_ENDPOINT = front.url
         s3.reset()
@@ -49,7 +49,7 @@ def store(settings: Settings) -> Iterator[storage_proxies.StorageProxy]:
 
 @pytest.fixture
 def database(monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
-    """A proxy that fresh connections go through; those that are open stay as they are."""
+    """A proxy for new connections; open connections do not pass through it."""
     params = connection.get_connection_params()
     proxy = Proxy(params["host"], int(params["port"]))
     for name, value in {"HOST": "127.0.0.1", "PORT": proxy.port}.items():
@@ -75,7 +75,7 @@ def test_healthz_makes_no_queries(
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
-def test_a_balancer_needs_no_name_no_tls_and_no_login(path: str, client: Client, settings: Settings) -> None:
+def test_probes_need_no_allowed_host_no_tls_and_no_login(path: str, client: Client, settings: Settings) -> None:
     settings.SECURE_SSL_REDIRECT = True
     response = client.get(path, headers=BALANCER)
     assert response.status_code == 200
@@ -84,7 +84,7 @@ def test_a_balancer_needs_no_name_no_tls_and_no_login(path: str, client: Client,
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
-def test_probes_are_only_read_and_never_kept(path: str, client: Client) -> None:
+def test_probes_allow_only_get_and_head_and_are_not_cached(path: str, client: Client) -> None:
     assert client.post(path, headers=BALANCER).status_code == 405
     assert client.head(path, headers=BALANCER).status_code == 200
     response = client.get(path, headers=BALANCER)
@@ -92,7 +92,7 @@ def test_probes_are_only_read_and_never_kept(path: str, client: Client) -> None:
     assert response.headers["X-Content-Type-Options"] == "nosniff"
 
 
-def test_what_only_begins_like_a_probe_is_a_page(client: Client) -> None:
+def test_only_the_exact_probe_path_skips_the_host_check(client: Client) -> None:
     assert client.get("/healthz/").status_code == 404
     assert client.get("/healthz", headers={"Host": "evil.example"}).content == b"ok\n"
 
@@ -100,7 +100,7 @@ def test_what_only_begins_like_a_probe_is_a_page(client: Client) -> None:
 # --- /readyz ----------------------------------------------------------------------------------
 
 
-def test_all_is_well(client: Client) -> None:
+def test_readyz_reports_ready_with_database_and_storage(client: Client) -> None:
     assert get_json(client) == (200, {"status": "ready", "database": "ok", "storage": "ok"})
 
 
@@ -114,8 +114,8 @@ def test_unreachable_database_is_reported_in_time(client: Client, database: Prox
     assert time.monotonic() - began < DATABASES_TURN
 
 
-def test_an_open_connection_that_works_proves_nothing(client: Client, database: Proxy) -> None:
-    """The request's own connection stayed green in an outage elsewhere: O1."""
+def test_readyz_ignores_a_connection_that_is_already_open(client: Client, database: Proxy) -> None:
+    """The connection of the request can work while new connections fail."""
     with connection.cursor() as cursor, database.being("refuse"):
         assert get_json(client)[0] == 503
         cursor.execute("SELECT 1")
@@ -149,12 +149,12 @@ def test_unavailable_storage_is_reported_but_stays_ready(
 
 
 def test_storage_without_list_permission_is_available(client: Client, store: storage_proxies.StorageProxy) -> None:
-    """Without the right to list, what is not there is forbidden."""
+    """Without ListBucket, S3 returns 403 instead of 404 for a missing object."""
     store.rules["*"] = storage_proxies.status(403, "AccessDenied")
     assert get_json(client)[1]["storage"] == "ok"
 
 
-def test_a_crowd_of_probes_costs_one_connection(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_concurrent_probes_share_one_database_check(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[Check] = []
 
     def slowly() -> Check:
@@ -171,7 +171,7 @@ def test_a_crowd_of_probes_costs_one_connection(client: Client, monkeypatch: pyt
     assert opened == [Check.OK]
 
 
-def test_readyz_names_the_version_to_operators_alone(client: Client, settings: Settings) -> None:
+def test_readyz_shows_the_version_only_with_the_metrics_token(client: Client, settings: Settings) -> None:
     settings.METRICS_TOKEN = "0123456789abcdef"
     for header, version in {
         "": None,

@@ -1,4 +1,4 @@
-"""Tokens in the place of a password: each connection signs its own, before a server that holds them to AWS's rules."""
+"""IAM database tokens: each connection signs its own, and a fake RDS validates it by the rules of AWS."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ LIFE_SECONDS = 900
 
 
 class Rds:
-    """Lets in who shows a token that was signed for this host, port and user, with our secret, not too long ago.
+    """Accepts a token that was signed with our secret for this host, port and user and has not expired.
 
-    IAM user guide, "Create a signed AWS API request": the signature in the query, of an empty body.
+    IAM user guide, "Create a signed AWS API request": query signature, empty body.
     """
 
     def __init__(self, place: str) -> None:
@@ -66,7 +66,7 @@ class Rds:
 
 @pytest.fixture
 def trusting() -> Iterator[None]:
-    """The server behind takes this role without a password, as RDS does after it has looked at the token."""
+    """Postgres trusts this role without a password, as RDS does once it has verified the token."""
     file = data_folder() / "pg_hba.conf"
     before = file.read_text()
     as_superuser(f"CREATE ROLE {ROLE} LOGIN IN ROLE {connection.settings_dict['USER']}")
@@ -80,7 +80,7 @@ def trusting() -> Iterator[None]:
 
 @pytest.fixture
 def credentials(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Of a role, with a session token."""
+    """Temporary credentials with a session token."""
     for name, value in (("ACCESS_KEY_ID", KEY), ("SECRET_ACCESS_KEY", SECRET), ("SESSION_TOKEN", SESSION)):
         monkeypatch.setenv(f"AWS_{name}", value)
     forget()
@@ -94,7 +94,7 @@ def forget() -> None:
 
 @pytest.fixture
 def rds(trusting: None, credentials: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rds]:
-    """Our connection's settings lead to it, past the connections that are open."""
+    """Point the connection settings at a fake RDS; open connections stay."""
     monkeypatch.setattr(iam, "region_of", lambda _host: "eu-west-3")
     authority, settings = CertificateAuthority(tmp_path), connection.settings_dict
     rds = Rds("")
@@ -114,7 +114,7 @@ def rds(trusting: None, credentials: None, tmp_path: Path, monkeypatch: pytest.M
 @pytest.fixture
 def pooled(rds: Rds) -> Iterator[Any]:
     wrapper: Any = connection.copy(alias=ROLE)
-    connections[ROLE] = wrapper  # where Django's own handlers of new connections look for it
+    connections[ROLE] = wrapper  # where Django's handlers of `connection_created` find it
     yield wrapper
     wrapper.close()
     wrapper.close_pool()
@@ -129,11 +129,11 @@ def who(wrapper: Any) -> str:
     return str(name)
 
 
-def test_a_token_lets_in_and_each_connection_has_its_own(rds: Rds, pooled: Any) -> None:
+def test_each_connection_signs_in_with_its_own_token(rds: Rds, pooled: Any) -> None:
     assert who(pooled) == ROLE
     usual, rds.life = rds.life, 1
     time.sleep(1.1)
-    assert who(pooled) == ROLE  # the same connection: the token is looked at once
+    assert who(pooled) == ROLE  # the same connection: its token is verified only once
     assert len(rds.seen) == 1
     rds.life = usual  # a busy machine may take longer than a second to connect
     pooled.pool.drain()
@@ -142,23 +142,23 @@ def test_a_token_lets_in_and_each_connection_has_its_own(rds: Rds, pooled: Any) 
 
 
 def test_expired_iam_token_is_refused(rds: Rds, pooled: Any) -> None:
-    """What the one above would meet, were tokens kept."""
+    """A cached token would fail like this."""
     assert who(pooled) == ROLE
     rds.life = 1
     time.sleep(1.1)
     assert not rds.lets_in(ROLE, rds.seen[0])
 
 
-def test_it_is_the_token_that_boto3_would_make(credentials: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_token_equals_the_one_from_boto3(credentials: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(iam, "region_of", lambda _host: "eu-west-3")
     monkeypatch.setattr("botocore.auth.get_current_datetime", lambda *_, **__: datetime(2026, 11, 23, 8, 0, 0))  # noqa: DTZ001
-    session = boto3.session.Session(region_name="eu-west-3")  # the default one may have found other keys before
+    session = boto3.session.Session(region_name="eu-west-3")  # the default session may have cached other keys
     theirs = session.client("rds").generate_db_auth_token("db.example.org", 5432, "am+a lga")
     ours = iam.database_token("db.example.org", 5432, "am+a lga")
     assert sorted(ours.split("&")) == sorted(theirs.split("&"))
 
 
-def test_a_token_for_another_user_or_place_is_none(rds: Rds, pooled: Any) -> None:
+def test_token_for_another_user_or_host_is_rejected(rds: Rds, pooled: Any) -> None:
     assert who(pooled) == ROLE
     assert rds.lets_in(ROLE, rds.seen[0])
     assert not rds.lets_in("postgres", rds.seen[0])
@@ -166,7 +166,7 @@ def test_a_token_for_another_user_or_place_is_none(rds: Rds, pooled: Any) -> Non
     assert not rds.lets_in(ROLE, rds.seen[0])
 
 
-def test_no_token_gets_into_a_log(rds: Rds, pooled: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_tokens_and_secrets_are_not_logged(rds: Rds, pooled: Any, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     rds.life = 0
     with pytest.raises(OperationalError) as refusal:
@@ -188,7 +188,7 @@ def test_missing_iam_credentials_are_reported_as_unavailable_database(
 
 
 @pytest.mark.parametrize(("life", "level"), [(LIFE_SECONDS, Level.OK), (0, Level.FAIL)])
-def test_doctor_signs_in_as_the_app_does(rds: Rds, life: int, level: Level) -> None:
+def test_doctor_signs_in_with_an_iam_token(rds: Rds, life: int, level: Level) -> None:
     rds.life = life
     first, *_others = database.database_checks(Deadline(18))
     assert (first.level, "the IAM token was rejected" in first.reason) == (level, life == 0)
@@ -204,5 +204,5 @@ def test_doctor_signs_in_as_the_app_does(rds: Rds, life: int, level: Level) -> N
         ("db.example.org", "us-east-1"),
     ],
 )
-def test_the_region_is_the_one_in_the_address(host: str, region: str) -> None:
+def test_region_is_read_from_the_host_name(host: str, region: str) -> None:
     assert iam.region_of(host) == region

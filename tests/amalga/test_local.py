@@ -1,4 +1,4 @@
-"""`python -m amalga.local`: its servers, its exit codes, and what it leaves behind, which is nothing."""
+"""`python -m amalga.local`: its servers, its exit codes, and its cleanup."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def laptop(tmp_path: Path) -> Iterator[LocalInstallation]:
 wait_until = partial(waiting.wait_until, seconds=SECONDS)
 
 
-def test_a_command_gets_variables_that_work(laptop: LocalInstallation) -> None:
+def test_command_gets_working_storage_and_database_variables(laptop: LocalInstallation) -> None:
     store = (
         "import os, boto3; s3 = boto3.client('s3'); bucket = os.environ['AWS_STORAGE_BUCKET_NAME'];"
         "s3.put_object(Bucket=bucket, Key='f/1', Body=b'hello');"
@@ -43,13 +43,13 @@ def test_a_command_gets_variables_that_work(laptop: LocalInstallation) -> None:
     assert laptop.python(CONNECT + "print(db.execute('SELECT 1').fetchone()[0])") == "1"
 
 
-def test_the_next_run_finds_the_data(laptop: LocalInstallation) -> None:
+def test_data_persists_until_the_next_run(laptop: LocalInstallation) -> None:
     laptop.python(CONNECT + "db.execute('CREATE TABLE kept AS SELECT 42 AS answer')")
     assert laptop.python(CONNECT + "print(db.execute('TABLE kept').fetchone()[0])") == "42"
 
 
 @pytest.mark.timeout(300)
-def test_first_start_serves_the_site_and_the_next_one_finds_its_administrator(laptop: LocalInstallation) -> None:
+def test_first_and_second_start_serve_the_site_with_the_same_administrator(laptop: LocalInstallation) -> None:
     """What `make run` does: migrations, static files, the first administrator, gunicorn and a worker."""
     ready = f"http://127.0.0.1:{laptop.ports['PORT']}/readyz"
     for _start in range(2):
@@ -73,13 +73,13 @@ def is_ready(url: str) -> bool:
         return False
 
 
-def test_an_ephemeral_run_leaves_nothing(laptop: LocalInstallation) -> None:
+def test_ephemeral_run_leaves_no_processes_or_files(laptop: LocalInstallation) -> None:
     laptop.python(CONNECT, "--ephemeral")
     assert laptop.processes() == []
     assert list((laptop.folder / "throwaway").iterdir()) == []
 
 
-def test_an_ephemeral_run_cleans_up_after_one_that_was_killed(laptop: LocalInstallation) -> None:
+def test_ephemeral_run_cleans_up_after_a_killed_run(laptop: LocalInstallation) -> None:
     killed = laptop.staying("--ephemeral")
     killed.kill()
     killed.wait()
@@ -89,11 +89,11 @@ def test_an_ephemeral_run_cleans_up_after_one_that_was_killed(laptop: LocalInsta
 
 
 @pytest.mark.parametrize(("command", "code"), [("exit 7", 7), ("exit 0", 0), ("kill -TERM $$", 128 + signal.SIGTERM)])
-def test_the_exit_code_is_passed_on(laptop: LocalInstallation, command: str, code: int) -> None:
+def test_exit_code_of_the_command_is_returned(laptop: LocalInstallation, command: str, code: int) -> None:
     assert laptop.run("sh", "-c", command).returncode == code
 
 
-def test_an_unknown_command_is_named(laptop: LocalInstallation) -> None:
+def test_unknown_command_is_reported(laptop: LocalInstallation) -> None:
     result = laptop.run("no-such-program")
     assert result.returncode == 127
     assert "no-such-program" in result.stderr
@@ -112,7 +112,7 @@ def test_occupied_port_is_reported_in_one_line(laptop: LocalInstallation, variab
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_the_command_and_then_the_servers(laptop: LocalInstallation, number: signal.Signals) -> None:
+def test_signal_stops_the_command_and_the_servers(laptop: LocalInstallation, number: signal.Signals) -> None:
     process = laptop.staying()
     process.send_signal(number)
     process.communicate(timeout=SECONDS)
@@ -120,7 +120,7 @@ def test_a_signal_stops_the_command_and_then_the_servers(laptop: LocalInstallati
     assert laptop.processes() == []
 
 
-def test_after_a_kill_the_next_run_works_and_finds_its_data(laptop: LocalInstallation) -> None:
+def test_run_after_a_kill_finds_its_data(laptop: LocalInstallation) -> None:
     laptop.python(CONNECT + "db.execute('CREATE TABLE kept AS SELECT 42 AS answer')")
     killed = laptop.staying()
     killed.kill()
@@ -128,7 +128,7 @@ def test_after_a_kill_the_next_run_works_and_finds_its_data(laptop: LocalInstall
     assert laptop.python(CONNECT + "print(db.execute('TABLE kept').fetchone()[0])") == "42"
 
 
-def test_parts_of_uploads_that_a_kill_left_are_removed(laptop: LocalInstallation) -> None:
+def test_leftover_multipart_files_are_deleted_at_start(laptop: LocalInstallation) -> None:
     killed = laptop.staying()
     leftover = laptop.folder / "s3" / "amalga" / ".rclone_temp_multipart_1"
     leftover.write_bytes(b"half a part")
@@ -138,12 +138,12 @@ def test_parts_of_uploads_that_a_kill_left_are_removed(laptop: LocalInstallation
     assert not leftover.exists()
 
 
-def test_a_second_command_uses_the_servers_of_the_first(laptop: LocalInstallation) -> None:
+def test_second_command_uses_the_running_servers(laptop: LocalInstallation) -> None:
     laptop.staying()
     assert laptop.python(WHO) == laptop.python(WHO)
 
 
-def test_who_is_left_takes_the_servers_over(laptop: LocalInstallation) -> None:
+def test_servers_keep_running_while_another_command_uses_them(laptop: LocalInstallation) -> None:
     first, second = laptop.staying(), laptop.staying()
     first.terminate()
     first.wait()
@@ -153,7 +153,7 @@ def test_who_is_left_takes_the_servers_over(laptop: LocalInstallation) -> None:
 
 
 @pytest.mark.parametrize("server", ["postgres", "s3"])
-def test_a_server_that_dies_is_started_again(laptop: LocalInstallation, server: str) -> None:
+def test_killed_server_is_restarted(laptop: LocalInstallation, server: str) -> None:
     laptop.staying()
     pid_file = laptop.folder / f"{server}.pid"
     pid = int(pid_file.read_text())
@@ -162,14 +162,14 @@ def test_a_server_that_dies_is_started_again(laptop: LocalInstallation, server: 
     assert laptop.python(CONNECT + "print('here')") == "here"
 
 
-def test_only_its_owner_reads_a_secret(laptop: LocalInstallation) -> None:
+def test_secret_files_are_readable_only_by_their_owner(laptop: LocalInstallation) -> None:
     laptop.python("pass")
     for name in ("secret-key", "s3-key", "postgres/password"):
         assert stat.S_IMODE((laptop.folder / name).stat().st_mode) == 0o600
     assert stat.S_IMODE(laptop.folder.stat().st_mode) == 0o700
 
 
-def test_no_secret_stands_on_a_command_line(laptop: LocalInstallation) -> None:
+def test_secrets_are_not_on_command_lines(laptop: LocalInstallation) -> None:
     laptop.staying()
     shown = " ".join(laptop.processes())
     for name in ("secret-key", "postgres/password"):
@@ -183,18 +183,18 @@ def test_superuser_login_over_network_is_refused(laptop: LocalInstallation) -> N
     assert "password authentication failed" in result.stderr
 
 
-def test_the_role_of_the_application_has_no_right_beyond_its_database(laptop: LocalInstallation) -> None:
+def test_application_role_has_no_administrative_rights(laptop: LocalInstallation) -> None:
     rights = "rolsuper, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls"
     query = f"SELECT {rights} FROM pg_roles WHERE rolname = current_user"
     assert laptop.python(f"{CONNECT}print(set(db.execute('{query}').fetchone()))") == "{False}"
 
 
 @pytest.mark.django_db
-def test_a_second_start_prepares_only_what_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_second_start_prepares_again_only_after_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bootstrap, "PROJECT", tmp_path)
     for name in ("postgres", "staticfiles"):
         (tmp_path / name).mkdir()
-    # the tables of the tests are there, and the static files are those of all tests
+    # the test database has its tables, and all tests share the static files
     monkeypatch.setattr(management, "call_command", lambda *_args, **_options: None)
     bootstrap.prepare(tmp_path, own_bucket=False)
     assert bootstrap.is_prepared(tmp_path, own_bucket=False)
@@ -203,7 +203,7 @@ def test_a_second_start_prepares_only_what_changed(tmp_path: Path, monkeypatch: 
     assert not bootstrap.is_prepared(tmp_path, own_bucket=False)
 
 
-def test_a_path_that_a_shell_would_read_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_path_with_shell_characters_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(postgres, "installed_programs", lambda: Path("/home/$ale/bin"))
     with pytest.raises(StartupError, match="Clone into another folder"):
         postgres.own_programs()

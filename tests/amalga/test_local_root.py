@@ -1,4 +1,4 @@
-"""`python -m amalga.local` started by root, as in a container: where it runs, and with what rights."""
+"""`python -m amalga.local` started by root, as in a container: its user, privileges and folders."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.local_installation import CONNECT, WHO, LocalInstallation, ma
 pytestmark = pytest.mark.slow
 
 UNPRIVILEGED_USER = UnprivilegedUser()
-# It keeps the right to read: the Python of a developer may lie in a closed folder.
+# It keeps dac_read_search: the Python of a developer can be in a folder that only root may enter.
 AS_UNPRIVILEGED_USER = (
     "setpriv", f"--reuid={UNPRIVILEGED_USER.uid}", f"--regid={UNPRIVILEGED_USER.gid}", "--clear-groups",
     "--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search", "--",
@@ -32,7 +32,7 @@ SHADOW = "\ntry: db.execute(\"SELECT pg_read_file('/etc/shadow')\")\nexcept psyc
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """In a folder that only root may enter, with letters that Makefiles and shells trip over."""
+    """A clone in a folder that only root may enter, with characters that need quoting in shells."""
     folder = tmp_path_factory.mktemp("root") / "Amalga's files, Привет 文件"
     make_clone(folder)
     return folder
@@ -48,7 +48,7 @@ def laptop(clone: Path, tmp_path: Path) -> Iterator[LocalInstallation]:
 
 @pytest.fixture
 def place() -> Iterator[Path]:
-    """A folder of root's that everybody may enter."""
+    """A folder that root owns and every user can enter."""
     with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
         Path(folder).chmod(0o755)
         yield Path(folder)
@@ -56,7 +56,7 @@ def place() -> Iterator[Path]:
 
 @pytest.fixture
 def out_of_reach(clone: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The programs of the clone."""
+    """Point to the Postgres programs of the clone, which only root can reach."""
     (folder,) = (clone / ".venv/lib").glob(f"python*/site-packages/{PROGRAMS}")
     monkeypatch.setattr(postgres, "installed_programs", lambda: folder)
     return folder
@@ -66,10 +66,10 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-# --- a folder that only root may enter ----------------------------------------------------------
+# --- folder that only root may enter ------------------------------------------------------------
 
 
-def test_in_a_closed_folder_the_servers_start_and_it_stays_closed(laptop: LocalInstallation, clone: Path) -> None:
+def test_servers_start_in_a_root_only_folder_without_changing_its_mode(laptop: LocalInstallation, clone: Path) -> None:
     closed = clone.parents[1]
     assert mode(closed) == 0o700
     assert laptop.python(CONNECT + "print(db.execute('SELECT 1').fetchone()[0])") == "1"
@@ -77,7 +77,7 @@ def test_in_a_closed_folder_the_servers_start_and_it_stays_closed(laptop: LocalI
     assert (mode(closed), mode(laptop.folder), mode(laptop.folder / "postgres")) == (0o700, 0o700, 0o700)
 
 
-def test_postgres_has_no_capability_and_nothing_of_roots(laptop: LocalInstallation) -> None:
+def test_postgres_runs_without_capabilities_and_root_groups(laptop: LocalInstallation) -> None:
     laptop.staying()
     status = Path("/proc", (laptop.folder / "postgres.pid").read_text(), "status").read_text()
     fields = {name: value.split() for name, _, value in (line.partition(":") for line in status.splitlines())}
@@ -92,11 +92,11 @@ def test_postgres_has_no_capability_and_nothing_of_roots(laptop: LocalInstallati
     ("role", "refusal"),
     [(CONNECT, "permission denied for function pg_read_file"), (SUPERUSER, "Permission denied")],
 )
-def test_no_role_reads_what_root_alone_may_read(laptop: LocalInstallation, role: str, refusal: str) -> None:
+def test_database_roles_cannot_read_files_of_root(laptop: LocalInstallation, role: str, refusal: str) -> None:
     assert refusal in laptop.python(role + SHADOW, "--ephemeral")
 
 
-def test_a_program_of_the_superuser_plants_nothing_beside_the_data(laptop: LocalInstallation) -> None:
+def test_copy_from_program_cannot_write_outside_the_data_folder(laptop: LocalInstallation) -> None:
     plant = "CREATE TEMP TABLE said (line text); COPY said FROM PROGRAM 'touch ../planted 2>&1; true'"
     output = laptop.python(
         f'{SUPERUSER}db.execute("{plant}"); print(db.execute("TABLE said").fetchall())', "--ephemeral"
@@ -104,7 +104,7 @@ def test_a_program_of_the_superuser_plants_nothing_beside_the_data(laptop: Local
     assert "Permission denied" in output
 
 
-def test_data_of_roots_is_one_line_that_says_what_to_do(laptop: LocalInstallation) -> None:
+def test_data_folder_owned_by_root_is_reported_with_the_fix(laptop: LocalInstallation) -> None:
     laptop.python("pass")
     data = laptop.folder / "postgres/data"
     os.chown(data, 0, 0)
@@ -113,14 +113,14 @@ def test_data_of_roots_is_one_line_that_says_what_to_do(laptop: LocalInstallatio
     assert f"chown -R nobody '{data}'" in result.stderr
 
 
-def test_without_the_right_to_become_another_user_it_is_one_line(laptop: LocalInstallation) -> None:
+def test_missing_setuid_capability_is_reported_in_one_line(laptop: LocalInstallation) -> None:
     laptop.before = ("setpriv", "--bounding-set=-setuid,-setgid", "--")
     result = laptop.run("true")
     assert (result.returncode, result.stderr.count("\n")) == (2, 1)
     assert "Start it as another user." in result.stderr
 
 
-def test_without_the_right_to_give_up_rights_for_good_the_servers_start(laptop: LocalInstallation) -> None:
+def test_servers_start_without_the_setpcap_capability(laptop: LocalInstallation) -> None:
     laptop.before = ("setpriv", "--bounding-set=-setpcap", "--")
     assert laptop.python(CONNECT + "print(db.execute('SELECT 1').fetchone()[0])") == "1"
 
@@ -141,10 +141,10 @@ def test_user_with_read_only_home_gets_both_servers(clone: Path, place: Path) ->
     assert laptop.processes() == []
 
 
-# --- the copy of the programs -------------------------------------------------------------------
+# --- copy of the programs -----------------------------------------------------------------------
 
 
-def test_a_copy_is_made_once(out_of_reach: Path, place: Path) -> None:
+def test_programs_are_copied_once(out_of_reach: Path, place: Path) -> None:
     first = programs_for(UNPRIVILEGED_USER, (place,))
     before = (first / "postgres").stat().st_ino
     assert programs_for(UNPRIVILEGED_USER, (place,)) == first
@@ -152,7 +152,7 @@ def test_a_copy_is_made_once(out_of_reach: Path, place: Path) -> None:
     assert UNPRIVILEGED_USER.can_run(first / "initdb", "--version")
 
 
-def test_no_other_user_can_change_a_copy(out_of_reach: Path, place: Path) -> None:
+def test_copy_is_not_writable_by_other_users(out_of_reach: Path, place: Path) -> None:
     before = os.umask(0)
     try:
         programs_for(UNPRIVILEGED_USER, (place,))
@@ -163,7 +163,7 @@ def test_no_other_user_can_change_a_copy(out_of_reach: Path, place: Path) -> Non
         assert not mode(path) & postgres.WRITABLE_BY_OTHERS, path
 
 
-def test_a_strict_umask_makes_no_copy_that_cannot_be_run(out_of_reach: Path, place: Path) -> None:
+def test_copy_is_executable_despite_a_strict_umask(out_of_reach: Path, place: Path) -> None:
     before = os.umask(0o077)
     try:
         assert programs_for(UNPRIVILEGED_USER, (place,)).is_relative_to(place)
@@ -172,7 +172,7 @@ def test_a_strict_umask_makes_no_copy_that_cannot_be_run(out_of_reach: Path, pla
 
 
 @pytest.mark.parametrize("planted", ["by another user", "a link", "writable by others"])
-def test_a_folder_that_others_could_fill_is_passed_over(out_of_reach: Path, place: Path, planted: str) -> None:
+def test_copies_folder_that_others_could_fill_is_skipped(out_of_reach: Path, place: Path, planted: str) -> None:
     bad, good = place / "bad", place / "good"
     good.mkdir()
     (bad / COPIES).mkdir(parents=True)
@@ -188,7 +188,7 @@ def test_a_folder_that_others_could_fill_is_passed_over(out_of_reach: Path, plac
 
 
 @pytest.mark.parametrize("rights", [0o777, 0o1777])
-def test_a_place_that_others_can_write_to_is_passed_over(out_of_reach: Path, place: Path, rights: int) -> None:
+def test_parent_folder_that_others_can_write_to_is_skipped(out_of_reach: Path, place: Path, rights: int) -> None:
     shared, good = place / "shared", place / "good"
     good.mkdir()
     shared.mkdir()
@@ -196,10 +196,10 @@ def test_a_place_that_others_can_write_to_is_passed_over(out_of_reach: Path, pla
     assert programs_for(UNPRIVILEGED_USER, (shared, good)).is_relative_to(good)
 
 
-def test_a_place_where_no_program_can_run_is_passed_over(
+def test_folder_where_programs_cannot_run_is_skipped(
     out_of_reach: Path, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As folders that are mounted with noexec."""
+    """For example, a folder mounted with noexec."""
     noexec, good = place / "noexec", place / "good"
     noexec.mkdir()
     good.mkdir()
@@ -212,19 +212,19 @@ def test_a_place_where_no_program_can_run_is_passed_over(
     assert programs_for(UNPRIVILEGED_USER, (noexec, good)).is_relative_to(good)
 
 
-def test_without_a_place_the_refusal_says_what_to_do(out_of_reach: Path, place: Path) -> None:
+def test_error_without_a_usable_folder_says_what_to_do(out_of_reach: Path, place: Path) -> None:
     with pytest.raises(StartupError, match="Start it as another user"):
         programs_for(UNPRIVILEGED_USER, (place / "missing",))
 
 
-def test_a_copy_that_was_interrupted_is_made_again(out_of_reach: Path, place: Path) -> None:
+def test_leftover_of_an_interrupted_copy_is_deleted(out_of_reach: Path, place: Path) -> None:
     leftover = place / COPIES / "new-killed"
     leftover.mkdir(parents=True)
     programs_for(UNPRIVILEGED_USER, (place,))
     assert [path.name for path in (place / COPIES).glob("new-*")] == []
 
 
-def test_two_that_copy_at_once_get_one_whole_copy(out_of_reach: Path, place: Path) -> None:
+def test_concurrent_copies_result_in_one_complete_copy(out_of_reach: Path, place: Path) -> None:
     with ThreadPoolExecutor() as pool:
         first, second = pool.map(lambda _: programs_for(UNPRIVILEGED_USER, (place,)), range(2))
     assert first == second

@@ -1,4 +1,4 @@
-"""What gets into a log: one line for each act, and never what opens a door or names a person's file."""
+"""Log events: one line for each action, without credentials or file names."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ALWAYS_SECRET = ["X-Amz-Signature", "X-Amz-Credential", "X-Amz-Security-Token", 
 
 
 class Everything(logging.Handler):
-    """Keeps what the configured loggers let through, as the console handler would write it."""
+    """Collects the records of the configured loggers as the console handler would write them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ def erin(roles: None) -> User:
 
 
 def secrets(client: Client) -> list[str]:
-    """What must not be in a log, with the session and the token of this person."""
+    """Return everything that must not be in a log, including the session and token of this client."""
     cookies = [morsel.value for morsel in client.cookies.values()]
     database = connection.settings_dict
     ours = [str(database["PASSWORD"]), os.environ["AWS_SECRET_ACCESS_KEY"], live.SECRET_KEY]
@@ -81,7 +81,7 @@ def signed_in_by_form(client: Client, password: str = PASSWORD) -> Client:
 
 
 def a_day_of_work(client: Client) -> None:
-    """An upload by each door, looks, downloads, the trash and back, a cancelled upload."""
+    """Upload by API and by form, view, download, move to trash, restore, and cancel an upload."""
     upload_client = UploadClient(client)
     file = upload_client.send(b"hello", name=f"{FILE_NAME}.txt", folder=FILE_NAME)
     form_client.post(client, Chosen(f"{FILE_NAME}.pdf"))
@@ -94,13 +94,13 @@ def a_day_of_work(client: Client) -> None:
     upload_client.cancel(upload)
 
 
-def test_usual_requests_log_no_secrets(erin: User, bucket: Bucket, log: Everything) -> None:
+def test_ordinary_requests_log_no_secrets(erin: User, bucket: Bucket, log: Everything) -> None:
     client = signed_in_by_form(Client())
     a_day_of_work(client)
     assert secrets_in(log.text, client) == []
 
 
-def test_each_act_is_one_line_with_its_file(erin: User, bucket: Bucket, log: Everything) -> None:
+def test_each_action_logs_one_line_with_the_file_id(erin: User, bucket: Bucket, log: Everything) -> None:
     client = signed_in_by_form(Client())
     file = UploadClient(client).send(b"hello")
     client.post(reverse("trash_file", args=[file.pk]))
@@ -118,7 +118,7 @@ def test_failed_sign_in_logs_neither_name_nor_password(erin: User, log: Everythi
 def test_unavailable_storage_is_logged_without_urls(
     erin: User, settings: Settings, log: Everything, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """urllib3 and botocore name the whole URL in what they raise."""
+    """Exceptions of urllib3 and botocore contain the whole URL."""
     client = signed_in_by_form(Client())
     file = factories.create_file(erin, state=State.UPLOADING, name=FILE_NAME)
     settings.S3_ENDPOINT = "http://127.0.0.1:9"
@@ -149,7 +149,7 @@ def test_error_is_logged_with_traceback_without_secrets(
     assert secrets_in(log.text, client) == []
 
 
-def test_invalid_requests_are_logged_in_one_line_each(erin: User, log: Everything) -> None:
+def test_invalid_requests_cannot_forge_log_lines(erin: User, log: Everything) -> None:
     client = signed_in_by_form(Client())
     client.get("/nothing%0d%0aCRITICAL forged line")
     client.get("/", headers={"Host": "evil\r\nCRITICAL forged"})
@@ -158,7 +158,7 @@ def test_invalid_requests_are_logged_in_one_line_each(erin: User, log: Everythin
 
 
 @pytest.mark.django_db(transaction=True)
-def test_real_server_logs_the_same(roles: None, bucket: Bucket, django_db_setup: None, tmp_path: Any) -> None:
+def test_running_server_logs_no_secrets(roles: None, bucket: Bucket, django_db_setup: None, tmp_path: Any) -> None:
     from tests.conftest import serving
 
     with serving(tmp_path, {}) as site:

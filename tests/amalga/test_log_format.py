@@ -1,4 +1,4 @@
-"""How log lines look: one object or one line for each record, with the name of its request, and no secrets."""
+"""Log format: one JSON object or one line for each record, with its request ID and without secrets."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def raised(message: str) -> Any:
 
 @pytest.fixture(autouse=True)
 def unnamed() -> Iterator[None]:
-    """Outside of a request, whatever the last one in this thread was called."""
+    """Run without a request ID, even if an earlier test set one in this thread."""
     token = request_id.set("")
     yield
     request_id.reset(token)
@@ -69,7 +69,7 @@ def named(unnamed: None) -> None:
     request_id.set("0011223344556677")
 
 
-# --- the two forms ----------------------------------------------------------------------------
+# --- JSON and text ----------------------------------------------------------------------------
 
 
 def test_json_line_has_time_event_and_request(named: None) -> None:
@@ -86,7 +86,7 @@ def test_text_line_has_the_same_fields(named: None) -> None:
     assert line.endswith(" INFO uploads.services.start upload_started file=f1 request=0011223344556677")
 
 
-def test_what_breaks_is_one_object_or_indented_lines() -> None:
+def test_exception_is_one_json_object_or_indented_lines() -> None:
     fields = as_json("broken", fault=raised("this is what broke"))
     assert "RuntimeError: this is what broke" in fields["exception"]
     first, *rest = plain("broken", fault=raised("this is what broke\nCRITICAL forged")).splitlines()
@@ -95,13 +95,13 @@ def test_what_breaks_is_one_object_or_indented_lines() -> None:
 
 
 def test_unknown_record_attributes_are_not_logged() -> None:
-    """Django hangs the request there, and its printed form holds the whole query."""
+    """Django adds the request as an attribute, and its repr contains the whole query string."""
     fields = as_json("Not found", request="<WSGIRequest: GET '/?q=secret'>", status_code=404, fields={"queue_age": 3})
     assert set(fields) == {"time", "version", "level", "logger", "message", "queue_age"}
 
 
 @pytest.mark.parametrize("odd", ["a\r\nCRITICAL forged", "a\x1b[2Jb", "a\u202eb", "a\u2028b", "a\x00b", "a\x85b"])
-def test_what_was_sent_begins_no_line_and_moves_no_cursor(odd: str) -> None:
+def test_control_characters_in_arguments_are_escaped(odd: str) -> None:
     line = plain("odd agent=%s", odd)
     assert line.isprintable()
     assert JSONFormatter().format(record("odd agent=%s", odd)).isascii()
@@ -139,7 +139,7 @@ def test_secrets_in_library_logs_are_redacted(text: str, secret: str) -> None:
         assert "…" in line
 
 
-def test_what_another_handler_made_of_a_fault_is_not_taken_over() -> None:
+def test_cached_traceback_of_another_formatter_is_not_reused() -> None:
     entry = record("x", fault=raised("password=hunter22"))
     assert "hunter22" in logging.Formatter().format(entry)
     assert "hunter22" not in PlainFormatter().format(entry) + JSONFormatter().format(entry)
@@ -152,11 +152,11 @@ def test_what_another_handler_made_of_a_fault_is_not_taken_over() -> None:
     "Listening at: http://0.0.0.0:8000 (1)",
     "sign_in_failed",
 ])  # fmt: skip
-def test_our_own_lines_stay_as_they_are(line: str) -> None:
+def test_own_log_lines_are_not_redacted(line: str) -> None:
     assert redact(line) == line
 
 
-def test_the_scanner_of_these_tests_sees_what_is_logged() -> None:
+def test_log_scanner_finds_secrets_in_log_records() -> None:
     scanner = log_scanner.begin()
     before = scanner.records
     logging.getLogger("uploads.anything").warning("fetched %s", SIGNED)
@@ -164,18 +164,18 @@ def test_the_scanner_of_these_tests_sees_what_is_logged() -> None:
     logging.getLogger("uploads").info("user_signed_in user=1")
     findings = scanner.take()
     assert scanner.records == before + 3
-    assert len(findings) == 3  # as written, decoded and not; what our own formatters wrote holds none
+    assert len(findings) == 3  # raw records, decoded and not; the output of our formatters contains none
     assert all("as written" in line for line in findings)
 
 
 @pytest.mark.django_db
-def test_the_scanner_knows_the_sessions_that_it_saw_made(as_alice: Client, settings: Settings) -> None:
+def test_log_scanner_finds_session_keys(as_alice: Client, settings: Settings) -> None:
     key = as_alice.cookies[settings.SESSION_COOKIE_NAME].value
     logging.getLogger("uploads").info("with %s", key)
     assert {line.partition(" in ")[0] for line in log_scanner.begin().take()} == {"session or token that was given out"}
 
 
-# --- requests have names ----------------------------------------------------------------------
+# --- request IDs ------------------------------------------------------------------------------
 
 
 @pytest.mark.django_db
@@ -186,13 +186,13 @@ def test_each_response_has_a_request_id(client: Client) -> None:
 
 
 @pytest.mark.django_db
-def test_a_page_about_a_fault_names_its_request(as_alice: Client) -> None:
+def test_error_page_shows_the_request_id(as_alice: Client) -> None:
     response = as_alice.get("/nothing")
     assert response.headers["X-Request-Id"] in response.content.decode()
 
 
 @pytest.mark.django_db
-def test_a_balancers_name_is_taken_when_there_is_a_balancer(client: Client, settings: Settings) -> None:
+def test_request_id_header_is_used_only_behind_a_proxy(client: Client, settings: Settings) -> None:
     headers = {"X-Amzn-Trace-Id": f"Self=1-2-3;Root={TRACE}", "X-Request-Id": "from-the-client"}
     assert client.get("/healthz", headers=headers).headers["X-Request-Id"] not in {TRACE, "from-the-client"}
     settings.PROXY_COUNT = 1
@@ -201,7 +201,7 @@ def test_a_balancers_name_is_taken_when_there_is_a_balancer(client: Client, sett
 
 
 @pytest.mark.django_db
-def test_request_id_is_the_one_that_the_load_balancer_wrote_itself(client: Client, settings: Settings) -> None:
+def test_request_id_prefers_self_over_root_of_the_trace_header(client: Client, settings: Settings) -> None:
     """A client chooses the Root (AWS, "Request tracing for your Application Load Balancer")."""
     settings.PROXY_COUNT = 1
     own = TRACE.replace("abcdef", "fedcba")
@@ -213,32 +213,32 @@ def test_request_id_is_the_one_that_the_load_balancer_wrote_itself(client: Clien
 @pytest.mark.parametrize(
     "odd", ["short", "a" * 65, "forged line here", "x\r\nSet-Cookie: a=b", "<script>alert(1)", "١٢٣٤٥٦٧٨٩"]
 )
-def test_a_name_that_makes_no_sense_is_not_taken(odd: str, client: Client, settings: Settings) -> None:
+def test_invalid_request_id_header_is_ignored(odd: str, client: Client, settings: Settings) -> None:
     settings.PROXY_COUNT = 1
     response = client.get("/healthz", headers={"X-Request-Id": odd, "X-Amzn-Trace-Id": f"Root={odd}"})
     assert re.fullmatch(r"[0-9a-f]{16}", response.headers["X-Request-Id"])
 
 
-# --- settings and the server ------------------------------------------------------------------
+# --- settings and server ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("variables", "chosen"), [
     ({}, "json"), ({"DEBUG": "on"}, "plain"), ({"LOG_FORMAT": "plain"}, "plain"),
     ({"LOG_FORMAT": "JSON", "DEBUG": "on"}, "json"), ({"LOG_FORMAT": ""}, "json"),
 ])  # fmt: skip
-def test_programs_read_production_and_people_the_rest(
+def test_log_format_defaults_to_json_and_to_plain_with_debug(
     variables: dict[str, str], chosen: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("LOG_FORMAT", raising=False)
     assert read(monkeypatch, **variables)["LOG_FORMAT"] == chosen
 
 
-def test_another_form_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_log_format_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ImproperlyConfigured, match="LOG_FORMAT must be json or plain, not “xml”"):
         read(monkeypatch, LOG_FORMAT="xml")
 
 
-def test_gunicorn_refuses_another_form_as_well() -> None:
+def test_gunicorn_rejects_an_invalid_log_format() -> None:
     command = [sys.executable, "-m", "gunicorn", "-c", "amalga/gunicorn_conf.py", "--check-config", "amalga.wsgi"]
     env = {**WHOLE, "LOG_FORMAT": "xml", "PATH": ""}
     ended = subprocess.run(command, cwd=PROJECT, env=env, capture_output=True, text=True, check=False)
@@ -247,7 +247,7 @@ def test_gunicorn_refuses_another_form_as_well() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_all_that_a_server_says_in_production_is_json(tmp_path: Path) -> None:
+def test_all_log_lines_of_a_production_server_are_json(tmp_path: Path) -> None:
     agent = {"User-Agent": 'Mozilla\t"}{', "X-Request-Id": "12345678"}
     with serving(tmp_path, {"LOG_FORMAT": "json", "PROXY_COUNT": "1"}) as site:
         login = urllib3.request(

@@ -1,4 +1,4 @@
-"""Strangers choose what stands in a log line (an Origin, a Host), but not how long it takes to redact it."""
+"""Redaction of log lines takes linear time, even for headers that a client chooses (Origin, Host)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ KEYWORDS = [
     "a", "-", "+", ".", "%", "word", "é",
 ]  # fmt: skip
 SIZE = 32_000
-SITE_SECONDS = 5  # for one answer; before, a request kept a process for more than the 30 seconds that it may live
+SITE_SECONDS = 5  # for one response; with slow redaction, a request exceeded gunicorn's timeout of 30 seconds
 
 
 def seconds(work: Any) -> float:
@@ -50,21 +50,21 @@ def test_redaction_of_mixed_keywords_takes_linear_time(seed: int) -> None:
 
 
 @pytest.mark.parametrize("keyword", ["token", "session-", "://", "?=", "cookie: ", "x=\n"])
-def test_lines_with_a_long_message_and_traceback_are_formatted_at_once(keyword: str) -> None:
+def test_long_message_and_traceback_are_formatted_in_time(keyword: str) -> None:
     text = keyword * (20 * SIZE // len(keyword))
     entry = record("%s", text, fault=raised(text), stack_info=text)
     for formatter in (PlainFormatter(), JSONFormatter()):
         assert seconds(lambda: formatter.format(entry)) < 2 * MAX_SECONDS  # noqa: B023
 
 
-def test_long_messages_are_cut() -> None:
+def test_long_messages_are_truncated() -> None:
     line = PlainFormatter().format(record("sign_in_failed origin=%s more", "tokens " * SIZE))
     assert len(line) < MAX_MESSAGE + 200
     assert "sign_in_failed origin=tokens" in line
     assert f"… [cut, {len('sign_in_failed origin= more') + 7 * SIZE} characters]" in line
 
 
-def test_log_line_of_refused_origin_is_escaped() -> None:
+def test_log_line_of_rejected_origin_is_truncated() -> None:
     entry = record("Forbidden (%s): %s", f"Origin checking failed - {'token' * SIZE} is not trusted.", "/accounts/")
     assert "Forbidden (Origin checking failed - … [cut, " in PlainFormatter().format(entry)
 
@@ -92,7 +92,7 @@ def test_tokens_of_public_links_are_redacted(path: str) -> None:
         assert redact(text) == redacted
 
 
-def test_of_a_long_traceback_both_ends_are_kept() -> None:
+def test_long_traceback_keeps_its_first_and_last_lines() -> None:
     text = "\n".join(["Traceback", *(f"  line {number} {'x' * 50}" for number in range(5_000)), "Error: token=Hunter2"])
     lines = log.redact_traceback(text).split("\n")
     assert (lines[0], lines[-1]) == ("Traceback", "Error: token=…")
@@ -101,14 +101,14 @@ def test_of_a_long_traceback_both_ends_are_kept() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "\n", "one line", "a\nb", "a\n\n", "x" * MAX_MESSAGE])
-def test_a_short_traceback_stays_as_it_is(text: str) -> None:
+def test_short_traceback_is_unchanged(text: str) -> None:
     assert log.redact_traceback(text) == text
 
 
-# --- what goes to Sentry ----------------------------------------------------------------------
+# --- Sentry reports ---------------------------------------------------------------------------
 
 
-def test_reports_of_deep_and_large_structures_are_cut() -> None:
+def test_reports_of_deep_and_large_structures_are_truncated() -> None:
     deep: Any = "token=Hunter2"
     for _ in range(100_000):
         deep = {"a": [deep]}
@@ -125,7 +125,7 @@ def test_reports_of_deep_and_large_structures_are_cut() -> None:
     assert len(str(sent)) < 2 * sentry.MAX_SIZE
 
 
-def test_reports_keep_the_innermost_frames_and_the_newest_lines() -> None:
+def test_reports_keep_the_innermost_frames() -> None:
     frames = [{"function": f"f{number}", "vars": None} for number in range(1_000)]
     event: Any = {"exception": {"values": [{"type": "E", "value": "x", "stacktrace": {"frames": frames}}]}}
     sent: Any = sentry.before_send(event, {})
@@ -133,7 +133,7 @@ def test_reports_keep_the_innermost_frames_and_the_newest_lines() -> None:
     assert sent_frames == frames[-sentry.MAX_ITEMS :]
 
 
-# --- a running site ---------------------------------------------------------------------------
+# --- running site -----------------------------------------------------------------------------
 
 HOSTILE = [
     unit * (8_000 // len(unit)) for unit in ("token", "session-", "apikey", "a://", "?=", "Bearer ", "cookie=", "-a")
@@ -144,7 +144,7 @@ HOSTILE = [
 def web(
     request: pytest.FixtureRequest, django_db_setup: None, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[http.client.HTTPConnection]:
-    """One process, so that it is the one that answers whatever comes next."""
+    """One process, so that the same process answers the next request."""
     folder: Path = tmp_path_factory.mktemp("hostile")
     variables = {"WEB_CONCURRENCY": "1", "HTTPS": request.param, "PROXY_COUNT": "1", "STAFF_SECOND_FACTOR": "off"}
     with serving(folder, variables) as url:
@@ -168,7 +168,7 @@ def request(web: http.client.HTTPConnection, method: str, path: str, headers: di
 @pytest.mark.parametrize(
     "name", ["Origin", "Referer", "Host", "User-Agent", "X-Forwarded-For", "X-Request-Id", "Cookie"]
 )
-def test_hostile_header_is_no_server_error(web: http.client.HTTPConnection, name: str) -> None:
+def test_hostile_header_causes_no_server_error(web: http.client.HTTPConnection, name: str) -> None:
     for text in HOSTILE:
         for value in (text, f"https://{text}"):
             assert request(web, "POST", "/accounts/login/", {name: value}) in range(300, 500)
@@ -177,7 +177,7 @@ def test_hostile_header_is_no_server_error(web: http.client.HTTPConnection, name
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("before", ["/", "/accounts/login/?", "/files/", "/uploads/?x="])
-def test_hostile_path_is_no_server_error(web: http.client.HTTPConnection, before: str) -> None:
+def test_hostile_path_causes_no_server_error(web: http.client.HTTPConnection, before: str) -> None:
     for text in HOSTILE:
         path = before + text.replace(" ", "+")[:3_500]
         assert request(web, "POST", path, {"Origin": "null"}) in range(300, 500)

@@ -1,4 +1,4 @@
-"""What Prometheus reads: requests, calls of the store, and how the library stands, cheaply and in one piece."""
+"""Prometheus metrics: requests, storage calls and library state, with cheap queries."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def parsed(text: str) -> Samples:
 
 
 def value(samples: Samples, name: str, **labels: str) -> float:
-    """0 for what has not been counted yet, as in a query."""
+    """Return the value of a sample, or 0 if it has not been counted yet."""
     return samples.get((f"amalga_{name}", frozenset(labels.items())), 0)
 
 
@@ -80,23 +80,23 @@ def scraped(client: Client) -> Samples:
     return parsed(response.content.decode())
 
 
-# --- who may read -----------------------------------------------------------------------------
+# --- access -----------------------------------------------------------------------------------
 
 
-def test_without_a_token_there_is_no_such_address(client: Client, settings: Settings) -> None:
+def test_metrics_return_404_without_a_configured_token(client: Client, settings: Settings) -> None:
     settings.METRICS_TOKEN = ""
     assert client.get("/metrics", headers=SCRAPER).status_code == 404
     assert client.get("/metrics", headers={"Authorization": "Bearer "}).status_code == 404
 
 
 @pytest.mark.parametrize("sent", ["", "Bearer", "Bearer x", f"Basic {TOKEN}", TOKEN, f"bearer {TOKEN}x", "Bearer é"])
-def test_only_who_knows_the_token_reads(sent: str, as_admin: Client) -> None:
+def test_metrics_require_the_exact_token(sent: str, as_admin: Client) -> None:
     response = as_admin.get("/metrics", headers={"Authorization": sent})
     assert (response.status_code, response.headers["WWW-Authenticate"]) == (401, 'Bearer realm="metrics"')
     assert b"amalga_" not in response.content
 
 
-def test_a_scraper_comes_by_address_and_leaves_no_session(client: Client, settings: Settings) -> None:
+def test_scrape_needs_no_allowed_host_and_sets_no_cookie(client: Client, settings: Settings) -> None:
     settings.SECURE_SSL_REDIRECT = True
     response = client.get("/metrics", headers=SCRAPER)
     assert response.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
@@ -105,20 +105,20 @@ def test_a_scraper_comes_by_address_and_leaves_no_session(client: Client, settin
 
 
 @pytest.mark.parametrize("odd", ["short", "with a blank in it", "x" * 201, "é" * 20])
-def test_a_token_that_anybody_guesses_is_refused(odd: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weak_metrics_token_is_rejected_without_printing_it(odd: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ImproperlyConfigured, match="METRICS_TOKEN") as refused:
         read(monkeypatch, METRICS_TOKEN=odd)
     assert odd not in str(refused.value)
 
 
-def test_a_token_may_begin_with_a_dollar(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_metrics_token_can_begin_with_a_dollar_sign(monkeypatch: pytest.MonkeyPatch) -> None:
     assert read(monkeypatch, METRICS_TOKEN="$0123456789abcdef")["METRICS_TOKEN"] == "$0123456789abcdef"
 
 
-# --- what is counted --------------------------------------------------------------------------
+# --- request and storage counters -------------------------------------------------------------
 
 
-def test_a_request_counts_under_its_route(as_alice: Client, alice: User) -> None:
+def test_requests_are_counted_by_route(as_alice: Client, alice: User) -> None:
     file = factories.create_file(alice)
     before = scraped(as_alice)
     as_alice.get(file.get_absolute_url())
@@ -134,7 +134,7 @@ def test_a_request_counts_under_its_route(as_alice: Client, alice: User) -> None
     )
 
 
-def test_nothing_that_people_choose_becomes_a_label(as_alice: Client) -> None:
+def test_user_input_does_not_become_a_label(as_alice: Client) -> None:
     as_alice.generic("FORGED", "/nothing/of/mine?name=secret")
     as_alice.get("/files/6d0c4f5e-3d0b-4b52-9d7e-1f2a3b4c5d6e/")
     text = as_alice.get("/metrics", headers=SCRAPER).content.decode()
@@ -143,7 +143,7 @@ def test_nothing_that_people_choose_becomes_a_label(as_alice: Client) -> None:
         assert word not in text
 
 
-def test_what_a_person_waits_in_vain_for_is_counted(as_alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_server_errors_are_counted(as_alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     as_alice.raise_request_exception = False
     labels = {"route": "library", "method": "GET", "status": "500"}
     before = value(scraped(as_alice), "http_requests_total", **labels)
@@ -152,7 +152,7 @@ def test_what_a_person_waits_in_vain_for_is_counted(as_alice: Client, monkeypatc
     assert value(scraped(as_alice), "http_requests_total", **labels) == before + 1
 
 
-def test_calls_of_the_store_count_and_so_do_their_faults(
+def test_storage_calls_and_their_errors_are_counted(
     upload_client: UploadClient, client: Client, settings: Settings
 ) -> None:
     before = scraped(client)
@@ -183,7 +183,7 @@ def test_errors_are_counted_by_kind(code: str, kind: str) -> None:
     assert error_class(code) == kind
 
 
-def test_a_throttle_that_a_retry_made_good_counts_as_well(client: Client, bucket: Bucket, settings: Settings) -> None:
+def test_throttled_request_that_is_retried_is_counted(client: Client, bucket: Bucket, settings: Settings) -> None:
     before = value(scraped(client), "s3_throttled_total")
     with storage_proxies.run_storage_proxy(settings.S3_ENDPOINT) as front:
         settings.S3_ENDPOINT = front.url
@@ -195,7 +195,7 @@ def test_a_throttle_that_a_retry_made_good_counts_as_well(client: Client, bucket
     assert value(scraped(client), "s3_throttled_total") == before + 1
 
 
-# --- how the library stands -------------------------------------------------------------------
+# --- library state ----------------------------------------------------------------------------
 
 
 def test_states_have_count_and_oldest_age(client: Client, alice: User) -> None:
@@ -235,7 +235,7 @@ def test_queue_metric_counts_ready_tasks(client: Client) -> None:
     now = timezone.now()
     add_task(enqueued=timedelta(minutes=5))
     add_task(enqueued=timedelta(minutes=1))
-    add_task(enqueued=timedelta(days=2), run_after=now + timedelta(hours=1))  # waits for a store
+    add_task(enqueued=timedelta(days=2), run_after=now + timedelta(hours=1))  # postponed until storage is available
     add_task(enqueued=timedelta(days=2), run_after=now - timedelta(minutes=9))
     add_task(enqueued=timedelta(days=2), status="SUCCESSFUL")
     samples = scraped(client)
@@ -243,16 +243,16 @@ def test_queue_metric_counts_ready_tasks(client: Client) -> None:
     assert 540 <= value(samples, "queue_oldest_age_seconds") < 600
 
 
-def test_what_was_just_enqueued_is_in_it(client: Client) -> None:
+def test_queue_metric_includes_a_new_task(client: Client) -> None:
     preview_files.enqueue([])
     assert value(scraped(client), "queue_tasks") == 1
 
 
-def test_an_empty_queue_has_no_age(client: Client) -> None:
+def test_empty_queue_has_age_zero(client: Client) -> None:
     assert (value(scraped(client), "queue_tasks"), metrics.queue_now()) == (0, (0, 0.0))
 
 
-def test_mails_that_wait_and_that_failed_in_the_last_day_are_counted(client: Client) -> None:
+def test_waiting_and_recently_failed_mails_are_counted(client: Client) -> None:
     ended = {MailState.WAITING: 2, MailState.SENT: 4, MailState.REFUSED: 1, MailState.UNKNOWN: 2}
     OutgoingMail.objects.bulk_create(OutgoingMail(state=state) for state, count in ended.items() for _ in range(count))
     OutgoingMail.objects.create(state=MailState.ABANDONED, changed_at=timezone.now() - timedelta(days=2))
@@ -271,7 +271,7 @@ def test_commands_have_time_and_status_of_last_run(client: Client) -> None:
     assert not [name for name in samples if ("command", "verify") in name[1]]
 
 
-def test_metrics_without_database_still_include_the_others(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_request_metrics_are_available_without_the_database(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     from django.db import OperationalError
 
     def away(*_: object) -> Any:
@@ -279,7 +279,7 @@ def test_metrics_without_database_still_include_the_others(client: Client, monke
 
     client.get("/nothing")
     monkeypatch.setattr(metrics, "_states", away)
-    monkeypatch.setattr(connection, "close", lambda: None)  # the test's own
+    monkeypatch.setattr(connection, "close", lambda: None)  # keep the connection of the test open
     samples = scraped(client)
     assert value(samples, "library_query_success") == 0
     assert any(name == "amalga_http_requests_total" for name, _labels in samples)
@@ -296,8 +296,8 @@ def test_concurrent_scrapes_share_one_query(client: Client, django_assert_num_qu
     metrics.OVERDUE_TRASH,
     metrics.UNVERIFIED.format(limit=10), metrics.BROKEN.format(limit=10),
 ])  # fmt: skip
-def test_no_look_reads_the_files_from_end_to_end(query: str) -> None:
-    """With many rows it would not; here few would tempt Postgres, so that reading all is made dear."""
+def test_metric_queries_do_not_scan_the_whole_file_table(query: str) -> None:
+    """With few rows Postgres prefers a sequential scan, so the test disables it."""
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off")
         cursor.execute(f"EXPLAIN {query}")
@@ -311,7 +311,7 @@ def test_no_look_reads_the_files_from_end_to_end(query: str) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_processes_of_a_server_count_together_and_lose_nothing(tmp_path: Path, roles: None, client: Client) -> None:
+def test_counters_of_all_workers_are_summed_and_survive_a_kill(tmp_path: Path, roles: None, client: Client) -> None:
     http = urllib3.PoolManager(retries=False)
     with serving(tmp_path, {"METRICS_TOKEN": TOKEN, "WEB_CONCURRENCY": "2"}) as site:
         for _ in range(20):
@@ -345,7 +345,7 @@ def kill_a_worker(log_folder: Path) -> Path:
     return folder
 
 
-def test_a_process_that_has_just_begun_is_waited_for(tmp_path: Path) -> None:
+def test_empty_metrics_file_of_a_starting_process_is_retried(tmp_path: Path) -> None:
     empty = tmp_path / f"counter_{os.getpid()}.db"
     empty.touch()
     threading.Timer(0.06, empty.unlink).start()

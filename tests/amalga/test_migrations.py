@@ -1,4 +1,4 @@
-"""Migrations: what they make beside tables, that they can be reversed, and that they are given time."""
+"""Migrations: triggers, functions and statistics, reversal, and no statement timeout."""
 
 from __future__ import annotations
 
@@ -78,11 +78,11 @@ def test_every_trigger_has_its_function() -> None:
     assert functions() == FUNCTIONS
 
 
-def test_planner_statistics_are_finer_where_lists_filter() -> None:
+def test_filtered_columns_have_finer_planner_statistics() -> None:
     assert statistics() == STATISTICS
 
 
-def test_triggers_can_be_reversed_and_made_again() -> None:
+def test_trigger_migrations_can_be_reversed_and_reapplied() -> None:
     migrate(("uploads", "0001_initial"))
     try:
         assert (triggers(), functions(), statistics()) == ({}, set(), {})
@@ -93,7 +93,7 @@ def test_triggers_can_be_reversed_and_made_again() -> None:
     assert "uploads_cache" in connection.introspection.table_names()
 
 
-def test_names_of_existing_rows_are_put_in_natural_order(alice: User) -> None:
+def test_existing_rows_get_natural_names(alice: User) -> None:
     migrate(("uploads", "0014_malware"))
     try:
         with connection.cursor() as cursor:
@@ -108,7 +108,7 @@ def test_names_of_existing_rows_are_put_in_natural_order(alice: User) -> None:
     assert rows[-1] == ("x12", "x212")
 
 
-def test_group_that_exists_gets_the_permissions_of_its_role() -> None:
+def test_existing_group_gets_the_permissions_of_its_role() -> None:
     migrate(("uploads", "0002_triggers"))
     try:
         Group.objects.get_or_create(name="managers")

@@ -1,4 +1,4 @@
-"""A pgbouncer in transaction mode between us and Postgres: pages, commands, and what it cannot pass on."""
+"""pgbouncer in transaction mode: pages, commands, and connection options that it cannot pass on."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from uploads.services.doctor.database_connection import connection_error
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
-# One process for all of them: each would take seconds to start.
+# One process for all commands, because each process takes seconds to start.
 COMMANDS = """
 import io, json, sys, django
 django.setup()
@@ -61,7 +61,7 @@ def execute(sql: str) -> None:
 
 @pytest.fixture
 def limits(db: None) -> Iterator[None]:
-    """As docs/operate/database.md says, word for word."""
+    """Run the SQL from docs/operate/database.md."""
     match = re.search(r"```sql\n(.*?)```", (PROJECT / "docs" / "operate" / "database.md").read_text(), re.DOTALL)
     assert match
     execute(match[1])
@@ -88,7 +88,7 @@ def run(bouncer: Bouncer, *commands: list[str], pooler: str = "on") -> dict[str,
 
 
 def limits_in_force(bouncer: Bouncer) -> set[str]:
-    """Of both connections to the server, held at once."""
+    """Return the statement timeouts of two server connections that are open at the same time."""
     with psycopg.connect(bouncer.url) as first, psycopg.connect(bouncer.url) as other:
         query = "SELECT pg_backend_pid(), current_setting('statement_timeout')"
         rows = [it.execute(query).fetchone() for it in (first, other)]
@@ -96,7 +96,7 @@ def limits_in_force(bouncer: Bouncer) -> set[str]:
     return {row[1] for row in rows if row}
 
 
-def test_people_notice_nothing(bouncer: Bouncer, limits: None, alice: User, bucket: Bucket, tmp_path: Path) -> None:
+def test_site_works_with_pgbouncer(bouncer: Bouncer, limits: None, alice: User, bucket: Bucket, tmp_path: Path) -> None:
     variables = {"DATABASE_POOLER": "on", "WEB_CONCURRENCY": "1"}
     with serving(tmp_path, variables, database_port=bouncer.port) as url:
         visitor = Visitor(url, alice).open_form()
@@ -111,7 +111,7 @@ def test_people_notice_nothing(bouncer: Bouncer, limits: None, alice: User, buck
     assert file.state == State.TRASHED
 
 
-def test_commands_pass_through_and_leave_no_limit_lifted(
+def test_commands_work_through_pgbouncer_and_keep_the_timeouts(
     bouncer: Bouncer, limits: None, alice: User, bucket: Bucket
 ) -> None:
     for n in range(3):
@@ -128,8 +128,8 @@ def test_commands_pass_through_and_leave_no_limit_lifted(
     assert limits_in_force(bouncer) == {"8s"}
 
 
-def test_long_work_has_its_time_in_each_transaction(bouncer: Bouncer, limits: None) -> None:
-    """As a migration over millions of rows has it."""
+def test_statement_timeout_is_lifted_in_each_transaction(bouncer: Bouncer, limits: None) -> None:
+    """For example, for a migration over millions of rows."""
     script = """
 import django
 django.setup()
@@ -159,13 +159,13 @@ assert limit() == "8s"
     assert limits_in_force(bouncer) == {"8s"}
 
 
-def test_doctor_says_when_the_limits_are_missing(bouncer: Bouncer, bucket: Bucket) -> None:
+def test_doctor_reports_missing_timeouts(bouncer: Bouncer, bucket: Bucket) -> None:
     output = run(bouncer, ["doctor"])["doctor"][1]
     assert "FAIL  database timeouts: not set: statement_timeout, lock_timeout" in output
     assert "ALTER ROLE amalga SET statement_timeout" in output
 
 
-def test_doctor_says_how_to_name_a_pooler(bouncer: Bouncer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_recommends_database_pooler_on_error(bouncer: Bouncer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(connection.settings_dict, "PORT", bouncer.port)
     line = connection_error()
     assert line

@@ -1,4 +1,4 @@
-"""Health checks at an address of their own: answered while every thread waits."""
+"""Health checks at a separate address: answered even if every thread is busy."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FEW = {"WEB_CONCURRENCY": "1", "WEB_THREADS": "2"}
 
 @pytest.fixture
 def silent() -> Iterator[int]:
-    """The port of a database that takes connections and says nothing."""
+    """The port of a database that accepts connections and never responds."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield int(server.getsockname()[1])
 
@@ -68,9 +68,9 @@ def test_probe_address_serves_nothing_else(django_db_setup: None, tmp_path: Path
         assert status(port, "/healthz") == 200
 
 
-def test_probe_address_may_be_a_unix_socket(django_db_setup: None, tmp_path: Path) -> None:
+def test_probe_address_can_be_a_unix_socket(django_db_setup: None, tmp_path: Path) -> None:
     path = tmp_path / "probes.sock"
-    path.touch()  # of one that was killed
+    path.touch()  # left by a killed process
     with serving(tmp_path, {**FEW, "PROBE_BIND": f"unix:{path}"}), socket.socket(socket.AF_UNIX) as connection:
         connection.connect(str(path))
         connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -78,6 +78,6 @@ def test_probe_address_may_be_a_unix_socket(django_db_setup: None, tmp_path: Pat
 
 
 @pytest.mark.parametrize("bind", ["8001", "127.0.0.1:", ":8001", "127.0.0.1:eight", "127.0.0.1:70000"])
-def test_probe_address_that_is_unusable_is_named(bind: str) -> None:
+def test_invalid_probe_address_is_rejected(bind: str) -> None:
     with pytest.raises(ValueError, match=re.escape(f"PROBE_BIND must be HOST:PORT or unix:PATH, not “{bind}”")):
         probes.listener(bind)

@@ -1,4 +1,4 @@
-"""Lists and searches use a replica; users see their own writes, and never what they may not see."""
+"""Lists and searches use a replica; users see their own writes at once, and revoked access ends at once."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ IN_TIME = 10
 
 @dataclass
 class Pair:
-    """A site over both servers; the replica stands behind a proxy."""
+    """A site with a primary and a replica; the replica is behind a proxy."""
 
     url: str
     standby: Standby
@@ -50,7 +50,7 @@ def pair(standby: Standby, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 @pytest.fixture
 def standing_still(pair: Pair, alice_at: Visitor) -> Iterator[Standby]:
-    """Whoever asks now without having written is answered by the replica, which learns of nothing more."""
+    """Pause replay on the replica, which serves lists to users without recent writes."""
     warm(pair, alice_at)
     with pair.standby.standing_still():
         yield pair.standby
@@ -80,7 +80,7 @@ def from_replica(pair: Pair, visitor: Visitor, path: str) -> bool:
 
 
 def warm(pair: Pair, visitor: Visitor) -> None:
-    """The process has just learned how far the primary is, and the replica is as far."""
+    """Wait until the process uses the replica, which has caught up with the primary."""
     pair.standby.catch_up()
     until(lambda: from_replica(pair, visitor, "/?q=warm"))
 
@@ -97,7 +97,7 @@ def press(visitor: Visitor, path: str, **fields: object) -> None:
     assert response.status == 302
 
 
-# --- who is asked -----------------------------------------------------------------------------
+# --- replica or primary -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", LISTS)
@@ -108,7 +108,7 @@ def test_lists_and_searches_are_read_from_the_replica(path: str, pair: Pair, ali
     assert "report one.txt" in page(alice_at, path)
 
 
-def test_nothing_else_is(pair: Pair, alice: User, alice_at: Visitor) -> None:
+def test_other_pages_are_read_from_the_primary(pair: Pair, alice: User, alice_at: Visitor) -> None:
     file = factories.create_file(alice)
     warm(pair, alice_at)
     before = len(pair.standby.last_queries())
@@ -118,16 +118,16 @@ def test_nothing_else_is(pair: Pair, alice: User, alice_at: Visitor) -> None:
     assert not re.search(r"django_session|auth_permission|: (INSERT|UPDATE|DELETE)", pair.standby.last_queries())
 
 
-# --- what I wrote -----------------------------------------------------------------------------
+# --- own writes -------------------------------------------------------------------------------
 
 
-def test_what_i_upload_is_listed_at_once(standing_still: Standby, alice_at: Visitor) -> None:
+def test_own_upload_is_listed_at_once(standing_still: Standby, alice_at: Visitor) -> None:
     send(alice_at, "report new.txt")
     for path in LISTS:
         assert "report new.txt" in page(alice_at, path)
 
 
-def test_what_i_do_is_seen_at_once(pair: Pair, standing_still: Standby, alice: User, alice_at: Visitor) -> None:
+def test_own_changes_are_visible_at_once(pair: Pair, standing_still: Standby, alice: User, alice_at: Visitor) -> None:
     file = factories.create_file(alice, name="report old.txt")
     folder = ensure_folder("Brand", alice)
     press(alice_at, f"/files/{file.pk}/rename", name="report other.txt")
@@ -148,7 +148,7 @@ def test_replica_is_used_again_once_it_has_replayed_the_write(pair: Pair, alice_
     assert "report new.txt" in page(alice_at, "/?q=report")
 
 
-# --- what others did --------------------------------------------------------------------------
+# --- changes by others ------------------------------------------------------------------------
 
 
 def test_removed_permission_is_effective_at_once(pair: Pair, alice: User, bob: User, bob_at: Visitor) -> None:
@@ -159,15 +159,15 @@ def test_removed_permission_is_effective_at_once(pair: Pair, alice: User, bob: U
     assert "report one.txt" not in page(bob_at, "/?q=one")
 
 
-def test_what_others_wrote_is_there_after_some_seconds(
+def test_lagging_replica_is_skipped_after_some_seconds(
     pair: Pair, standing_still: Standby, alice: User, bob_at: Visitor
 ) -> None:
-    """A replica that fell behind is left by itself."""
+    """Lists switch to the primary when the replica lags too far."""
     factories.create_file(alice, name="report late.txt")
     until(lambda: "report late.txt" in page(bob_at, "/?q=report"), seconds=7)
 
 
-# --- without it -------------------------------------------------------------------------------
+# --- unavailable replica ----------------------------------------------------------------------
 
 
 LONG = pytest.mark.faults
@@ -185,22 +185,22 @@ def test_unavailable_replica_falls_back_to_the_primary_in_time(
         assert time.monotonic() - start < IN_TIME
         start = time.monotonic()
         assert "report one.txt" in page(alice_at, "/?q=report")
-        assert time.monotonic() - start < 1  # it is not asked again and again
+        assert time.monotonic() - start < 1  # the replica is not retried at once
     assert "replica_disabled" in pair.log.read_text()
     until(lambda: from_replica(pair, alice_at, "/?q=report"), seconds=12)
 
 
-# --- the cookie -------------------------------------------------------------------------------
+# --- cookie -----------------------------------------------------------------------------------
 
 
-def test_a_cookie_of_anybodys_own_making_is_none(pair: Pair, alice_at: Visitor) -> None:
+def test_unsigned_cookie_is_ignored(pair: Pair, alice_at: Visitor) -> None:
     alice_at.cookies[WRITTEN] = f"{2**60}:not-signed"
     warm(pair, alice_at)
     alice_at.cookies[WRITTEN] = Signer(salt="replica").sign(str(2**60))
     assert not any(from_replica(pair, alice_at, "/?q=report") for _ in range(3))
 
 
-def test_who_only_looks_gets_no_cookie(pair: Pair, alice_at: Visitor) -> None:
+def test_read_requests_set_no_cookie(pair: Pair, alice_at: Visitor) -> None:
     for path in LISTS:
         page(alice_at, path)
     assert WRITTEN not in alice_at.cookies

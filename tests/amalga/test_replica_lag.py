@@ -22,18 +22,18 @@ from uploads.services.doctor.database import replica_lines
 pytestmark = pytest.mark.django_db(transaction=True)
 
 Name = Callable[..., None]
-UNKNOWN = "SELECT not_there()"  # what a server says that has no such numbers
+UNKNOWN = "SELECT not_there()"  # fails, as on a server without LSN functions
 
 
 @pytest.fixture
 def name(standby: Standby, monkeypatch: pytest.MonkeyPatch) -> Iterator[Name]:
-    """Settings that name a replica, in a process that knows nothing of it yet."""
+    """Configure a replica in a process that has not used one yet."""
     monkeypatch.setattr(replica, "_replica_state", replica._ReplicaState())
 
     def name(*, there: bool = True, **changed: Any) -> None:
         monkeypatch.setitem(connections.settings, replica.ALIAS, {**connection.settings_dict, **changed})
         if there:
-            connections[replica.ALIAS].connect()  # Django's tests forbid it to open by itself, later
+            connections[replica.ALIAS].connect()  # later, Django's test case would block a new connection
 
     yield name
     wrapper: Any = connections[replica.ALIAS]
@@ -64,24 +64,24 @@ def test_caught_up_replica_is_used(named: Standby) -> None:
     until(lambda: is_usable(number))
 
 
-def test_one_that_has_not_what_i_wrote_is_not(named: Standby) -> None:
+def test_replica_that_lacks_the_users_write_is_not_used(named: Standby) -> None:
     until(is_usable)
     assert not is_usable(str(2**60))
     until(lambda: is_usable("1"))
 
 
 @pytest.mark.parametrize("which", ["PRIMARY", "REPLAYED"])
-def test_without_numbers_it_is_left_alone_for_a_while_after_a_write(
+def test_replica_without_lsn_is_not_used_after_a_write(
     which: str, named: Standby, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As with Aurora; the browser lets go of its cookie by itself."""
+    """As with Aurora; the cookie expires in the browser."""
     monkeypatch.setattr(replica, which, UNKNOWN)
     assert is_usable() is True
     assert is_usable(replica.NO_LSN) is False
     assert replica._number_now() == replica.NO_LSN
 
 
-def test_a_server_that_is_no_replica_is_left(name: Name, standby: Standby) -> None:
+def test_writable_server_is_not_used_as_replica(name: Name, standby: Standby) -> None:
     name()
     assert not is_usable()
     assert replica._replica_state.away_until > 0
@@ -103,7 +103,7 @@ def test_query_that_fails_on_the_replica_uses_the_primary(named: Standby) -> Non
     assert not is_usable()
 
 
-# --- the cookie -------------------------------------------------------------------------------
+# --- cookie -----------------------------------------------------------------------------------
 
 
 def answered(method: str, cookie: str | None = None) -> HttpResponse:
@@ -114,7 +114,7 @@ def answered(method: str, cookie: str | None = None) -> HttpResponse:
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
-def test_who_may_have_written_gets_a_number(method: str, named: Standby, settings: Settings) -> None:
+def test_write_request_sets_a_signed_lsn_cookie(method: str, named: Standby, settings: Settings) -> None:
     settings.HTTPS = True
     cookie = answered(method).cookies[settings.LSN_COOKIE_NAME]
     assert int(Signer(salt="replica").unsign(cookie.value)) > 0
@@ -122,13 +122,13 @@ def test_who_may_have_written_gets_a_number(method: str, named: Standby, setting
     assert (cookie["httponly"], cookie["secure"], cookie["samesite"]) == (True, True, "Lax")
 
 
-def test_without_numbers_the_cookie_is_short_lived(named: Standby, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cookie_without_lsn_is_short_lived(named: Standby, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replica, "PRIMARY", UNKNOWN)
     assert answered("POST").cookies["amalga-lsn"]["max-age"] == replica.PIN_SECONDS
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
-def test_who_only_looks_gets_none(method: str, named: Standby) -> None:
+def test_read_request_sets_no_cookie(method: str, named: Standby) -> None:
     assert not answered(method).cookies
 
 
@@ -140,7 +140,7 @@ def replica_status() -> tuple[Level, str]:
     return line.level, line.reason
 
 
-def test_doctor_finds_it_well(named: Standby) -> None:
+def test_doctor_reports_a_healthy_replica(named: Standby) -> None:
     level, reason = replica_status()
     assert level is Level.OK
     assert (reason[:7], reason[-6:]) == ("lag of ", " bytes")
@@ -150,7 +150,7 @@ def test_doctor_skips_the_replica_if_not_configured() -> None:
     assert list(replica_lines()) == []
 
 
-def test_doctor_names_a_server_that_is_no_replica(name: Name) -> None:
+def test_doctor_reports_a_writable_replica(name: Name) -> None:
     name()
     assert replica_status() == (Level.FAIL, "not a replica: it is writable")
 
@@ -160,7 +160,7 @@ def test_doctor_reports_unavailable_replica(name: Name) -> None:
     assert replica_status() == (Level.WARN, "cannot connect to 127.0.0.1: connection refused")
 
 
-def test_doctor_names_one_of_another_database(named: Standby) -> None:
+def test_doctor_reports_a_replica_of_another_database(named: Standby) -> None:
     with named.standing_still():
         Installation.objects.all().delete()
         Installation.objects.own_id()

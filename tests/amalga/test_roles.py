@@ -13,12 +13,12 @@ def rights(group: str) -> set[str]:
     return set(Group.objects.get(name=group).permissions.values_list("codename", flat=True))
 
 
-def test_there_are_four_roles(roles: None) -> None:
+def test_migration_creates_four_roles(roles: None) -> None:
     names = set(Group.objects.values_list("name", flat=True))
     assert names == {"viewers", "uploaders", "managers", "administrators"}
 
 
-def test_each_role_has_exactly_its_rights(roles: None) -> None:
+def test_each_role_has_exactly_its_permissions(roles: None) -> None:
     looking = {"view_file", "view_folder", "view_tag"}
     assert rights("viewers") == looking
     adding = {*looking, "add_file", "share_file", "request_files"}
@@ -31,7 +31,7 @@ def test_each_role_has_exactly_its_rights(roles: None) -> None:
     assert rights("administrators") == {*managing, "manage_people"}
 
 
-def test_a_role_is_about_files_and_not_about_people(roles: None) -> None:
+def test_roles_have_only_permissions_of_the_uploads_app(roles: None) -> None:
     apps = Group.objects.values_list("permissions__content_type__app_label", flat=True).distinct()
     assert set(apps) == {"uploads"}
 
@@ -44,7 +44,7 @@ def test_account_alone_grants_no_role(charlie: User) -> None:
     assert charlie.get_all_permissions() == set()
 
 
-def test_what_an_administrator_added_to_a_role_survives_the_next_migration(roles: None) -> None:
+def test_changed_role_permissions_survive_the_next_migration(roles: None) -> None:
     viewers = Group.objects.get(name="viewers")
     viewers.permissions.clear()
     call_command("migrate", verbosity=0)

@@ -1,4 +1,4 @@
-"""Faults of ours reach Sentry with their place in the code, and with nothing that is anybody's."""
+"""Errors reach Sentry with their place in the code and without personal data or secrets."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SECRETS = [
     "from-a-cookie", "local_of_ours",
 ]  # fmt: skip
 
-# Another process: what Sentry's library hangs itself onto, it never lets go of.
+# A separate process, because the Sentry SDK cannot be removed from a process again.
 BREAKS = f"""
 import logging, sys
 import django
@@ -49,7 +49,7 @@ from uploads.errors import StorageUnavailable
 client = Client()
 client.force_login(User.objects.get(username="erin"))
 cookies = "; ".join([f"{{name}}={{morsel.value}}" for name, morsel in client.cookies.items()] + ["other=from-a-cookie"])
-application = get_wsgi_application()  # as gunicorn asks it
+application = get_wsgi_application()  # as gunicorn does
 def breaking(fault):
     def broken(*_, **__):
         local_of_ours = "hunter22"
@@ -89,7 +89,7 @@ class Collector:
 
 @contextmanager
 def collecting() -> Iterator[tuple[Collector, str]]:
-    """A server that takes what Sentry's library sends, and the DSN that leads to it."""
+    """Run a server that collects the events of the Sentry SDK, and yield its DSN."""
     collector = Collector()
 
     class Handler(BaseHTTPRequestHandler):
@@ -123,7 +123,7 @@ def collected(transactional_db: None, roles: None) -> Collector:
     return collector
 
 
-def test_a_fault_is_reported_with_its_place_and_nothing_of_anybodys(collected: Collector) -> None:
+def test_error_is_reported_with_its_frame_and_without_personal_data(collected: Collector) -> None:
     first, *rest = collected.events
     (exception,) = first["exception"]["values"]
     assert (exception["type"], exception["stacktrace"]["frames"][-1]["function"]) == ("RuntimeError", "broken")
@@ -132,7 +132,7 @@ def test_a_fault_is_reported_with_its_place_and_nothing_of_anybodys(collected: C
     assert (first["release"], first.get("user")) == ("1.2.3", None)
     assert len(first["tags"]["request_id"]) == 16
     assert [secret for secret in SECRETS if secret in collected.text] == []
-    # the outage once, the store's never, and what was logged as an error
+    # the database outage once, the storage outage never, and the logged error
     messages = [event.get("logentry", {}).get("message") or event["exception"]["values"][-1]["value"] for event in rest]
     assert messages == ["first outage", "token=…"]
 
@@ -140,7 +140,7 @@ def test_a_fault_is_reported_with_its_place_and_nothing_of_anybodys(collected: C
 @pytest.mark.parametrize(
     "odd", ["nonsense", "https://sentry.example.org/1", "ftp://key@sentry.example.org/1", "https://key@/"]
 )
-def test_an_address_that_is_none_is_refused_without_telling_it(odd: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_sentry_dsn_is_rejected_without_printing_it(odd: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ImproperlyConfigured, match="SENTRY_DSN must be a URL") as refused:
         read(monkeypatch, SENTRY_DSN=odd)
     assert odd not in str(refused.value)
@@ -150,7 +150,7 @@ def test_reports_name_the_version_as_their_release(monkeypatch: pytest.MonkeyPat
     assert read(monkeypatch)["SENTRY_RELEASE"] == f"amalga@{__version__}"
 
 
-def test_without_an_address_nothing_of_it_is_loaded() -> None:
+def test_sentry_sdk_is_not_imported_without_a_dsn() -> None:
     script = "import django, sys; django.setup(); print('sentry_sdk' in sys.modules)"
     env = {**os.environ, "DJANGO_SETTINGS_MODULE": "amalga.settings"}
     ended = subprocess.run(

@@ -1,4 +1,4 @@
-"""Settings: what is missing or makes no sense stops the start, and names the variable."""
+"""Settings: missing and invalid variables stop the start, and the error names the variable."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ WHOLE = {
 
 
 def read(monkeypatch: pytest.MonkeyPatch, **variables: str | None) -> dict[str, Any]:
-    """The settings as a process with these variables and no others would have them."""
+    """Return the settings of a process with these variables and no others."""
     for name in list(os.environ):
         if name.startswith(OURS):
             monkeypatch.delenv(name)
@@ -58,7 +58,7 @@ def read(monkeypatch: pytest.MonkeyPatch, **variables: str | None) -> dict[str, 
     return vars(importlib.import_module("amalga.settings"))
 
 
-def test_four_variables_are_all_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_four_variables_are_sufficient(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = read(monkeypatch)
     assert settings["S3_CHECKSUMS"] == "sha256"
     assert settings["S3_ORIGIN"] == "https://bucket.s3.us-east-1.amazonaws.com"
@@ -69,7 +69,7 @@ def test_four_variables_are_all_it_needs(monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.parametrize("value", [None, "", "   "])
 @pytest.mark.parametrize("name", REQUIRED)
-def test_what_is_required_and_missing_is_named(name: str, value: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_required_variable_is_named(name: str, value: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ImproperlyConfigured, match=name):
         read(monkeypatch, **{name: value})
 
@@ -83,23 +83,23 @@ ODD = {
 
 @pytest.mark.parametrize("odd", ODD)
 @pytest.mark.parametrize("name", NUMBERS)
-def test_a_number_that_is_none_is_named(name: str, odd: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_number_is_rejected(name: str, odd: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ImproperlyConfigured, match=name):
         read(monkeypatch, **{name: ODD[odd]})
 
 
 @pytest.mark.parametrize("name", [name for name in NUMBERS if name != "TRASH_RETENTION_DAYS"])
-def test_zero_is_no_limit_that_one_can_work_with(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_zero_is_rejected_as_a_limit(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ImproperlyConfigured, match=name):
         read(monkeypatch, **{name: "0"})
 
 
 @pytest.mark.parametrize("name", NUMBERS)
-def test_an_empty_number_is_the_default(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_empty_number_means_the_default(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert read(monkeypatch, **{name: ""})[name] == read(monkeypatch)[name]
 
 
-def test_a_part_is_as_large_as_the_store_demands(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_part_size_must_be_at_least_5_mib(monkeypatch: pytest.MonkeyPatch) -> None:
     smallest = 5 * 1024**2
     assert read(monkeypatch, UPLOAD_PART_BYTES=str(smallest))["UPLOAD_PART_BYTES"] == smallest
     with pytest.raises(ImproperlyConfigured, match="UPLOAD_PART_BYTES"):
@@ -108,13 +108,13 @@ def test_a_part_is_as_large_as_the_store_demands(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("value", ["maybe", "2", "-1", "onn", "тrue"])
 @pytest.mark.parametrize("name", ["DEBUG", "HTTPS"])
-def test_a_switch_that_is_neither_on_nor_off_is_named(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_switch_is_rejected(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ImproperlyConfigured, match=name):
         read(monkeypatch, **{name: value})
 
 
 @pytest.mark.parametrize(("value", "on"), [("on", True), ("TRUE", True), ("1", True), ("off", False), ("No", False)])
-def test_a_switch_is_read_as_people_write_it(value: str, on: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_switch_accepts_common_spellings(value: str, on: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     assert read(monkeypatch, HTTPS=value)["HTTPS"] is on
 
 
@@ -123,13 +123,13 @@ def test_a_switch_is_read_as_people_write_it(value: str, on: bool, monkeypatch: 
     ["nonsense", "sqlite:///db.sqlite3", "sqlite://:memory:", "mysql://u:p@h/db", "http://h/db", "postgres://u:p@h:x/db",
      "postgres://u:p@h:99999/db", "postgres://[", "postgres://", "postgres://u:p@h/"],
 )  # fmt: skip
-def test_a_database_that_is_no_postgres_is_named(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_database_url_must_be_postgres(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ImproperlyConfigured, match="DATABASE_URL") as refusal:
         read(monkeypatch, DATABASE_URL=url)
     assert ":p@" not in str(refusal.value)
 
 
-def test_a_password_with_odd_characters_reaches_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_percent_encoded_password_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = read(monkeypatch, DATABASE_URL="postgres://us%40er:p%2F%23%3A%25w@h:5433/da-ta?sslmode=verify-full")
     database = settings["DATABASES"]["default"]
     assert (database["USER"], database["PASSWORD"], database["NAME"]) == ("us@er", "p/#:%w", "da-ta")
@@ -139,31 +139,31 @@ def test_a_password_with_odd_characters_reaches_the_database(monkeypatch: pytest
 @pytest.mark.parametrize(
     "url", ["nonsense", "ftp://s3.example.org", "s3.example.org:9000", "http://", "https:///x", "http://["]
 )
-def test_an_endpoint_that_is_no_address_is_named(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_endpoint_is_rejected(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ImproperlyConfigured, match="AWS_ENDPOINT_URL_S3"):
         read(monkeypatch, AWS_ENDPOINT_URL_S3=url)
 
 
-def test_an_endpoint_is_what_the_policy_lets_in(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_csp_allows_the_origin_of_the_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = read(monkeypatch, AWS_ENDPOINT_URL_S3="https://s3.example.org:9000/base")
     assert settings["S3_ORIGIN"] == "https://s3.example.org:9000"
     assert settings["CONTENT_SECURITY_POLICY"]["DIRECTIVES"]["connect-src"][1] == settings["S3_ORIGIN"]
 
 
 @pytest.mark.parametrize("value", ["md5", "SHA256 ", "on", "true"])
-def test_a_kind_of_checksum_that_is_none_is_named(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_checksum_algorithm_is_rejected(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ImproperlyConfigured, match="S3_CHECKSUMS"):
         read(monkeypatch, S3_CHECKSUMS=value)
 
 
 @pytest.mark.parametrize("value", ["files.example.org", "*", "ftp://files.example.org", "https://"])
-def test_an_origin_without_a_scheme_is_named(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Django would say so only in `check`, and every form would be refused."""
+def test_invalid_csrf_origin_is_rejected(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Django reports it only in `check`, and rejects every form."""
     with pytest.raises(ImproperlyConfigured, match="CSRF_TRUSTED_ORIGINS"):
         read(monkeypatch, CSRF_TRUSTED_ORIGINS=value)
 
 
-def test_lists_are_read_with_their_blanks_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lists_are_stripped_and_empty_items_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = read(
         monkeypatch, ALLOWED_HOSTS=" a.example.org, b.example.org,, ", UPLOAD_REFUSED_TYPES=".EXE, text/HTML",
         CSRF_TRUSTED_ORIGINS="https://a.example.org, https://*.example.org",
@@ -173,8 +173,8 @@ def test_lists_are_read_with_their_blanks_gone(monkeypatch: pytest.MonkeyPatch) 
     assert settings["CSRF_TRUSTED_ORIGINS"] == ["https://a.example.org", "https://*.example.org"]
 
 
-def test_time_limits_end_before_a_person_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """connect, the wait for a connection, and a statement each stay below the ten seconds of a 503."""
+def test_database_timeouts_are_below_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A person gets a 503 within ten seconds, so connect and the wait for a connection must be shorter."""
     options = read(monkeypatch)["DATABASES"]["default"]["OPTIONS"]
     assert options["connect_timeout"] < 10
     assert options["pool"]["timeout"] < 10
@@ -183,7 +183,7 @@ def test_time_limits_end_before_a_person_gives_up(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("name", ["SECRET_KEY", "UPLOAD_MAX_BYTES"])
-def test_a_process_with_odd_settings_does_not_start(name: str) -> None:
+def test_process_with_invalid_settings_does_not_start(name: str) -> None:
     result = subprocess.run(
         [sys.executable, "-c", "import amalga.settings"],
         env={**os.environ, name: "" if name == "SECRET_KEY" else "x"},
@@ -196,7 +196,7 @@ def test_a_process_with_odd_settings_does_not_start(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "value"), [("WEB_CONCURRENCY", "x"), ("WEB_CONCURRENCY", "0"), ("PORT", "99999")])
-def test_gunicorn_names_what_it_cannot_use(name: str, value: str) -> None:
+def test_gunicorn_names_the_invalid_variable(name: str, value: str) -> None:
     result = subprocess.run(
         [sys.executable, "-m", "gunicorn", "-c", "amalga/gunicorn_conf.py", "--check-config", "amalga.wsgi"],
         env={**os.environ, name: value},
@@ -208,16 +208,16 @@ def test_gunicorn_names_what_it_cannot_use(name: str, value: str) -> None:
     assert name in result.stderr
 
 
-# --- the other store --------------------------------------------------------------------------
+# --- secondary storage ------------------------------------------------------------------------
 
 OTHER = {"SECONDARY_S3_BUCKET": "old", "SECONDARY_S3_STORE_NAME": "old-store"}
 
 
-def test_no_other_store_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secondary_storage_is_unset_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     assert read(monkeypatch)["SECONDARY_S3"] is None
 
 
-def test_another_store_is_a_foreign_origin_that_pages_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_csp_allows_the_origin_of_the_secondary_storage(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = read(monkeypatch, **OTHER, SECONDARY_S3_ENDPOINT="https://s3.example.org:9000/")
     assert settings["SECONDARY_S3"]["endpoint"] == "https://s3.example.org:9000/"
     assert settings["SECONDARY_S3"]["addressing"] == "path"
@@ -226,7 +226,7 @@ def test_another_store_is_a_foreign_origin_that_pages_may_use(monkeypatch: pytes
         assert directives[name][-2:] == [settings["S3_ORIGIN"], "https://s3.example.org:9000"]
 
 
-def test_the_store_that_is_left_may_have_no_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secondary_storage_can_have_an_empty_name(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = read(monkeypatch, S3_STORE_NAME="new", SECONDARY_S3_BUCKET="old")
     assert (settings["S3_STORE_NAME"], settings["SECONDARY_S3"]["name"]) == ("new", "")
 
@@ -248,14 +248,14 @@ def test_the_store_that_is_left_may_have_no_name(monkeypatch: pytest.MonkeyPatch
         ({"S3_STORE_NAME": "x" * 41}, "S3_STORE_NAME"),
     ],
 )
-def test_half_another_store_or_the_same_one_is_named(
+def test_incomplete_or_identical_secondary_storage_is_rejected(
     variables: dict[str, str], named: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(ImproperlyConfigured, match=named):
         read(monkeypatch, **variables)
 
 
-# --- mail, and the address of the site ----------------------------------------------------------
+# --- mail and site URL --------------------------------------------------------------------------
 
 SENDER = {"DEFAULT_FROM_EMAIL": "Files <files@example.org>"}
 
@@ -267,7 +267,7 @@ SENDER = {"DEFAULT_FROM_EMAIL": "Files <files@example.org>"}
      ("smtp+ssl://u%40x.org:pw@mail.example.org/", ("mail.example.org", 465, "u@x.org", "pw", False, True)),
      ("smtp+tls://u:pw@[::1]:2525", ("::1", 2525, "u", "pw", True, False))],
 )  # fmt: skip
-def test_mail_server(monkeypatch: pytest.MonkeyPatch, url: str, expected: tuple[object, ...]) -> None:
+def test_email_url_sets_mail_server(monkeypatch: pytest.MonkeyPatch, url: str, expected: tuple[object, ...]) -> None:
     settings = read(monkeypatch, EMAIL_URL=url, **SENDER)
     names = ("HOST", "PORT", "HOST_USER", "HOST_PASSWORD", "USE_TLS", "USE_SSL")
     assert tuple(settings[f"EMAIL_{name}"] for name in names) == expected
@@ -276,7 +276,7 @@ def test_mail_server(monkeypatch: pytest.MonkeyPatch, url: str, expected: tuple[
     assert "EMAIL_URL" not in settings  # Django's debug pages show settings
 
 
-def test_no_mail_server_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mail_server_is_optional(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = read(monkeypatch)
     assert settings["EMAIL_IS_CONFIGURED"] is False
     assert settings["EMAIL_BACKEND"] == "django.core.mail.backends.dummy.EmailBackend"
@@ -294,5 +294,5 @@ def test_no_mail_server_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
      ({"HTTPS": "off", "PORT": "8123", "ALLOWED_HOSTS": "localhost"}, "http://localhost:8123"),
      ({"ALLOWED_HOSTS": "*"}, "")],
 )  # fmt: skip
-def test_address_of_the_site(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], expected: str) -> None:
+def test_site_url_follows_settings(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], expected: str) -> None:
     assert read(monkeypatch, **variables)["SITE_URL"] == expected

@@ -1,4 +1,4 @@
-"""Every variable: missing, empty, misspelt, out of range, at odds with another. The start is refused by its name."""
+"""Every variable: missing, empty, misspelled, out of range or in conflict. The error names the variable."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BEFORE = {"CLOUDFRONT_DOMAIN": "d1.cloudfront.net", "CLOUDFRONT_KEY_ID": "K2JCJM
 MAIL = {"EMAIL_URL": "smtp+tls://u:hunter2@mail.example.org", "DEFAULT_FROM_EMAIL": "files@example.org"}
 SIGN_ON = {"OIDC_ISSUER": "https://id.example.org", "OIDC_CLIENT_ID": "amalga", "OIDC_CLIENT_SECRET": "hunter2"}
 
-# What each variable refuses, and what must be set for it to be looked at.
+# Values that each variable rejects; COMPANIONS are variables that must be set with it.
 ODD: dict[str, list[str]] = {
     "SECRET_KEY": ["", "  "],
     "ALLOWED_HOSTS": ["", " , ", "https://files.example.org", "files.example.org:8000", "files example", "a/b"],
@@ -148,11 +148,11 @@ ODD: dict[str, list[str]] = {
     "METRICS_TOKEN": ["hunter2", "hunter2 and more words, with blanks between them"],
     "CSP_REPORT_URI": ["nonsense", "ftp://x.example.org", "https://x.example.org/a;b"],
 }
-# Any text is one, or somebody else reads it and says what is wrong with it.
+# Any text is valid, or another program reads and validates it.
 FREE = {
     "SECRET_KEY_FALLBACKS": "secrets",
     "DATABASE_PASSWORD": "a secret",
-    "READ_DATABASE_HOST": "a host, which is not asked before it is needed",
+    "READ_DATABASE_HOST": "a host, which is not contacted before it is needed",
     "AWS_ENDPOINT_URL": "boto3's; held to the same as AWS_ENDPOINT_URL_S3",
     "AWS_REGION": "the platform's; held to the same as AWS_DEFAULT_REGION",
     "AWS_PROFILE": "a name in a file",
@@ -203,7 +203,7 @@ def test_every_variable_is_in_this_matrix_and_in_the_documentation(monkeypatch: 
     assert names_read - documented == unspoken
 
 
-# --- misspelt -----------------------------------------------------------------------------------
+# --- misspelled ---------------------------------------------------------------------------------
 
 LONG = sorted(name for name in {*ODD, *FREE} if len(name) >= 8)
 
@@ -220,13 +220,13 @@ def misspellings(name: str) -> list[str]:
 
 @pytest.fixture
 def names(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """What knows the names, in a process that has what is required and nothing else."""
+    """The module that knows all variable names, in a process with only the required variables."""
     read(monkeypatch)
     return sys.modules["amalga.settings.env"]
 
 
 @pytest.mark.parametrize("name", [name for name in LONG if name not in REQUIRED])
-def test_a_misspelt_variable_is_refused_and_the_right_one_named(
+def test_misspelled_variable_is_rejected_with_the_correct_name(
     names: Any, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for wrong in {*misspellings(name)} - {name, *ODD, *FREE}:
@@ -240,7 +240,7 @@ def test_a_misspelt_variable_is_refused_and_the_right_one_named(
 
 
 @pytest.mark.parametrize("name", REQUIRED)
-def test_so_is_one_that_is_required(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_misspelled_required_variable_is_rejected(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for wrong in misspellings(name):
         with (
             pytest.raises(ImproperlyConfigured, match=f"{name} is not set, but {wrong} is"),
@@ -249,27 +249,27 @@ def test_so_is_one_that_is_required(name: str, monkeypatch: pytest.MonkeyPatch) 
             read(patch, **{wrong: "1", name: None})
 
 
-def test_a_misspelt_variable_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_misspelled_variable_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ImproperlyConfigured, match="Unknown variable UPLOAD_QUOTA_BYTE"):
         read(monkeypatch, UPLOAD_QUOTA_BYTE="1")
 
 
-def test_what_only_looks_alike_while_the_right_one_is_set_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_similar_name_is_accepted_if_the_correct_variable_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
     assert read(monkeypatch, DATABASE_URI="somebody else's", SECRET_KEYS="x")["UNKNOWN_VARIABLES"] == ["SECRET_KEYS"]
 
 
 @pytest.mark.parametrize("name", ["PORTS", "DEBUGGER", "HTTP", "PATHS", "AWS_ENDPOINT_URL_STS", "AWS_EXECUTION_ENV"])
-def test_what_belongs_to_others_is_left_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_of_other_programs_are_ignored(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert read(monkeypatch, **{name: "x"})["UNKNOWN_VARIABLES"] == []
 
 
-def test_misspelled_variable_is_reported(settings: Settings) -> None:
+def test_system_check_reports_unknown_variables(settings: Settings) -> None:
     settings.UNKNOWN_VARIABLES = ["UPLOAD_MAX_SIZE"]
     (message,) = check_unknown_variables()
     assert (message.id, message.msg) == ("uploads.W012", "Unknown variable UPLOAD_MAX_SIZE.")
 
 
-# --- at odds ------------------------------------------------------------------------------------
+# --- conflicts ----------------------------------------------------------------------------------
 
 AT_ODDS: list[dict[str, str]] = [
     {"DATABASE_URL": "postgres://u:p@h/db", "DATABASE_HOST": "db.example.org"},
@@ -293,18 +293,18 @@ AT_ODDS: list[dict[str, str]] = [
 
 
 @pytest.mark.parametrize("variables", AT_ODDS, ids=lambda variables: "+".join(variables))
-def test_variables_at_odds_are_refused_by_name(variables: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_conflicting_variables_are_rejected_by_name(variables: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ImproperlyConfigured) as refusal:
         read(monkeypatch, **variables)
     assert [name for name in variables if name in str(refusal.value)]
 
 
-def test_a_value_that_begins_with_a_dollar_is_just_that(monkeypatch: pytest.MonkeyPatch) -> None:
-    """django-environ takes it for the name of another variable, and prints the secret if there is none."""
+def test_value_that_begins_with_a_dollar_sign_is_literal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """django-environ would look up a variable of this name and print the secret in its error."""
     assert read(monkeypatch, SECRET_KEY="$ecret-of-many-characters")["SECRET_KEY"] == "$ecret-of-many-characters"
 
 
-# --- before any traffic -------------------------------------------------------------------------
+# --- start --------------------------------------------------------------------------------------
 
 WRONG = [
     ({"SECRET_KEY": ""}, "SECRET_KEY"),
@@ -314,7 +314,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("variables", "message"), WRONG)
-def test_gunicorn_does_not_begin_to_listen(variables: dict[str, str], message: str) -> None:
+def test_gunicorn_with_invalid_settings_does_not_listen(variables: dict[str, str], message: str) -> None:
     port = free_port()
     command = [sys.executable, "-m", "gunicorn", "-c", "amalga/gunicorn_conf.py", "amalga.wsgi"]
     env = {**os.environ, **variables, "PORT": str(port)}
@@ -327,7 +327,7 @@ def test_gunicorn_does_not_begin_to_listen(variables: dict[str, str], message: s
 
 
 @pytest.mark.parametrize("command", ["worker", "sweep", "migrate"])
-def test_no_command_begins_either(command: str) -> None:
+def test_commands_with_invalid_settings_do_not_start(command: str) -> None:
     env = {**os.environ, "TRASH_RETENTION_DAYS": "a month"}
     result = subprocess.run(
         [sys.executable, "manage.py", command], env=env, cwd=PROJECT, capture_output=True, text=True, timeout=60
@@ -337,7 +337,7 @@ def test_no_command_begins_either(command: str) -> None:
     assert result.stderr.splitlines() == [expected]
 
 
-def test_missing_required_variables_are_reported_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_required_variable_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in REQUIRED:
         with pytest.raises(ImproperlyConfigured, match=f"{name} is not set"), monkeypatch.context() as patch:
             read(patch, **{name: None})

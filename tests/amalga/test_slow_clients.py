@@ -1,5 +1,5 @@
-"""Thousands of slow or idle connections, by their line or on purpose, before the shipped proxies: everybody else is
-served as quickly as before."""
+"""Thousands of slow or idle connections to the shipped proxies, accidental or hostile, do not slow down
+other clients."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ from uploads.models import File
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
 CONNECTIONS = 2000
-ADDRESSES = 8  # that they come from
+ADDRESSES = 8  # source addresses of the connections
 SECONDS = 20
 REQUESTS = 40
 SETTLED_SECONDS = 5
-# Below this nobody notices, and on a busy machine twice a few milliseconds is chance.
+# Not noticeable; on a busy machine, a few milliseconds can double by chance.
 NOT_NOTICED_SECONDS = 0.25
 
 
 @pytest.fixture(scope="module", autouse=True)
 def many_files() -> Iterator[None]:
-    """A connection is a file, of ours and of nginx and Caddy, which inherit the limit."""
+    """Raise the limit of open files, which nginx and Caddy inherit: each connection is a file."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (before[1], before[1]))
     yield
@@ -65,14 +65,14 @@ def front(
     authority: CertificateAuthority,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[str]:
-    """nginx alone, and Caddy before it; tests that say so take those with TLS as well."""
+    """nginx in a container, and Caddy in front of it; some tests use the fronts with TLS instead."""
     with FRONTS[request.param](tmp_path_factory.mktemp("fronts"), behind, authority) as url:
         yield url
 
 
 @pytest.fixture
 def visitor(front: str, behind: Behind, authority: CertificateAuthority, alice: User) -> Callable[[str], float]:
-    """How many seconds a page takes alice, over a connection of its own."""
+    """Return a function that loads a page as alice over a new connection and returns the seconds."""
     for number in range(10):
         factories.create_file(alice, name=f"file {number}")
     cookies = "; ".join(f"{k}={v}" for k, v in Visitor(f"http://{behind.web}", alice).cookies.items())
@@ -88,7 +88,7 @@ def visitor(front: str, behind: Behind, authority: CertificateAuthority, alice: 
 
 @pytest.fixture
 def connect(front: str, authority: CertificateAuthority) -> Iterator[Callable[..., socket.socket]]:
-    """Opens a connection from one of few addresses, which is closed after the test."""
+    """Open connections from a few source addresses, and close them after the test."""
     place, context = urlsplit(front), ssl.create_default_context(cafile=str(authority.file))
     opened: list[socket.socket] = []
 
@@ -130,7 +130,7 @@ def p95(of: list[float]) -> float:
 
 
 def served_as_before(visitor: Callable[[str], float], normal: float) -> None:
-    """Once the crowd is connected: two thousand handshakes and refusals take the processors for a moment."""
+    """Wait until the handshakes of all connections are over, then measure the page."""
     end = time.monotonic() + SETTLED_SECONDS
     while visitor("/healthz") > 1:
         assert time.monotonic() < end
@@ -142,7 +142,7 @@ def served_as_before(visitor: Callable[[str], float], normal: float) -> None:
 def test_slow_tls_connections_do_not_delay_others(
     visitor: Callable[[str], float], connect: Callable[..., socket.socket]
 ) -> None:
-    """Half of them do not even begin to shake hands."""
+    """Half of them do not even start a handshake."""
     normal = p95([visitor("/") for _each in range(REQUESTS)])
     for _each in range(CONNECTIONS // 2):
         connect(tls=False)
@@ -159,7 +159,7 @@ def test_two_thousand_slow_connections_do_not_delay_others(
     normal = p95([visitor("/") for _each in range(REQUESTS)])
     for _each in range(CONNECTIONS):
         connection = connect()
-        with suppress(OSError):  # over the limit of an address
+        with suppress(OSError):  # above the limit per address
             connection.sendall(SLOW[how])
             if how == "get once and stay":
                 connection.recv(1000)
@@ -202,7 +202,7 @@ def large_file(behind: Behind) -> str:
 
 
 def wait_for_heads(connections: list[socket.socket]) -> None:
-    """Until the last of them was answered, so that only reading is left."""
+    """Wait until all connections have a response, so that only reading is left."""
     with selectors.DefaultSelector() as selector:
         for connection in connections:
             selector.register(connection, selectors.EVENT_READ)
@@ -212,10 +212,10 @@ def wait_for_heads(connections: list[socket.socket]) -> None:
                 selector.unregister(key.fileobj)
 
 
-# --- what cannot be buffered ------------------------------------------------------------------
+# --- unbuffered requests and responses --------------------------------------------------------
 
 
-def test_forms_that_come_slowly_leave_threads_for_pages(
+def test_slow_form_uploads_do_not_block_pages(
     visitor: Callable[[str], float], behind: Behind, alice: User, bucket: Bucket, connect: Callable[..., socket.socket]
 ) -> None:
     normal = p95([visitor("/") for _each in range(REQUESTS)])
@@ -229,7 +229,7 @@ def test_forms_that_come_slowly_leave_threads_for_pages(
     served_as_before(visitor, normal)
 
 
-def test_zips_that_are_read_slowly_leave_threads_for_pages(
+def test_slow_zip_downloads_do_not_block_pages(
     visitor: Callable[[str], float], behind: Behind, alice: User, bucket: Bucket, connect: Callable[..., socket.socket]
 ) -> None:
     normal = p95([visitor("/") for _each in range(REQUESTS)])
@@ -242,9 +242,7 @@ def test_zips_that_are_read_slowly_leave_threads_for_pages(
     served_as_before(visitor, normal)
 
 
-def test_form_that_comes_slowly_and_does_not_stop_arrives(
-    behind: Behind, alice: User, bucket: Bucket, tmp_path: Path
-) -> None:
+def test_slow_but_steady_form_upload_succeeds(behind: Behind, alice: User, bucket: Bucket, tmp_path: Path) -> None:
     body = os.urandom(600_000)
     with reverse_proxies.nginx_in_container(tmp_path, behind) as url:
         SlowClient(url, alice, seconds=3).post("slow.bin", body)

@@ -1,4 +1,4 @@
-"""docs/operate/timeouts.md lists every time limit: the numbers are those in use, and in the right order."""
+"""docs/operate/timeouts.md lists every timeout with the value in use, and the values are in the right order."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ DOCUMENTED = {what: float(number) * UNITS[unit] for what, number, unit, _where i
 
 
 def of_script(file: str, name: str) -> float:
-    """A number of milliseconds in one of our scripts, as seconds."""
+    """Return a constant in milliseconds from one of our scripts, in seconds."""
     text = (PROJECT / "uploads" / "static" / "uploads" / "js" / file).read_text()
     match = re.search(rf"^const {name} = ([\d_ *]+);", text, re.MULTILINE)
     assert match
@@ -79,7 +79,7 @@ def of_script(file: str, name: str) -> float:
 
 
 def of_proxy(files: str, name: str) -> float:
-    """A number of seconds in files of nginx or Caddy; the same wherever they say it."""
+    """Return a number of seconds from the files of nginx or Caddy, which must be the same in all of them."""
     text = "".join(path.read_text() for path in (PROJECT / "deploy").glob(files))
     (seconds,) = set(re.findall(rf"^\s*{name} (\d+)(?:s;|s$| always;)", text, re.MULTILINE))
     return float(seconds)
@@ -121,7 +121,7 @@ def signing_in(plain: dict[str, Any], caches: dict[str, Any]) -> dict[str, float
 
 @pytest.fixture
 def in_use(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
-    """What the code and the settings of a process without any variables of its own say."""
+    """Return the values of the code and of the default settings."""
     plain = read(monkeypatch)
     database = plain["DATABASES"]["default"]["OPTIONS"]
     limits = {
@@ -258,7 +258,7 @@ def test_doctor_ends_within_a_minute(in_use: dict[str, float]) -> None:
 
 
 def longest_pause(retry: int) -> float:
-    """What botocore waits at most before this retry (from 1 on) of a call that was throttled."""
+    """Return the longest pause of botocore before this retry (counted from 1) of a throttled call."""
     throttled: Any = type("Throttled", (), {"is_throttling_error_from_context": lambda self, context: True})()
     context: Any = type("Context", (), {"attempt_number": retry, "http_response": None})()
     backoff = ExponentialBackoff(random=lambda: 1.0, service_name="s3", throttling_detector=throttled)
@@ -269,7 +269,7 @@ def test_documented_timeouts_are_those_in_use(in_use: dict[str, float]) -> None:
     assert {what: value for what, value in DOCUMENTED.items() if what not in YOURS} == in_use
 
 
-def test_the_page_names_places_that_exist() -> None:
+def test_documented_files_and_names_exist() -> None:
     for what, _number, _unit, where in ROW.findall((PROJECT / "docs" / "operate" / "timeouts.md").read_text()):
         file, *names = re.findall(r"`([^`]+)`", where) or [""]
         place = PROJECT / (file if not file.startswith("js/") else f"uploads/static/uploads/{file}")
@@ -279,7 +279,7 @@ def test_the_page_names_places_that_exist() -> None:
             assert names[0] in place.read_text(), where
 
 
-# Naps in a loop of our own, and ends that somebody chooses: nobody waits for another by these.
+# Pauses in our own loops, and limits that a caller chooses: not timeouts between two parties.
 NAPS = {"PAUSE_SECONDS", "WAIT_SECONDS", "HEARTBEAT_SECONDS", "TICK_SECONDS", "SLICE_SECONDS", "SAVE_SECONDS",
         "UNAVAILABLE_PAUSE_SECONDS", "RETRY_SECONDS", "MAX_SECONDS", "MAX_PAUSE_SECONDS", "MAX_GRACE_SECONDS",
         "FORGOTTEN_WITHIN_SECONDS", "HEAD_SECONDS", "CHECK_SECONDS", "CORS_SECONDS", "SECONDS_IN_A_PIPE",
@@ -287,7 +287,7 @@ NAPS = {"PAUSE_SECONDS", "WAIT_SECONDS", "HEARTBEAT_SECONDS", "TICK_SECONDS", "S
         "MAX_AGE_SECONDS", "COOKIE_SECONDS"}  # fmt: skip
 
 
-def test_no_time_limit_is_missing_from_the_page() -> None:
+def test_all_timeouts_are_documented() -> None:
     page = (PROJECT / "docs" / "operate" / "timeouts.md").read_text()
     ours = (PROJECT / "uploads").rglob("*.py"), (PROJECT / "amalga").glob("*.py"), (PROJECT / "amalga/db").glob("*.py")
     sources = [path for folder in ours for path in folder]
@@ -301,7 +301,7 @@ def test_no_time_limit_is_missing_from_the_page() -> None:
 
 
 def quick_call(of: dict[str, float]) -> float:
-    """One call of the store at its worst."""
+    """Return the longest duration of one storage call."""
     each = of["storage: connect"] + of["storage: read"]
     return each * of["storage: attempts"] + of["storage: pause between attempts"] * (of["storage: attempts"] - 1)
 
@@ -313,103 +313,103 @@ def patient_call(of: dict[str, float]) -> float:
 
 
 def assembly(of: dict[str, float]) -> float:
-    """ListParts (a thousand a page), Complete, GET, HEAD; the first that fails ends it, so these are slow, not dead."""
+    """ListParts (1,000 per page), Complete, GET, HEAD: all slow, because the first failure ends it."""
     return 4 * quick_call(of)
 
 
-# What has to be smaller, and than what.
+# For each rule, the smaller and the larger duration.
 Sum = Callable[[dict[str, float]], float]
 ORDER: dict[str, tuple[str | Sum, str | Sum]] = {
-    "a store that is away is told of in time": (quick_call, "response to a person"),
-    "so is a database that is away": (
+    "unavailable storage is reported in time": (quick_call, "response to a person"),
+    "unavailable database is reported in time": (
         lambda of: of["database: wait for a connection"] + of["database: reconnect"], "response to a person"),
-    "the pool waits no longer than its connections": ("database: wait for a connection", "database: connect"),
-    "whoever waits for a lock is told which": ("database: lock", "database: statement"),
-    "the server ends a statement before we give it up": ("database: statement", "database: any response"),
-    "we give it up before a person does": ("database: any response", "response to a person"),
-    "a probe ends before the balancer gives it up": (
+    "the wait for the pool is shorter than connecting": ("database: wait for a connection", "database: connect"),
+    "a lock timeout comes before the statement timeout": ("database: lock", "database: statement"),
+    "the server cancels a statement before we stop waiting": ("database: statement", "database: any response"),
+    "we stop waiting before the person does": ("database: any response", "response to a person"),
+    "a probe ends before the load balancer stops waiting": (
         lambda of: of["health check: connect"] + of["database: connection check"], "load balancer: health check"),
-    "so does one that waits for the store": ("health check: first wait for storage", "load balancer: health check"),
-    "a replica that is silent leaves time for the primary": (
+    "a probe waits for storage only briefly": ("health check: first wait for storage", "load balancer: health check"),
+    "a silent replica leaves time for the primary": (
         lambda of: of["database: connection check"] + of["replica: any response"] + of["lists: counting"],
         "response to a person"),
-    "a list gives up before its replica is given up": ("lists: counting", "replica: any response"),
-    "one's own writes outlast what every process knows": (
+    "counting times out before the replica does": ("lists: counting", "replica: any response"),
+    "own writes are remembered longer than the maximum lag": (
         "replica: maximum lag of lists", "replica: wait for a person's own changes"),
-    "a worker ends before it is ended, its last report sent": (
+    "a worker stops and sends its reports before it is killed": (
         lambda of: of["worker: turn"] + of["preview: rendering"] + of["Sentry: flush at exit"],
         "platform: kill of the worker"),
     "counting leaves time for the page": ("lists: counting", "database: statement"),
-    "nobody idle holds locks for longer than a worker lives": ("database: idle in a transaction", "gunicorn: timeout"),
-    "no statement outlives the web server's patience": ("database: statement", "gunicorn: timeout"),
-    "no answer does": ("response to a person", "gunicorn: graceful timeout"),
-    "who is told to stop may end": ("gunicorn: graceful timeout", "gunicorn: timeout"),
-    "the balancer waits for that": ("gunicorn: graceful timeout", "load balancer: deregistration delay"),
-    "so does the platform": ("gunicorn: graceful timeout", "platform: kill of the web process"),
-    "the balancer never sends into a closed connection": ("load balancer: idle", "gunicorn: keepalive"),
-    "nginx keeps a connection longer than a balancer": ("load balancer: idle", "nginx: idle connection"),
+    "an idle transaction ends before the gunicorn timeout": ("database: idle in a transaction", "gunicorn: timeout"),
+    "a statement ends before the gunicorn timeout": ("database: statement", "gunicorn: timeout"),
+    "a response is sent before the graceful timeout": ("response to a person", "gunicorn: graceful timeout"),
+    "graceful stop ends before the gunicorn timeout": ("gunicorn: graceful timeout", "gunicorn: timeout"),
+    "the balancer waits for a graceful stop": ("gunicorn: graceful timeout", "load balancer: deregistration delay"),
+    "the platform waits for a graceful stop": ("gunicorn: graceful timeout", "platform: kill of the web process"),
+    "the load balancer closes idle connections before gunicorn does": ("load balancer: idle", "gunicorn: keepalive"),
+    "nginx keeps a connection longer than a load balancer": ("load balancer: idle", "nginx: idle connection"),
     "nginx keeps a connection longer than Caddy": ("Caddy: idle connection to nginx", "nginx: idle connection"),
-    "nginx waits for an answer": ("response to a person", "nginx: gunicorn sends nothing"),
-    "nginx waits for a form as long as the store may take": (patient_call, "nginx: gunicorn reads nothing"),
-    "who stalls gives its thread back before the process ends": (
+    "nginx waits for a response": ("response to a person", "nginx: gunicorn sends nothing"),
+    "nginx waits for a form as long as storage can need": (patient_call, "nginx: gunicorn reads nothing"),
+    "a stalled upload frees its thread before the process stops": (
         "nginx: pause in a request body", "gunicorn: graceful timeout"),
-    "so does who reads slowly": ("nginx: pause in a response", "gunicorn: graceful timeout"),
-    "the balancer waits for an answer": ("response to a person", "load balancer: idle"),
-    "a worker may end its turn and its picture": (
+    "a slow download frees its thread before the stop": ("nginx: pause in a response", "gunicorn: graceful timeout"),
+    "the load balancer waits for a response": ("response to a person", "load balancer: idle"),
+    "a worker can finish its turn and its preview": (
         lambda of: of["worker: turn"] + of["preview: rendering"], "platform: kill of the worker"),
-    "single sign-on that is away is told of in time": (
+    "unavailable single sign-on is reported in time": (
         lambda of: 2 * of["single sign-on: one request"], "response to a person"),
-    "a session in use is written before it ends": (
+    "a session in use is renewed before it expires": (
         "session: renewal", "session: idle"),
-    "nobody waits for an account as long as for an address": (
+    "account throttling ends before address throttling": (
         "sign-in throttling: account", "sign-in throttling: address and account"),
-    "an assembly ends before another one begins": (assembly, "finish: lease of a row"),
-    "drawing ends by itself before it is ended": ("preview: CPU time", "preview: rendering"),
-    "a preview is made before another one makes it": (
+    "completing an upload ends before its lease": (assembly, "finish: lease of a row"),
+    "the CPU limit comes before the rendering timeout": ("preview: CPU time", "preview: rendering"),
+    "a preview is finished before its lease ends": (
         lambda of: of["preview: rendering"] + 2 * patient_call(of), "preview: lease"),
-    "a worker may end its mail": ("mail: response to a complete mail", "platform: kill of the worker"),
-    "a task outlives its mail": (
+    "a worker can finish its mail": ("mail: response to a complete mail", "platform: kill of the worker"),
+    "a mail task is not abandoned while it sends": (
         lambda of: 10 * of["mail: connect, and each response"] + of["mail: response to a complete mail"],
         "mail: abandoned task"),
-    "a task outlives its previews": ("preview: lease", "worker: abandoned task"),
-    "a sweep's batch is not given to another while it is worked at": (assembly, "sweep: lease of a batch"),
-    "pauses grow": ("sweep: shortest backoff of a row", "sweep: longest backoff of a row"),
-    "a move's lease is renewed more than twice before it ends": (
+    "a preview task is not abandoned while it renders": ("preview: lease", "worker: abandoned task"),
+    "the lease of a batch outlasts its work": (assembly, "sweep: lease of a batch"),
+    "sweep backoff grows": ("sweep: shortest backoff of a row", "sweep: longest backoff of a row"),
+    "the lease of a move is renewed twice before it ends": (
         lambda of: 2 * of["move: lease renewal"], "move: lease of a row"),
-    "fsck compares nothing that is under way": (
+    "fsck skips uploads in progress": (
         lambda of: of["URL: upload of a part"] + of["finish: lease of a row"], "fsck: minimum age"),
-    "an upload is not forgotten while its row is written": (
+    "an upload is not orphaned while its row is written": (
         "response to a person", "sweep: age of an orphaned multipart upload"),
-    "a row that failed comes free before the store ends its upload": (
+    "a failed row is retried before the storage expires its upload": (
         "sweep: longest backoff of a row", "upload: expiry by the storage"),
-    "who warns warns first": ("doctor: clock skew warning", "doctor: clock skew failure"),
-    "a URL outlives no clock that is told to be wrong": ("doctor: clock skew failure", "URL: upload of a part"),
-    "a page of a listing comes before its question dies": (
+    "the clock skew warning comes before the failure": ("doctor: clock skew warning", "doctor: clock skew failure"),
+    "an upload URL outlasts the tolerated clock skew": ("doctor: clock skew failure", "URL: upload of a part"),
+    "a listing page arrives before its request expires": (
         lambda of: of["storage: connect"] + of["storage, batch: read"], "bucket listing: one request"),
-    "a URL is renewed before it dies": ("browser: age of an upload URL", "URL: upload of a part"),
-    "there is time to send a part after it is signed": (
+    "an upload URL is renewed before it expires": ("browser: age of an upload URL", "URL: upload of a part"),
+    "an upload URL is valid long enough to send a part": (
         lambda of: of["browser: stalled upload"] + of["browser: response to a part"], "URL: upload of a part"),
-    "a URL dies before its upload": ("URL: upload of a part", "upload: expiry"),
-    "a download's URL is shorter than a part's": ("URL: download", "URL: upload of a part"),
-    "the sweep comes before the store ends an upload": (
+    "an upload URL expires before its upload": ("URL: upload of a part", "upload: expiry"),
+    "a download URL expires before an upload URL": ("URL: download", "URL: upload of a part"),
+    "the sweep cancels an upload before the storage expires it": (
         lambda of: of["upload: expiry"] + of["sweep: interval"], "upload: expiry by the storage"),
-    "what is purged can be brought back with an old database": (
+    "purged objects are kept longer than the trash": (
         "trash: retention period", "deleted objects: retention period"),
-    "the page waits for the app": ("response to a person", "browser: request to the application"),
-    "the page waits for the store": ("browser: stalled upload", "browser: response to a part"),
-    "waits grow": ("browser: shortest backoff", "browser: longest backoff"),
-    "a server may ask for more": ("browser: longest backoff", "browser: longest Retry-After"),
+    "the browser waits for the application": ("response to a person", "browser: request to the application"),
+    "the browser waits for storage": ("browser: stalled upload", "browser: response to a part"),
+    "browser backoff grows": ("browser: shortest backoff", "browser: longest backoff"),
+    "Retry-After can exceed the longest backoff": ("browser: longest backoff", "browser: longest Retry-After"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("rule", ORDER)
-def test_who_waits_for_another_waits_longer(rule: str) -> None:
+def test_timeouts_are_in_the_right_order(rule: str) -> None:
     smaller, larger = (DOCUMENTED[side] if isinstance(side, str) else side(DOCUMENTED) for side in ORDER[rule])
     assert smaller < larger
 
 
 @pytest.mark.parametrize("left", [5, 200, 100_000])
-def test_no_url_outlives_the_credentials_that_sign_it(left: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_presigned_urls_expire_before_their_credentials(left: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(signing, "seconds_of_credentials", lambda *_, limit: min(left, limit))
     store = main_store()
     assert signing.expires_in(signing.URL_SECONDS, store) == min(left, DOCUMENTED["URL: upload of a part"])
@@ -417,13 +417,13 @@ def test_no_url_outlives_the_credentials_that_sign_it(left: int, monkeypatch: py
     assert signing.expires_in(2 * downloads.WINDOW_SECONDS, store) == min(left, DOCUMENTED["URL: preview"])
 
 
-def test_the_clients_are_made_with_these_limits() -> None:
+def test_storage_clients_use_the_documented_timeouts() -> None:
     kinds: dict[client.Kind, tuple[str, str]] = {
         "quick": ("storage: read", "storage: attempts"),
         "batch": ("storage, batch: read", "storage, batch: attempts"),
     }
     for kind, (read_seconds, attempts) in kinds.items():
-        config: Any = client.client(kind).meta.config  # its types know nothing of it
+        config: Any = client.client(kind).meta.config  # not in the type stubs
         assert (config.connect_timeout, config.read_timeout) == (
             DOCUMENTED["storage: connect"],
             DOCUMENTED[read_seconds],
@@ -446,8 +446,8 @@ def test_database_connections_have_these_timeouts() -> None:
     assert settings.DATABASES["default"]["OPTIONS"]["connect_timeout"] == DOCUMENTED["database: connect"]
 
 
-def test_a_row_outlives_the_urls_that_lead_to_its_key() -> None:
-    """The store's clock may be behind ours by so much, and it would still refuse the URL."""
+def test_expired_upload_is_kept_until_its_urls_have_expired() -> None:
+    """By then, even a storage whose clock is this far behind ours rejects the URL."""
     assert DOCUMENTED["expired uploads: clock skew"] > 0
     assert DOCUMENTED["URL: upload of a part"] == s3.URL_SECONDS
     assert "signed_until__lt" in str(urls_expired())
