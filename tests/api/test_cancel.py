@@ -1,4 +1,4 @@
-"""Giving an upload up: the reservation ends at once, the bytes go, and the row goes last."""
+"""Cancel an upload: the reservation ends at once, the bytes are deleted, and the row is deleted last."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_cancel_of_unsigned_upload_deletes_it_at_once(upload_client: UploadClien
     assert not File.objects.exists()
 
 
-def test_a_row_stays_while_a_signed_url_may_still_bring_bytes(upload_client: UploadClient, bucket: Bucket) -> None:
+def test_row_is_kept_until_its_presigned_urls_expire(upload_client: UploadClient, bucket: Bucket) -> None:
     upload = upload_client.start(b"small")
     upload_client.cancel(upload)
     assert put_bytes(upload.signed[1], b"small").status == 200  # late
@@ -59,7 +59,7 @@ def test_a_row_stays_while_a_signed_url_may_still_bring_bytes(upload_client: Upl
     assert not File.objects.exists()
 
 
-def test_late_parts_find_no_upload(upload_client: UploadClient, bucket: Bucket) -> None:
+def test_late_parts_are_rejected(upload_client: UploadClient, bucket: Bucket) -> None:
     upload = upload_client.start(BODY)
     upload_client.put(upload, 1)
     upload_client.sign(upload)
@@ -69,7 +69,7 @@ def test_late_parts_find_no_upload(upload_client: UploadClient, bucket: Bucket) 
 
 
 def test_unrecorded_multipart_upload_is_aborted_too(upload_client: UploadClient, bucket: Bucket) -> None:
-    """Its creation was answered into the void: the store knows it, the row does not."""
+    """The response of its creation was lost: storage has it, but the row doesn't record it."""
     upload = upload_client.start(BODY)
     upload_client.put(upload, 1)
     s3.create_multipart(upload.row().key)
@@ -78,7 +78,7 @@ def test_unrecorded_multipart_upload_is_aborted_too(upload_client: UploadClient,
     assert not bucket.multipart_uploads()
 
 
-def test_cancelling_twice_is_as_good_as_once(upload_client: UploadClient, alice: User) -> None:
+def test_canceling_twice_is_harmless(upload_client: UploadClient, alice: User) -> None:
     upload = upload_client.start(BODY)
     upload_client.put(upload, 1)
     assert upload_client.cancel(upload).status_code == upload_client.cancel(upload).status_code == 204
@@ -100,7 +100,7 @@ def test_cancel_works_with_unavailable_storage(
 
 
 @pytest.mark.parametrize("state", [State.COMPLETING, State.AVAILABLE, State.TRASHED])
-def test_what_is_finished_or_being_finished_is_not_cancelled(
+def test_completing_or_stored_file_cannot_be_canceled(
     upload_client: UploadClient, alice: User, bucket: Bucket, state: State
 ) -> None:
     file = create_row(alice, state)
@@ -111,7 +111,7 @@ def test_what_is_finished_or_being_finished_is_not_cancelled(
     assert bucket.read(file.key) == b"x"
 
 
-def test_an_expired_upload_can_still_be_cancelled(upload_client: UploadClient, alice: User, bucket: Bucket) -> None:
+def test_expired_upload_can_still_be_canceled(upload_client: UploadClient, alice: User, bucket: Bucket) -> None:
     upload = upload_client.start(BODY)
     upload_client.put(upload, 1)
     File.objects.filter(pk=upload.id).update(expires_at=timezone.now())
@@ -120,7 +120,7 @@ def test_an_expired_upload_can_still_be_cancelled(upload_client: UploadClient, a
     assert stored_usage(alice) == (0, 0)
 
 
-def test_cancelled_upload_is_410(upload_client: UploadClient) -> None:
+def test_canceled_upload_is_410(upload_client: UploadClient) -> None:
     upload = upload_client.start(BODY)
     upload_client.put(upload)
     upload_client.cancel(upload)

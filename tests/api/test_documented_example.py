@@ -1,4 +1,4 @@
-"""The example of the API's documentation, run as it is against a running site."""
+"""The example in the API documentation, run unchanged against a running site."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_example_uploads_a_file(site: str, alice: User, bucket: Bucket, tmp_path
     assert done.stdout.startswith(f"{site}{file.get_absolute_url()} ")
 
 
-def test_example_says_that_the_password_is_wrong(site: str, alice: User, tmp_path: Path) -> None:
+def test_example_reports_an_incorrect_password(site: str, alice: User, tmp_path: Path) -> None:
     (tmp_path / "report.txt").write_bytes(b"hello")
     done = run(site, "another password", str(tmp_path / "report.txt"))
     assert (done.returncode, "Incorrect user name or password" in done.stderr) == (1, True)

@@ -36,7 +36,7 @@ def error_of(response: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("size", [0, 1, 9, 10, 11, 19, 20, 21, 100])
-def test_any_size_arrives_byte_for_byte(upload_client: UploadClient, bucket: Bucket, size: int) -> None:
+def test_file_of_any_size_is_stored_byte_for_byte(upload_client: UploadClient, bucket: Bucket, size: int) -> None:
     body = bytes(n * 7 % 256 for n in range(size))
     file = upload_client.send(body)
     assert (file.state, file.size) == (State.AVAILABLE, size)
@@ -45,7 +45,7 @@ def test_any_size_arrives_byte_for_byte(upload_client: UploadClient, bucket: Buc
     assert not bucket.multipart_uploads()
 
 
-def test_an_available_row_holds_what_the_store_holds(upload_client: UploadClient, bucket: Bucket) -> None:
+def test_available_row_matches_the_stored_object(upload_client: UploadClient, bucket: Bucket) -> None:
     file = upload_client.send(BODY)
     head = bucket.client.head_object(Bucket=bucket.name, Key=file.key)
     assert (file.size, file.etag) == (head["ContentLength"], head["ETag"].strip('"'))
@@ -74,7 +74,7 @@ def test_correctly_declared_type_is_detected_too(upload_client: UploadClient) ->
     assert upload_client.send(PNG, name="x.png", type="").detected_type == "image/png"
 
 
-def test_parts_may_come_in_any_order(upload_client: UploadClient, bucket: Bucket) -> None:
+def test_parts_can_be_sent_in_any_order(upload_client: UploadClient, bucket: Bucket) -> None:
     upload = upload_client.start(BODY)
     upload_client.put(upload, 3, 1, 2)
     assert bucket.read(upload_client.finished(upload).key) == BODY
@@ -102,12 +102,12 @@ def test_a_hundred_files_finish_in_one_call_in_order(upload_client: UploadClient
     assert File.objects.available().count() == 100
 
 
-def test_announced_part_digests_go_once_they_are_in_the_checksum(upload_client: UploadClient) -> None:
+def test_part_digests_are_deleted_after_finish(upload_client: UploadClient) -> None:
     upload_client.send(BODY)
     assert not PartDigest.objects.exists()
 
 
-# --- repeated, raced --------------------------------------------------------------------------
+# --- repeated and concurrent calls --------------------------------------------------------------------------
 
 
 def test_repeated_finish_returns_the_same_response(upload_client: UploadClient, bucket: Bucket) -> None:
@@ -122,7 +122,7 @@ def test_repeated_finish_returns_the_same_response(upload_client: UploadClient, 
         assert bucket.read(upload.row().key) == body
 
 
-def test_other_digests_do_not_change_what_is_available(upload_client: UploadClient) -> None:
+def test_repeated_finish_with_other_digests_changes_nothing(upload_client: UploadClient) -> None:
     upload = upload_client.start(b"small")
     upload_client.put(upload)
     first = upload_client.finish(upload)
@@ -172,10 +172,10 @@ def test_finish_of_leased_upload_is_202_with_retry_after(upload_client: UploadCl
     assert upload.row().lease_until == file.lease_until
 
 
-def test_when_the_lease_is_over_the_next_caller_finishes(upload_client: UploadClient, bucket: Bucket) -> None:
+def test_finish_succeeds_after_the_lease_expires(upload_client: UploadClient, bucket: Bucket) -> None:
     upload = upload_client.start(BODY)
     upload_client.put(upload)
-    File.objects.filter(pk=upload.id).acquire_lease(checksum=composite(upload.pieces))  # and then we crashed
+    File.objects.filter(pk=upload.id).acquire_lease(checksum=composite(upload.pieces))  # then the process crashed
     assert upload_client.finish(upload).status_code == 202
     File.objects.filter(pk=upload.id).update(lease_until=timezone.now())
     assert bucket.read(upload_client.finished(upload).key) == BODY
@@ -185,7 +185,7 @@ def test_finish_after_crash_uses_the_completed_object(upload_client: UploadClien
     upload = upload_client.start(BODY)
     upload_client.put(upload)
     File.objects.filter(pk=upload.id).acquire_lease(checksum=composite(upload.pieces))
-    assemble(upload.row(), upload.digests)  # the object is made; the row was not written any more
+    assemble(upload.row(), upload.digests)  # the object exists, but the row was not updated
     File.objects.filter(pk=upload.id).update(lease_until=timezone.now())
     file = upload_client.finished(upload)
     assert file.state == State.AVAILABLE
@@ -206,15 +206,15 @@ def test_missing_parts_are_listed_and_the_upload_can_continue(upload_client: Upl
     assert bucket.read(upload_client.finished(upload).key) == BODY
 
 
-def test_a_finish_before_the_first_part_misses_all(upload_client: UploadClient) -> None:
+def test_finish_before_any_part_reports_all_as_missing(upload_client: UploadClient) -> None:
     for upload in (upload_client.start(BODY), upload_client.start(b"small")):
         response = upload_client.finish(upload)
         assert (response.status_code, error_of(response)["missing"]) == (409, list(upload.numbers))
         assert upload.row().state == State.UPLOADING
 
 
-def test_a_short_part_is_refused(upload_client: UploadClient, bucket: Bucket) -> None:
-    """Put past the signed URL, as a store that does not check lengths would let it happen."""
+def test_short_part_is_reported_as_missing(upload_client: UploadClient, bucket: Bucket) -> None:
+    """Sent without the presigned URL, as if storage did not check lengths."""
     upload = upload_client.start(BODY)
     upload_client.put(upload, 1, 3)
     row = upload.row()
@@ -226,7 +226,7 @@ def test_a_short_part_is_refused(upload_client: UploadClient, bucket: Bucket) ->
     assert not bucket.objects()
 
 
-def test_parts_that_only_together_have_the_right_size_are_refused(upload_client: UploadClient, bucket: Bucket) -> None:
+def test_parts_of_the_wrong_size_are_reported_as_missing(upload_client: UploadClient, bucket: Bucket) -> None:
     upload = upload_client.start(BODY)
     upload_client.sign(upload)
     row = upload.row()
@@ -275,7 +275,7 @@ def test_a_removed_file_does_not_finish(upload_client: UploadClient, alice: User
     assert File.objects.get(pk=file.pk).state == state
 
 
-def test_parts_that_the_store_has_lost_are_gone_and_give_the_space_back(
+def test_upload_with_lost_parts_is_removed_and_frees_its_quota(
     upload_client: UploadClient, alice: User, bucket: Bucket
 ) -> None:
     upload = upload_client.start(BODY)
@@ -287,7 +287,7 @@ def test_parts_that_the_store_has_lost_are_gone_and_give_the_space_back(
     assert alice.usage.files == 0
 
 
-def test_one_that_fails_does_not_stop_the_others(upload_client: UploadClient, alice: User) -> None:
+def test_failed_file_does_not_stop_the_others(upload_client: UploadClient, alice: User) -> None:
     whole, empty = upload_client.start(b"whole"), upload_client.start(b"never sent")
     upload_client.put(whole)
     busy = create_row(alice, State.COMPLETING)
@@ -314,7 +314,7 @@ def test_finished_multipart_upload_accepts_no_parts(upload_client: UploadClient,
     assert bucket.read(file.key) == BODY
 
 
-def test_finishing_a_batch_takes_a_bounded_number_of_queries_a_file(
+def test_finish_of_a_batch_has_a_bounded_query_count(
     upload_client: UploadClient, django_assert_max_num_queries: Any
 ) -> None:
     uploads = [upload_client.start(b"%d" % n) for n in range(10)]

@@ -34,7 +34,7 @@ BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
 
 @pytest.fixture
 def front(settings: Settings, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[StorageProxy]:
-    """The app asks the store through it, `bucket` does not. boto3's pause before a second attempt is left out."""
+    """The app reaches storage through this proxy; `bucket` bypasses it. boto3's retry backoff is disabled."""
     monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda self, context: 0)
     settings.UPLOAD_PART_BYTES = 10
     with storage_proxies.proxy_of_app(settings, bucket) as front:
@@ -47,7 +47,7 @@ def upload_client(as_alice: Client, front: StorageProxy) -> UploadClient:
 
 
 def sent(upload_client: UploadClient, body: bytes = BODY) -> Upload:
-    """An upload whose bytes are all in the store."""
+    """Return an upload whose bytes are all in storage."""
     upload = upload_client.start(body)
     upload_client.put(upload)
     return upload
@@ -59,7 +59,7 @@ def unavailable(response: Any) -> None:
 
 
 def heals(upload_client: UploadClient, upload: Upload, front: StorageProxy, bucket: Bucket) -> None:
-    """Once the store is itself again, the same finish succeeds."""
+    """Assert that the same finish succeeds once storage works again."""
     front.rules.clear()
     file = upload_client.finished(upload)
     assert file.state == State.AVAILABLE
@@ -70,7 +70,7 @@ def heals(upload_client: UploadClient, upload: Upload, front: StorageProxy, buck
 # --- the outcome of Complete ------------------------------------------------------------------
 
 
-def test_200_with_an_error_inside_is_no_success(
+def test_error_in_a_200_response_of_complete_is_not_success(
     upload_client: UploadClient, front: StorageProxy, bucket: Bucket
 ) -> None:
     upload = sent(upload_client)
@@ -107,7 +107,7 @@ def test_finish_after_lost_responses_of_complete_finds_the_object(
     heals(upload_client, upload, front, bucket)
 
 
-def test_the_sweep_finds_the_object_as_well(upload_client: UploadClient, front: StorageProxy, bucket: Bucket) -> None:
+def test_sweep_resolves_a_lost_completion(upload_client: UploadClient, front: StorageProxy, bucket: Bucket) -> None:
     upload = sent(upload_client)
     front.rules["complete"] = lost
     upload_client.finish(upload)
@@ -121,7 +121,7 @@ def test_the_sweep_finds_the_object_as_well(upload_client: UploadClient, front: 
 def test_second_complete_succeeds_for_any_response(
     upload_client: UploadClient, front: StorageProxy, bucket: Bucket, again: int
 ) -> None:
-    """The list of parts is an earlier one, so that CompleteMultipartUpload is sent again."""
+    """Return an old list of parts, so that CompleteMultipartUpload is sent again."""
     upload = sent(upload_client)
     row = upload.row()
     listed = s3.list_parts(row.key, row.multipart_id)
@@ -151,13 +151,13 @@ def test_missing_upload_and_object_is_410(upload_client: UploadClient, front: St
     assert upload.row().state == State.DELETING
 
 
-# --- whatever else goes wrong -----------------------------------------------------------------
+# --- other faults -----------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("operation", "fault"), [*product(["list", "complete", "get"], FAULTS), ("*", "redirect"), ("*", "broken")]
 )
-def test_a_fault_at_the_finish_changes_nothing_for_good(
+def test_fault_during_finish_is_recoverable(
     upload_client: UploadClient, front: StorageProxy, bucket: Bucket, operation: str, fault: str
 ) -> None:
     upload = sent(upload_client)
@@ -193,7 +193,7 @@ def test_truncated_response_of_complete_is_resolved_by_inspection(
 
 @pytest.mark.parametrize("fault", ["500", "503", "page 502", "broken"])
 @pytest.mark.parametrize("operation", ["list", "complete", "get"])
-def test_a_fault_is_met_twice_and_no_more(
+def test_failed_storage_call_is_retried_up_to_the_limit(
     upload_client: UploadClient, front: StorageProxy, bucket: Bucket, operation: str, fault: str
 ) -> None:
     upload = sent(upload_client)
@@ -204,7 +204,7 @@ def test_a_fault_is_met_twice_and_no_more(
 
 
 @pytest.mark.parametrize("fault", [*FAULTS, "404 without words", "page 404"])
-def test_a_fault_at_the_look_never_removes_a_small_file(
+def test_fault_during_inspection_never_removes_a_small_file(
     upload_client: UploadClient, front: StorageProxy, bucket: Bucket, fault: str
 ) -> None:
     upload = sent(upload_client, b"small")
@@ -216,7 +216,7 @@ def test_a_fault_at_the_look_never_removes_a_small_file(
 
 
 @pytest.mark.parametrize("rule", [status(404), page(404)], ids=["no words", "page"])
-def test_a_404_of_something_in_between_is_not_the_stores_word(
+def test_404_of_a_proxy_is_unavailable_storage(
     upload_client: UploadClient, front: StorageProxy, bucket: Bucket, rule: storage_proxies.Rule
 ) -> None:
     upload = sent(upload_client)
@@ -226,10 +226,10 @@ def test_a_404_of_something_in_between_is_not_the_stores_word(
     heals(upload_client, upload, front, bucket)
 
 
-def test_an_object_that_is_there_and_then_not_is_looked_for_again(
+def test_object_missing_from_head_after_get_is_inspected_again(
     upload_client: UploadClient, front: StorageProxy, bucket: Bucket, settings: Settings
 ) -> None:
-    """GET finds it, the HEAD for its checksum says 404: nothing is decided on that."""
+    """GET finds the object, but HEAD for its checksum returns 404: the state stays undecided."""
     upload = sent(upload_client)
     settings.S3_CHECKSUMS = "sha256"
     front.rules["head"] = status(404)
@@ -239,7 +239,7 @@ def test_an_object_that_is_there_and_then_not_is_looked_for_again(
     heals(upload_client, upload, front, bucket)
 
 
-def test_a_size_of_zero_in_a_broken_list_completes_nothing(
+def test_part_list_with_wrong_sizes_completes_nothing(
     upload_client: UploadClient, front: StorageProxy, bucket: Bucket
 ) -> None:
     upload = sent(upload_client)
@@ -269,7 +269,7 @@ def test_a_fault_while_signing_leaves_the_upload_open(
 
 
 @pytest.mark.parametrize("fault", ["500", "403", "no bucket", "page 200", "broken"])
-def test_a_fault_while_resuming_forgets_nothing(
+def test_fault_during_resume_keeps_the_multipart_upload(
     upload_client: UploadClient, front: StorageProxy, bucket: Bucket, fault: str
 ) -> None:
     upload = sent(upload_client)
@@ -289,7 +289,7 @@ def test_a_fault_while_erasing_keeps_the_row(
     front.rules[operation] = FAULTS[fault]
     assert upload_client.cancel(upload).status_code == 204
     File.objects.update(signed_until=timezone.now() - timedelta(hours=1))
-    assert services.sweep()["failed"] in {1, 2}  # the search for strays asks for the same list
+    assert services.sweep()["failed"] in {1, 2}  # the search for orphans uses the same list
     assert upload.row().state == State.DELETING
     front.rules.clear()
     assert services.sweep()["erased"] == 1
@@ -307,9 +307,7 @@ def test_delete_with_lost_response_is_repeated(front: StorageProxy, bucket: Buck
     assert services.sweep()["erased"] == 1
 
 
-def test_one_store_fault_ends_a_batch_instead_of_being_met_a_hundred_times(
-    upload_client: UploadClient, front: StorageProxy, bucket: Bucket
-) -> None:
+def test_storage_fault_stops_a_batch_early(upload_client: UploadClient, front: StorageProxy, bucket: Bucket) -> None:
     uploads = [sent(upload_client, b"%d" % n) for n in range(40)]
     front.seen.clear()
     front.rules["get"] = status(503, "SlowDown")
@@ -321,10 +319,10 @@ def test_one_store_fault_ends_a_batch_instead_of_being_met_a_hundred_times(
     assert File.objects.available().count() == 40
 
 
-# --- a store that is away, or says nothing ----------------------------------------------------
+# --- unavailable or silent storage ----------------------------------------------------
 
 
-def test_a_store_that_hangs_is_answered_for_within_ten_seconds(
+def test_finish_responds_within_ten_seconds_if_storage_hangs(
     upload_client: UploadClient, front: StorageProxy, bucket: Bucket
 ) -> None:
     upload = sent(upload_client)
@@ -337,7 +335,7 @@ def test_a_store_that_hangs_is_answered_for_within_ten_seconds(
 
 
 @pytest.mark.parametrize("operation", ["list", "get", "*"])
-def test_a_hang_anywhere_else_is_a_fault_as_well(
+def test_timeout_of_other_storage_calls_is_unavailable(
     upload_client: UploadClient, front: StorageProxy, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, operation: str
 ) -> None:
     upload = sent(upload_client)
@@ -386,7 +384,7 @@ def test_verify_ignores_partially_read_files(
         assert File.objects.get().checksum_status == "unverified"
 
 
-def test_no_signature_ever_gets_into_a_log(
+def test_signatures_are_never_logged(
     upload_client: UploadClient, front: StorageProxy, bucket: Bucket, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG", "uploads")

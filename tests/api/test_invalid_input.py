@@ -192,7 +192,7 @@ def test_etags_of_the_client_are_ignored(upload_client: UploadClient, upload: Up
     assert bucket.read(upload.row().key) == BODY
 
 
-# --- who and when -----------------------------------------------------------------------------
+# --- permissions -----------------------------------------------------------------------------
 
 
 def request_each_view(client: Client, pk: uuid.UUID) -> list[TestResponse]:

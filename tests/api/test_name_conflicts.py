@@ -1,4 +1,4 @@
-"""Which names exist where files are about to be uploaded."""
+"""Name conflicts in the folders that files are uploaded to."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_names_are_compared_within_relative_folders(as_alice: Client, alice: Use
     assert not Folder.objects.filter(name="Missing").exists()
 
 
-def test_files_that_a_person_cannot_see_do_not_exist_for_them(as_alice: Client, bob: User) -> None:
+def test_hidden_trashed_and_unfinished_files_are_no_conflict(as_alice: Client, bob: User) -> None:
     create_row(bob, State.AVAILABLE, name="private.txt", visibility=Visibility.PRIVATE)
     create_row(bob, State.TRASHED, name="trashed.txt")
     create_row(bob, State.UPLOADING, name="unfinished.txt")
@@ -86,11 +86,11 @@ def test_free_name_is_found_beyond_the_first_query(alice: User) -> None:
     assert conflict.free_name == "a (15).txt"
 
 
-def test_a_batch_without_conflicts_takes_one_query_for_its_files(
+def test_batch_without_conflicts_needs_one_query(
     alice: User, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     folder = ensure_folder("Brand", alice)
-    alice.has_perm("uploads.view_file")  # which Django remembers
+    alice.has_perm("uploads.view_file")  # cached by Django
     with django_assert_num_queries(1):
         find_conflicts(alice, [("", f"{number}.txt") for number in range(100)], into=folder)
 

@@ -1,4 +1,4 @@
-"""How a size is cut into parts, and the checksum over parts."""
+"""Part sizes, and the checksum over parts."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_every_part_but_the_last_is_full_and_none_is_empty(size: int, data: st.D
     assert length == part_size if number < count else 0 < length <= part_size
 
 
-def test_parts_double_only_when_ten_thousand_would_not_hold_the_file() -> None:
+def test_part_size_doubles_only_above_ten_thousand_parts() -> None:
     max_bytes = parts.MAX_PARTS * 16 * MIB
     assert parts.part_size_for(max_bytes, smallest=16 * MIB) == 16 * MIB
     assert parts.part_size_for(max_bytes + 1, smallest=16 * MIB) == 32 * MIB
@@ -56,13 +56,13 @@ def test_an_empty_file_is_one_empty_part() -> None:
 
 
 @pytest.mark.parametrize("number", [-1, 0, 4])
-def test_a_part_that_the_file_does_not_have_has_no_length(number: int) -> None:
+def test_length_of_a_nonexistent_part_raises(number: int) -> None:
     with pytest.raises(ValueError, match="no part"):
         parts.part_length(number, size=21, part_size=10)
 
 
 @given(st.binary(max_size=64))
-def test_a_true_digest_is_read_as_it_is(body: bytes) -> None:
+def test_valid_digest_is_returned_unchanged(body: bytes) -> None:
     assert parts.read_digest(sha256(body)) == sha256(body)
 
 
@@ -77,12 +77,12 @@ GOOD = sha256(b"good")
         base64.b64encode(bytes(31)).decode(), base64.b64encode(bytes(33)).decode(),
     ],
 )  # fmt: skip
-def test_what_is_no_sha256_in_base64_is_refused(text: object) -> None:
+def test_invalid_base64_sha256_is_rejected(text: object) -> None:
     with pytest.raises(ValueError, match="SHA-256"):
         parts.read_digest(text)
 
 
-def test_two_spellings_of_one_digest_are_not_both_taken() -> None:
+def test_noncanonical_spelling_of_a_digest_is_rejected() -> None:
     """The last character before `=` carries two unused bits; only zeros there are canonical."""
     digest = sha256(b"canonical")
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
@@ -93,7 +93,7 @@ def test_two_spellings_of_one_digest_are_not_both_taken() -> None:
 
 
 @given(st.binary(max_size=100), st.integers(1, 40))
-def test_the_checksum_of_parts_is_the_one_s3_would_give(body: bytes, part_size: int) -> None:
+def test_checksum_of_parts_matches_s3(body: bytes, part_size: int) -> None:
     pieces = cut(body, part_size)
     assert parts.checksum_of([sha256(piece) for piece in pieces]) == composite(pieces)
 

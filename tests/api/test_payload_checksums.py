@@ -1,7 +1,7 @@
-"""S3_CHECKSUMS=payload: a store without checksums of its own holds what arrives to the hash in the signature.
+"""S3_CHECKSUMS=payload: storage without checksums verifies the body against the hash in the signature.
 
-No store that can be started here does that: the two that know signatures take any body. So one of them checks the
-signature, header and URL, and a front before it does what such a store does with the body.
+No storage available here does that: the two that check signatures accept any body. So one of them checks the
+signature, header and URL, and a proxy in front of it verifies the body.
 """
 
 from __future__ import annotations
@@ -55,20 +55,20 @@ def flipped(body: bytes) -> bytes:
     return body[:-1] + bytes([body[-1] ^ 1])
 
 
-def test_a_file_in_parts_arrives(upload_client: UploadClient, digest_bucket: Bucket) -> None:
+def test_multipart_file_is_stored(upload_client: UploadClient, digest_bucket: Bucket) -> None:
     upload = upload_client.start(BODY)
     upload_client.put(upload)
     file = upload_client.finished(upload)
     assert digest_bucket.read(file.key) == BODY
-    assert file.checksum_status == "unverified"  # such a store keeps no digests: reading settles it
+    assert file.checksum_status == "unverified"  # such storage keeps no checksums
 
 
-def test_a_small_file_arrives_in_two_calls(upload_client: UploadClient, digest_bucket: Bucket) -> None:
+def test_small_file_is_stored(upload_client: UploadClient, digest_bucket: Bucket) -> None:
     file = upload_client.send(b"small")
     assert digest_bucket.read(file.key) == b"small"
 
 
-def test_a_flipped_bit_is_refused_and_the_right_bytes_are_not(
+def test_flipped_bit_is_rejected_and_correct_bytes_are_accepted(
     upload_client: UploadClient, digest_bucket: Bucket
 ) -> None:
     several, small = upload_client.start(BODY), upload_client.start(b"small")
@@ -81,8 +81,8 @@ def test_a_flipped_bit_is_refused_and_the_right_bytes_are_not(
     assert {upload_client.finished(upload).state for upload in (several, small)} == {State.AVAILABLE}
 
 
-def test_the_hash_cannot_be_exchanged_or_left_out(upload_client: UploadClient) -> None:
-    """The store's own check of the signature, not the front's: the hash is part of it."""
+def test_signed_hash_cannot_be_changed_or_omitted(upload_client: UploadClient) -> None:
+    """Storage rejects it, not the proxy: the hash is part of the signature."""
     upload = upload_client.start(b"small")
     signed = upload.signed[1]
     other = hashlib.sha256(b"other").hexdigest()
@@ -100,8 +100,8 @@ def test_the_exact_length_is_signed_as_well(upload_client: UploadClient, differe
     assert put_bytes(upload.signed[1], bytes(5 + difference)).status in {400, 403}
 
 
-def test_what_is_signed_into_a_url(upload_client: UploadClient) -> None:
-    """Golden: a store looks for the hash in the header or in the URL, and both are under the signature."""
+def test_presigned_url_includes_the_hash_and_length(upload_client: UploadClient) -> None:
+    """Storage looks for the hash in the header or in the URL, and the signature covers both."""
     upload = upload_client.start(BODY)
     (first, *_others) = upload_client.sign(upload)
     query = parse_qs(urlsplit(first["url"]).query)
@@ -119,7 +119,7 @@ def test_no_part_is_signed_without_its_digest(upload_client: UploadClient) -> No
 
 
 def test_other_content_is_not_signed_before_the_url_expires(upload_client: UploadClient, digest_bucket: Bucket) -> None:
-    """Or the second URL would replace the object once the first content is published."""
+    """Otherwise the second URL could replace the object after the first content is published."""
     upload = upload_client.start(b"small")
     other = [{"number": 1, "sha256": sha256(b"other")}]
     response = upload_client.request_parts(upload.id, other)
@@ -129,7 +129,7 @@ def test_other_content_is_not_signed_before_the_url_expires(upload_client: Uploa
     assert upload_client.request_parts(upload.id, other).status_code == 200
 
 
-def test_what_we_send_ourselves_is_held_to_its_hash_too(upload_client: UploadClient, digest_bucket: Bucket) -> None:
+def test_put_by_the_app_sends_a_matching_hash(upload_client: UploadClient, digest_bucket: Bucket) -> None:
     key = "p/" + "0" * 32
     s3.put(key, b"hello", sha256=sha256(b"hello"))
     assert digest_bucket.read(key) == b"hello"

@@ -1,4 +1,4 @@
-"""Rights at the end as at the beginning: what was begun with a right ends only with it."""
+"""Permissions are checked at the end as at the beginning of uploads, restores and ZIP downloads."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def folder(alice: User) -> Folder:
 
 @pytest.fixture
 def upload(upload_client: UploadClient, folder: Folder) -> Upload:
-    """All bytes of it are in the bucket."""
+    """An upload into the folder whose bytes are all in the bucket."""
     upload = upload_client.start(b"hello", folder="Team/Brand")
     upload_client.put(upload)
     return upload
@@ -74,7 +74,7 @@ def refused(upload_client: UploadClient, upload: Upload) -> None:
 
 
 @pytest.mark.parametrize("withdraw", WITHDRAWALS)
-def test_an_upload_into_a_folder_that_was_closed_ends_as_refused_and_is_removed(
+def test_upload_is_rejected_and_removed_after_folder_access_is_lost(
     withdraw: Withdraw,
     upload_client: UploadClient,
     upload: Upload,
@@ -105,7 +105,7 @@ def test_parts_of_a_refused_upload_are_aborted(
 
 
 @pytest.mark.parametrize("withdraw", WITHDRAWALS)
-def test_no_part_is_signed_and_no_time_given_for_a_folder_that_was_closed(
+def test_signing_and_renewal_are_refused_after_folder_access_is_lost(
     withdraw: Withdraw, upload_client: UploadClient, upload: Upload, folder: Folder, alice: User, admin_user: User
 ) -> None:
     expires_at = upload.row().expires_at
@@ -117,7 +117,7 @@ def test_no_part_is_signed_and_no_time_given_for_a_folder_that_was_closed(
     assert upload.row().expires_at == expires_at
 
 
-def test_who_left_the_group_of_a_folder_ends_nothing_there(
+def test_finish_is_rejected_after_leaving_the_group_of_a_folder(
     upload_client: UploadClient, folder: Folder, alice: User, admin_user: User
 ) -> None:
     team = Group.objects.create(name="team")
@@ -129,7 +129,7 @@ def test_who_left_the_group_of_a_folder_ends_nothing_there(
     refused(upload_client, upload)
 
 
-def test_of_several_uploads_only_those_into_the_closed_folder_are_refused(
+def test_only_uploads_into_the_restricted_folder_are_rejected(
     upload_client: UploadClient, upload: Upload, folder: Folder, alice: User, admin_user: User
 ) -> None:
     other = upload_client.start(b"hello")
@@ -150,10 +150,10 @@ def close_account(alice: User) -> None:
 
 
 @pytest.mark.parametrize("lose", [lose_role, close_account])
-def test_who_may_not_upload_any_more_ends_nothing_at_the_top_either(
+def test_finish_at_the_top_level_is_rejected_after_losing_permission(
     lose: Callable[[User], None], upload_client: UploadClient, alice: User
 ) -> None:
-    """Call the service like a request that was read for minutes, with the permissions of its start."""
+    """Call the service as a slow request would, with permissions loaded at its start."""
     upload = upload_client.start(b"hello")
     upload_client.put(upload)
     before = User.objects.get(pk=alice.pk)
@@ -164,14 +164,14 @@ def test_who_may_not_upload_any_more_ends_nothing_at_the_top_either(
     assert upload.row().state == State.DELETING
 
 
-def test_who_lost_the_role_is_refused_by_the_protocol_and_the_upload_is_removed(
+def test_finish_is_rejected_and_the_upload_removed_after_losing_the_role(
     upload_client: UploadClient, upload: Upload, alice: User
 ) -> None:
     lose_role(alice)
     refused(upload_client, upload)
 
 
-def test_an_assembly_that_a_crash_interrupted_is_not_resumed_without_the_right(
+def test_interrupted_completion_is_not_resumed_without_permission(
     upload: Upload, folder: Folder, alice: User, admin_user: User
 ) -> None:
     File.objects.filter(pk=upload.id).acquire_lease(checksum=upload.digests[0])
@@ -181,7 +181,7 @@ def test_an_assembly_that_a_crash_interrupted_is_not_resumed_without_the_right(
     assert upload.row().state == State.DELETING
 
 
-def test_a_folder_that_is_closed_while_the_object_is_assembled_takes_nothing(
+def test_upload_is_rejected_if_access_is_lost_during_completion(
     upload_client: UploadClient,
     upload: Upload,
     folder: Folder,
@@ -202,7 +202,7 @@ def test_a_folder_that_is_closed_while_the_object_is_assembled_takes_nothing(
 
 
 @pytest.mark.parametrize("withdraw", WITHDRAWALS)
-def test_a_form_into_a_folder_that_is_closed_while_it_is_read_is_refused(
+def test_form_is_rejected_if_folder_access_is_lost_during_upload(
     withdraw: Withdraw, as_alice: Client, alice: User, folder: Folder, admin_user: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     receiving = importlib.import_module("uploads.services.form_upload")
@@ -219,7 +219,7 @@ def test_a_form_into_a_folder_that_is_closed_while_it_is_read_is_refused(
     assert stored_usage(alice) == (0, 0)
 
 
-def test_after_a_restore_of_the_database_nothing_ends_without_the_right_and_nothing_is_removed(
+def test_after_restore_neither_finishes_nor_removes_without_permission(
     upload: Upload, folder: Folder, alice: User, admin_user: User
 ) -> None:
     close_folder(alice, folder, admin_user)
@@ -232,7 +232,7 @@ def test_after_a_restore_of_the_database_nothing_ends_without_the_right_and_noth
 
 
 @pytest.mark.parametrize("withdraw", WITHDRAWALS)
-def test_nothing_is_restored_into_a_folder_that_was_closed(
+def test_file_is_not_restored_into_a_restricted_folder(
     withdraw: Withdraw, as_alice: Client, alice: User, folder: Folder, admin_user: User
 ) -> None:
     file = create_row(alice, State.AVAILABLE, folder=folder)
@@ -247,7 +247,7 @@ def test_nothing_is_restored_into_a_folder_that_was_closed(
     assert actions.restore_files([file.pk], by=admin_user).files == [file]
 
 
-def test_who_manages_a_folder_without_the_role_to_upload_restores_there(
+def test_folder_manager_without_upload_role_can_restore_files(
     viewer: User, alice: User, folder: Folder, admin_user: User
 ) -> None:
     team = Group.objects.create(name="team")
@@ -265,7 +265,7 @@ def test_restore_of_file_outside_the_trash_is_not_forbidden(alice: User) -> None
 # --- zips ---------------------------------------------------------------------------------------
 
 
-def test_a_zip_breaks_off_when_a_folder_of_it_is_closed_meanwhile(
+def test_zip_is_aborted_when_folder_access_is_lost(
     upload_client: UploadClient,
     alice: User,
     bob: User,
@@ -283,7 +283,7 @@ def test_a_zip_breaks_off_when_a_folder_of_it_is_closed_meanwhile(
     zip_file.close()
 
 
-def test_a_zip_goes_on_when_a_file_of_it_is_only_removed_or_replaced(
+def test_zip_continues_when_a_file_is_trashed_or_replaced(
     upload_client: UploadClient, alice: User, bob: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = [upload_client.send(b"x" * size, name=f"{size}.txt") for size in (1, 2, 3)]
@@ -297,17 +297,17 @@ def test_a_zip_goes_on_when_a_file_of_it_is_only_removed_or_replaced(
     zip_file.close()
 
 
-# --- whose space a version takes ----------------------------------------------------------------
+# --- quota of versions ----------------------------------------------------------------
 
 
 @pytest.fixture
 def full(upload_client: UploadClient, settings: Settings) -> File:
-    """Alice has 12 bytes, of 20 that everybody may keep."""
+    """Alice has used 12 bytes of a quota of 20."""
     settings.UPLOAD_QUOTA_BYTES = 20
     return upload_client.send(b"x" * 12)
 
 
-def test_a_version_that_its_files_owner_has_no_room_for_is_refused_at_the_start(
+def test_version_over_the_quota_of_the_owner_is_rejected_at_the_start(
     full: File, as_manager: Client, manager: User
 ) -> None:
     upload_client = UploadClient(as_manager)
@@ -316,15 +316,13 @@ def test_a_version_that_its_files_owner_has_no_room_for_is_refused_at_the_start(
     assert stored_usage(manager) == (0, 0)
 
 
-def test_versions_of_one_call_are_held_against_their_files_owner_together(full: File, as_manager: Client) -> None:
+def test_versions_of_one_call_share_the_quota_of_the_owner(full: File, as_manager: Client) -> None:
     upload_client = UploadClient(as_manager)
     response = upload_client.announce(*(upload_client.item(b"y" * 5, replaces=full.pk) for _number in range(2)))
     assert ["error" in entry for entry in response.json()["files"]] == [False, True]
 
 
-def test_of_versions_begun_while_there_was_room_no_more_end_than_fit(
-    full: File, as_manager: Client, alice: User, manager: User
-) -> None:
+def test_only_versions_that_fit_the_quota_finish(full: File, as_manager: Client, alice: User, manager: User) -> None:
     upload_client = UploadClient(as_manager)
     uploads = [upload_client.start(b"y" * 5, replaces=full.pk, name=f"{number}.txt") for number in range(3)]
     for upload in uploads:
@@ -334,10 +332,10 @@ def test_of_versions_begun_while_there_was_room_no_more_end_than_fit(
         "available", "over_quota", "over_quota"
     ]  # fmt: skip
     assert (stored_usage(alice), stored_usage(manager)) == ((2, 17), (0, 0))
-    assert upload_client.finish(*uploads).status_code == 200, "asked again, answered the same"
+    assert upload_client.finish(*uploads).status_code == 200, "repeating returns the same status"
 
 
-def test_the_number_of_files_that_an_owner_may_keep_holds_for_versions_by_others(
+def test_file_quota_of_the_owner_applies_to_versions_by_others(
     full: File, as_manager: Client, settings: Settings
 ) -> None:
     settings.UPLOAD_QUOTA_FILES = 1
@@ -345,7 +343,7 @@ def test_the_number_of_files_that_an_owner_may_keep_holds_for_versions_by_others
     assert upload_client.announce(upload_client.item(b"y", replaces=full.pk)).status_code == 413
 
 
-def test_a_version_that_another_crash_left_is_held_against_the_owner_too(
+def test_resumed_version_over_the_quota_of_the_owner_is_rejected(
     full: File, as_manager: Client, alice: User, manager: User
 ) -> None:
     upload_client = UploadClient(as_manager)
@@ -359,9 +357,7 @@ def test_a_version_that_another_crash_left_is_held_against_the_owner_too(
     assert (stored_usage(alice), stored_usage(manager)) == ((2, 20), (0, 0))
 
 
-def test_an_older_version_of_another_owner_comes_back_only_where_there_is_room(
-    full: File, manager: User, alice: User
-) -> None:
+def test_restoring_a_version_of_another_owner_needs_quota(full: File, manager: User, alice: User) -> None:
     older = create_row(manager, State.AVAILABLE, size=9, series=full.pk, current=False)
     File.objects.filter(pk=full.pk).update(series=full.pk)
     full.refresh_from_db()
@@ -370,7 +366,7 @@ def test_an_older_version_of_another_owner_comes_back_only_where_there_is_room(
     assert (stored_usage(alice), stored_usage(manager)) == ((1, 12), (1, 9))
 
 
-def test_private_files_stay_the_owners_alone_to_replace(full: File, as_manager: Client, alice: User) -> None:
+def test_private_files_can_be_replaced_only_by_the_owner(full: File, as_manager: Client, alice: User) -> None:
     upload_client = UploadClient(as_manager)
     upload = upload_client.start(b"y", replaces=full.pk)
     actions.set_visibility([full.pk], Visibility.PRIVATE, by=alice)

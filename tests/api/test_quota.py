@@ -103,7 +103,7 @@ def test_expired_upload_releases_its_space_without_a_sweep(as_alice: Client, ali
     assert stored_usage(alice) == usage_by_rows(alice) == (1, 10)
 
 
-def test_cancelled_upload_releases_its_space(as_alice: Client, alice: User, bucket: Bucket, settings: Settings) -> None:
+def test_canceled_upload_releases_its_space(as_alice: Client, alice: User, bucket: Bucket, settings: Settings) -> None:
     settings.UPLOAD_QUOTA_FILES = 1
     upload_client = UploadClient(as_alice)
     upload = upload_client.start(TEN)

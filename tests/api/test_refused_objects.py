@@ -23,9 +23,9 @@ from uploads.errors import ObjectArchived, ObjectEncrypted, ObjectRefused, Stora
 from uploads.models import ChecksumStatus, File, Preview, PreviewState, Refusal, Report
 from uploads.services import task_queue, zips
 
-pytestmark = pytest.mark.django_db(transaction=True)  # an import writes over connections of its own
+pytestmark = pytest.mark.django_db(transaction=True)  # an import opens its own connections
 
-# Status, body and the reason that we tell, as AWS has them.
+# Status and body of AWS, and the refusal that we record.
 REFUSALS: dict[str, tuple[int, str, str]] = {
     "archived": (403, "<Code>InvalidObjectState</Code>", Refusal.ARCHIVED),
     "customer key": (
@@ -54,7 +54,7 @@ def run(*words: str) -> str:
 
 
 def imported(bucket: Bucket, *names: str) -> list[File]:
-    """One text of each name, that was in the bucket already."""
+    """Import one text object per name from the bucket."""
     for name in names:
         bucket.write(f"odd/{name}", f"words of {name}".encode())
     run("import_bucket", "odd/", "--owner", "alice", "--apply")
@@ -63,7 +63,7 @@ def imported(bucket: Bucket, *names: str) -> list[File]:
 
 @pytest.fixture
 def front(bucket: Bucket, settings: Settings, alice: User) -> Iterator[StorageProxy]:
-    """Between us and the store."""
+    """A proxy between the app and storage."""
     with storage_proxies.run_storage_proxy(settings.S3_ENDPOINT) as front:
         settings.S3_ENDPOINT = front.url
         s3.reset()
@@ -72,7 +72,7 @@ def front(bucket: Bucket, settings: Settings, alice: User) -> Iterator[StoragePr
 
 
 def refuse(front: StorageProxy, part: str, status: int, body: str) -> None:
-    """From now on the store says so of each key with this in it."""
+    """Make storage return this error for every key that contains `part`."""
 
     def respond(request: Request) -> Response:
         if part not in request.url:
@@ -85,7 +85,7 @@ def refuse(front: StorageProxy, part: str, status: int, body: str) -> None:
 
 @pytest.fixture
 def cold(digest_bucket: Bucket, alice: User) -> list[File]:
-    """Three imported texts, of which the first is archived."""
+    """Return three imported files; the first is archived."""
     digest_bucket.client.put_object(
         Bucket=digest_bucket.name, Key="odd/1-cold.txt", Body=b"cold", StorageClass="GLACIER"
     )
@@ -121,7 +121,7 @@ def test_refused_object_is_distinguished_from_unavailable_storage(
      (503, "SlowDown", StorageUnavailable), (404, "NoSuchBucket", StorageUnavailable),
      (429, "TooManyRequests", StorageUnavailable)],
 )  # fmt: skip
-def test_refusal_of_everything_is_no_refusal_of_one_object(
+def test_error_of_the_whole_bucket_is_not_an_object_refusal(
     bucket: Bucket, front: StorageProxy, status: int, code: str, error: type[Exception]
 ) -> None:
     bucket.write("odd/a.txt", b"words")
@@ -145,7 +145,7 @@ def test_archived_and_encrypted_objects_are_recognized(digest_bucket: Bucket, co
 
 
 @pytest.mark.parametrize("refusal", REFUSALS)
-def test_object_that_the_store_refuses_holds_up_no_preview(bucket: Bucket, front: StorageProxy, refusal: str) -> None:
+def test_refused_object_does_not_block_other_previews(bucket: Bucket, front: StorageProxy, refusal: str) -> None:
     status, body, reason = REFUSALS[refusal]
     refuse(front, "poison", status, body)
     poison, *others = imported(bucket, "poison.txt", "b.txt", "c.txt")
@@ -157,7 +157,7 @@ def test_object_that_the_store_refuses_holds_up_no_preview(bucket: Bucket, front
     assert services.requeue_lost_previews() == 0
 
 
-def test_store_that_refuses_everything_marks_no_file(bucket: Bucket, front: StorageProxy) -> None:
+def test_refusal_of_every_object_marks_no_file(bucket: Bucket, front: StorageProxy) -> None:
     files = imported(bucket, "a.txt", "b.txt")
     front.rules["get"] = front.rules["head"] = storage_proxies.status(403, "AccessDenied")
     services.preview_files.call([str(file.pk) for file in files])
@@ -203,15 +203,15 @@ def test_page_of_archived_file_has_a_notice_and_no_preview(cold: list[File], as_
     assert "is archived and must be restored first" in page
 
 
-def test_download_of_an_archived_file_ends_at_our_own_page(cold: list[File], as_alice: Client) -> None:
+def test_download_of_an_archived_file_shows_an_error_page(cold: list[File], as_alice: Client) -> None:
     response = as_alice.get(f"{cold[0].get_absolute_url()}download")
     assert response.status_code == 409
     assert "“1-cold.txt” is archived." in response.content.decode()
     assert "Retry-After" not in response
 
 
-def test_download_of_a_file_archived_since_the_import_ends_at_our_own_page(cold: list[File], as_alice: Client) -> None:
-    File.objects.update(refusal="")  # the listing said nothing, as of Intelligent-Tiering
+def test_download_of_a_file_archived_after_import_shows_an_error_page(cold: list[File], as_alice: Client) -> None:
+    File.objects.update(refusal="")  # the listing doesn't report it, as with Intelligent-Tiering
     assert as_alice.get(f"{cold[0].get_absolute_url()}download").status_code == 409
     assert File.objects.get(pk=cold[0].pk).refusal == Refusal.ARCHIVED
 
@@ -247,7 +247,7 @@ def request_zip(client: Client, files: list[File]) -> Any:
     return client.post("/files/zip", {"file": [str(file.link) for file in files]})
 
 
-def test_zip_with_an_archived_file_names_it_before_it_begins(
+def test_zip_with_an_archived_file_is_rejected_by_name(
     digest_bucket: Bucket, cold: list[File], as_alice: Client
 ) -> None:
     response = request_zip(as_alice, cold)
@@ -258,7 +258,7 @@ def test_zip_with_an_archived_file_names_it_before_it_begins(
         assert archive.read("1-cold.txt") == b"cold"
 
 
-def test_zip_of_unknown_refusals_names_each_before_it_begins(
+def test_zip_lists_all_newly_refused_files_before_it_starts(
     bucket: Bucket, front: StorageProxy, as_alice: Client
 ) -> None:
     files = imported(bucket, "a.txt", "poison-1.txt", "poison-2.txt")
@@ -268,7 +268,7 @@ def test_zip_of_unknown_refusals_names_each_before_it_begins(
     assert "“poison-1.txt”, “poison-2.txt”" in response.content.decode()
 
 
-def test_large_zip_that_breaks_off_at_a_refused_file_does_not_begin_again(
+def test_large_zip_aborted_at_a_refused_file_is_rejected_next_time(
     bucket: Bucket, front: StorageProxy, as_alice: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(zips, "MAX_FILES_CHECKED", 0)
@@ -281,9 +281,7 @@ def test_large_zip_that_breaks_off_at_a_refused_file_does_not_begin_again(
     assert "“poison.txt”" in response.content.decode()
 
 
-def test_zip_of_an_upload_that_was_archived_since_names_it_before_it_begins(
-    digest_bucket: Bucket, as_alice: Client
-) -> None:
+def test_zip_with_a_later_archived_upload_is_rejected_by_name(digest_bucket: Bucket, as_alice: Client) -> None:
     file = UploadClient(as_alice).send(b"words", name="report.txt")
     digest_bucket.client.copy_object(
         Bucket=digest_bucket.name, Key=file.key, CopySource={"Bucket": digest_bucket.name, "Key": file.key},
@@ -326,7 +324,7 @@ def test_plain_verify_reads_imported_files(bucket: Bucket, alice: User) -> None:
     assert set(File.objects.values_list("checksum_status", flat=True)) == {ChecksumStatus.VERIFIED}
 
 
-def test_archived_file_is_no_failure_of_a_verification(cold: list[File]) -> None:
+def test_archived_file_does_not_fail_verify(cold: list[File]) -> None:
     assert verified("--all") == (0, {"verified": 2, "corrupted": 0, "missing": 0, "failed": 0, "archived": 1})
     assert Report.objects.get(command="verify").outcome == "succeeded"
 
@@ -351,13 +349,13 @@ def test_refused_marker_is_requested_once(bucket: Bucket, front: StorageProxy) -
     assert front.seen.count("get") == 1
 
 
-def test_level_1_notes_what_was_archived_since(cold: list[File]) -> None:
+def test_metadata_only_verify_records_newly_archived_files(cold: list[File]) -> None:
     File.objects.update(refusal="")
     assert verified("--metadata-only")[0] == 0
     assert File.objects.get(pk=cold[0].pk).refusal == Refusal.ARCHIVED
 
 
-def test_claim_of_a_refused_object_is_not_tried_again(bucket: Bucket, front: StorageProxy) -> None:
+def test_verification_of_a_refused_object_is_not_retried(bucket: Bucket, front: StorageProxy) -> None:
     poison, other = imported(bucket, "poison.txt", "b.txt")
     File.objects.update(checksum_status=ChecksumStatus.UNVERIFIED)
     refuse(front, "poison", 403, "<Code>AccessDenied</Code>")

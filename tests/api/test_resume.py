@@ -1,4 +1,4 @@
-"""Going on after a reload or on another day: which parts are there, and what they were announced with."""
+"""Resume an upload after a reload or later: stored parts and their checksums."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_response_describes_the_upload(upload_client: UploadClient) -> None:
     assert (payload["part_size"], payload["part_count"], payload["parts"]) == (10, 3, [])
 
 
-def test_sending_only_what_is_missing_finishes_the_file(upload_client: UploadClient, bucket: Bucket) -> None:
+def test_upload_finishes_after_sending_only_the_missing_parts(upload_client: UploadClient, bucket: Bucket) -> None:
     upload = upload_client.start(BODY)
     upload_client.put(upload, 2)
     upload.signed.clear()  # the page was closed
@@ -68,14 +68,14 @@ def test_stored_small_file_is_listed_as_one_part(upload_client: UploadClient) ->
     assert listed_parts(upload_client, upload) == {1: (5, sha256(b"small"))}
 
 
-def test_an_object_of_another_size_is_no_part(upload_client: UploadClient, bucket: Bucket) -> None:
+def test_object_of_another_size_is_not_listed_as_a_part(upload_client: UploadClient, bucket: Bucket) -> None:
     for foreign in (b"", b"four", b"sixsix"):
         upload = upload_client.start(b"small")
         bucket.write(upload.row().key, foreign)
         assert listed_parts(upload_client, upload) == {}
 
 
-def test_when_the_store_has_lost_the_upload_a_new_one_is_begun(upload_client: UploadClient, bucket: Bucket) -> None:
+def test_lost_multipart_upload_is_replaced_by_a_new_one(upload_client: UploadClient, bucket: Bucket) -> None:
     upload = upload_client.start(BODY)
     upload_client.put(upload, 1, 2)
     lost = upload.row()
@@ -89,7 +89,7 @@ def test_when_the_store_has_lost_the_upload_a_new_one_is_begun(upload_client: Up
     assert bucket.read(upload_client.finished(upload).key) == BODY
 
 
-def test_unfinished_uploads_are_listed_newest_first_with_what_matches_a_file(upload_client: UploadClient) -> None:
+def test_unfinished_uploads_are_listed_newest_first_with_their_fields(upload_client: UploadClient) -> None:
     first = upload_client.start(BODY, name="a.txt", modified=1000)
     second = upload_client.start(b"x", name="b.txt", folder="f")
     upload_client.send(b"done")
@@ -101,7 +101,7 @@ def test_unfinished_uploads_are_listed_newest_first_with_what_matches_a_file(upl
     assert all(t["expires_at"] and t["part_count"] and t["state"] == "uploading" for t in items)
 
 
-def test_the_list_holds_only_ones_own(upload_client: UploadClient, as_bob: Client) -> None:
+def test_unfinished_uploads_of_other_users_are_not_listed(upload_client: UploadClient, as_bob: Client) -> None:
     upload_client.start(BODY)
     assert UploadClient(as_bob).unfinished().json() == {"uploads": []}
 
@@ -130,7 +130,7 @@ def test_removed_upload_is_410(as_alice: Client, alice: User, state: State) -> N
 
 
 def test_more_than_a_thousand_parts_are_listed(upload_client: UploadClient, settings: Settings, bucket: Bucket) -> None:
-    """S3 lists a thousand parts a page."""
+    """S3 lists at most 1,000 parts per page."""
     settings.UPLOAD_PART_BYTES = 1
     upload = upload_client.start(bytes(1100))
     upload_client.sign(upload, 1)

@@ -1,4 +1,4 @@
-"""Signed URLs for parts: only for the owner, only in time, for exactly the announced bytes, and not for long."""
+"""Presigned URLs for parts: permissions, expiry, and exact length."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def signed_headers(url: str) -> set[str]:
     return set(parse_qs(urlsplit(url).query)["X-Amz-SignedHeaders"][0].split(";"))
 
 
-def test_each_part_goes_to_its_place_in_one_multipart_upload(as_alice: Client, bucket: Bucket) -> None:
+def test_parts_are_stored_in_one_multipart_upload(as_alice: Client, bucket: Bucket) -> None:
     upload_client = UploadClient(as_alice)
     upload = upload_client.start(BODY)
     upload_client.put(upload)
@@ -43,9 +43,7 @@ def test_each_part_goes_to_its_place_in_one_multipart_upload(as_alice: Client, b
 
 
 @pytest.mark.parametrize("difference", [-1, 1])
-def test_a_byte_more_or_less_than_announced_is_refused_by_the_store(
-    as_alice: Client, bucket: Bucket, difference: int
-) -> None:
+def test_storage_rejects_a_part_of_another_length(as_alice: Client, bucket: Bucket, difference: int) -> None:
     upload_client = UploadClient(as_alice)
     several, small = upload_client.start(BODY), upload_client.start(BODY[:9])
     upload_client.sign(several)
@@ -75,8 +73,8 @@ def test_a_url_never_outlives_the_credentials_that_sign_it(as_alice: Client, mon
     assert parse_qs(urlsplit(part["url"]).query)["X-Amz-Expires"] == ["60"]
 
 
-def test_credentials_that_come_late_are_waited_for(as_alice: Client, bucket: Bucket) -> None:
-    """A role's credentials may be away when the process starts: 503 until then, and no restart afterwards."""
+def test_missing_credentials_return_503_until_they_arrive(as_alice: Client, bucket: Bucket) -> None:
+    """Role credentials can be unavailable at startup: 503 until they arrive, without a restart."""
     upload_client = UploadClient(as_alice)
     file = upload_client.send(b"there")
     with pytest.MonkeyPatch.context() as patch:
@@ -97,9 +95,7 @@ def test_credentials_that_come_late_are_waited_for(as_alice: Client, bucket: Buc
     s3.reset()
 
 
-def test_a_role_that_serves_expired_credentials_is_waited_for(
-    as_alice: Client, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_expired_role_credentials_return_503(as_alice: Client, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     upload_client = UploadClient(as_alice)
     file, upload = upload_client.send(b"there"), upload_client.start(BODY)
     over = datetime.now(UTC) - timedelta(minutes=1)
@@ -117,7 +113,7 @@ def test_a_role_that_serves_expired_credentials_is_waited_for(
     s3.reset()
 
 
-def test_a_url_is_good_for_its_own_part_and_key_alone(as_alice: Client, bucket: Bucket) -> None:
+def test_url_is_valid_only_for_its_own_part_and_key(as_alice: Client, bucket: Bucket) -> None:
     upload_client = UploadClient(as_alice)
     upload, other = upload_client.start(BODY), upload_client.start(b"small")
     url = upload_client.sign(upload, 1)[0]["url"]
@@ -136,7 +132,7 @@ def test_a_url_cannot_be_used_to_read_or_delete(as_alice: Client, bucket: Bucket
     assert bucket.objects() == {upload.row().key: 5}
 
 
-def test_objects_are_stored_as_octets_whatever_they_claim(as_alice: Client, bucket: Bucket) -> None:
+def test_objects_are_stored_as_octet_stream(as_alice: Client, bucket: Bucket) -> None:
     upload_client = UploadClient(as_alice)
     small, several = upload_client.send(b"<html>", type="text/html"), upload_client.send(BODY, type="text/html")
     for file in (small, several):
@@ -153,7 +149,7 @@ def test_signing_twice_gives_the_same_multipart_upload(as_alice: Client, bucket:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_many_who_sign_at_once_share_one_multipart_upload(as_alice: Client, bucket: Bucket) -> None:
+def test_concurrent_signing_shares_one_multipart_upload(as_alice: Client, bucket: Bucket) -> None:
     upload_client = UploadClient(as_alice)
     upload = upload_client.start(BODY)
     barrier, urls = threading.Barrier(6), []
@@ -173,7 +169,7 @@ def test_many_who_sign_at_once_share_one_multipart_upload(as_alice: Client, buck
     assert len(bucket.multipart_uploads()) == 1
 
 
-def test_signing_gives_the_upload_new_time(as_alice: Client, settings: Settings) -> None:
+def test_signing_extends_the_expiry_of_the_upload(as_alice: Client, settings: Settings) -> None:
     upload_client = UploadClient(as_alice)
     upload = upload_client.start(BODY)
     soon = timezone.now() + timedelta(minutes=1)
@@ -212,7 +208,7 @@ def test_file_that_is_not_uploading_signs_no_parts(
     assert (response.status_code, response.json()["error"]["code"]) == (status, code)
 
 
-def test_without_a_checking_store_the_announced_digests_are_remembered(as_alice: Client, bucket: Bucket) -> None:
+def test_digests_are_saved_if_storage_has_no_checksums(as_alice: Client, bucket: Bucket) -> None:
     upload_client = UploadClient(as_alice)
     upload = upload_client.start(BODY)
     upload_client.sign(upload)
@@ -221,7 +217,7 @@ def test_without_a_checking_store_the_announced_digests_are_remembered(as_alice:
     assert claims == {1: upload.digests[0], 2: sha256(b"changed"), 3: upload.digests[2]}
 
 
-def test_without_a_checking_store_a_part_needs_no_digest(as_alice: Client, bucket: Bucket) -> None:
+def test_part_needs_no_digest_if_storage_has_no_checksums(as_alice: Client, bucket: Bucket) -> None:
     upload_client = UploadClient(as_alice)
     upload = upload_client.start(BODY)
     assert upload_client.request_parts(upload.id, [{"number": 1}]).status_code == 200

@@ -179,7 +179,7 @@ def test_upload_expires_by_the_clock_of_the_database(as_alice: Client, settings:
 
 
 def test_expiry_of_a_url_is_saved_with_the_row(as_alice: Client) -> None:
-    """While a URL may bring bytes, the row must outlive it."""
+    """The row must exist until the URL expires."""
     upload_client = UploadClient(as_alice)
     signed, plain = upload_client.start(BODY).row(), upload_client.start(BODY, sha256=None).row()
     assert plain.signed_until is None

@@ -15,7 +15,7 @@ from tests.support.file_rows import create_row, required_fields, stored_usage, u
 from uploads.models import ALLOWED_TRANSITIONS, ChecksumStatus, File, State
 from uploads.models.file import new_key
 
-# With the facts that any state needs, so that only the transition can be refused.
+# Sets the fields that any state needs, so that only the transition can be rejected.
 MOVE = """
     UPDATE uploads_file SET state = %s, expires_at = now(), lease_until = now(), purge_after = now(),
     available_at = now(), etag = 'e', checksum = 'c' WHERE id = %s
@@ -29,7 +29,7 @@ def sql(statement: str, *values: UUID | str) -> int:
         return int(cursor.rowcount)
 
 
-# --- moves ------------------------------------------------------------------------------------
+# --- transitions ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("source", State)
@@ -66,7 +66,7 @@ def test_move_to_follows_the_allowed_transitions(alice: User, source: State) -> 
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_many_racing_moves_exactly_one_succeeds(alice: User) -> None:
+def test_exactly_one_of_many_concurrent_moves_succeeds(alice: User) -> None:
     file = create_row(alice, State.TRASHED)
     start = threading.Barrier(8)
     results: list[int] = []
@@ -86,7 +86,7 @@ def test_of_many_racing_moves_exactly_one_succeeds(alice: User) -> None:
     assert sorted(results) == [0] * 7 + [1]
 
 
-def test_discarding_the_same_row_twice_gives_its_space_back_once(alice: User) -> None:
+def test_discarding_a_row_twice_frees_its_space_once(alice: User) -> None:
     file, _other = create_row(alice, size=5), create_row(alice, size=7)
     row = File.objects.filter(pk=file.pk)
     assert row.discard(owner_id=alice.pk) == 1
@@ -95,14 +95,14 @@ def test_discarding_the_same_row_twice_gives_its_space_back_once(alice: User) ->
 
 
 @pytest.mark.parametrize("state", [State.AVAILABLE, State.DELETING])
-def test_what_is_available_or_going_already_cannot_be_discarded(alice: User, state: State) -> None:
+def test_available_or_deleting_row_cannot_be_discarded(alice: User, state: State) -> None:
     file = create_row(alice, state)
     before = stored_usage(alice)
     assert not File.objects.filter(pk=file.pk).discard(owner_id=alice.pk)
     assert stored_usage(alice) == before
 
 
-# --- rows that cannot be ----------------------------------------------------------------------
+# --- invalid rows ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("state", [State.AVAILABLE, State.TRASHED])
@@ -111,14 +111,14 @@ def test_what_is_available_or_going_already_cannot_be_discarded(alice: User, sta
     ["etag = ''", "checksum = ''", "checksum_algorithm = ''", "checksum_status = ''", "checksum_status = 'hope'",
      "available_at = NULL"],
 )  # fmt: skip
-def test_an_available_row_has_its_facts(alice: User, state: State, without: str) -> None:
+def test_stored_row_cannot_lose_its_metadata(alice: User, state: State, without: str) -> None:
     create_row(alice, state)
     with pytest.raises(IntegrityError, match="file_stored_has_metadata"):
         sql(f"UPDATE uploads_file SET {without}")
 
 
 @pytest.mark.parametrize("missing", ["checksum", "etag", "available_at"])
-def test_an_upload_cannot_become_available_without_its_facts(alice: User, missing: str) -> None:
+def test_upload_cannot_become_available_without_its_metadata(alice: User, missing: str) -> None:
     row = File.objects.filter(pk=create_row(alice, State.COMPLETING).pk)
     facts = {**required_fields(State.AVAILABLE), missing: None if missing == "available_at" else ""}
     with pytest.raises(IntegrityError, match="file_stored_has_metadata"), transaction.atomic():
@@ -141,7 +141,7 @@ def test_an_upload_cannot_become_available_without_its_facts(alice: User, missin
         ("file_trashed_has_purge_time", State.TRASHED, {"purge_after": None}),
     ],
 )
-def test_a_row_that_makes_no_sense_is_refused(
+def test_invalid_row_is_rejected_by_a_constraint(
     alice: User, constraint: str, state: State | None, change: dict[str, Any]
 ) -> None:
     plain = {"owner": alice, "name": "x", "size": 1, "part_size": 1, "state": state}
@@ -158,23 +158,23 @@ def test_an_unknown_state_is_refused_on_a_row_that_exists(alice: User, state: st
 
 
 @pytest.mark.parametrize("key", ["f/" + "0" * 31, "f/" + "G" * 32, "g/" + "0" * 32, "0" * 34, "../" + "0" * 31, ""])
-def test_a_key_that_is_not_ours_is_refused(alice: User, key: str) -> None:
+def test_invalid_key_is_rejected(alice: User, key: str) -> None:
     with pytest.raises(IntegrityError, match="file_key_valid"), transaction.atomic():
         create_row(alice, key=key)
 
 
-def test_a_key_with_a_line_end_is_refused(alice: User) -> None:
+def test_key_with_a_line_break_is_rejected(alice: User) -> None:
     with pytest.raises(DatabaseError), transaction.atomic():
         create_row(alice, key=new_key()[:-1] + "\n")
 
 
-def test_a_key_is_used_once(alice: User, bob: User) -> None:
+def test_key_is_unique(alice: User, bob: User) -> None:
     file = create_row(alice)
     with pytest.raises(IntegrityError, match="key"), transaction.atomic():
         create_row(bob, key=file.key)
 
 
-def test_a_token_is_used_once_by_its_owner_and_free_for_others(alice: User, bob: User) -> None:
+def test_token_is_unique_per_owner(alice: User, bob: User) -> None:
     file = create_row(alice)
     create_row(bob, token=file.token)
     with pytest.raises(IntegrityError, match="file_token_unique"), transaction.atomic():
@@ -182,7 +182,7 @@ def test_a_token_is_used_once_by_its_owner_and_free_for_others(alice: User, bob:
 
 
 @pytest.mark.parametrize("state", list(State))
-def test_a_row_keeps_its_key(alice: User, state: State) -> None:
+def test_key_cannot_be_changed(alice: User, state: State) -> None:
     file = create_row(alice, state)
     with pytest.raises(IntegrityError, match="keeps its key"):
         sql("UPDATE uploads_file SET key = %s WHERE id = %s", new_key(), file.pk)
@@ -198,7 +198,7 @@ def test_row_with_existing_object_cannot_be_deleted(alice: User, state: State) -
     assert File.objects.filter(pk=file.pk).exists()
 
 
-def test_a_row_that_is_going_may_be_deleted(alice: User) -> None:
+def test_deleting_row_can_be_deleted(alice: User) -> None:
     file = create_row(alice, State.DELETING)
     assert sql("DELETE FROM uploads_file WHERE id = %s", file.pk) == 1
 
@@ -215,7 +215,7 @@ def test_usage_is_never_negative(alice: User) -> None:
         sql("UPDATE uploads_usage SET bytes = -1")
 
 
-def test_the_states_of_the_model_are_the_ones_of_the_table() -> None:
+def test_transition_table_covers_every_state() -> None:
     assert set(ALLOWED_TRANSITIONS) == set(State)
     assert set().union(*ALLOWED_TRANSITIONS.values()) == set(State) - {State.DELETING}
     assert ChecksumStatus.UNVERIFIED in ChecksumStatus
