@@ -24,7 +24,7 @@ SMALLEST_PART = {"UPLOAD_PART_BYTES": str(5 * 1024**2)}
 def browser() -> Iterator[Browser]:
     path = chromium.find()
     assert path, chromium.ADVICE
-    # Playwright keeps an event loop in this thread; what Django warns of does not happen in it.
+    # Playwright keeps an event loop in this thread, but no Django code runs inside it.
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
     live_settings.SILENCED_SYSTEM_CHECKS = ["async.E001"]
     with sync_playwright() as playwright:

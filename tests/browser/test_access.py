@@ -1,4 +1,4 @@
-"""Axe finds nothing on any page, in light and dark, wide and narrow, and no page is wider than a phone."""
+"""Accessibility: no page has Axe violations in light and dark, on desktop and phone, or overflows a phone."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SERIOUS = {"serious", "critical"}
 
 @pytest.fixture
 def addresses(uploader: UploaderPage, alice: User) -> list[str]:
-    """Each kind of page, with something on it."""
+    """The addresses of every kind of page, with content."""
     folders_by_path = folders.ensure(["Brand/Logos", "Empty"], by=alice)
     brand, empty = folders_by_path["Brand/Logos"], folders_by_path["Empty"]
     assert isinstance(brand, Folder)
@@ -112,7 +112,7 @@ def test_sign_in_page_has_no_serious_axe_violations(page: Page, transactional_db
 
 
 def test_targets_are_at_least_24_pixels(uploader: UploaderPage, addresses: list[str]) -> None:
-    """24 px each way, but for links within a sentence (WCAG 2.5.8)."""
+    """24 px in both directions, except links within a sentence (WCAG 2.5.8)."""
     script = """() => [...document.querySelectorAll('a[href], button, input:not([type=hidden]), select, summary')]
         .filter((element) => element.checkVisibility() && element.offsetWidth > 1)
         .filter((element) => !element.closest('.visually-hidden, .skip-link, p, label'))
@@ -129,7 +129,7 @@ def test_targets_are_at_least_24_pixels(uploader: UploaderPage, addresses: list[
 
 
 def create_scene(bucket: Bucket) -> dict[str, list[Any]]:
-    """Create one of everything, and return what the addresses of routes are about where a fresh thing will not do."""
+    """Create one of everything, and return the arguments of routes that need existing objects."""
     alice = User.objects.get(username="alice")
     folder = folders.ensure(["Brand/Logos"], by=alice)["Brand/Logos"]
     assert isinstance(folder, Folder)
@@ -155,7 +155,7 @@ def create_scene(bucket: Bucket) -> dict[str, list[Any]]:
 
 
 def html_addresses(client: Client, bucket: Bucket) -> dict[str, str]:
-    """Return the address of every route, by name, that has a page for this client; one of each refusal."""
+    """Return, by name, the routes that have a page for this client, and one per error status."""
     scene = create_scene(bucket)
     addresses: dict[str, str] = {}
     statuses: set[int] = set()
@@ -165,7 +165,7 @@ def html_addresses(client: Client, bucket: Bucket) -> dict[str, str]:
         if name in tables.ADMIN:
             url = tables.admin_url(name)
         elif name in GUEST_ROUTES and name not in scene:
-            continue  # calls of a program
+            continue  # API calls
         else:
             url = reverse(name, args=scene.get(name) or tables.RouteRequest(name, bucket).arguments)
         response = client.get(url)
@@ -178,7 +178,7 @@ def html_addresses(client: Client, bucket: Bucket) -> dict[str, str]:
 
 
 def violations_of(page: Page, *rules: str) -> list[str]:
-    """Run these rules, or all. Axe would load imported styles again, as inline styles, which the policy forbids."""
+    """Run these rules, or all. Without preload, since Axe would add inline styles, which the policy forbids."""
     options = {"preload": False, **({"runOnly": list(rules)} if rules else {})}
     violations: Any = Axe().run(page, options=options).response["violations"]
     return [f"{violation['id']}: {node['html'][:160]}" for violation in violations for node in violation["nodes"]]
@@ -189,7 +189,7 @@ def violations_of(page: Page, *rules: str) -> list[str]:
 def test_every_page_has_no_axe_violations_and_fits_a_phone(
     person: str, page: Page, transactional_db: None, roles: None, bucket: Bucket, small_parts_site: str
 ) -> None:
-    """In the dark and on a phone only the rules that depend on it run again."""
+    """Dark mode runs only the contrast rules again."""
     users = {
         "alice": factories.create_user("alice", "uploaders"),
         "viewer": factories.create_user("viewer", "viewers"),

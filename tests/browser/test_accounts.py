@@ -1,4 +1,4 @@
-"""Signing in with a second factor, as people see it: with scripts and without, in light and dark, on a phone."""
+"""Two-factor sign-in in a browser: with and without scripts, in light and dark, on a phone."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def sign_in(page: Page, site: str, name: str = "alice") -> None:
 
 
 def set_up(page: Page, site: str) -> str:
-    """By the key that stands under the picture; that key."""
+    """Set up two-factor authentication with the key below the QR code, and return the key."""
     page.goto(f"{site}/accounts/factor/add/")
     key = page.locator("code.secret-key").inner_text()
     page.get_by_label("Authenticator code").fill(code(key, periods_later=-1))
@@ -59,7 +59,7 @@ def test_authenticator_app_is_set_up_and_used_at_next_sign_in(
         page = context.new_page()
         sign_in(page, small_parts_site)
         page.goto(f"{small_parts_site}/accounts/factor/add/")
-        # the policy lets it through, and it is a picture
+        # the policy allows the image, and it decodes
         assert page.locator("img.qr").evaluate("image => image.decode().then(() => image.naturalWidth > 0)")
         key = set_up(page, small_parts_site)
         expect(page.locator(".recovery-codes li")).to_have_count(10)

@@ -1,4 +1,4 @@
-"""A downloaded file has its own name in Chromium, whatever the name holds."""
+"""A downloaded file keeps its name in Chromium, including special characters."""
 
 from __future__ import annotations
 
@@ -38,5 +38,5 @@ def test_downloads_keep_names(
         with page.expect_download() as download:
             page.evaluate("address => { location = address }", reverse("download", args=[file.pk]))
         saved[name] = download.value.suggested_filename
-    # Chromium puts "_" for a question mark, which Windows cannot have
+    # Chromium replaces a question mark, which Windows does not allow, with "_"
     assert saved == {name: name.replace("?", "_") for name in NAMES}

@@ -1,4 +1,4 @@
-"""Faults on the way: the file arrives intact."""
+"""Upload errors: after each of them, the stored file is intact."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_upload_survives_refused_connections(uploader: UploaderPage, bucket: Buc
 
 
 def test_try_now_ends_the_wait_after_an_outage(uploader: UploaderPage, bucket: Bucket) -> None:
-    uploader.page.evaluate("Math.random = () => 1")  # the longest waits
+    uploader.page.evaluate("Math.random = () => 1")  # the longest backoff
     blocked = uploader.block_puts(lambda count: True)
     blocked.disconnect()
     uploader.drop(uploader.file("small.txt", b"small"))
@@ -103,7 +103,7 @@ def test_finish_is_repeated_after_lost_response(uploader: UploaderPage, bucket: 
     statuses_of_finish: list[int] = []
 
     def lose(route: Route) -> None:
-        statuses_of_finish.append(route.fetch().status)  # the server has done it
+        statuses_of_finish.append(route.fetch().status)  # the server has processed it
         if len(statuses_of_finish) == 1:
             return route.abort("connectionreset")
         return route.continue_()
@@ -131,7 +131,7 @@ def test_offline_upload_waits_and_resumes(uploader: UploaderPage, bucket: Bucket
 def test_part_with_flipped_bit_is_refused_and_sent_again(
     uploader: UploaderPage, small_parts_digest_site: str, digest_store: Address
 ) -> None:
-    """The storage refuses a body that was damaged after it left the page."""
+    """The storage rejects a body that was corrupted after it left the page."""
     large = uploader.large_file(parts=3)
     uploader.page.goto(small_parts_digest_site)
     statuses: list[int] = []
@@ -152,7 +152,7 @@ def test_part_with_flipped_bit_is_refused_and_sent_again(
     assert Bucket(digest_store).read(File.objects.get(state=State.AVAILABLE).key) == large.read_bytes()
 
 
-def test_permanent_error_fails_the_file_by_name(uploader: UploaderPage) -> None:
+def test_permanent_error_lists_the_file_as_failed(uploader: UploaderPage) -> None:
     assert refuse_first_put(uploader, 405, "MethodNotAllowed") == []
     uploader.drop(uploader.file("refused.txt"))
     uploader.expect_receipt("0 of 1 stored. 1 failed")

@@ -1,4 +1,4 @@
-"""A guest in a real browser: drop, resume after a reload, receipt; nothing without the required name."""
+"""A guest in a browser: drop files, resume after a reload, see the receipt; the name is required."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_guest_resumes_after_a_reload(guest: UploaderPage, bucket: Bucket) -> 
     assert File.objects.count() == 1
 
 
-def test_a_closed_request_says_so_in_the_tray(guest: UploaderPage) -> None:
+def test_revoked_request_is_reported_in_the_tray(guest: UploaderPage) -> None:
     from uploads.models import FileRequest
 
     guest.page.get_by_label("Your name").fill("Gina")

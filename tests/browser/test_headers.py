@@ -1,4 +1,4 @@
-"""The content security policy in a browser: violations are reported, and usual work causes none."""
+"""The content security policy in a browser: violations are reported, and ordinary use causes none."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ REPORT_SECONDS = 5
 
 @pytest.fixture
 def by_tls(browser: Browser, transactional_db: None) -> Iterator[Page]:
-    """A browser that takes the certificates of the tests' own authority, as any other."""
+    """A page that accepts the certificates of the test authority."""
     with watched(browser.new_context(ignore_https_errors=True)) as context:
         yield context.new_page()
 
@@ -65,7 +65,7 @@ def test_policy_violation_is_reported(
     assert f"document-uri={address}" in reports[0]
 
 
-def test_usual_pages_behind_tls_keep_policy(
+def test_ordinary_pages_over_tls_keep_policy(
     by_tls: Page, tls_site: TlsProxy, bucket: Bucket, admin_user: User, tmp_path: Path
 ) -> None:
     page = by_tls
@@ -85,11 +85,11 @@ def test_usual_pages_behind_tls_keep_policy(
     assert all(cookie.get("secure") for cookie in cookies.values())
     assert {name for name, cookie in cookies.items() if not cookie.get("httpOnly")} == {
         "__Host-timezone"
-    }  # by a script
+    }  # set by a script
 
 
 def template_headers(site: str) -> dict[str, str]:
-    """What the template lets CloudFront add to every response, for this site (by http, as it is here)."""
+    """Return the headers that CloudFront adds to every response by the template, with http for this site."""
     resources = Template().resolved(Domain=urlsplit(site).netloc, HostedZoneId="Z", Image="image", ContentKey1="PEM")
     config = resources["ContentHeaders"]["Properties"]["ResponseHeadersPolicyConfig"]
     policy = config["SecurityHeadersConfig"]["ContentSecurityPolicy"]["ContentSecurityPolicy"]
@@ -102,7 +102,7 @@ def template_headers(site: str) -> dict[str, str]:
 def delivered(
     bucket: Bucket, authority: CertificateAuthority, transactional_db: None, tmp_path: Path
 ) -> Iterator[tuple[str, Edge]]:
-    """A site whose content comes by CloudFront, as the template has it."""
+    """A site with content delivery by CloudFront, as in the template."""
     signer = Signer("KBROWSER000001")
     with (
         run_cloudfront(bucket, authority, signer, host="127.0.0.1") as edge,

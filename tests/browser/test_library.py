@@ -32,7 +32,7 @@ def logos(alice: User) -> Folder:
 
 @pytest.fixture
 def listed(uploader: UploaderPage, alice: User) -> Page:
-    """Alice before six files, the first of them on top."""
+    """Alice's library with six files, sorted by name."""
     for name in NAMES:
         file_rows.create_row(alice, State.AVAILABLE, name=name)
     uploader.page.goto(f"{uploader.site}/?sort=name")
@@ -102,7 +102,7 @@ def test_back_returns_to_the_place_in_the_list(listed: Page, uploader: UploaderP
     listed.wait_for_function("place => Math.abs(scrollY - place) < 5", arg=place)
 
 
-# --- selecting --------------------------------------------------------------------------------
+# --- selection --------------------------------------------------------------------------------
 
 
 def test_shift_click_selects_range(listed: Page) -> None:
@@ -130,7 +130,7 @@ def test_delete_key_moves_to_trash_and_undo_restores(listed: Page) -> None:
     listed.keyboard.press("ArrowDown")
     listed.keyboard.press("Delete")
     expect(listed.get_by_text("Moved 1 file to trash.")).to_be_visible()
-    expect(listed.get_by_role("link", name=NAMES[1])).to_be_focused()  # the row that is there now
+    expect(listed.get_by_role("link", name=NAMES[1])).to_be_focused()  # the row that took its place
     assert File.objects.get(state=State.TRASHED).name == NAMES[0]
     listed.get_by_role("button", name="Undo").click()
     expect(listed.locator(".file-row")).to_have_count(6)
@@ -166,7 +166,7 @@ def test_selected_files_are_moved(listed: Page, logos: Folder) -> None:
 
 
 def test_dialog_opens_folders_creates_one_shows_errors_and_returns_focus(listed: Page, logos: Folder) -> None:
-    listed.reload()  # with the folder
+    listed.reload()  # to show the new folder
     listed.locator("[name=folders]").first.check()
     move = listed.get_by_role("button", name="Move", exact=True)
     move.click()
@@ -194,7 +194,7 @@ def test_dialog_opens_folders_creates_one_shows_errors_and_returns_focus(listed:
     assert Folder.objects.get(name="Dark").parent == logos
 
 
-def test_tags_are_chips_to_add_and_remove(listed: Page, alice: User) -> None:
+def test_tags_are_added_and_removed_in_the_dialog(listed: Page, alice: User) -> None:
     file = File.objects.get(name=NAMES[0])
     actions.tag_files([file.link], add=["old", "kept"], by=alice)
     listed.locator(".row-checkbox").first.check()
@@ -209,7 +209,7 @@ def test_tags_are_chips_to_add_and_remove(listed: Page, alice: User) -> None:
     assert set(file.taggings.values_list("tag__name", flat=True)) == {"kept", "new", "typed"}
 
 
-def test_folder_goes_to_the_trash_after_a_question_and_the_place_stays(
+def test_folder_is_trashed_after_confirmation_and_scroll_position_stays(
     listed: Page, uploader: UploaderPage, logos: Folder, alice: User
 ) -> None:
     for number in range(30):

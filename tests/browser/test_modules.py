@@ -1,4 +1,4 @@
-"""The pure functions of the scripts, imported into a browser."""
+"""Pure functions of the JavaScript modules, run in a browser."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ORIGIN = "http://localhost:9"  # served by the test; without https, crypto.subtl
 
 @pytest.fixture(scope="module")
 def modules(browser: Browser) -> Any:
-    """An empty page that may import the modules as they are in the tree."""
+    """An empty page that can import the modules from the source tree."""
     page = browser.new_page()
 
     def serve(route: Route) -> None:
@@ -82,7 +82,7 @@ def test_backoff_doubles_with_jitter_up_to_maximum(modules: Page) -> None:
     assert run(modules, "retry", "backoff", body) == [[400, 800], [800, 1600], [1600, 3200], [7500, 15_000]]
 
 
-def test_first_success_ends_the_waits_of_an_outage(modules: Page) -> None:
+def test_first_success_ends_all_backoff_waits(modules: Page) -> None:
     body = """const shared = new LastSuccess(); const {signal} = new AbortController(); const woken = [];
         const waits = [1, 2].map((name) => {
             const policy = new RetryPolicy(shared);
@@ -284,10 +284,10 @@ def test_pasted_image_is_named_by_time(modules: Page) -> None:
     assert run(modules, "drop-target", "renamePasted", body) == ["pasted 2026-11-03 14.02.11.png", "cat.png"]
 
 
-# --- the bundle of the modules ----------------------------------------------------------------
+# --- bundle of modules ------------------------------------------------------------------------
 
 
-def test_bundle_keeps_the_names_of_modules_apart_and_runs_each_once(modules: Page) -> None:
+def test_bundle_isolates_module_scopes_and_runs_each_module_once(modules: Page) -> None:
     sources = {
         "main.js": 'import { a } from "./a.js";\nimport { b as other } from "./b.js";\nvar result = [a(), other];\n'
         "globalThis.result = result;\n",
@@ -301,6 +301,6 @@ def test_bundle_keeps_the_names_of_modules_apart_and_runs_each_once(modules: Pag
 @pytest.mark.parametrize(
     "source", ['import a from "./a.js";\n', "export default 1;\n", 'import { a } from "./main.js";\n']
 )
-def test_bundle_refuses_modules_that_it_would_change(source: str) -> None:
+def test_bundle_rejects_unsupported_imports_and_exports(source: str) -> None:
     with pytest.raises(ValueError, match=r"main\.js"):
         bundle_modules("main.js", lambda module: source)

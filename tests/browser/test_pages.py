@@ -1,4 +1,4 @@
-"""The pages as people see them, with scripts and without."""
+"""Pages in a browser, with and without scripts."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_boosted_navigation_sets_title_focus_and_url(uploader: UploaderPage) -> 
     expect(page.locator("#main")).to_be_focused()
     page.go_back()
     expect(page.get_by_role("heading", level=1)).to_have_text("Library")
-    assert page.evaluate("window.samePage")  # never loaded anew: an upload would have gone on
+    assert page.evaluate("window.samePage")  # the page was not reloaded, so an upload would have continued
 
 
 def test_upload_continues_across_pages(uploader: UploaderPage, bucket: Bucket) -> None:

@@ -1,4 +1,4 @@
-"""Passkeys in a real browser, with a virtual device that verifies the person: added, used, refused, removed."""
+"""Passkeys in a browser with a virtual authenticator: adding, signing in, failing, removing."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ class Device:
         return credentials
 
     def refuse(self) -> None:
-        """The person does not touch it, or has another finger."""
+        """Fail user verification, as without a touch or with the wrong finger."""
         self.session.send("WebAuthn.setUserVerified", {"authenticatorId": self.id, "isUserVerified": False})
 
 
 @pytest.fixture
 def site(small_parts_site: str) -> str:
-    """By its name: an address of numbers has no passkeys."""
+    """The site at localhost, because browsers support no passkeys at IP addresses."""
     return small_parts_site.replace("127.0.0.1", "localhost")
 
 
@@ -71,7 +71,7 @@ def test_passkey_is_added_and_signs_in(page: Page, site: str) -> None:
     page.goto(f"{site}/accounts/security/")
     expect(page.locator(".passkeys")).to_contain_text("Laptop")
     page.get_by_role("link", name="Remove passkey “Laptop”").click()
-    page.get_by_role("link", name="Use a passkey instead").click()  # than the password
+    page.get_by_role("link", name="Use a passkey instead").click()  # instead of the password
     page.get_by_role("button", name="Use your passkey").click()
     page.get_by_role("button", name="Remove passkey").click()
     expect(page.locator(".passkeys")).to_have_count(0)
@@ -92,7 +92,7 @@ def test_passkey_is_the_second_factor(page: Page, site: str) -> None:
     expect(page).to_have_url(f"{site}/")
 
 
-def test_device_that_refuses_leaves_the_page_usable(page: Page, site: str) -> None:
+def test_refused_passkey_leaves_the_page_usable(page: Page, site: str) -> None:
     device = Device(page)
     sign_in(page, site)
     add_passkey(page, site)
@@ -125,7 +125,7 @@ def test_pages_of_passkeys_are_accessible(
         page.goto(f"{site}/accounts/passkeys/add/")
         check_page(page, violations)
         add_passkey(page, site, name="The long name of a laptop that belongs to the company")
-        expect(page.get_by_role("heading", name="Recovery codes")).to_be_visible()  # it is added
+        expect(page.get_by_role("heading", name="Recovery codes")).to_be_visible()  # the passkey was added
         page.goto(f"{site}/accounts/security/")
         check_page(page, violations)
         page.get_by_role("link", name="Remove passkey").click()
@@ -139,7 +139,7 @@ def test_pages_of_passkeys_are_accessible(
     assert violations == {}
 
 
-def test_without_scripts_there_is_no_dead_button(
+def test_passkey_buttons_are_hidden_without_scripts(
     browser: Browser, transactional_db: None, alice: User, site: str
 ) -> None:
     with watched(browser.new_context(java_script_enabled=False)) as context:

@@ -1,4 +1,4 @@
-"""People, invitations and teams as people see them; and how few steps lead from an installation to a second person."""
+"""People, invitations and teams in a browser, and the number of steps from installation to a second person."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_first_colleague_uploads_after_few_interactions(
 def test_password_is_chosen_by_link(
     scripts: bool, browser: Browser, transactional_db: None, alice: User, admin_user: User, small_parts_site: str
 ) -> None:
-    """A browser sends the form under the policy for referrers that these pages have."""
+    """Also tests that the form works under the referrer policy of these pages."""
     _reset, token = create_reset(alice, by=admin_user)
     with watched(browser.new_context(java_script_enabled=scripts)) as context:
         page = context.new_page()

@@ -1,4 +1,4 @@
-"""Previews in a browser, with policy, storage and worker."""
+"""Previews in a browser, with the content security policy, storage and worker."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def swipe_left(page: Page) -> None:
     page.mouse.up()
 
 
-def test_lightbox_leads_through_the_list_and_ends_at_the_file_shown(
+def test_lightbox_moves_through_the_list_and_closes_at_the_shown_file(
     alice: User, bucket: Bucket, site: str, sign_in: SignIn
 ) -> None:
     first, second = (shown(alice, as_file(two_halves(900, size)), f"{size}.png") for size in (500, 600))
@@ -70,7 +70,7 @@ def test_lightbox_leads_through_the_list_and_ends_at_the_file_shown(
     dialog.get_by_label("Next file").click()
     expect(dialog.locator("strong")).to_have_text("600.png")
     expect(dialog.get_by_label("Next file")).to_be_disabled()
-    page.keyboard.press("ArrowLeft")  # the button that was disabled has lost the focus
+    page.keyboard.press("ArrowLeft")  # the disabled button has lost the focus
     expect(dialog.locator("strong")).to_have_text("500.png")
     swipe_left(page)
     expect(dialog.locator("strong")).to_have_text("600.png")

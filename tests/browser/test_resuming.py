@@ -30,11 +30,11 @@ def test_paused_upload_resumes_with_missing_parts(uploader: UploaderPage, bucket
     assert len(uploader.puts) == before < 8
     uploader.click("Resume")
     uploader.expect_receipt("1 of 1 stored, size verified")
-    assert sorted(uploader.sent_parts()) == [1, 2, 3, 4, 5, 6, 7, 8]  # those on their way as well, once
+    assert sorted(uploader.sent_parts()) == [1, 2, 3, 4, 5, 6, 7, 8]  # each part once, including the blocked ones
     assert is_stored(bucket, large.read_bytes())
 
 
-def test_parts_that_hang_in_a_pause_are_sent_again(uploader: UploaderPage, bucket: Bucket) -> None:
+def test_blocked_parts_are_sent_again_after_a_pause(uploader: UploaderPage, bucket: Bucket) -> None:
     large = uploader.large_file(parts=3)
     blocked = uploader.block_puts(lambda count: count == 1)
     uploader.drop(large)

@@ -1,4 +1,4 @@
-"""The actions of rows: buttons, menu, rename, drag and drop, and selecting on a phone."""
+"""Row actions: buttons, menu, rename, drag and drop, and selection on a phone."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def brand(alice: User) -> Folder:
 
 @pytest.fixture
 def listed(uploader: UploaderPage, alice: User, brand: Folder) -> Page:
-    """Alice before a folder and four files."""
+    """Alice's library with a folder and four files."""
     for name in ("a.txt", "b.txt", "c.txt", HEBREW):
         file_rows.create_row(alice, State.AVAILABLE, name=name)
     uploader.page.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=uploader.site)
@@ -45,7 +45,7 @@ def menu_of(page: Page) -> list[str]:
     return page.locator("#row-menu [role=menuitem]").all_inner_texts()
 
 
-# --- the menu ---------------------------------------------------------------------------------
+# --- menu -------------------------------------------------------------------------------------
 
 
 def test_menu_of_a_row_opens_by_button_pointer_and_keyboard(listed: Page) -> None:
@@ -80,7 +80,7 @@ def test_menu_changes_its_row_and_focus_returns_there(listed: Page) -> None:
     assert "Make private" not in menu_of(listed)
 
 
-def test_menu_of_a_selected_row_is_about_the_selection(listed: Page) -> None:
+def test_menu_of_a_selected_row_applies_to_the_selection(listed: Page) -> None:
     for name in ("a.txt", "b.txt"):
         listed.get_by_label(f"Select {name}").check()
     row(listed, "b.txt").click(button="right")
@@ -98,7 +98,7 @@ def test_link_is_copied_from_the_row(listed: Page, uploader: UploaderPage) -> No
     )
 
 
-def test_folder_menu_leads_to_its_pages(listed: Page) -> None:
+def test_folder_menu_opens_the_trash_dialog(listed: Page) -> None:
     row(listed, "Brand").click(button="right")
     assert menu_of(listed) == ["Open", "Copy link", "Rename", "Move", "Share", "Move to trash"]
     listed.get_by_role("menuitem", name="Move to trash").click()
@@ -106,7 +106,7 @@ def test_folder_menu_leads_to_its_pages(listed: Page) -> None:
 
 
 @pytest.mark.parametrize("view", ["table", "grid"])
-def test_viewer_is_offered_what_viewers_may(
+def test_viewer_sees_only_permitted_menu_items(
     view: str, listed: Page, viewer: User, uploader: UploaderPage, sign_in: Callable[[User, str], Page]
 ) -> None:
     page = sign_in(viewer, uploader.site)
@@ -115,7 +115,7 @@ def test_viewer_is_offered_what_viewers_may(
     assert menu_of(page) == ["Open", "Download", "Copy link"]
 
 
-def test_manager_may_change_what_the_team_has(
+def test_manager_sees_menu_items_that_change_team_files(
     listed: Page, bob: User, uploader: UploaderPage, sign_in: Callable[[User, str], Page]
 ) -> None:
     bob.groups.set([Group.objects.get(name="managers")])
@@ -197,7 +197,7 @@ def test_selection_is_dragged_into_a_folder_and_back_to_the_top(listed: Page, br
     assert set(brand.files.values_list("name", flat=True)) == {"b.txt"}
 
 
-def test_folder_that_one_may_not_fill_is_no_target(
+def test_read_only_folder_is_not_a_drop_target(
     listed: Page, brand: Folder, uploader: UploaderPage, alice: User, manager: User
 ) -> None:
     group = Group.objects.create(name="readers")
@@ -215,7 +215,7 @@ def test_folder_that_one_may_not_fill_is_no_target(
     assert not brand.files.exists()
 
 
-# --- selecting --------------------------------------------------------------------------------
+# --- selection --------------------------------------------------------------------------------
 
 
 def selected(page: Page) -> int:
@@ -309,7 +309,7 @@ def test_plus_button_of_a_phone_uploads(phone: Page, uploader: UploaderPage) -> 
 
     upload("photo.txt")
     tray.expect_receipt("1 of 1 stored, size verified")
-    expect(plus).to_be_hidden()  # the tray is there until it collapses
+    expect(plus).to_be_hidden()  # the open tray covers it
     tray.click("Details")
     upload("plan.txt")
     tray.expect_title("1 file uploaded")

@@ -1,4 +1,4 @@
-"""A guest with a share link in a real browser, with and without scripts."""
+"""Share links and file requests in a browser, with and without scripts."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_link_opens_after_its_password_and_downloads(
     assert response.headers["referrer-policy"] == "no-referrer"
 
 
-def test_file_request_takes_files_without_scripts(
+def test_file_request_accepts_files_without_scripts(
     transactional_db: None, alice: User, bucket: Bucket, plain: Page, small_parts_site: str, tmp_path: Path
 ) -> None:
     _request, token = create_request(ensure_folder("Inbox", by=alice), alice)

@@ -1,4 +1,4 @@
-"""Single sign-on with a real, certified identity provider, in a real browser: there, through its pages, and back."""
+"""Single sign-on with a certified OpenID provider, through its pages, in a browser."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def site(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A site that takes this provider's people, and their groups."""
+    """A site that creates accounts and maps groups from this provider."""
     issuer = f"http://127.0.0.1:{free_port()}"
     variables = {
         "OIDC_ISSUER": issuer, "OIDC_CLIENT_ID": oidc_server.CLIENT, "OIDC_CLIENT_SECRET": oidc_server.SECRET,
@@ -53,7 +53,7 @@ def test_new_person_gets_an_account_with_the_role_of_their_groups(
     assert (user.get_username(), user.email, role_of(user)) == ("mona", "mona@example.org", Role.MANAGER)
 
 
-def test_person_with_an_account_is_known_by_address_then_by_subject(
+def test_account_is_matched_by_address_then_by_subject(
     page: Page, transactional_db: None, alice: User, site: str
 ) -> None:
     User.objects.update(email="alice@example.org")
@@ -69,7 +69,7 @@ def test_person_with_an_account_is_known_by_address_then_by_subject(
     assert User.objects.count() == 1
 
 
-def test_person_who_gives_up_at_the_provider_gets_a_page(
+def test_sign_in_canceled_at_the_provider_shows_an_error(
     page: Page, transactional_db: None, roles: None, site: str
 ) -> None:
     page.goto(f"{site}/accounts/sso/")

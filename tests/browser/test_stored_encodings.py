@@ -1,4 +1,4 @@
-"""What Chromium saves of an object that is stored compressed: the stored bytes, from every store."""
+"""Chromium saves the stored bytes of an object with a content encoding, from every storage."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from tests.support.postgres_standby import until
 from tests.support.stores import Bucket
 from uploads.models import File, State
 
-# Tasks that block the page longer than this are felt, even on a small machine under load.
+# Longer tasks are noticeable, even on a small machine under load.
 LONGEST_TASK_MS = 350
 MAX_ROWS = 40
 MAX_BYTES = 75 * 1024
@@ -54,16 +54,16 @@ def test_receipt_links_to_files_and_list_reloads(uploader: UploaderPage) -> None
     assert uploader.page.locator("#live-region").text_content() == "1 file uploaded"
     uploader.rows.first.get_by_role("link").click()
     expect(uploader.page.get_by_role("heading", level=1)).to_have_text("report.txt")
-    expect(uploader.tray).to_be_visible()  # it stays when the page changes
+    expect(uploader.tray).to_be_visible()  # the tray stays when the page changes
 
 
-def test_receipt_is_short_and_collapses_by_itself(uploader: UploaderPage) -> None:
+def test_receipt_groups_folders_and_collapses(uploader: UploaderPage) -> None:
     page = uploader.page
     page.clock.install()
     for number in range(3):
         uploader.file(f"campaign/{number}.txt")
     uploader.drop(uploader.folder / "campaign", uploader.file("single.txt"))
-    for _step in range(100):  # timers stand still until the clock is moved
+    for _step in range(100):  # timers run only when the clock is advanced
         page.clock.run_for(200)
         if uploader.title.text_content() == "4 files uploaded":
             break
@@ -74,7 +74,7 @@ def test_receipt_is_short_and_collapses_by_itself(uploader: UploaderPage) -> Non
     expect(uploader.rows.locator(".tray-state")).to_have_text(["✓ stored, size verified", "✓ 3 files"])
     uploader.tray.hover()
     page.clock.run_for(12_000)
-    expect(uploader.rows.first).to_be_visible()  # not while the pointer is in it
+    expect(uploader.rows.first).to_be_visible()  # it stays open while the pointer is over it
     page.mouse.move(0, 0)
     page.clock.run_for(2000)
     expect(uploader.rows.first).to_be_hidden()
@@ -167,7 +167,7 @@ def test_socket_in_drop_fails_at_once(uploader: UploaderPage, bucket: Bucket) ->
     uploader.file("tree/a.txt", b"first")
     uploader.file("tree/empty.txt", b"")
     with contextlib.chdir(uploader.folder / "tree"), socket.socket(socket.AF_UNIX) as special:
-        special.bind("control")  # by a short path: that of a socket has room for 108 bytes
+        special.bind("control")  # a relative path, because a socket's path has at most 108 bytes
         uploader.drop(uploader.folder / "tree")
         uploader.expect_receipt("2 of 3 stored, size verified. 1 failed")
     expect(uploader.tray).to_contain_text("not a regular file")
@@ -234,7 +234,7 @@ def test_same_name_becomes_a_new_version_by_default(uploader: UploaderPage, alic
     assert set(File.objects.listed().values_list("name", flat=True)) == {"export.csv", "other.csv"}
 
 
-def test_same_names_are_kept_beside_each_other(uploader: UploaderPage, alice: User) -> None:
+def test_keep_both_adds_numbers_to_the_names(uploader: UploaderPage, alice: User) -> None:
     existing(alice, "a.txt", "a (2).txt", "b.txt")
     uploader.drop(uploader.file("a.txt"), uploader.file("b.txt"))
     dialog = uploader.page.get_by_role("dialog", name="2 files already exist")
@@ -259,7 +259,7 @@ def test_same_names_in_a_dropped_folder_are_skipped_with_escape(uploader: Upload
     assert File.objects.count() == 2
 
 
-def test_new_version_is_not_offered_for_the_file_of_someone_else(uploader: UploaderPage, bob: User) -> None:
+def test_new_version_is_not_offered_for_another_persons_file(uploader: UploaderPage, bob: User) -> None:
     existing(bob, "plan.txt")
     uploader.drop(uploader.file("plan.txt"))
     dialog = uploader.page.get_by_role("dialog", name=already_exists("plan.txt"))
@@ -327,7 +327,7 @@ def test_drop_of_2000_files_has_no_long_tasks(uploader: UploaderPage) -> None:
     assert uploader.page.evaluate("window.maxRows") < MAX_ROWS
     *others, longest = sorted([0, 0, *uploader.page.evaluate("window.longTasks")])
     assert others[-1] < LONGEST_TASK_MS
-    assert longest < 2 * LONGEST_TASK_MS  # once, the machine may have been busy with another test
+    assert longest < 2 * LONGEST_TASK_MS  # one longer task is tolerated on a busy machine
 
 
 def test_hostile_name_is_escaped(uploader: UploaderPage) -> None:
@@ -389,7 +389,7 @@ def test_links_of_stored_files_are_copied(uploader: UploaderPage) -> None:
 
 
 def weight(response: Response) -> int:
-    """Bytes on the wire; the page itself is compressed by the proxy."""
+    """Return the bytes on the wire; the proxy compresses the page itself."""
     if response.headers.get("content-encoding") in {"br", "gzip"}:
         return int(response.headers["content-length"])
     return len(gzip.compress(response.body()))

@@ -18,7 +18,7 @@ WAIT_MS = 20_000
 
 @dataclass
 class BlockedPuts:
-    """PUTs that do not reach the storage."""
+    """Collects PUTs and keeps them from reaching the storage."""
 
     should_block: Callable[[int], bool]
     routes: list[Route] = field(default_factory=list)
