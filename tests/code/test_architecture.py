@@ -1,4 +1,4 @@
-"""Who may import whom, and a few rules that a reader relies on."""
+"""Allowed imports between packages, and other rules of the code."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STATIC = APP / "static" / "uploads"
 MAX_LINES = 500
 STORE_LIBRARIES = {"boto3", "botocore", "storages", "urllib3", "s3transfer", "obstore", "requests", "httpx"}
 
-# Part of the app: what of our own it may import. Design, "Layout".
+# Package: the packages of Amalga that it may import. Design, "Layout".
 MAY_IMPORT = {
     "uploads.errors": set(),
     "uploads.parts": set(),
@@ -50,7 +50,7 @@ MAY_IMPORT = {
 # Documented by Python and Django in spite of the underscore.
 DOCUMENTED = {"_asdict", "_default_manager", "_make", "_meta", "_replace", "_state", "os._exit"}
 
-# Private members of libraries that are used all the same: module, member, and why there is no other way.
+# Private members of libraries that we use: module, member, and why there is no alternative.
 PRIVATE_MEMBERS = {
     ("amalga.db.connection", "_pool"): "psycopg tells a connection its pool by this name alone",
     ("amalga.metrics", "_connection_pools"): "Django lists its pools nowhere else",
@@ -74,7 +74,7 @@ def module_of(path: Path) -> str:
 
 
 def imports(path: Path) -> set[str]:
-    """Every module that a file imports, also inside functions; what only types need does not count."""
+    """Return every module that a file imports, also inside functions, but not for type checking only."""
     names: set[str] = set()
     for node in _running(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -102,7 +102,7 @@ def top(module: str) -> str:
 
 
 @pytest.mark.parametrize("package", MAY_IMPORT)
-def test_what_it_may_import(package: str) -> None:
+def test_package_imports_only_allowed_packages(package: str) -> None:
     ours = [path for path in sources() if within(module_of(path), {package})]
     assert ours
     wrong = {
@@ -117,21 +117,21 @@ def test_what_it_may_import(package: str) -> None:
     assert wrong == set()
 
 
-def test_every_part_of_the_app_has_its_place() -> None:
+def test_every_module_belongs_to_a_known_package() -> None:
     ends = {"uploads", "uploads.accounts", "uploads.api", "uploads.admin", "uploads.apps", "uploads.checks",
             "uploads.context_processors", "uploads.middleware", "uploads.urls", "uploads.views",
             "uploads.management", *MAY_IMPORT}  # fmt: skip
     assert {module_of(path) for path in sources() if not within(module_of(path), ends - {"uploads"})} == {"uploads"}
 
 
-def test_one_door_to_the_bucket() -> None:
+def test_only_s3_package_imports_storage_libraries() -> None:
     through = {module_of(path) for path in sources() if {top(name) for name in imports(path)} & STORE_LIBRARIES}
     assert through
     assert all(within(module, {"uploads.s3"}) for module in through)
 
 
-def test_contents_leave_by_one_door() -> None:
-    """It refuses files in quarantine. A module that presigned downloads itself could forget that."""
+def test_only_delivery_presigns_downloads() -> None:
+    """Delivery refuses files in quarantine. A module that presigned downloads itself could forget that."""
     presigning = {
         module_of(path)
         for path in sources()
@@ -141,7 +141,7 @@ def test_contents_leave_by_one_door() -> None:
     assert presigning == {"uploads.services.delivery"}
 
 
-def test_services_models_and_forms_know_no_http() -> None:
+def test_services_models_and_forms_do_not_import_http() -> None:
     web = {"django.http", "django.shortcuts", "django.views", "django.urls.path", "uploads.views", "django.test"}
     knowing = {
         module_of(path)
@@ -154,7 +154,7 @@ def test_services_models_and_forms_know_no_http() -> None:
     assert knowing == set()
 
 
-def test_only_views_know_status_codes() -> None:
+def test_only_views_use_status_codes() -> None:
     code = re.compile(r"status\s*=\s*[2-5]\d\d")
     knowing = {module_of(path) for path in sources() if code.search(path.read_text())}
     assert all(within(module, {"uploads.views", "uploads.api", "uploads.errors"}) for module in knowing)
@@ -238,7 +238,7 @@ def test_no_utils_and_no_print() -> None:
         assert not re.search(r"^\s*print\(", path.read_text(), re.MULTILINE)
 
 
-def test_nothing_of_a_person_becomes_markup_unescaped() -> None:
+def test_code_and_templates_never_disable_escaping() -> None:
     for path in sources():
         assert not re.search(r"mark_safe|SafeString|\|safe\b|csrf_exempt(?!  # )", _without_imports(path)), path
     for path in (PROJECT / "templates").rglob("*.html"):
@@ -250,7 +250,7 @@ def _without_imports(path: Path) -> str:
 
 
 @pytest.mark.parametrize("path", sorted(STATIC.rglob("*.js")), ids=lambda path: path.name)
-def test_a_script_makes_no_markup_and_no_code_out_of_text(path: Path) -> None:
+def test_script_creates_no_html_or_code_from_text(path: Path) -> None:
     text = path.read_text()
     for word in (
         "innerHTML",
@@ -269,7 +269,7 @@ PAGES = sorted({*(PROJECT / "templates").rglob("*.html")} - {*(PROJECT / "templa
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
-def test_a_template_needs_nothing_that_the_policy_refuses(path: Path) -> None:
+def test_template_follows_the_content_security_policy(path: Path) -> None:
     text = path.read_text()
     assert not re.search(r"<script(?![^>]*\bsrc=)", text)
     assert not re.search(r"<style|\sstyle=|\son[a-z]+=|javascript:", text)
@@ -277,7 +277,7 @@ def test_a_template_needs_nothing_that_the_policy_refuses(path: Path) -> None:
 
 
 def tracked() -> list[Path]:
-    """Files of ours, wherever they are in the repository."""
+    """Return the tracked and new files of the repository."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
         cwd=PROJECT, capture_output=True, text=True, check=True,

@@ -1,4 +1,4 @@
-"""The documentation: links lead somewhere, pages say who they are for, and what is generated from code is complete."""
+"""The documentation: links work, pages name their readers, and lists of names in the code are complete."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from uploads.services.doctor.bucket import PERMISSIONS
 
 PROJECT = Path(__file__).resolve().parents[2]
 DOCS = PROJECT / "docs"
-# A title in brackets, an address, and an anchor; images as well, and attributes of HTML.
+# The path and the anchor of Markdown links and images, and of HTML attributes.
 LINK = re.compile(r"""(?:\]\(|(?:src|href|srcset)=")(?P<path>[^)\s#"]*)(?:#(?P<anchor>[^)\s"]+))?[)"]""")
 HEADING = re.compile(r"^#{1,6} +(.+?) *$", re.MULTILINE)
 FENCED = re.compile(r"^( *)(```|~~~).*?^\1\2 *$", re.MULTILINE | re.DOTALL)
 LOGGED = re.compile(r"""logger\.(?:info|warning|error)\(\s*f?["']([a-z][a-z0-9]*(?:_[a-z]+)+)[ :"']""")
-# Names that are put together when they are logged.
+# Names that are composed when they are logged.
 COMPOSED = {"account_enabled", "account_disabled"} | {
     f"file_{kind.value}"
     for kind in (FindingKind.CORRUPTED, FindingKind.MISSING, FindingKind.SIZE_MISMATCH, FindingKind.ETAG_MISMATCH)
@@ -50,7 +50,7 @@ def name(path: Path) -> str:
 
 @cache
 def anchors(path: Path) -> set[str]:
-    """As GitHub makes them of headings: lowercase, without punctuation, with hyphens for spaces."""
+    """Return the anchors of headings as GitHub creates them: lowercase, no punctuation, hyphens for spaces."""
     names: set[str] = set()
     for heading in HEADING.findall(FENCED.sub("", path.read_text())):
         text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading)
@@ -138,7 +138,7 @@ def test_every_log_event_is_documented() -> None:
 
 @cache
 def policies() -> list[set[str]]:
-    """The actions of the policies that the page on storage providers gives to paste."""
+    """Return the actions of each policy on the page about storage providers."""
     text = (DOCS / "operate" / "storage-providers.md").read_text()
     documents: list[dict[str, Any]] = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", text, re.DOTALL)]
     return [{action for statement in document["Statement"] for action in statement["Action"]} for document in documents]

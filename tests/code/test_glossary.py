@@ -15,7 +15,7 @@ from amalga.metrics import registry
 from amalga.settings.env import EXTERNAL_VARIABLES, env
 from tests.conftest import PROJECT
 
-# A word that says nothing of what it names, or that is this project's own: the term to use instead.
+# Vague or private words, and the terms to use instead.
 BANNED = {
     "aims": "spec, desired",
     "anew": "again, re-",
@@ -49,7 +49,7 @@ BANNED = {
     "whoever": "user",
     "whose": "owner",
 }
-# Not as a whole name in Python: what it holds is the name.
+# Not allowed as a whole name in Python: name what the variable holds.
 BANNED_ALONE = {
     "answer": "response, reply, result",
     "answers": "responses",
@@ -66,7 +66,7 @@ BANNED_ALONE = {
     "want": "expected",
     "wanted": "expected, desired",
 }
-# Also not for what leaves the process: metrics, logs, JSON, options, settings, the database, addresses.
+# Also not allowed in public names: metrics, logs, JSON, options, settings, the database, URLs.
 BANNED_OUTSIDE = BANNED | {
     "agreed": "succeeded, in_sync",
     "away": "unavailable",
@@ -90,10 +90,10 @@ BANNED_OUTSIDE = BANNED | {
     "wrong": "invalid, mismatch",
 }
 
-# What a JSON Web Token holds: RFC 7519.
+# Claims of a JSON Web Token: RFC 7519.
 JWT_CLAIMS = {"oidc_groups_claim", "groups_claim"}
 
-Names = Iterator[tuple[str, str]]  # where a name stands, and the name
+Names = Iterator[tuple[str, str]]  # the place of a name, and the name
 
 SOURCES = sorted(
     path
@@ -149,7 +149,7 @@ def first_texts(method: str) -> Names:
 
 
 def identifiers(paths: list[Path] = SOURCES) -> Names:
-    """Yield every name that a module defines, binds or takes, and its own."""
+    """Yield the name of each module, and every name that it defines, binds or accepts."""
     for path in paths:
         yield relative(path), path.stem
         for node in nodes(path):
@@ -183,7 +183,7 @@ def templates() -> Names:
         yield relative(path), path.stem
 
 
-# --- the names that leave the process ------------------------------------------------------------
+# --- public names --------------------------------------------------------------------------------
 
 
 def metrics() -> Names:
@@ -209,7 +209,7 @@ def options() -> Names:
 
 
 def members() -> Names:
-    """Yield the members of dictionaries, among them all that becomes JSON; not the values of texts (`_("…") % {…}`)."""
+    """Yield the keys of dictionaries, including those of JSON, but not the values of texts (`_("…") % {…}`)."""
     for path in SOURCES:
         values = {node.right for node in nodes(path) if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mod)}
         for node in nodes(path):
@@ -272,11 +272,11 @@ def test_variables_and_functions_are_named_by_what_they_hold(names: Callable[[],
 @pytest.mark.parametrize(
     "names", [metrics, log_events, settings, options, members, choices, database, url_names]
 )  # fmt: skip
-def test_names_that_others_read_are_standard_terms(names: Callable[[], Names]) -> None:
+def test_public_names_are_standard_terms(names: Callable[[], Names]) -> None:
     assert sum(1 for _ in names()) >= 10, "the names are no longer found"
     assert not misnamed(names(), BANNED_OUTSIDE), advice(misnamed(names(), BANNED_OUTSIDE), BANNED_OUTSIDE)
 
 
-def test_signals_are_connected_where_the_app_is_made_ready() -> None:
+def test_signals_are_connected_only_in_the_app_config() -> None:
     signal = re.compile(r"\b\w*signals\.\w+\.connect\(|@receiver\(")
     assert {path.name for path in SOURCES if signal.search(path.read_text())} == {"apps.py"}

@@ -1,6 +1,6 @@
-"""Every regular expression that a stranger's text may reach takes time in proportion to that text.
+"""Every regular expression that can receive untrusted text runs in linear time.
 
-`re` has no limit of time and lets no other thread run. Patterns therefore stand at the top of their modules, where
+`re` has no timeout and blocks other threads. Patterns are therefore constants at the top of their modules, where
 these tests find them and time them against texts made of their own literals.
 """
 
@@ -26,18 +26,18 @@ pytestmark = pytest.mark.slow
 
 PACKAGES = ("amalga", "uploads")
 METHODS = {"match", "fullmatch", "search", "sub", "subn", "split", "findall", "finditer"}
-# What the classes of patterns stand for: \w \d \s [^<] and so on.
+# Examples of character classes: \w \d \s [^<] and so on.
 COMMON = ["a", "A", "1", "é", " ", "\n", "\\", '"', "_", "&", "<a>", "a-", "1-", "a.", "aa-1."]
-# Patterns that are no constants, by module. Their text is an operator's.
+# Modules whose patterns are not constants. Their text comes from operators.
 NOT_CONSTANT = {"amalga.settings.env"}  # matching(): of settings
-# Read one by one: no part of these can match a text in two ways. A new one is added here once that is true of it.
+# Reviewed: no part of these can match a text in two ways. Review a new pattern before you add it.
 JAVASCRIPT = {
     "drop-target.js": [r"/^image\.\w+$/"],
     "i18n.js": [r"/\{(\w+)\}/g"],
     "tray.js": [r"/^\(\d+ %\) /"],
     "upload-part.js": [r"/<Code>(\w+)<\/Code>/"],
 }
-# A literal after what cannot end a value, where a slash would divide.
+# A literal follows a token that cannot end a value; otherwise the slash is a division.
 REGEX_LITERAL = re.compile(
     r"(?:^|[=(,:;!&|?{}\[]|return)\s*(/(?![*/])(?:[^/\\\n\[]|\\.|\[(?:[^\]\\\n]|\\.)*\])+/[a-z]*)", re.MULTILINE
 )
@@ -49,7 +49,7 @@ def modules() -> Iterator[tuple[str, ast.Module]]:
 
 
 def re_calls(tree: ast.AST) -> Iterator[ast.Call]:
-    """Calls of functions of `re`, by its name; test_re_is_used_by_its_name sees to it that there are no others."""
+    """Yield the calls of `re.…()`; test_re_is_used_by_its_name ensures that there are no others."""
     for node in ast.walk(tree):
         match node:
             case ast.Call(func=ast.Attribute(value=ast.Name(id="re"), attr=name)) if name != "escape":
@@ -57,7 +57,7 @@ def re_calls(tree: ast.AST) -> Iterator[ast.Call]:
 
 
 def constants(module: str, tree: ast.Module) -> Iterator[tuple[str, re.Pattern[Any]]]:
-    """Name and value of each `NAME = re.compile(...)` at the top of a module."""
+    """Yield the name and the value of each `NAME = re.compile(...)` at the top of a module."""
     for node in tree.body:
         if isinstance(node, ast.Assign | ast.AnnAssign) and any(node.value is call for call in re_calls(node)):
             name = ast.unparse(node.targets[0] if isinstance(node, ast.Assign) else node.target)
@@ -65,7 +65,7 @@ def constants(module: str, tree: ast.Module) -> Iterator[tuple[str, re.Pattern[A
 
 
 def _value(module: str, name: str, written: str) -> re.Pattern[Any]:
-    """A module is imported only where its pattern is made of others: some change libraries, as in a preview's child."""
+    """Import a module only if its pattern uses other names, because some modules patch libraries when imported."""
     try:
         pattern = eval(written, {"re": re})  # noqa: S307 - our own source
     except NameError:
@@ -75,7 +75,7 @@ def _value(module: str, name: str, written: str) -> re.Pattern[Any]:
 
 
 def uses() -> dict[str, set[str]]:
-    """By the name of a constant: the methods that our code calls of it. `match` alone need not be fast as a search."""
+    """Return the methods that our code calls, by constant: only those must be fast."""
     calls_by_module = defaultdict(set)
     for _, tree in modules():
         for node in ast.walk(tree):
@@ -100,13 +100,13 @@ PATTERNS = all_patterns()
 
 
 def literals(pattern: str) -> list[str]:
-    """Words and signs that stand in a pattern, as they would in a text."""
+    """Return the words and signs of a pattern as they appear in a text."""
     plain = re.sub(r"\\[bBdDsSwWAZ]|\(\?(?:P<\w+>|<?[=!]|[:>])", " ", pattern)
     return sorted({*re.findall(r"[\w<>/:=-]+", plain), *re.findall(r"[^\s\w]", plain), *COMMON})
 
 
 def searching(pattern: re.Pattern[Any], method: str) -> Callable[[str], object]:
-    """The method as a function of a text alone, which goes to the end of it."""
+    """Return the method as a function of one text that finds all matches."""
     call = getattr(pattern, method)
     arguments = [pattern.pattern[:0]] if method in {"sub", "subn"} else []
     encode: Callable[[str], Any] = str.encode if isinstance(pattern.pattern, bytes) else str
@@ -158,13 +158,13 @@ def test_re_is_used_by_its_name() -> None:
     (r"[\w-]* (?:token|secret) [\w-]* \s* =", "token"), (r"[\w+.-]+://", "a."), (r"(a+)+b", "a"), (r"\s+$", " "),
     (r"<Contents>(.*?)</Contents>", "<Contents>"),
 ])  # fmt: skip
-def test_a_quadratic_pattern_is_seen(bad: str, unit: str) -> None:
-    """The first is the one of the redaction in logs, as it was."""
+def test_quadratic_pattern_is_detected(bad: str, unit: str) -> None:
+    """The first one is a previous pattern for the redaction of logs."""
     assert unit in literals(bad)
     assert slow_units(re.compile(bad, re.VERBOSE).search, [unit]) != []
 
 
-# --- addresses --------------------------------------------------------------------------------
+# --- URLs -------------------------------------------------------------------------------------
 
 
 def routes(resolver: URLResolver) -> Iterator[str]:
@@ -175,7 +175,7 @@ def routes(resolver: URLResolver) -> Iterator[str]:
             yield from (f"{entry.pattern}{route}" for route in routes(entry))
 
 
-def test_addresses_resolve_in_linear_time() -> None:
+def test_urls_resolve_in_linear_time() -> None:
     parts = {part for route in routes(get_resolver()) for part in re.findall(r"[\w.-]+/", route)}
 
     def resolve_path(path: str) -> None:
@@ -200,7 +200,7 @@ def test_patterns_in_javascript_were_reviewed() -> None:
 
 @pytest.mark.parametrize("patterns", JAVASCRIPT.values(), ids=JAVASCRIPT)
 def test_patterns_of_javascript_take_linear_time(patterns: list[str]) -> None:
-    """These mean the same to Python."""
+    """These patterns have the same meaning in Python."""
     for pattern in patterns:
         text = pattern[1 : pattern.rindex("/")].replace(r"\/", "/")
         assert slow_units(re.compile(text, re.ASCII).search, literals(text)) == []

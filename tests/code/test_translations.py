@@ -1,4 +1,4 @@
-"""Spanish says everything that English says, and says it with the same blanks."""
+"""Spanish has a translation of every English text, with the same placeholders."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def translations(entry: polib.POEntry) -> list[str]:
     return list(entry.msgstr_plural.values()) if entry.msgid_plural else [entry.msgstr]
 
 
-def test_every_text_is_in_the_catalogue_and_nothing_else(entries: list[polib.POEntry]) -> None:
+def test_catalog_has_exactly_the_texts_of_the_app(entries: list[polib.POEntry]) -> None:
     """`make messages` brings it up to date."""
     assert {(entry.msgid, entry.msgid_plural or None) for entry in entries} == set(collect())
 
@@ -34,7 +34,7 @@ def test_every_text_is_translated(entries: list[polib.POEntry]) -> None:
     assert waiting == []
 
 
-def test_every_translation_has_the_same_blanks(entries: list[polib.POEntry]) -> None:
+def test_every_translation_has_the_same_placeholders(entries: list[polib.POEntry]) -> None:
     wrong = [
         entry.msgid
         for entry in entries
@@ -48,8 +48,8 @@ def _source(entry: polib.POEntry, index: int) -> str:
     return str(entry.msgid_plural if entry.msgid_plural and index else entry.msgid)
 
 
-def test_a_translation_ends_as_its_text_ends(entries: list[polib.POEntry]) -> None:
-    """A full stop or a question mark that went missing, and spaces around a text that is put together."""
+def test_translation_ends_like_its_text(entries: list[polib.POEntry]) -> None:
+    """No missing period or question mark at the end, and no spaces around the text."""
     wrong = [
         (entry.msgid, text)
         for entry in entries
@@ -60,14 +60,14 @@ def test_a_translation_ends_as_its_text_ends(entries: list[polib.POEntry]) -> No
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_what_is_compiled_is_what_is_written(language: str) -> None:
+def test_compiled_catalog_is_current(language: str) -> None:
     written = {e.msgid_with_context: translations(e) for e in polib.pofile(str(catalogue(language)))}
     compiled = polib.mofile(str(catalogue(language).with_suffix(".mo")))
     assert {e.msgid_with_context: translations(e) for e in compiled} == written
 
 
 @pytest.mark.django_db
-def test_the_browser_or_the_person_chooses_the_language(as_alice: Client, alice: User) -> None:
+def test_language_comes_from_the_user_or_the_browser(as_alice: Client, alice: User) -> None:
     assert 'lang="es"' in as_alice.get("/", headers={"Accept-Language": "es-MX,es;q=0.9"}).text
     assert 'lang="en"' in as_alice.get("/", headers={"Accept-Language": "de"}).text
     as_alice.post("/i18n/setlang/", {"language": "es", "next": "/"})
@@ -76,5 +76,5 @@ def test_the_browser_or_the_person_chooses_the_language(as_alice: Client, alice:
     assert "Biblioteca" in page
 
 
-def test_the_login_page_speaks_spanish_to_strangers(client: Client, db: None) -> None:
+def test_sign_in_page_is_translated_for_anonymous_users(client: Client, db: None) -> None:
     assert "Contraseña" in client.get("/accounts/login/", headers={"Accept-Language": "es"}).text

@@ -47,7 +47,7 @@ def test_prose_has_no_code_of_a_markdown_text() -> None:
     assert prose(markdown).split() == ["Mend", "[here]:"]
 
 
-# Texts that operators and clients read: there a bucket is a bucket.
+# Texts for operators and API clients, which may use technical terms.
 OPERATORS = (
     "amalga/",
     "templates/admin/",
@@ -68,7 +68,7 @@ MARKUP = re.compile(
 
 
 def messages() -> list[tuple[str, str]]:
-    """Return each text of the pages, with the files it stands in."""
+    """Return each text of the pages, with the files that contain it."""
     return [
         (", ".join(sorted(places)), PLACEHOLDER.sub("…", text))
         for texts, places in collect().items()
