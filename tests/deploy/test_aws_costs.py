@@ -1,4 +1,4 @@
-"""The page about costs: what its script writes now, of sizes that the template can be given."""
+"""The page about costs is current, and its sizes are valid for the template."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def costs() -> ModuleType:
     return module
 
 
-def test_the_page_is_what_the_script_writes(costs: ModuleType) -> None:
+def test_costs_page_is_current(costs: ModuleType) -> None:
     assert PATH.with_name("costs.md").read_text() == costs.page(), "python deploy/aws/costs.py > deploy/aws/costs.md"
 
 
@@ -34,7 +34,7 @@ def test_every_price_says_where_it_comes_from(costs: ModuleType) -> None:
     ]
 
 
-def test_every_size_is_one_that_the_template_takes(costs: ModuleType) -> None:
+def test_every_size_is_valid_for_the_template(costs: ModuleType) -> None:
     template = Template()
     for size in costs.SIZES:
         parameters = size.parameters()
@@ -42,23 +42,23 @@ def test_every_size_is_one_that_the_template_takes(costs: ModuleType) -> None:
         for name, value in parameters.items():
             allowed = template.document["Parameters"][name].get("AllowedValues")
             assert allowed is None or value in map(str, allowed), name
-        assert int(parameters["DatabaseMaxStorage"]) > 1.1 * size.storage, "what RDS lets grow"
-        assert size.memory in range(2 * size.cpu, 8 * size.cpu + 1, 1024), "what Fargate gives to so many processors"
+        assert int(parameters["DatabaseMaxStorage"]) > 1.1 * size.storage, "RDS requires a 10 % higher maximum"
+        assert size.memory in range(2 * size.cpu, 8 * size.cpu + 1, 1024), "Fargate's limits for this number of CPUs"
 
 
-def test_the_template_as_it_is_makes_the_size_of_a_team(costs: ModuleType) -> None:
+def test_template_defaults_are_the_team_size(costs: ModuleType) -> None:
     (team,) = (size for size in costs.SIZES if size.name == "team")
     parameters = Template().document["Parameters"]
     assert {name: str(parameters[name]["Default"]) for name in team.parameters()} == team.parameters()
 
 
-def test_no_size_asks_its_database_for_more_connections_than_it_takes(costs: ModuleType) -> None:
+def test_every_size_has_enough_database_connections(costs: ModuleType) -> None:
     for size in costs.SIZES:
         capacity = costs.capacity(size)
         assert capacity["connections used"] <= 0.9 * capacity["connections available"], size.name
 
 
-def test_what_is_counted_is_what_is_made(costs: ModuleType) -> None:
+def test_counted_resources_match_the_template(costs: ModuleType) -> None:
     parameters = {"Domain": "files.example.org", "HostedZoneId": "Z", "Image": "image", "ContentKey1": "PEM"}
     resources = Template().resolved(**parameters, ReadReplica="on")
     kinds = [it["Type"] for it in resources.values()]

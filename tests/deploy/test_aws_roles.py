@@ -1,4 +1,4 @@
-"""Least privilege: what each role of the template may do, checked one by one and with the running program."""
+"""Least privilege: the permissions of each role in the template, checked one by one and with real requests."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ROLES = ("WebRole", "WorkerRole", "SweeperRole", "ExaminerRole", "ReleaseRole")
 STARTERS = ("WebStartRole", "WorkStartRole", "ReleaseStartRole")
 OBJECT = f"{BUCKET}/f/0123456789abcdef0123456789abcdef"
 OURS = {"aws:SecureTransport": "true", "aws:SourceVpce": "storeendpoint"}
-# Of whoever updates a stack, by AWS's page on Fn::GetAZs.
+# Required to update a stack, by the AWS documentation of Fn::GetAZs.
 ACTIONS_OF_GETAZS = {"ec2:DescribeAvailabilityZones", "ec2:DescribeAccountAttributes", "ec2:DescribeSubnets"}
 SIGNED = {"aws:SecureTransport": "true", "s3:authType": "REST-QUERY-STRING"}
 
@@ -51,7 +51,7 @@ def who_may(policies: Policies, action: str, resource: str, **context: str) -> s
     }
 
 
-# --- asked one by one -------------------------------------------------------------------------
+# --- single permissions -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def who_may(policies: Policies, action: str, resource: str, **context: str) -> s
         ("s3:PutObject", f"{BUCKET}/elsewhere/x", set()),
     ],
 )
-def test_who_may_do_what_with_objects(policies: Policies, action: str, resource: str, expected: set[str]) -> None:
+def test_object_permissions_of_each_role(policies: Policies, action: str, resource: str, expected: set[str]) -> None:
     assert who_may(policies, action, resource) == expected
 
 
@@ -100,13 +100,13 @@ def test_no_role_can_delete_versions_or_change_acls(policies: Policies, action: 
     assert who_may(policies, action, OBJECT) == set()
 
 
-def test_another_bucket_is_nobodys(policies: Policies) -> None:
+def test_no_role_can_use_another_bucket(policies: Policies) -> None:
     for action in ("s3:GetObject", "s3:PutObject", "s3:DeleteObject"):
         assert who_may(policies, action, "arn:aws:s3:::other/f/x") == set()
     assert who_may(policies, "s3:ListBucket", "arn:aws:s3:::other") == set()
 
 
-def test_stars_are_only_where_aws_knows_no_names(policies: Policies, resources: dict[str, Any]) -> None:
+def test_wildcards_are_limited_to_actions_without_resources(policies: Policies, resources: dict[str, Any]) -> None:
     unnamed = {"ecr:GetAuthorizationToken", *ACTIONS_OF_GETAZS}
     for role in (name for name, it in resources.items() if it["Type"] == "AWS::IAM::Role"):
         for statement in policies.of_role(role):
@@ -118,7 +118,7 @@ def test_stars_are_only_where_aws_knows_no_names(policies: Policies, resources: 
 
 
 @pytest.mark.parametrize("role", STARTERS)
-def test_secrets_are_handed_to_those_who_need_them(policies: Policies, role: str) -> None:
+def test_start_roles_can_only_read_the_secrets_they_need(policies: Policies, role: str) -> None:
     owner = f"arn:aws:iam::{ACCOUNT}:MasterUserSecret.SecretArn/Database"
     known = {name: f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:{name}" for name in SECRETS} | {"owner": owner}
     allowed = {
@@ -132,7 +132,7 @@ def test_secrets_are_handed_to_those_who_need_them(policies: Policies, role: str
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_tasks_ask_for_no_secret_themselves_and_for_one_login(policies: Policies, role: str) -> None:
+def test_task_roles_read_no_secrets_and_have_one_database_login(policies: Policies, role: str) -> None:
     assert not policies.allows(PolicyRequest("secretsmanager:GetSecretValue", "arn:any", role))
     assert not policies.allows(PolicyRequest("iam:PassRole", "arn:any", role))
     users = f"arn:aws:rds-db:{REGION}:{ACCOUNT}:dbuser:database.DbiResourceId"
@@ -140,7 +140,7 @@ def test_tasks_ask_for_no_secret_themselves_and_for_one_login(policies: Policies
     assert not policies.allows(PolicyRequest("rds-db:connect", f"{users}/amalga", role))
 
 
-def test_github_deploys_and_changes_nothing_else(policies: Policies, resources: dict[str, Any]) -> None:
+def test_github_role_can_only_deploy(policies: Policies, resources: dict[str, Any]) -> None:
     (trust,) = resources["DeployRole"]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
     conditions = trust["Condition"]["StringEquals"]
     assert conditions["token.actions.githubusercontent.com:sub"] == "repo:team/files:environment:production"
@@ -152,25 +152,25 @@ def test_github_deploys_and_changes_nothing_else(policies: Policies, resources: 
         assert not policies.allows(PolicyRequest(action, stack, "DeployRole")), action
 
 
-def test_github_may_ask_what_the_templates_functions_ask_in_its_name(policies: Policies) -> None:
+def test_github_role_has_the_permissions_of_template_functions(policies: Policies) -> None:
     """moto does not check permissions for them."""
     assert "!GetAZs" in Template().text
     for action in ACTIONS_OF_GETAZS:
         assert policies.allows(PolicyRequest(action, "*", "DeployRole")), action
 
 
-# --- who has a URL, and CloudFront ------------------------------------------------------------
+# --- presigned URLs and CloudFront ------------------------------------------------------------
 
 
-def test_the_buckets_own_urls_give_nothing(policies: Policies) -> None:
-    """Signed by the web role and requested from outside of our network; or not signed at all."""
+def test_bucket_urls_do_not_work_outside_our_network(policies: Policies) -> None:
+    """Neither with a signature of the web role nor without one."""
     assert not policies.allows(PolicyRequest("s3:GetObject", OBJECT, "WebRole", context=SIGNED))
     assert not policies.allows(PolicyRequest("s3:GetObject", OBJECT, context={"aws:SecureTransport": "true"}))
     assert policies.allows(PolicyRequest("s3:GetObject", OBJECT, "WebRole", context={**SIGNED, **OURS}))
 
 
 @pytest.mark.parametrize(("age", "expected"), [("599000", True), ("600001", False)])
-def test_uploads_go_to_the_bucket_itself_while_they_are_fresh(policies: Policies, age: str, expected: bool) -> None:
+def test_presigned_uploads_expire_after_ten_minutes(policies: Policies, age: str, expected: bool) -> None:
     context = {**SIGNED, "s3:signatureAge": age}
     assert policies.allows(PolicyRequest("s3:PutObject", OBJECT, "WebRole", context=context)) is expected
 
@@ -195,7 +195,7 @@ def test_plain_http_is_denied(policies: Policies) -> None:
         assert not policies.allows(PolicyRequest("s3:GetObject", f"{BUCKET}/amalga.json", role, context=plain))
 
 
-# --- the program at work ----------------------------------------------------------------------
+# --- real requests ----------------------------------------------------------------------------
 
 small_parts = pytest.mark.usefixtures("small_parts")
 
@@ -215,7 +215,7 @@ def test_the_web_role_is_enough_for_uploads_and_downloads(
         assert upload_client.retrieve(upload).json()["parts"][0]["number"] == 1
         assert guard.denied == []
         assert upload_client.cancel(upload).status_code == 204
-    assert upload.row().state == State.DELETING  # the parts are the sweep's to abort
+    assert upload.row().state == State.DELETING  # the sweep aborts the parts
     assert guard.allowed == {"s3:GetObject", "s3:PutObject", "s3:ListMultipartUploadParts"}
 
 
@@ -232,7 +232,7 @@ def test_the_web_role_is_enough_for_the_plain_form_and_for_zips(
 
 
 @pytest.mark.django_db
-def test_an_upload_that_is_not_there_waits_for_the_sweep(
+def test_completion_without_an_object_waits_for_the_sweep(
     as_alice: Client, bucket: stores.Bucket, settings: Settings, policies: Policies
 ) -> None:
     """Without ListBucket, S3 returns 403 for missing objects: nothing is concluded from that."""
@@ -248,7 +248,7 @@ def test_an_upload_that_is_not_there_waits_for_the_sweep(
 
 @small_parts
 @pytest.mark.django_db
-def test_the_sweeper_role_is_enough_to_clear_away(
+def test_the_sweeper_role_is_enough_to_delete_files(
     as_alice: Client, bucket: stores.Bucket, settings: Settings, policies: Policies
 ) -> None:
     upload_client = UploadClient(as_alice)

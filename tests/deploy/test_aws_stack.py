@@ -1,4 +1,4 @@
-"""The stack of deploy/aws, made in moto: the bucket as `provision` and `doctor` want it, and who reaches what."""
+"""The stack of deploy/aws, created in moto: bucket settings, network access, database and load balancer."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
 
 @pytest.fixture
 def at_aws(aws: Account, settings: Settings, monkeypatch: pytest.MonkeyPatch, db: None) -> Iterator[Account]:
-    """The app is led to the stack's bucket as its tasks are, but over plain http."""
+    """Configure the app for the bucket of the stack, like its tasks, but over plain HTTP."""
     monkeypatch.setattr(provision, "uses_tls", lambda: True)
     settings.S3_ENDPOINT = settings.S3_ORIGIN = aws.endpoint
     settings.S3_BUCKET, settings.S3_REGION, settings.S3_CHECKSUMS = aws.bucket, REGION, "sha256"
@@ -43,7 +43,7 @@ def at_aws(aws: Account, settings: Settings, monkeypatch: pytest.MonkeyPatch, db
 
 @pytest.fixture
 def created(fresh: stores.Bucket, monkeypatch: pytest.MonkeyPatch) -> stores.Bucket:
-    """The stack's bucket in a store that holds objects as well."""
+    """The bucket of the stack, in storage that also stores objects."""
     monkeypatch.setattr(provision, "uses_tls", lambda: True)
     fresh.client.create_bucket(Bucket=fresh.name)
     set_bucket_up(fresh.client, fresh.name, Domain=DOMAIN, HostedZoneId="Z", ContentKey1="PEM")
@@ -63,7 +63,7 @@ def _standings(out: io.StringIO) -> dict[str, str]:
     return {point["subject"]: point["status"] for point in json.loads(out.getvalue())["settings"]}
 
 
-def test_provision_has_nothing_to_do_but_to_mark_the_bucket(created: stores.Bucket) -> None:
+def test_provision_only_marks_the_bucket(created: stores.Bucket) -> None:
     status, output = provisioned()
     assert status == 1
     assert {name for name, standing in output.items() if standing != SettingStatus.AS_WANTED} == {"marker"}
@@ -72,15 +72,15 @@ def test_provision_has_nothing_to_do_but_to_mark_the_bucket(created: stores.Buck
     assert provisioned()[0] == 0
 
 
-def test_doctor_finds_every_setting_of_the_bucket_as_wanted(at_aws: Account) -> None:
+def test_doctor_reports_every_bucket_setting_as_ok(at_aws: Account) -> None:
     desired = provision.desired_bucket(provision.site_origins())
     lines = [line for point in BUCKET_SETTINGS for line in posture_lines(point, desired)]
     assert len(lines) == len(BUCKET_SETTINGS)
     assert {line.level for line in lines} == {Level.OK}
 
 
-def test_the_documents_are_those_that_provision_would_write(at_aws: Account) -> None:
-    """Compare more than what is printed of them; the policy also has statements of the stack."""
+def test_bucket_settings_equal_those_of_provision(at_aws: Account) -> None:
+    """Compare the complete documents; the policy also has statements of the stack."""
     desired = provision.desired_bucket(provision.site_origins())
     for point in BUCKET_SETTINGS:
         looked = compare_setting(point, desired)
@@ -96,7 +96,7 @@ def _by_sid(policy: Any) -> dict[str, Any]:
     return {statement["Sid"]: statement for statement in policy["Statement"]}
 
 
-def test_only_the_balancer_is_open_to_everybody(aws: Account) -> None:
+def test_only_the_load_balancer_is_public(aws: Account) -> None:
     groups = aws.client("ec2").describe_security_groups(Filters=[{"Name": "vpc-id", "Values": [aws.id_of("Vpc")]}])
     opened = {
         (group["GroupId"], rule["FromPort"])
@@ -116,7 +116,7 @@ def test_only_the_balancer_is_open_to_everybody(aws: Account) -> None:
         ("WorkGroup", None, set()),
     ],
 )
-def test_groups_let_in_groups(aws: Account, group: str, port: int | None, sources: set[str]) -> None:
+def test_security_groups_allow_listed_sources(aws: Account, group: str, port: int | None, sources: set[str]) -> None:
     (security_group,) = aws.client("ec2").describe_security_groups(GroupIds=[aws.id_of(group)])["SecurityGroups"]
     rules = security_group["IpPermissions"]
     assert {rule["FromPort"] for rule in rules} == ({port} if port else set())
@@ -124,8 +124,8 @@ def test_groups_let_in_groups(aws: Account, group: str, port: int | None, source
     assert pairs == {aws.id_of(source) for source in sources}
 
 
-def test_the_database_is_made_as_rds_takes_it(aws: Account) -> None:
-    """moto makes instances by calls, not from CloudFormation: the template's properties are the call's, but for one."""
+def test_database_properties_are_valid_for_rds(aws: Account) -> None:
+    """moto cannot create instances from CloudFormation, so the properties are passed to the API call."""
     its = dict(Template().resolved(**aws.parameters)["Database"]["Properties"])
     its["VpcSecurityGroupIds"] = [aws.id_of("DatabaseGroup") for _ in its.pop("VPCSecurityGroups")]
     for name in ("AllocatedStorage", "MaxAllocatedStorage"):
@@ -139,7 +139,7 @@ def test_the_database_is_made_as_rds_takes_it(aws: Account) -> None:
     assert instance["MasterUserSecret"]["SecretArn"].startswith("arn:aws:secretsmanager:")
 
 
-def test_people_are_sent_to_https_and_the_balancer_asks_for_life_alone(aws: Account) -> None:
+def test_load_balancer_redirects_to_https_and_checks_healthz(aws: Account) -> None:
     elb = aws.client("elbv2")
     listeners = elb.describe_listeners(LoadBalancerArn=aws.id_of("Balancer"))["Listeners"]
     http, https = sorted(listeners, key=lambda listener: listener["Port"])

@@ -1,4 +1,4 @@
-"""The tasks of deploy/aws with exactly the variables that they get; the release before them; the scripts about them."""
+"""The tasks of deploy/aws with exactly their variables, the function that runs the release, and the scripts."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ def variables(task: str) -> dict[str, str]:
     }
     values = {it["Name"]: it["Value"] for it in container["Environment"]}
     values |= {it["Name"]: secrets.get(it["Name"], "") for it in container["Secrets"]}
-    return values | {"DATABASE_CA": certifi.where()}  # in the image it is Amazon's
+    return values | {"DATABASE_CA": certifi.where()}  # the image has those of Amazon
 
 
 @pytest.mark.parametrize("task", ["WebTask", "WorkerTask", "ReleaseTask"])
-def test_a_task_starts_with_what_it_is_given(task: str) -> None:
+def test_task_starts_with_its_variables(task: str) -> None:
     env = {"PATH": os.environ["PATH"], **variables(task)}
     command = [sys.executable, "-W", "error", "manage.py", "check", "--deploy", "--fail-level", "WARNING"]
     done = subprocess.run(command, cwd=PROJECT, env=env, capture_output=True, text=True, timeout=60, check=False)
@@ -85,7 +85,7 @@ def test_alarms_read_the_metric_that_the_worker_writes(caplog: pytest.LogCapture
 
 
 class Ecs:
-    """As ECS answers for a task that ends with `code` after a few questions."""
+    """A fake of ECS, whose task exits with `code` after a few calls."""
 
     def __init__(self, code: int | None, *, questions: int = 2) -> None:
         self.code, self.left, self.ran = code, questions, []  # type: ignore[var-annotated]
@@ -137,20 +137,20 @@ def event(kind: str, url: str) -> dict[str, Any]:
 
 
 def runner(monkeypatch: pytest.MonkeyPatch, clients: dict[str, Any]) -> Any:
-    """The function that stands in the template, with these clients in the place of boto3's."""
+    """Return the handler in the template, with these clients in place of boto3's."""
     import boto3
 
     monkeypatch.setattr(boto3, "client", lambda name: clients[name])
     monkeypatch.setattr("time.sleep", lambda _seconds: None)
     code = Template().resolved(**PARAMETERS)["ReleaseRunner"]["Properties"]["Code"]["ZipFile"]
-    assert len(code) <= 4096  # CloudFormation takes no more in a template
+    assert len(code) <= 4096  # the limit of CloudFormation for code in a template
     names: dict[str, Any] = {}
     exec(code, names)  # noqa: S102
     return names["handler"]
 
 
 @pytest.mark.parametrize(("code", "status"), [(0, "SUCCESS"), (1, "FAILED"), (None, "FAILED")])
-def test_the_stack_hears_how_the_release_ended(
+def test_stack_gets_the_result_of_the_release(
     monkeypatch: pytest.MonkeyPatch, cloudformation: Any, code: int | None, status: str
 ) -> None:
     url, responses = cloudformation
@@ -162,7 +162,7 @@ def test_the_stack_hears_how_the_release_ended(
     assert ran["networkConfiguration"]["awsvpcConfiguration"]["assignPublicIp"] == "DISABLED"
 
 
-def test_a_long_release_is_handed_on_and_started_once(monkeypatch: pytest.MonkeyPatch, cloudformation: Any) -> None:
+def test_long_release_continues_in_a_second_call(monkeypatch: pytest.MonkeyPatch, cloudformation: Any) -> None:
     url, responses = cloudformation
     ecs, handed_on = Ecs(0, questions=1), []
 
@@ -178,7 +178,7 @@ def test_a_long_release_is_handed_on_and_started_once(monkeypatch: pytest.Monkey
     assert len(ecs.ran) == 1
 
 
-def test_nothing_is_released_when_the_stack_goes(monkeypatch: pytest.MonkeyPatch, cloudformation: Any) -> None:
+def test_deleting_the_stack_runs_no_release(monkeypatch: pytest.MonkeyPatch, cloudformation: Any) -> None:
     url, responses = cloudformation
     runner(monkeypatch, {})(event("Delete", url), Called(800_000))
     assert [it["Status"] for it in responses] == ["SUCCESS"]
@@ -212,7 +212,7 @@ esac
 
 
 def script(folder: Path, name: str, *arguments: str, **more: str) -> tuple[int, str]:
-    """Run one with an AWS CLI that only takes notes: its exit status, and the notes."""
+    """Run a script with a fake AWS CLI; return its exit status and the recorded calls."""
     fake = folder / "aws"
     fake.write_text(AWS)
     fake.chmod(0o755)
@@ -228,7 +228,7 @@ def script(folder: Path, name: str, *arguments: str, **more: str) -> tuple[int, 
     return done.returncode, (folder / "calls").read_text()
 
 
-def test_an_image_comes_into_service_and_nothing_else_changes(tmp_path: Path) -> None:
+def test_rollout_changes_only_the_image(tmp_path: Path) -> None:
     status, calls = script(tmp_path, "roll.sh", "registry/amalga@sha256:1")
     assert status == 0
     (update,) = (line for line in calls.splitlines() if "update-stack" in line)
@@ -238,11 +238,11 @@ def test_an_image_comes_into_service_and_nothing_else_changes(tmp_path: Path) ->
         assert f"ParameterKey={name},UsePreviousValue=true" in update
 
 
-def test_an_image_that_is_rolled_back_ends_with_1(tmp_path: Path) -> None:
+def test_failed_rollout_exits_with_1(tmp_path: Path) -> None:
     assert script(tmp_path, "roll.sh", "image", WAITED="255")[0] == 1
 
 
-def test_a_command_is_run_as_it_was_typed_and_ends_as_it_ended(tmp_path: Path) -> None:
+def test_run_script_passes_the_arguments_and_the_exit_code(tmp_path: Path) -> None:
     status, calls = script(tmp_path, "run.sh", "--as", "examiner", "fsck", "--storage", 'a "b"', CODE="1")
     assert status == 1
     (ran,) = (line for line in calls.splitlines() if "run-task" in line)
@@ -268,7 +268,7 @@ def test_parameters_reach_the_stack(tmp_path: Path) -> None:
 
 
 def test_template_is_not_uploaded_to_a_foreign_bucket(tmp_path: Path) -> None:
-    """One who took the name before us, and lets us in."""
+    """Another account took the bucket name first and gives us access."""
     status, calls = script(tmp_path, "stack.sh", "Domain=files.example.org", FOREIGN="1")
     assert status == 1
     assert "cloudformation" not in calls

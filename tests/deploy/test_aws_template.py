@@ -1,4 +1,4 @@
-"""The template of deploy/aws by itself: sound, closed, encrypted, kept, and in step with the program."""
+"""The template of deploy/aws: valid, private, encrypted, and consistent with the code."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def template() -> Template:
 
 
 def container(resources: dict[str, Any], task: str) -> dict[str, Any]:
-    """Ours; beside the web server stand the proxy, and what lays out its configuration."""
+    """Return our container; the web task also has the proxy and a container that writes its configuration."""
     (definition,) = (item for item in resources[task]["Properties"]["ContainerDefinitions"] if item["Name"] == "app")
     return dict(definition)
 
@@ -46,14 +46,14 @@ def test_cfn_lint_finds_nothing() -> None:
     assert (result.returncode, result.stdout + result.stderr) == (0, "")
 
 
-def test_the_scripts_beside_it_are_sound() -> None:
+def test_shellcheck_finds_nothing_in_the_scripts() -> None:
     scripts = sorted(PATH.parent.glob("*.sh"))
     assert scripts
     result = subprocess.run([TOOLS / "shellcheck", *scripts], capture_output=True, text=True, timeout=60, check=False)
     assert (result.returncode, result.stdout) == (0, "")
 
 
-# --- what is made when ------------------------------------------------------------------------
+# --- resources --------------------------------------------------------------------------------
 
 
 def test_without_an_image_nothing_runs(template: Template) -> None:
@@ -74,8 +74,8 @@ def test_services_and_schedules_wait_for_the_release(template: Template, with_a_
     assert release["Database"] in {"database", "aurorawriter"}
 
 
-def test_what_holds_data_outlives_the_stack(template: Template) -> None:
-    """`Settings` too: with another SECRET_KEY no second factor in the database is worth anything."""
+def test_resources_with_data_outlive_the_stack(template: Template) -> None:
+    """`Settings` too: two-factor authentication in the database does not work with another SECRET_KEY."""
     policies = {"Bucket": "Retain", "Database": "Snapshot", "Aurora": "Snapshot", "Settings": "Retain"}
     for parameters in (RDS, AURORA):
         resources = template.resolved(**parameters)
@@ -86,8 +86,8 @@ def test_what_holds_data_outlives_the_stack(template: Template) -> None:
             )
 
 
-def test_the_restore_page_knows_how_late_a_sweep_may_note(template: Template) -> None:
-    """What came after the last note is not missed by a database that was restored to before it."""
+def test_restore_page_has_the_sweep_interval(template: Template) -> None:
+    """A restored database is not recognized as old if it lacks only events after the last checkpoint."""
     every = template.resolved(**FULL)["Sweep"]["Properties"]["ScheduleExpression"]
     page = " ".join((PROJECT / "docs" / "operate" / "backup-and-restore.md").read_text().split())
     assert f"On AWS a sweep begins every {every.removeprefix('rate(').removesuffix(')')}" in page
@@ -118,9 +118,9 @@ def test_database_is_private_encrypted_and_has_a_generated_password(
     assert group["Properties"]["Parameters"]["rds.force_ssl"] == "1"
 
 
-def test_beside_a_replica_the_password_is_drawn_here(template: Template) -> None:
-    """RDS makes no replica of an instance whose password it manages (RDS user guide, "Limitations for Secrets Manager
-    integration"); Aurora's readers are none."""
+def test_password_is_generated_by_the_template_with_a_replica(template: Template) -> None:
+    """RDS creates no replica of an instance whose password it manages (RDS user guide, "Limitations for Secrets Manager
+    integration"); this does not apply to Aurora."""
     resources = template.resolved(**RDS)
     its = resources["Database"]["Properties"]
     assert its["ManageMasterUserPassword"] is False
@@ -130,7 +130,7 @@ def test_beside_a_replica_the_password_is_drawn_here(template: Template) -> None
     assert "OwnerSecret" not in template.resolved(**AURORA)
 
 
-def test_the_database_stands_in_two_zones(template: Template) -> None:
+def test_database_runs_in_two_zones(template: Template) -> None:
     assert template.resolved(**RDS)["Database"]["Properties"]["MultiAZ"] is True
     assert {"AuroraWriter", "AuroraReader"} <= set(template.resolved(**AURORA))
     alone = template.resolved(**FULL, DatabaseStandby="off")
@@ -169,13 +169,13 @@ def test_content_requires_a_signature_and_cloudfront(template: Template) -> None
     assert allowed[0]["Condition"]["StringEquals"]["AWS:SourceArn"].endswith("distribution/content")
 
 
-def test_nothing_is_kept_for_longer_than_its_signature(template: Template) -> None:
+def test_cloudfront_caches_files_no_longer_than_signatures_last(template: Template) -> None:
     its = template.resolved(**FULL)["ContentCaching"]["Properties"]["CachePolicyConfig"]
     assert (its["MinTTL"], its["DefaultTTL"]) == (0, 0)
     assert its["MaxTTL"] <= DOWNLOAD_SECONDS
 
 
-def test_keys_are_changed_one_after_the_other(template: Template) -> None:
+def test_cloudfront_keys_can_be_rotated(template: Template) -> None:
     both = template.resolved(**FULL, ContentKey2="OTHER", ContentSigner="2")
     assert both["ContentKeys"]["Properties"]["KeyGroupConfig"]["Items"] == ["contentpublickey1", "contentpublickey2"]
     web = container(both, "WebTask")
@@ -190,7 +190,7 @@ def test_keys_are_changed_one_after_the_other(template: Template) -> None:
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_no_task_can_write_where_it_runs_or_holds_a_key(template: Template, task: str) -> None:
+def test_tasks_are_read_only_and_get_only_their_secrets(template: Template, task: str) -> None:
     definition = container(template.resolved(**RDS, CacheType="cache.t4g.micro"), task)
     assert definition["ReadonlyRootFilesystem"] is True
     assert "/tmp" in {mount["ContainerPath"] for mount in definition["MountPoints"]}  # noqa: S108
@@ -213,13 +213,13 @@ def test_web_server_is_reached_through_its_proxy_alone(template: Template) -> No
     assert {resources["WebTargets"]["Properties"]["Port"], *ports} == {8080}
 
 
-def test_proxy_of_task_is_the_one_of_compose_by_the_same_digest(template: Template) -> None:
+def test_proxy_image_is_the_same_as_in_compose(template: Template) -> None:
     image = beside(template.resolved(**FULL), "proxy")["Image"]
     compose = yaml.safe_load((PROJECT / "compose.yaml").read_text())["services"]["proxy"]["image"]
     assert image == f"public.ecr.aws/docker/library/{compose}"
 
 
-def test_configuration_of_proxy_is_laid_out_as_nginx_takes_it(template: Template, tmp_path: Path) -> None:
+def test_nginx_accepts_the_configuration_of_the_proxy(template: Template, tmp_path: Path) -> None:
     resources = template.resolved(**FULL)
     (_shell, _flags, script) = beside(resources, "proxy-configuration")["Command"]
     subprocess.run(["sh", "-ec", script.replace("/proxy", str(tmp_path))], cwd=PROJECT, check=True, timeout=30)
@@ -232,15 +232,15 @@ def test_configuration_of_proxy_is_laid_out_as_nginx_takes_it(template: Template
 
 
 def beside(resources: dict[str, Any], name: str) -> dict[str, Any]:
-    """What stands beside the web server in its task."""
+    """Return another container of the web task."""
     (definition,) = (
         item for item in resources["WebTask"]["Properties"]["ContainerDefinitions"] if item["Name"] == name
     )
     return dict(definition)
 
 
-def test_every_secret_that_a_task_asks_for_is_there(template: Template) -> None:
-    """A key that the secret does not hold keeps a task from starting."""
+def test_every_secret_of_a_task_exists(template: Template) -> None:
+    """A task does not start if a secret lacks one of its keys."""
     resources = template.resolved(**FULL)
     for secret in ("Settings", "MailSettings"):
         generated = resources[secret]["Properties"]["GenerateSecretString"]
@@ -264,7 +264,7 @@ def test_every_task_has_the_settings_of_mail_and_the_malware_check(template: Tem
     assert {"EMAIL_URL", "DEFAULT_FROM_EMAIL"} <= names
 
 
-def test_no_task_has_an_address_of_its_own_and_data_no_way_out(template: Template) -> None:
+def test_tasks_have_no_public_ip_and_data_subnets_no_internet(template: Template) -> None:
     resources = template.resolved(**FULL)
     configurations = [its["NetworkConfiguration"] for its in of_type(resources, "AWS::ECS::Service").values()]
     scheduled = of_type(resources, "AWS::Scheduler::Schedule").values()
@@ -277,16 +277,16 @@ def test_no_task_has_an_address_of_its_own_and_data_no_way_out(template: Templat
     assert {subnet for subnet, table in tables.items() if table not in outward} == {"dataa", "datab"}
 
 
-def test_a_version_that_does_not_stay_up_is_rolled_back(template: Template) -> None:
+def test_failed_deployment_is_rolled_back(template: Template) -> None:
     for name, its in of_type(template.resolved(**FULL), "AWS::ECS::Service").items():
         how = its["DeploymentConfiguration"]
         assert how["DeploymentCircuitBreaker"] == {"Enable": True, "Rollback": True}, name
         assert (how["MinimumHealthyPercent"], how["MaximumPercent"]) == (100, 200), name
         assert its["EnableExecuteCommand"] is True, name
-        assert "DesiredCount" not in its, name  # scaling has it
+        assert "DesiredCount" not in its, name  # autoscaling sets it
 
 
-def test_every_command_that_a_task_runs_is_one_of_ours(template: Template) -> None:
+def test_commands_of_tasks_exist_and_have_valid_arguments(template: Template) -> None:
     resources = template.resolved(**FULL)
     commands = [container(resources, task)["Command"] for task in ("WorkerTask", "SweeperTask", "ExaminerTask")]
     for its in of_type(resources, "AWS::Scheduler::Schedule").values():
@@ -301,8 +301,8 @@ def test_every_command_that_a_task_runs_is_one_of_ours(template: Template) -> No
     assert {"sweep", "fsck", "verify", "export_manifest", "worker", "migrate", "provision"} <= names
 
 
-def test_times_fit_those_of_the_page_about_waits(template: Template) -> None:
-    """docs/operate/timeouts.md says what a platform is to be set to."""
+def test_timeouts_match_the_timeouts_page(template: Template) -> None:
+    """docs/operate/timeouts.md has the values for a platform."""
     page = (PROJECT / "docs" / "operate" / "timeouts.md").read_text()
 
     def documented_seconds(what: str) -> str:

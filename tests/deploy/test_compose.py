@@ -48,20 +48,20 @@ def test_compose_accepts_the_file(name: str) -> None:
     assert done.returncode == 0, done.stdout
 
 
-def test_it_comes_up_without_a_variable() -> None:
+def test_compose_file_requires_no_variables() -> None:
     text = (PROJECT / "compose.yaml").read_text()
     assert not re.search(r"(?<!\$)\$\{(?!\w+:-)", text)
     assert "env_file" not in text
 
 
-def test_no_password_stands_in_it() -> None:
+def test_compose_files_contain_no_passwords() -> None:
     for name in FILES:
         for line in (PROJECT / name).read_text().splitlines():
             match = re.search(r"(PASSWORD|SECRET|_KEY)\w*: *(.+)", line)
             assert not match or match[2].startswith("/secrets/"), line
 
 
-def test_one_service_alone_is_open_and_only_to_this_host(services: dict[str, dict[str, Any]]) -> None:
+def test_only_the_front_has_a_port_and_only_on_this_host(services: dict[str, dict[str, Any]]) -> None:
     ports = {name: service["ports"] for name, service in services.items() if "ports" in service}
     assert ports == {"front": ["127.0.0.1:8000:8000"]}
 
@@ -73,7 +73,7 @@ def test_the_database_is_on_no_network(services: dict[str, dict[str, Any]]) -> N
 
 
 @pytest.mark.parametrize("name", [*APP, "secrets"])
-def test_ours_run_without_rights(name: str, services: dict[str, dict[str, Any]]) -> None:
+def test_our_services_run_without_privileges(name: str, services: dict[str, dict[str, Any]]) -> None:
     service = services[name]
     assert (service["read_only"], service["cap_drop"], service["security_opt"]) == (
         True,
@@ -84,7 +84,7 @@ def test_ours_run_without_rights(name: str, services: dict[str, dict[str, Any]])
     assert service["tmpfs"] == ["/tmp:mode=1777,size=1g"]  # noqa: S108 - a folder of the container
 
 
-def test_each_knows_its_own_secrets_alone(services: dict[str, dict[str, Any]]) -> None:
+def test_each_service_has_only_its_own_secrets(services: dict[str, dict[str, Any]]) -> None:
     known = {
         name: {volume.partition(":")[0] for volume in service.get("volumes", []) if volume.startswith("secrets-")}
         for name, service in services.items()
@@ -107,7 +107,7 @@ def test_application_signs_in_as_neither_superuser_nor_owner(services: dict[str,
     ]
 
 
-def test_application_knows_no_root_key_of_the_store(tmp_path: Path) -> None:
+def test_application_has_no_root_keys(tmp_path: Path) -> None:
     run("make_secrets.py", str(tmp_path))
     secrets = contents(tmp_path)
     root = {secrets["store/ROOT_ACCESS_KEY"], secrets["store/ROOT_SECRET_KEY"], secrets["database/POSTGRES_PASSWORD"]}
@@ -122,7 +122,7 @@ def test_compose_runs_the_commands_of_the_procfile(services: dict[str, dict[str,
     assert commands == lines | {"web": f"python -m {lines['web']}", "release": in_a_shell}
 
 
-def test_nothing_waits_for_what_is_not_there(services: dict[str, dict[str, Any]]) -> None:
+def test_dependencies_and_volumes_exist(services: dict[str, dict[str, Any]]) -> None:
     volumes = set(read("compose.yaml")["volumes"])
     for name, service in services.items():
         assert set(service.get("depends_on", {})) <= set(services), name
@@ -130,7 +130,7 @@ def test_nothing_waits_for_what_is_not_there(services: dict[str, dict[str, Any]]
         assert named <= volumes, name
 
 
-def test_scanner_runs_only_with_its_profile_and_without_rights(services: dict[str, dict[str, Any]]) -> None:
+def test_scanner_requires_its_profile_and_has_no_privileges(services: dict[str, dict[str, Any]]) -> None:
     scanner = services["scanner"]
     assert scanner["profiles"] == ["malware"]
     assert "ports" not in scanner
@@ -138,7 +138,7 @@ def test_scanner_runs_only_with_its_profile_and_without_rights(services: dict[st
     assert not any("scanner" in service.get("depends_on", {}) for service in services.values())
 
 
-def test_scanner_reports_what_is_too_large_for_it() -> None:
+def test_scanner_reports_files_over_its_limit() -> None:
     lines = (PROJECT / "deploy/compose/clamd.conf").read_text().splitlines()
     options = dict(line.split() for line in lines if line and not line.startswith("#"))
     assert options["AlertExceedsMax"] == "yes"
@@ -155,18 +155,18 @@ def test_every_image_has_a_version_and_a_digest(services: dict[str, dict[str, An
 @pytest.mark.parametrize(
     ("service", "in_timeouts"), [("web", "web process"), ("worker", "worker"), ("sweep", "worker")]
 )
-def test_they_are_given_time_to_end(service: str, in_timeouts: str, services: dict[str, dict[str, Any]]) -> None:
+def test_processes_get_time_to_stop(service: str, in_timeouts: str, services: dict[str, dict[str, Any]]) -> None:
     table = (PROJECT / "docs" / "operate" / "timeouts.md").read_text()
     row = re.search(rf"\| platform: kill of the {in_timeouts} \| (\d+) s", table)
     assert row
     assert services[service]["stop_grace_period"] == f"{row[1]}s"
 
 
-# --- what the app makes of it -----------------------------------------------------------------
+# --- settings of the app ----------------------------------------------------------------------
 
 
 def environment(*files: str, **chosen: str) -> dict[str, str]:
-    """Of `web`, as compose would put it together."""
+    """Return the environment of `web`, with variables replaced as Compose does."""
     values: dict[str, str] = {}
     for name in files:
         values |= read(name)["services"]["web"]["environment"]
@@ -174,7 +174,7 @@ def environment(*files: str, **chosen: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("files", [FILES[:1], FILES])
-def test_the_settings_accept_it(files: tuple[str, ...], tmp_path: Path) -> None:
+def test_app_accepts_its_environment(files: tuple[str, ...], tmp_path: Path) -> None:
     assert run("make_secrets.py", str(tmp_path)).returncode == 0
     env = environment(*files, **(OWN if len(files) > 1 else {}))
     words = [str(tmp_path / "app"), sys.executable, "-W", "error", "manage.py", "check"]
@@ -182,7 +182,7 @@ def test_the_settings_accept_it(files: tuple[str, ...], tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_one_host_name_is_all_that_tls_needs() -> None:
+def test_tls_needs_only_one_host_name() -> None:
     text = (PROJECT / "deploy/compose/tls.yaml").read_text()
     assert set(re.findall(r"\$\{(\w+):\?\}", text)) == set(OWN)
     front = read("deploy/compose/tls.yaml")["services"]["front"]
@@ -198,7 +198,7 @@ def test_published_image_is_used_and_built_only_if_there_is_none(services: dict[
         assert "pull_policy" not in services[name]  # compose pulls first, and builds what it cannot pull
 
 
-def test_with_names_of_ones_own_it_is_fit_for_the_internet(tmp_path: Path) -> None:
+def test_tls_setup_passes_the_deployment_checks(tmp_path: Path) -> None:
     run("make_secrets.py", str(tmp_path))
     env = environment(*FILES, **OWN)
     assert (env["ALLOWED_HOSTS"], env["AWS_ENDPOINT_URL_S3"]) == ("files.example.org", "https://files.example.org:8443")
@@ -214,7 +214,7 @@ def contents(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_secrets_are_made_once_and_read_by_few(tmp_path: Path) -> None:
+def test_secrets_are_created_once_with_restricted_permissions(tmp_path: Path) -> None:
     run("make_secrets.py", str(tmp_path))
     secrets = contents(tmp_path)
     assert len(secrets) == 15
@@ -226,8 +226,8 @@ def test_secrets_are_made_once_and_read_by_few(tmp_path: Path) -> None:
     assert contents(tmp_path) == secrets
 
 
-def test_a_key_that_was_put_back_as_the_page_says_stays(tmp_path: Path) -> None:
-    """With another one no second factor in a restored database is worth anything."""
+def test_secret_key_restored_as_documented_is_kept(tmp_path: Path) -> None:
+    """Two-factor authentication in a restored database does not work with another key."""
     page = (PROJECT / "deploy" / "server.md").read_text()
     assert "web cat /secrets/SECRET_KEY > secret-key" in page
     line = re.search(r"secrets -c \\\n  '(umask.*)' < secret-key", page)
@@ -257,7 +257,7 @@ def test_deleted_secret_file_is_written_again(tmp_path: Path) -> None:
     assert secrets["app/DATABASE_PASSWORD"] not in done.stdout
 
 
-def test_a_command_gets_the_secrets_and_what_is_set_already_stays(tmp_path: Path) -> None:
+def test_command_gets_secrets_and_existing_variables_are_kept(tmp_path: Path) -> None:
     (tmp_path / "SECRET_KEY").write_text("from the file\n")
     (tmp_path / "HTTPS").write_text("off")
     (tmp_path / "SECRET_KEY.new").write_text("half")

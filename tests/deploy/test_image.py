@@ -1,4 +1,4 @@
-"""What gets into the image, and what its small programs do. test_image_build.py carries it out."""
+"""The contents of the image and its helper programs. test_image_build.py runs the build."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_hadolint_finds_nothing() -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
-def test_the_image_gets_what_the_app_needs_and_no_more() -> None:
+def test_image_contains_only_needed_files() -> None:
     ignore = ignore_lines((PROJECT / ".dockerignore").read_text())
     files = {path.relative_to(PROJECT).as_posix() for path in tracked()}
     needed = {name for name in files if name.startswith(NEEDED) and not name.startswith("amalga/local/")}
@@ -105,7 +105,7 @@ def test_image_runs_unprivileged_and_without_a_shell() -> None:
     assert not instructions_named("ENTRYPOINT")
 
 
-def test_all_stages_stand_on_one_base_of_a_fixed_version() -> None:
+def test_all_stages_use_one_pinned_base_image() -> None:
     bases = [instruction.words()[0] for instruction in instructions(DOCKERFILE) if instruction.name == "FROM"]
     (base,) = (
         instruction.text for instruction in instructions(DOCKERFILE) if instruction.text.startswith("PYTHON_IMAGE=")
@@ -115,7 +115,7 @@ def test_all_stages_stand_on_one_base_of_a_fixed_version() -> None:
 
 
 def test_no_secret_stays_in_the_image() -> None:
-    """What a RUN is given ends with it; ENV, ARG and LABEL stay."""
+    """Variables of a RUN are not stored in the image; ENV, ARG and LABEL are."""
     texts = [instruction.text for instruction in last_stage() if instruction.name in {"ENV", "ARG", "LABEL"}]
     assert texts
     assert not [text for text in texts if re.search(r"SECRET|PASSWORD|TOKEN|DATABASE|AWS_|KEY", text)]
@@ -129,8 +129,8 @@ def pinned(path: str) -> dict[str, Requirement]:
     return {canonicalize_name(requirement.name): requirement for requirement in requirements}
 
 
-def test_requirements_name_all_that_is_needed() -> None:
-    """The image is installed without asking what depends on what."""
+def test_requirements_include_all_dependencies() -> None:
+    """The image is installed without resolving dependencies."""
     direct = [Requirement(line.partition("#")[0]) for line in _lines("requirements.in")]
     names = pinned("requirements.txt")
     extras: dict[str, set[str]] = {canonicalize_name(requirement.name): requirement.extras for requirement in direct}
@@ -158,7 +158,7 @@ def test_every_requirement_has_a_version_and_hashes(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", LISTS)
-def test_every_direct_requirement_is_pinned_as_it_is_written(path: str) -> None:
+def test_pinned_versions_match_the_direct_requirements(path: str) -> None:
     written = [Requirement(line.partition("#")[0]) for line in _lines(path.replace(".txt", ".in"))]
     locked = pinned(path)
     wrong = [
@@ -169,7 +169,7 @@ def test_every_direct_requirement_is_pinned_as_it_is_written(path: str) -> None:
     assert wrong == []
 
 
-def test_every_install_takes_hashes() -> None:
+def test_every_install_requires_hashes() -> None:
     for path in ("Makefile", "Dockerfile", "deploy/systemd/upgrade.sh"):
         commands = (PROJECT / path).read_text().replace("\\\n", " ").splitlines()
         installs = [line for line in commands if re.search(r"\binstall\b.* -r ", line)]
@@ -177,7 +177,7 @@ def test_every_install_takes_hashes() -> None:
         assert [line for line in installs if "--require-hashes" not in line] == []
 
 
-def test_dev_list_runs_what_production_runs() -> None:
+def test_development_uses_the_versions_of_production() -> None:
     production, dev = pinned("requirements.txt"), pinned("requirements-dev.txt")
     assert {name: requirement.specifier for name, requirement in production.items()} == {
         name: requirement.specifier for name, requirement in dev.items() if name in production
@@ -222,7 +222,7 @@ def test_health_check_fails_without_a_web_server() -> None:
     assert (done.returncode, done.stderr.strip()) == (1, "no response: ConnectionRefusedError")
 
 
-def test_authorities_are_taken_by_their_digest(tmp_path: Path) -> None:
+def test_certificates_with_the_right_digest_are_saved(tmp_path: Path) -> None:
     target = tmp_path / "certificates" / "rds.pem"
     with answering(200, b"a bundle") as port:
         url = f"http://127.0.0.1:{port}/global-bundle.pem"
@@ -230,7 +230,7 @@ def test_authorities_are_taken_by_their_digest(tmp_path: Path) -> None:
     assert (done.returncode, target.read_bytes()) == (0, b"a bundle")
 
 
-def test_authorities_that_changed_stop_the_build(tmp_path: Path) -> None:
+def test_changed_certificates_stop_the_build(tmp_path: Path) -> None:
     target = tmp_path / "rds.pem"
     with answering(200, b"another bundle") as port:
         done = program("fetch_authorities.py", f"http://127.0.0.1:{port}/x", "0" * 64, str(target))
@@ -238,6 +238,6 @@ def test_authorities_that_changed_stop_the_build(tmp_path: Path) -> None:
     assert hashlib.sha256(b"another bundle").hexdigest() in done.stderr
 
 
-def test_without_a_digest_no_authorities_are_fetched(tmp_path: Path) -> None:
+def test_no_certificates_are_fetched_without_a_digest(tmp_path: Path) -> None:
     done = program("fetch_authorities.py", f"http://127.0.0.1:{free_port()}/x", "", str(tmp_path / "rds.pem"))
     assert (done.returncode, list(tmp_path.iterdir())) == (0, [])

@@ -1,5 +1,5 @@
-"""The Dockerfile carried out in an empty folder, instruction by instruction, and what comes of it at work: as another
-person than the one who built it, in a tree that cannot be written.
+"""The Dockerfile, built in an empty folder instruction by instruction; its processes run as another user than its
+builder, in a read-only tree.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.faults, pytes
 
 PROJECT = Path(__file__).resolve().parents[2]
 OVERFLOW_UID = 65534
-# Root steps down to nobody, and keeps the right to read: the Python of a developer may lie in a closed folder.
+# As root, switch to an unprivileged user that can still read all files: Python may be in a private folder.
 STEP_DOWN = (f"--reuid={OVERFLOW_UID}", f"--regid={OVERFLOW_UID}", "--clear-groups", "--no-new-privs",
              "--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search")  # fmt: skip
 START_SECONDS = 30
 
 
 class Image:
-    """What was built, and processes started from it."""
+    """The built image and its processes."""
 
     def __init__(self, stage: Stage, scratch: Path) -> None:
         self.stage = stage
@@ -45,7 +45,7 @@ class Image:
             os.chown(scratch, OVERFLOW_UID, OVERFLOW_UID)
 
     def words(self, *words: str) -> list[str]:
-        """In the image's folder, with its environment and that of the installation."""
+        """Return a command line that runs in the folder of the image."""
         return ["/bin/sh", "-c", 'cd "$0" && exec "$@"', str(self.stage.cwd()), *self.stage.command(list(words))]
 
     def environment(self, **more: str) -> dict[str, str]:
@@ -61,7 +61,7 @@ class Image:
 
     @contextmanager
     def serving(self, log: Path) -> Iterator[int]:
-        """Its CMD, and the port that it listens on."""
+        """Run the CMD of the image and yield its port."""
         port = free_port()
         web = Daemon("image", log, mark="gunicorn", stop_signal=signal.SIGTERM)
         env = self.environment(PORT=str(port))
@@ -80,14 +80,14 @@ class Image:
             time.sleep(0.2)
 
     def healthy(self, port: int) -> subprocess.CompletedProcess[str]:
-        """As its HEALTHCHECK asks."""
+        """Run the HEALTHCHECK of the image."""
         words = self.stage.instructions["HEALTHCHECK"].text.partition("CMD ")[2]
         return self.run(*self.stage.instructions["CMD"]._replace(text=words).words(), PORT=str(port))
 
 
 @pytest.fixture(scope="module")
 def image() -> Iterator[Image]:
-    """Built once. Not below pytest's own folder, which others may not enter."""
+    """The image, built once, outside of pytest's folder, which other users cannot enter."""
     folder = Path(tempfile.mkdtemp(prefix="amalga-image-"))
     try:
         folder.chmod(0o755)
@@ -127,17 +127,17 @@ def test_image_serves_from_a_read_only_tree(image: Image, bucket: stores.Bucket,
     assert tree(image) == before
 
 
-def test_the_tree_is_closed_indeed(image: Image) -> None:
+def test_image_tree_is_read_only(image: Image) -> None:
     done = image.run("python", "-c", "open('/app/amalga/wsgi.py', 'a')")
     assert (done.returncode, "PermissionError" in done.stderr) == (1, True)
 
 
-def test_it_is_not_healthy_when_nothing_serves(image: Image) -> None:
+def test_health_check_fails_without_a_server(image: Image) -> None:
     assert image.healthy(free_port()).returncode == 1
 
 
 @pytest.mark.parametrize("command", ["migrate --check", "sweep", "check", "doctor --help", "verify --sample 1/30"])
-def test_the_same_image_runs_the_commands(command: str, image: Image, bucket: stores.Bucket) -> None:
+def test_image_runs_commands(command: str, image: Image, bucket: stores.Bucket) -> None:
     done = image.run("python", "manage.py", *command.split())
     assert done.returncode == 0, done.stderr
 
@@ -152,7 +152,7 @@ def test_worker_stops_on_sigterm(image: Image, tmp_path: Path) -> None:
     assert "shutting down gracefully" in worker.log_file.read_text()
 
 
-def test_no_tool_of_developers_is_in_it(image: Image) -> None:
+def test_image_has_no_development_tools(image: Image) -> None:
     for module in ("pip", "pytest", "psutil", "amalga.local"):
         done = image.run("python", "-c", f"import {module}")
         assert "ModuleNotFoundError" in done.stderr, module

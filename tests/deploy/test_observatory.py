@@ -57,7 +57,7 @@ def stranger(tls_site: TlsProxy, authority: CertificateAuthority) -> Observer:
     return Observer(tls_site, authority, None)
 
 
-def test_a_strangers_first_page_passes_every_test_at_a_plus(stranger: Observer) -> None:
+def test_sign_in_page_scores_a_plus(stranger: Observer) -> None:
     page = stranger.fetch("/accounts/login/")
     assert score(page).points == {
         "content-security-policy": 10,
@@ -74,7 +74,7 @@ def test_a_strangers_first_page_passes_every_test_at_a_plus(stranger: Observer) 
     assert (score(page).total, score(page).grade) == (135, "A+")
 
 
-def test_every_page_passes_every_test_at_a_plus(observer: Observer, admin_user: User, bucket: Bucket) -> None:
+def test_library_pages_score_a_plus(observer: Observer, admin_user: User, bucket: Bucket) -> None:
     file = factories.create_file(admin_user, b"x", bucket=bucket)
     pages = ["/", "/upload/", "/trash/", "/unfinished/", file.get_absolute_url(), reverse("download", args=[file.pk])]
     for path in pages:
@@ -82,7 +82,7 @@ def test_every_page_passes_every_test_at_a_plus(observer: Observer, admin_user: 
         assert (result.failed, result.grade) == ([], "A+"), path
 
 
-def test_every_page_of_the_admin_passes_too(observer: Observer, admin_user: User) -> None:
+def test_admin_pages_score_a_plus(observer: Observer, admin_user: User) -> None:
     file = factories.create_file(admin_user)
     change = reverse("admin:uploads_file_change", args=[file.pk])
     for path in ("/admin/", "/admin/uploads/file/", change, "/admin/uploads/event/", "/admin/auth/user/add/"):
@@ -91,13 +91,13 @@ def test_every_page_of_the_admin_passes_too(observer: Observer, admin_user: User
         assert (score(page).failed, score(page).grade) == ([], "A+"), path
 
 
-def test_the_pages_of_an_account_pass_too(observer: Observer) -> None:
+def test_account_pages_score_a_plus(observer: Observer) -> None:
     for route in ("mfa_index", "account_change_password", "mfa_activate_totp", "account_reauthenticate"):
         result = score(observer.fetch(reverse(route)))
         assert (result.failed, result.grade) == ([], "A+"), route
 
 
-def test_what_is_refused_or_not_there_passes_too(observer: Observer, stranger: Observer) -> None:
+def test_error_pages_and_redirects_pass_every_test(observer: Observer, stranger: Observer) -> None:
     paths = ("/nothing", "/uploads/nothing", "/admin/nothing/", "/admin/login/", "/?q=%00", "/", "/accounts/logout/")
     for who in (observer, stranger):
         for path in paths:
@@ -130,7 +130,7 @@ def test_csp_allows_only_storage_over_https(observer: Observer) -> None:
         ("Cross-Origin-Resource-Policy", "same-orgin", "cross-origin-resource-policy"),
     ],
 )
-def test_the_score_sees_what_is_wrong(header: str, value: str, test: str, stranger: Observer) -> None:
+def test_score_detects_wrong_headers(header: str, value: str, test: str, stranger: Observer) -> None:
     page = stranger.fetch("/accounts/login/")
     worse = replace(page, headers={**dict(page.headers.items()), header: value})
     assert test in score(worse).failed

@@ -41,7 +41,7 @@ FRONTS: dict[str, Callable[[Path, Behind, CertificateAuthority], AbstractContext
 
 
 class Server:
-    """Answers each request with its head as JSON; `/hold` when `released` is set."""
+    """Responds to each request with its headers as JSON; to `/hold` once `released` is set."""
 
     def __init__(self) -> None:
         self.released = threading.Event()
@@ -124,10 +124,10 @@ def fetch(authority: CertificateAuthority) -> Fetch:
 wait_until = partial(waiting.wait_until, seconds=SECONDS)
 
 
-# --- what strangers say about themselves ------------------------------------------------------
+# --- forged headers ---------------------------------------------------------------------------
 
 
-def test_front_replaces_what_strangers_write_into_headers_of_proxies(front: str, fetch: Fetch) -> None:
+def test_front_replaces_forged_proxy_headers(front: str, fetch: Fetch) -> None:
     stranger = {
         "X_Request_Id": "0123456789abcdef", "X_Forwarded_For": "203.0.113.9", "X_Forwarded_Proto": "gopher",
         "X_Forwarded_Ssl": "on", "X_Forwarded_Protocol": "ssl", "X_Forwarded_Host": "evil.example.org",
@@ -174,7 +174,7 @@ def begin(url: str, path: str, *, length: int = 300, sent: bytes = b"a") -> sock
     return connection
 
 
-def test_body_is_passed_on_when_all_of_it_came(container: str, server: Server) -> None:
+def test_body_is_forwarded_once_it_is_complete(container: str, server: Server) -> None:
     with begin(container, "/accounts/login/") as connection:
         time.sleep(0.3)
         assert server.begun == 0
@@ -182,7 +182,7 @@ def test_body_is_passed_on_when_all_of_it_came(container: str, server: Server) -
         assert connection.recv(100).startswith(b"HTTP/1.1 200")
 
 
-def test_upload_form_is_passed_on_as_it_comes(container: str, server: Server) -> None:
+def test_upload_form_is_streamed(container: str, server: Server) -> None:
     with begin(container, "/upload/", length=30_000_000) as connection:
         wait_until(lambda: server.begun == 1)
         for _each in range(30):
@@ -190,7 +190,7 @@ def test_upload_form_is_passed_on_as_it_comes(container: str, server: Server) ->
         connection.close()
 
 
-def test_body_over_the_limit_is_refused_in_words_of_the_protocol(container: str, fetch: Fetch) -> None:
+def test_body_over_the_limit_gets_an_error_of_the_protocol(container: str, fetch: Fetch) -> None:
     status, headers, body = fetch(f"{container}/uploads/", b"x" * 6_000_000)
     assert (status, headers["content-type"], json.loads(body)["error"]["code"]) == (
         413,
@@ -203,7 +203,7 @@ def test_body_over_the_limit_is_refused_in_words_of_the_protocol(container: str,
 
 
 def hold_requests(stack: ExitStack, url: str, path: str, count: int, *, senders: int = 10) -> None:
-    """So many requests that are not answered yet, from several addresses."""
+    """Send `count` requests from several addresses, without reading the responses."""
     for number in range(count):
         connection = stack.enter_context(socket.socket())
         connection.bind((f"127.0.0.{2 + number % senders}", 0))
@@ -277,7 +277,7 @@ def test_requests_for_public_links_are_limited_for_each_address(container: str, 
         assert fetch(f"{container}/s/{'a' * 32}/")[0] == 200  # from another address
 
 
-def test_slow_bodies_of_an_address_leave_its_pages_alone(container: str, server: Server, fetch: Fetch) -> None:
+def test_slow_bodies_of_an_address_do_not_block_its_pages(container: str, server: Server, fetch: Fetch) -> None:
     with ExitStack() as stack:
         for _each in range(120):
             stack.enter_context(begin(container, "/accounts/login/"))
@@ -334,18 +334,16 @@ def test_errors_of_amalga_pass_through(container: str, fetch: Fetch) -> None:
         assert (code, json.loads(body)["x-status"], "retry-after" in headers) == (status, str(status), False)
 
 
-def test_health_checks_go_to_gunicorn_itself_where_they_have_no_threads(
-    server: Server, tmp_path: Path, fetch: Fetch
-) -> None:
+def test_health_checks_fall_back_to_gunicorn(server: Server, tmp_path: Path, fetch: Fetch) -> None:
     with reverse_proxies.nginx_in_container(tmp_path, Behind(server.address, f"127.0.0.1:{free_port()}")) as url:
         assert fetch(f"{url}/healthz")[0] == 200
 
 
-# --- numbers that belong together -------------------------------------------------------------
+# --- related limits ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["nginx/upstreams.conf", "compose/upstreams.conf"])
-def test_bounds_of_nginx_fit_gunicorn(name: str) -> None:
+def test_limits_of_nginx_match_gunicorn(name: str) -> None:
     text = (PROJECT / "deploy" / name).read_text()
     bounds = {
         upstream: int(number)

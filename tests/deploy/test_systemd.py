@@ -1,4 +1,4 @@
-"""The units and the scripts of a bare server."""
+"""The systemd units and scripts of a server without containers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HARD = ("DynamicUser", "NoNewPrivileges", "PrivateTmp", "PrivateDevices", "Prote
 
 
 def directives(name: str) -> list[tuple[str, str]]:
-    """What a unit says, in its order; a word may stand several times."""
+    """Return the directives of a unit in order; a name can appear several times."""
     lines = [line for line in (FOLDER / name).read_text().splitlines() if "=" in line and not line.startswith("#")]
     return [(line.partition("=")[0], line.partition("=")[2]) for line in lines]
 
@@ -49,8 +49,8 @@ def test_units_run_the_commands_of_the_procfile() -> None:
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_all_run_without_rights(name: str) -> None:
-    """systemd takes what lies in `amalga-.service.d` for all whose names begin so."""
+def test_all_services_run_without_privileges(name: str) -> None:
+    """systemd applies `amalga-.service.d` to all services with this prefix."""
     assert name.startswith("amalga-")
     all_of_them = dict(directives("amalga-.service.d/all.conf"))
     assert {all_of_them[word] for word in HARD} == {"yes"}
@@ -59,14 +59,14 @@ def test_all_run_without_rights(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "in_timeouts"), [("web", "web process"), ("worker", "worker"), ("sweep", "worker")])
-def test_they_are_given_time_to_end(name: str, in_timeouts: str) -> None:
+def test_processes_get_time_to_stop(name: str, in_timeouts: str) -> None:
     table = (PROJECT / "docs" / "operate" / "timeouts.md").read_text()
     row = re.search(rf"\| platform: kill of the {in_timeouts} \| (\d+) s", table)
     assert row
     assert ("TimeoutStopSec", row[1]) in directives(f"amalga-{name}.service")
 
 
-def test_what_ends_by_itself_has_a_timer_and_what_stays_is_wanted() -> None:
+def test_oneshot_services_have_a_timer_and_others_are_restarted() -> None:
     for name in SERVICES:
         if ("Type", "oneshot") in directives(f"{name}.service"):
             assert ("WantedBy", "timers.target") in directives(f"{name}.timer")
@@ -76,7 +76,7 @@ def test_what_ends_by_itself_has_a_timer_and_what_stays_is_wanted() -> None:
 
 
 @pytest.mark.parametrize("name", ["systemd/Caddyfile", "compose/Caddyfile"])
-def test_caddy_lets_go_of_a_connection_before_nginx_closes_it(name: str) -> None:
+def test_caddy_closes_idle_connections_before_nginx(name: str) -> None:
     nginx = re.search(
         r"^keepalive_timeout (\d+)s;", (PROJECT / "deploy" / "nginx" / "http.conf").read_text(), re.MULTILINE
     )
@@ -98,8 +98,8 @@ def test_documented_commands_exist() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_who_asks_while_the_web_server_is_replaced_waits_and_is_answered(tmp_path: Path) -> None:
-    """systemd holds the address; gunicorn takes it, and says when it is ready."""
+def test_requests_wait_while_the_web_server_is_replaced(tmp_path: Path) -> None:
+    """systemd keeps the socket open; gunicorn inherits it and reports when it is ready."""
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifications,
@@ -124,7 +124,7 @@ def status(url: str) -> int:
 
 
 def as_systemd_would(listener: socket.socket, notify: Path, log: Path) -> subprocess.Popen[bytes]:
-    """The socket as the third file, and its number of process in the environment."""
+    """Start gunicorn with the socket as file descriptor 3 and its process ID in the environment."""
     database = "postgres://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**connection.settings_dict)
     env = {**os.environ, "DATABASE_URL": database, "LISTEN_FDS": "1", "NOTIFY_SOCKET": str(notify)}
     third = f'export LISTEN_PID=$$; exec "$@" 3<&{listener.fileno()}'
@@ -140,8 +140,8 @@ def as_systemd_would(listener: socket.socket, notify: Path, log: Path) -> subpro
 
 
 class Host:
-    """A root to install into, where `systemctl`, `systemd-run` and Python only write down that they were called, and
-    with which version in service."""
+    """An installation root, where `systemctl`, `systemd-run` and Python only record their calls, with the
+    current version."""
 
     def __init__(self, folder: Path) -> None:
         self.home, self.bin, self.units = (folder / name for name in ("srv/amalga", "bin", "units"))
@@ -155,7 +155,7 @@ class Host:
             self._program(name)
 
     def _source(self, source: Path) -> None:
-        """A version; its script with the places of this root."""
+        """Create the source of a version, with the paths of this root in its script."""
         (source / "deploy").mkdir(parents=True)
         shutil.copytree(FOLDER, source / "deploy" / "systemd")
         shutil.copytree(PROJECT / "deploy" / "nginx", source / "deploy" / "nginx")
@@ -166,7 +166,7 @@ class Host:
         self.source = source
 
     def _program(self, name: str) -> None:
-        """`-m venv FOLDER` makes one with this same Python; a call that fits a line of `refused` fails."""
+        """Create a fake program: `-m venv FOLDER` copies it, and calls that match a line of `refused` fail."""
         file = self.bin / name
         file.write_text(
             f'#!/bin/sh\ncall="{name} $*, of $(readlink {self.home}/current)"\necho "$call" >> {self.calls}\n'
@@ -187,7 +187,7 @@ class Host:
         return os.readlink(current) if current.is_symlink() else ""
 
     def place_before(self) -> str:
-        """A version that was there already."""
+        """Install a previous version and return its path."""
         before = self.home / "before"
         shutil.copytree(self.source, before)
         (self.home / "current").symlink_to(before)
@@ -212,7 +212,7 @@ def test_new_version_is_prepared_served_and_checked(host: Host) -> None:
 
 
 @pytest.mark.parametrize("word", ["-m pip", "collectstatic", "check --deploy", "migrate"])
-def test_what_fails_before_changes_nothing_that_is_served(word: str, host: Host) -> None:
+def test_failed_preparation_keeps_the_current_version(word: str, host: Host) -> None:
     before = host.place_before()
     done = host.upgrade(refused=word)
     assert (done.returncode, host.serves()) == (1, before)
@@ -261,8 +261,8 @@ def test_first_version_that_does_not_respond_is_reported(host: Host) -> None:
     assert (done.returncode, "no previous version" in done.stderr) == (1, True)
 
 
-def test_the_example_of_settings_is_one_that_systemd_and_the_app_take() -> None:
-    """systemd takes what follows a value for a part of it."""
+def test_documented_settings_are_valid_for_systemd_and_the_app() -> None:
+    """systemd treats all text after a value as a part of the value."""
     text = (PROJECT / "docs" / "getting-started" / "systemd.md").read_text()
     block = next(part for part in text.split("```") if part.lstrip().startswith("#") and "\nSECRET_KEY=" in part)
     variables = dict(line.split("=", 1) for line in block.splitlines() if line and not line.startswith("#"))

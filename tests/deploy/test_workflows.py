@@ -1,4 +1,4 @@
-"""The workflow: checked, without stored keys, and with a way back; and the scripts that it calls."""
+"""The workflow: valid, without stored keys, with a rollback; and the scripts that it calls."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def smoke(url: str) -> subprocess.CompletedProcess[str]:
     ("schema", "name"),
     [("vendor.github-workflows", ".github/workflows/main.yml"), ("vendor.dependabot", ".github/dependabot.yml")],
 )
-def test_github_understands_it(schema: str, name: str) -> None:
+def test_github_configuration_is_valid(schema: str, name: str) -> None:
     done = tool("check-jsonschema", "--builtin-schema", schema, name)
     assert done.returncode == 0, done.stdout
 
@@ -63,7 +63,7 @@ def test_zizmor_finds_nothing() -> None:
     assert (done.returncode, "No findings" in done.stdout) == (0, True), done.stdout
 
 
-def test_what_others_wrote_is_fixed_to_a_commit() -> None:
+def test_actions_are_pinned_to_a_commit() -> None:
     used = re.findall(r"uses: (\S+)(.*)", TEXT)
     assert used
     assert not [action for action in used if not re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}", action[0])]
@@ -72,7 +72,7 @@ def test_what_others_wrote_is_fixed_to_a_commit() -> None:
 
 @pytest.mark.parametrize("run", [step["run"] for step in steps() if "run" in step])
 def test_shellcheck_finds_nothing_in_a_step(run: str, tmp_path: Path) -> None:
-    assert "${{" not in run  # what GitHub puts in there would be run
+    assert "${{" not in run  # the shell would run the text that GitHub inserts
     script = tmp_path / "step.sh"
     script.write_text(run)
     done = tool("shellcheck", "--shell=bash", script)
@@ -86,16 +86,16 @@ def test_shellcheck_finds_nothing_in_a_script(name: str) -> None:
     assert (PROJECT / name).stat().st_mode & 0o111
 
 
-# --- what it does -----------------------------------------------------------------------------
+# --- jobs -------------------------------------------------------------------------------------
 
 
-def test_no_key_is_kept() -> None:
+def test_workflow_uses_no_stored_keys() -> None:
     assert not re.search(r"secrets\.|access-key|password", TEXT, re.IGNORECASE)
     assert [name for name, job in workflow()["jobs"].items() if "id-token" in job.get("permissions", {})] == ["deploy"]
     assert workflow()["permissions"] == {"contents": "read"}
 
 
-def test_only_what_was_tested_on_main_is_deployed() -> None:
+def test_only_tested_commits_on_main_are_deployed() -> None:
     jobs = workflow()["jobs"]
     assert set(jobs["deploy"]["needs"]) == set(jobs) - {"deploy"}
     assert "github.event_name == 'push'" in jobs["deploy"]["if"]
@@ -111,7 +111,7 @@ def test_failed_deployment_is_rolled_back() -> None:
     assert "failure()" in workflow()["jobs"]["deploy"]["steps"][order[-1]]["if"]
 
 
-def test_what_it_calls_is_there() -> None:
+def test_called_scripts_and_targets_exist() -> None:
     for run in (step["run"] for step in steps() if "run" in step):
         for name in re.findall(r"deploy/\S+\.(?:sh|py)", run):
             assert (PROJECT / name).is_file(), name
@@ -119,7 +119,7 @@ def test_what_it_calls_is_there() -> None:
             assert re.search(rf"^{target}:", (PROJECT / "Makefile").read_text(), re.MULTILINE), target
 
 
-def test_the_image_has_a_python_that_is_tested() -> None:
+def test_python_version_of_the_image_is_tested() -> None:
     base = next(
         instruction.text
         for instruction in instructions((PROJECT / "Dockerfile").read_text())
@@ -130,15 +130,15 @@ def test_the_image_has_a_python_that_is_tested() -> None:
     assert version[1] in workflow()["jobs"]["test"]["strategy"]["matrix"]["python"]
 
 
-def test_jobs_end() -> None:
+def test_jobs_have_timeouts() -> None:
     assert all(job["timeout-minutes"] <= 60 for job in workflow()["jobs"].values())
 
 
-# --- the first questions ----------------------------------------------------------------------
+# --- smoke test -------------------------------------------------------------------------------
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_site_that_is_well_passes(site: str) -> None:
+def test_healthy_site_passes_the_smoke_test(site: str) -> None:
     done = smoke(site)
     assert done.returncode == 0, done.stderr
     assert '"database": "ok"' in done.stdout
