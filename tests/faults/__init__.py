@@ -1,4 +1,4 @@
-"""Faults, against real processes: whoever dies, whatever the store or the database answers, nothing is lost.
+"""Faults in real processes: crashes, storage errors and database outages lose no files.
 
     actions.py      a request to the site, or a command of manage.py, and its result
     in_process.py   runs actions in the process of the tests
@@ -6,8 +6,8 @@
     processes.py    how tests reach the fork server, and real gunicorn and manage.py processes
     clients.py      clients of a real server that retry
     invariants.py   what must hold afterwards, by the rows and the bucket alone
-    harness.py      a client that repeats what was not answered, and time that passes
-    scenarios.py    for each failpoint the ways that lead to it
+    harness.py      a client that repeats unanswered requests, and simulated time
+    scenarios.py    scenarios that reach each failpoint
 
 `make test-all` runs the short form, `make test-faults` all of it (marked `faults`).
 """

@@ -30,7 +30,7 @@ class CommandAction:
 
 @dataclass(frozen=True)
 class Result:
-    """The answer to a request, in the words of Django's test client; of a command, its exit status."""
+    """The response to a request, as from Django's test client, or the exit status of a command."""
 
     status_code: int
     content: bytes = b""
@@ -44,7 +44,7 @@ class Result:
 
 
 def to_json(value: HttpAction | CommandAction | Result) -> dict[str, Any]:
-    """As JSON has it; bytes as base64."""
+    """Convert to JSON types, with bytes as base64."""
     return {
         name: base64.b64encode(value).decode() if isinstance(value, bytes) else value
         for name, value in asdict(value).items()

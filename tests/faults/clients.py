@@ -1,4 +1,4 @@
-"""People who send files to a real server, each as long as it takes: what was not answered is sent again."""
+"""Clients that upload files to a real server and repeat unanswered requests."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ CHUNK_BYTES = 256 * 1024
 
 
 class SlowClient:
-    """Somebody at a site. `seconds` is how long their line takes for the bytes of one file.
+    """A user of a site with a slow connection: the bytes of one file take `seconds`.
 
-    The last bytes of a form wait for `before_end`.
+    The last bytes of a form are sent after `before_end` returns.
     """
 
     def __init__(
@@ -31,10 +31,10 @@ class SlowClient:
         self.visitor = Visitor(site, user).open_form()
         self.seconds = seconds
         self.before_end = before_end
-        self.again = 0  # how often something was asked a second time
+        self.again = 0  # number of repeated requests
 
     def call(self, method: str, path: str, data: object = None) -> Any:
-        """A call of the protocol, until it is done: the answer as JSON."""
+        """Repeat a call of the protocol until it succeeds, and return its JSON response."""
         headers = {"X-CSRFToken": self.visitor.token, "Content-Type": "application/json"}
         body = None if data is None else json.dumps(data).encode()
         response, text = self._insist(lambda: self.visitor.request(method, path, body, headers=headers))
@@ -42,7 +42,7 @@ class SlowClient:
         return json.loads(text) if text else None
 
     def send(self, name: str, body: bytes) -> uuid.UUID:
-        """By the protocol: the id of the available file."""
+        """Upload a file through the protocol and return its ID."""
         item: dict[str, Any] = {"token": str(uuid.uuid4()), "name": name, "size": len(body)}
         (upload,) = self.call("POST", "/uploads/", {"files": [item]})["files"]
         pieces = cut(body, upload["part_size"])
@@ -63,7 +63,7 @@ class SlowClient:
         return uuid.UUID(upload["id"])
 
     def post(self, name: str, body: bytes) -> None:
-        """By the form without JavaScript, whose page is sent again when no answer came."""
+        """Upload a file through the form without JavaScript; repeat it if there is no response."""
         form = Form([], token=self.visitor.token)
         head = form.head() + file_head(name)
         tail = f"\r\n--{BOUNDARY}--\r\n".encode()

@@ -1,7 +1,7 @@
-"""`python -m tests.faults.fork_server`: Amalga, loaded once, in a process that plays each act in a child of its own.
+"""`python -m tests.faults.fork_server`: Amalga, loaded once; it runs each action in a child process.
 
-It reads one JSON object a line (`act`, `point`, `cookies`) and answers each with one: what the act was told, or that
-the child died at its point. It opens no connection itself, so that a child shares none with anybody.
+It reads one JSON object per line (`act`, `point`, `cookies`) and answers each with one: the result, or that the
+child crashed at the failpoint. It opens no connections itself, so that its children share none.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def main() -> None:
 
 
 def _warm_up() -> None:
-    """What costs a process its first half second, and holds no connection."""
+    """Load what takes half a second and opens no connection."""
     from django.test import Client
     from django.urls import reverse
 

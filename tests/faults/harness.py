@@ -1,4 +1,4 @@
-"""Where a scenario is played: a client that repeats what was not answered, and time that passes when it is told to."""
+"""The harness of the scenarios: a client that repeats unanswered requests, and simulated time."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ LONG_AGO = "now() - interval '2 hours'"
 
 
 class RetryingClient:
-    """A client as the protocol asks for: what was not answered, or is not done yet, is asked for again.
+    """A client that follows the protocol: it repeats requests that got no response or are not done yet.
 
-    It has the words of Django's test client, so that tests.support.senders can speak through it. `door` leads to a
-    process that may die, `spare` to what is started in its place.
+    It has the methods of Django's test client, so that `UploadClient` can use it. `runner` can crash; afterwards,
+    `fallback` runs the actions.
     """
 
     def __init__(self, runner: Runner, fallback: Runner) -> None:
@@ -66,7 +66,7 @@ class RetryingClient:
 
 
 class SingleTryClient(RetryingClient):
-    """A client that asks once and lives with it: an answer that never came is None."""
+    """A client that never repeats a request: a missing response is None."""
 
     def __init__(self, runner: Runner) -> None:
         super().__init__(runner, runner)
@@ -76,7 +76,7 @@ class SingleTryClient(RetryingClient):
 
 
 class Harness:
-    """A user at work, and what was reported to them as stored."""
+    """A user, and the files that were reported to them as stored."""
 
     def __init__(self, runner: Runner, fallback: Runner, bucket: Bucket, *, part_bytes: int) -> None:
         self.client = RetryingClient(runner, fallback)
@@ -86,7 +86,7 @@ class Harness:
         self.acknowledged: dict[UUID, bytes] = {}
 
     def body(self, parts: int = 3, *, letter: bytes = b"a") -> bytes:
-        """Bytes of so many parts, the last one short."""
+        """Return the bytes of so many parts, with a short last one."""
         return letter * (self.part_bytes * (parts - 1)) + b"the end"
 
     def send(self, body: bytes, **more: Any) -> File:
@@ -126,7 +126,7 @@ class Harness:
         return File.objects.get(pk=file.pk)
 
     def forget(self, *files: File) -> None:
-        """They are removed on purpose."""
+        """Do not expect these files any more: they are deleted on purpose."""
         for file in files:
             self.acknowledged.pop(file.pk, None)
 
@@ -135,7 +135,7 @@ class Harness:
 
 
 def settle(bucket: Bucket, *, acknowledged: Mapping[UUID, bytes]) -> None:
-    """Time passes, two sweeps come, and all must agree: by the invariants, and by fsck."""
+    """Let time pass, sweep twice, and check the invariants and the result of fsck."""
     time_passes()
     for _sweep in range(2):
         assert services.sweep()["failed"] == 0
@@ -155,7 +155,7 @@ def leases_end() -> None:
 
 
 def time_passes() -> None:
-    """Every lease, URL, pause and time to finish is over; so are the tasks of dead workers."""
+    """Let all leases, URLs, backoffs and uploads expire, and count the tasks of crashed workers as lost."""
     leases_end()
     _run(f"UPDATE uploads_file SET signed_until = {LONG_AGO} WHERE signed_until IS NOT NULL")
     _run(f"UPDATE uploads_file SET expires_at = {LONG_AGO} WHERE state = 'uploading'")
@@ -164,7 +164,7 @@ def time_passes() -> None:
     _run(f"UPDATE uploads_preview SET lease_until = {LONG_AGO} WHERE state = 'pending'")
     _run(f"UPDATE django_tasks_database_dbtaskresult SET started_at = {LONG_AGO} WHERE status = 'RUNNING'")
     tasks = f"UPDATE django_tasks_database_dbtaskresult SET run_after = {LONG_AGO}"
-    _run(f"{tasks} WHERE status = 'READY' AND run_after < '9999-01-01'")  # what is to be done at once has that date
+    _run(f"{tasks} WHERE status = 'READY' AND run_after < '9999-01-01'")  # tasks without a delay have that date
 
 
 def trash_is_due() -> None:

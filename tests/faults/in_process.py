@@ -1,4 +1,4 @@
-"""Acts done in this very process."""
+"""Actions that run in the process of the tests."""
 
 from __future__ import annotations
 

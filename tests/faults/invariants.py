@@ -19,7 +19,7 @@ OWN_KEYS = {"amalga.json"}
 
 
 def assert_invariants(bucket: Bucket, *, acknowledged: Mapping[UUID, bytes]) -> None:
-    """R1 to R5 hold, nothing is under way any more, and what `acknowledged` names is there with these bytes."""
+    """Assert that R1 to R5 hold, nothing is in progress, and `acknowledged` files have these bytes."""
     if problems := list(violations(bucket, acknowledged=acknowledged)):
         raise AssertionError("; ".join(problems))
 
@@ -42,13 +42,13 @@ def _acknowledged(rows: list[File], bucket: Bucket, acknowledged: Mapping[UUID, 
     for pk, body in acknowledged.items():
         row = by_id.get(pk)
         if row is None or row.state not in STORED:
-            yield f"{pk} was told to be stored, and is {row.state if row else 'gone'}"
+            yield f"{pk} was reported as stored, but is {row.state if row else 'gone'}"
         elif bucket.read(row.key) != body:
-            yield f"{pk} was told to be stored, and has other bytes"
+            yield f"{pk} was reported as stored, but has other bytes"
 
 
 def _row(row: File, bucket: Bucket, objects: Mapping[str, int]) -> Iterator[str]:
-    """R1, and the end of whatever was under way."""
+    """Check R1, and that nothing is in progress."""
     if row.state not in STORED:
         yield f"{row.pk} is still {row.state}"
         return
@@ -61,15 +61,15 @@ def _row(row: File, bucket: Bucket, objects: Mapping[str, int]) -> Iterator[str]
     if composite(cut(bucket.read(row.key), row.part_size)) != row.checksum:
         yield f"{row.pk} has another checksum than its bytes"
     if not row.key.startswith("f/") or row.multipart_id or row.lease_until:
-        yield f"{row.pk} keeps what only an upload has"
+        yield f"{row.pk} still has the fields of an upload"
 
 
 def _unexplained(rows: list[File], bucket: Bucket, objects: Mapping[str, int]) -> Iterator[str]:
-    """R2, R4: every object and every upload in parts has a row; R5: a key has one."""
+    """Check R2 and R4 (every object and multipart upload has a row) and R5 (every key has one row)."""
     keys = [row.key for row in rows] + list(Preview.objects.values_list("key", flat=True))
-    yield from (f"{key} is had by {count} rows" for key, count in Counter(keys).items() if count > 1)
+    yield from (f"{key} belongs to {count} rows" for key, count in Counter(keys).items() if count > 1)
     yield from (f"{key} has no row" for key in sorted(set(objects) - set(keys) - OWN_KEYS))
-    yield from (f"parts of {key} lie about" for key, _id in bucket.multipart_uploads())
+    yield from (f"{key} has an orphaned multipart upload" for key, _id in bucket.multipart_uploads())
 
 
 def _previews(objects: Mapping[str, int]) -> Iterator[str]:

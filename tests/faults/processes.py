@@ -30,7 +30,7 @@ class Runner(Protocol):
 
 
 def environment(**more: str) -> dict[str, str]:
-    """That of this run, over the test database."""
+    """Return the environment of this run, with the test database."""
     database = "postgres://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**connection.settings_dict)
     return {**os.environ, "DATABASE_URL": database, **more}
 
@@ -64,7 +64,7 @@ class ForkServer:
 
 
 def session_cookies(user: User) -> dict[str, str]:
-    """Return those of a signed-in user."""
+    """Return the cookies of a signed-in user."""
     return Visitor("http://localhost:1", user).cookies
 
 
@@ -81,8 +81,8 @@ class ForkedRunner:
 
 
 class RealProcesses:
-    """gunicorn and manage.py as they run in production, with these variables; gunicorn is started by the first who
-    asks it. To be used with `with`."""
+    """gunicorn and manage.py as in production, with these variables; a context manager. gunicorn starts with the
+    first request."""
 
     def __init__(self, folder: Path, user: User, **variables: str) -> None:
         self.folder = folder

@@ -1,4 +1,4 @@
-"""The scenarios that lead to each failpoint: all before `yield` is preparation, by a process that does not crash."""
+"""The scenarios that reach each failpoint: before `yield`, a process that does not crash prepares them."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def the_form_with(harness: Harness, body: bytes) -> None:
     harness.acknowledged[stored.pk] = body
 
 
-# --- the end of things ------------------------------------------------------------------------
+# --- cancellation, expiry, trash --------------------------------------------------------------
 
 
 @crashes_at("cancel.1-discarded", "erase.1-parts-gone", "erase.2-object-gone")
@@ -202,7 +202,7 @@ def a_purge(harness: Harness) -> Iterator[None]:
     assert Event.objects.filter(action=Action.PURGE, file_id=file.pk).count() == 1
 
 
-# --- order ------------------------------------------------------------------------------------
+# --- versions and folders ---------------------------------------------------------------------
 
 
 @crashes_at("version.1-made-current", "version.2-restored")
@@ -232,7 +232,7 @@ def a_folder_moved_into_another(harness: Harness) -> Iterator[None]:
     yield
     harness.click(f"/folders/{inner.path[0]}/move", to=outer.pk, go=1)
     assert Folder.objects.get(pk=inner.pk).path[0] == outer.pk
-    harness.click(f"/folders/{inner.path[0]}/move", to=0, go=1)  # for the next one
+    harness.click(f"/folders/{inner.path[0]}/move", to=0, go=1)  # for the next failpoint
 
 
 # --- previews ---------------------------------------------------------------------------------
@@ -245,14 +245,14 @@ def previews_of_a_picture(harness: Harness) -> Iterator[None]:
     file = harness.send(as_file(two_halves(40, 30)), name="picture.png")
     yield
     harness.command("worker", "--once")
-    harness.heal()  # a worker that the store failed ends well: it tries again later
+    harness.heal()  # after a storage error, the worker exits with 0 and retries later
     time_passes()
     harness.command("sweep")
     harness.command("worker", "--once")
     assert set(Preview.objects.filter(file=file).values_list("state", flat=True)) == {PreviewState.READY}
 
 
-# --- looking after it: nobody can die there who would leave a trace --------------------------------
+# --- maintenance, without failpoints ---------------------------------------------------------------
 
 
 @crashes_at()

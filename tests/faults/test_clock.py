@@ -33,7 +33,7 @@ from uploads.models.querysets import seconds_from_now
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
 TWENTY_MINUTES = 1200
-TEN_MINUTES = 600  # stores still take what is signed so far away from their own time
+TEN_MINUTES = 600  # storage still accepts signatures with this skew
 MAX_CLOCK_SKEW_SECONDS = 900  # S3, "RequestTimeTooSkewed"
 BODY = b"hello"
 PART = 5 * 1024**2
@@ -41,7 +41,7 @@ LONG_FORM = pytest.mark.faults
 
 
 def as_s3_does(request: Request) -> Response | None:
-    """Refuse what was signed too long ago, or is not yet to be."""
+    """Reject requests whose signature is too old or too far in the future."""
     query = parse_qs(urlsplit(request.url).query)
     headers = {name.lower(): value for name, value in request.headers.items()}
     timestamp = query["X-Amz-Date"][0] if "X-Amz-Date" in query else headers["x-amz-date"]
@@ -106,7 +106,7 @@ def test_uploads_are_refused_and_the_log_says_why(skew: int, alice: User, bucket
 @pytest.mark.parametrize(
     "skew", [pytest.param(TEN_MINUTES, id="ahead"), pytest.param(-TEN_MINUTES, marks=LONG_FORM, id="behind")]
 )
-def test_what_has_time_by_the_databases_clock_has_time(skew: int, alice: User, bucket: Bucket) -> None:
+def test_deadlines_follow_the_database_clock(skew: int, alice: User, bucket: Bucket) -> None:
     soon, past = seconds_from_now(TEN_MINUTES / 2), timezone.now() - timedelta(minutes=5)
     living = [
         factories.create_file(alice, BODY, state=State.UPLOADING, expires_at=soon),

@@ -1,4 +1,4 @@
-"""Many at once: one upload finished by fifty, one file in two tabs, and a sweep that never rests beside uploads."""
+"""Concurrency: fifty completions of one upload, one file in two tabs, and sweeps during uploads."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def announced(person: SlowClient, body: bytes, token: uuid.UUID) -> str:
 
 
 @pytest.mark.parametrize("body", [b"small", b"x" * (PART + 1)], ids=["one part", "parts"])
-def test_fifty_finishes_of_one_upload_are_one_file_and_one_event(
+def test_concurrent_completions_create_one_file_and_one_event(
     site: str, alice: User, bucket: Bucket, neighbour: None, body: bytes
 ) -> None:
     person = SlowClient(site, alice)
@@ -67,10 +67,8 @@ def test_fifty_finishes_of_one_upload_are_one_file_and_one_event(
     settle(bucket, acknowledged={uuid.UUID(pk): body})
 
 
-def test_two_tabs_that_know_each_others_upload_send_one_file(
-    site: str, alice: User, bucket: Bucket, neighbour: None
-) -> None:
-    """Both go on with what was begun, send every part, and finish."""
+def test_two_tabs_with_one_token_create_one_file(site: str, alice: User, bucket: Bucket, neighbour: None) -> None:
+    """Both tabs resume the upload, send all parts and complete it."""
     body, token = b"a" * PART + b"b" * PART + b"the end", uuid.uuid4()
     tabs = [SlowClient(site, alice), SlowClient(site, alice)]
 
@@ -90,7 +88,7 @@ def test_two_tabs_that_know_each_others_upload_send_one_file(
     settle(bucket, acknowledged={ids.pop(): body})
 
 
-def test_two_tabs_that_know_nothing_of_each_other_send_two(
+def test_two_tabs_with_different_tokens_create_two_files(
     site: str, alice: User, bucket: Bucket, neighbour: None
 ) -> None:
     bodies = [b"a" * (PART + 1), b"b" * (PART + 1)]
@@ -102,7 +100,7 @@ def test_two_tabs_that_know_nothing_of_each_other_send_two(
 
 @contextmanager
 def sweeping(fork_server: ForkServer, user: User) -> Iterator[Counter[int]]:
-    """Sweeps in processes of their own, one after the other: how they ended."""
+    """Sweep repeatedly in separate processes; yield a counter of their exit statuses."""
     ended: Counter[int] = Counter()
     stop = threading.Event()
 
@@ -124,7 +122,7 @@ def sweeping(fork_server: ForkServer, user: User) -> Iterator[Counter[int]]:
 @pytest.mark.parametrize(
     "count", [200, pytest.param(1000, marks=[pytest.mark.faults, pytest.mark.timeout(600)])]
 )  # fmt: skip
-def test_a_sweep_beside_uploads_touches_nothing_that_lives(
+def test_sweeps_during_uploads_delete_no_live_files(
     count: int, site: str, alice: User, bob: User, bucket: Bucket, fork_server: ForkServer, neighbour: None
 ) -> None:
     people = [SlowClient(site, (alice, bob)[number % 2]) for number in range(SENDERS)]

@@ -1,4 +1,4 @@
-"""The database refuses connections or writes, or fails for a while: reported as 503, never as an error of ours."""
+"""The database refuses connections or writes, or fails for a while: reported as 503, never as an internal error."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def read_only() -> Iterator[None]:
 
 @contextmanager
 def disk_full() -> Iterator[None]:
-    """Every row that is written meets what Postgres says when its disk is full."""
+    """Every write fails with the error that Postgres raises when its disk is full."""
     error = "RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = '53100'"
     execute(f"CREATE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {error}; END $$")
     each = 'BEFORE INSERT OR UPDATE ON "{}" FOR EACH STATEMENT EXECUTE FUNCTION no_room()'
@@ -162,9 +162,9 @@ def assert_unavailable(responses: dict[str, TimedResponse]) -> None:
 
 
 def assert_works(desk: Desk) -> None:
-    """Within five seconds, without a restart; all users are still signed in, and nothing is half done."""
+    """Assert that requests succeed within five seconds, without a restart or another sign-in."""
     wait_until(lambda: desk.new().by(desk.visitor).status == 200, seconds=BACK_SECONDS)
-    # each process of gunicorn may have to find out by itself
+    # each gunicorn process may have to replace its connections first
     wait_until(lambda: desk.protocol()["finish"].by(desk.visitor).status == 200, seconds=BACK_SECONDS)
     assert File.objects.get(pk=desk.small.pk).state == State.AVAILABLE
     wait_until(lambda: desk.press("trash").status == 302, seconds=BACK_SECONDS)
@@ -188,8 +188,8 @@ def test_read_only_database_allows_reads_and_refuses_writes(site: Site, desk: De
     assert_works(desk)
 
 
-def test_connections_to_a_server_that_became_a_replica_are_left(site: Site, desk: Desk) -> None:
-    """One failed write is enough: the pool lets go of every connection that leads there."""
+def test_connections_to_a_read_only_server_are_replaced(site: Site, desk: Desk) -> None:
+    """After one failed write, the pool drops all connections to that server."""
     with read_only():
         wait_until(lambda: desk.reading()["library"].by(desk.visitor).status == 200, seconds=BACK_SECONDS)
     responses = Counter(desk.new().by(desk.visitor).status for _ in range(20))
@@ -250,7 +250,7 @@ def load_during(desk: Desk, break_it: Callable[[], None]) -> dict[str, Counter[i
     return statuses
 
 
-def test_a_database_that_restarts_under_load_costs_no_more_than_the_break(site: Site, desk: Desk) -> None:
+def test_database_restart_under_load_fails_only_requests_during_it(site: Site, desk: Desk) -> None:
     def restart() -> None:
         with site.database.being("refuse"):
             close_other_connections()
@@ -258,7 +258,7 @@ def test_a_database_that_restarts_under_load_costs_no_more_than_the_break(site: 
 
     statuses = load_during(desk, restart)
     assert set(statuses["away"]) <= {200, 503}
-    assert statuses["back"][503] <= THREADS  # what was asked before it was back
+    assert statuses["back"][503] <= THREADS  # requests from before the database was back
     assert statuses["back"][200] > THREADS
     assert_works(desk)
 

@@ -1,4 +1,4 @@
-"""Whoever dies at a fault point loses nothing: the client asks again, two sweeps come, and bucket and rows agree."""
+"""A crash at a failpoint loses nothing: after retries and two sweeps, bucket and rows agree."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def points_in_the_source() -> list[str]:
 
 
 def points_first_reached_in(name: str) -> list[str]:
-    """The points of a scenario that no scenario before it leads to, or else its last; the long form plays all."""
+    """Return the failpoints that no earlier scenario reaches, or else the last one; the long form runs all."""
     covered: set[str] = set()
     for other, scenario in SCENARIOS.items():
         if other == name:
@@ -46,13 +46,13 @@ def points_first_reached_in(name: str) -> list[str]:
 def die(name: str, point: str, harness: Harness) -> None:
     try:
         scenarios.run(name, harness)
-        assert harness.client.died, "nobody came there"
+        assert harness.client.died, "the failpoint was not reached"
     except BaseException as fault:
         fault.add_note(f"died at {point}")
         raise
 
 
-def test_every_fault_point_has_a_scenario_and_every_scenario_a_point() -> None:
+def test_every_failpoint_has_a_scenario_and_every_scenario_a_failpoint() -> None:
     points = points_in_the_source()
     assert all(re.fullmatch(r'"[a-z-]+\.\d-[a-z-]+"', point) for point in points)
     assert [point for point, count in Counter(points).items() if count > 1] == []
@@ -69,7 +69,7 @@ def test_crash_at_failpoint_loses_nothing(
         die(name, point, Harness(ForkedRunner(fork_server, alice, point), fallback, bucket, part_bytes=PART_BYTES))
 
 
-def test_where_the_store_checks_digests_as_well(
+def test_crash_during_completion_with_checksums_loses_nothing(
     digest_fork_server: ForkServer, digest_bucket: Bucket, owned: None, alice: User, settings: Settings
 ) -> None:
     settings.UPLOAD_PART_BYTES = S3_SMALLEST_PART
@@ -85,7 +85,7 @@ def test_where_the_store_checks_digests_as_well(
 
 @pytest.mark.faults
 @pytest.mark.parametrize(("name", "point"), CASES)
-def test_a_gunicorn_and_a_command_that_die_there_lose_nothing(
+def test_crash_of_real_processes_loses_nothing(
     name: str, point: str, alice: User, bucket: Bucket, neighbour: None, settings: Settings, tmp_path: Path
 ) -> None:
     settings.UPLOAD_PART_BYTES = S3_SMALLEST_PART

@@ -1,4 +1,4 @@
-"""A new release takes the place of the old one while people send files by both doors."""
+"""Rolling restarts during uploads through the protocol and through the form."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ class Plan:
     uploads: int
     restarts: int
     every_seconds: float
-    slowest_seconds: float  # a sender's line
+    slowest_seconds: float  # of one upload
     graceful_seconds: int
-    hurried: bool = False  # waits for no lease
+    hurried: bool = False  # does not wait for leases
 
 
 class Deployment:
-    """One address, behind it one release after the other: as with a balancer, the next one answers before the last
-    one is told to stop."""
+    """One address for a sequence of releases: as behind a load balancer, the next one serves requests before
+    the previous one gets SIGTERM."""
 
     def __init__(self, folder: Path, *, graceful_seconds: int) -> None:
         self.folder = folder
@@ -69,7 +69,7 @@ class Deployment:
             assert time.monotonic() < end, log.read_text()
             time.sleep(0.05)
         if number:
-            time.sleep(0.5)  # the workers load what they serve
+            time.sleep(0.5)  # the workers load the app
             self.releases[number - 1].send_signal(signal.SIGTERM)
 
     def close(self) -> None:
@@ -91,7 +91,7 @@ def deployed(folder: Path, plan: Plan) -> Iterator[Deployment]:
 
 
 def body_of(number: int) -> bytes:
-    """Of two parts, each upload another."""
+    """Return a body of two parts, different for each upload."""
     return b"%8d" % number * ((PART + 64 * 1024 * (number % 5)) // 8) + b"the end"
 
 
@@ -103,7 +103,7 @@ PLANS = [
 
 
 @pytest.mark.parametrize("plan", PLANS)
-def test_releases_that_follow_each_other_lose_nothing_that_was_acknowledged(
+def test_rolling_restarts_lose_no_acknowledged_files(
     plan: Plan, alice: User, bucket: Bucket, neighbour: None, tmp_path: Path
 ) -> None:
     acknowledged: dict[UUID, bytes] = {}
@@ -121,7 +121,7 @@ def test_releases_that_follow_each_other_lose_nothing_that_was_acknowledged(
             time.sleep(plan.every_seconds)
             deployment.release()
         while plan.hurried and not wait(sent, timeout=1).done.issuperset(sent):
-            leases_end()  # of who was killed while finishing: a minute
+            leases_end()  # instead of a minute, after a killed completion
         for number, future in enumerate(sent):
             pk = future.result() or File.objects.get(name=f"{number}.bin", state=State.AVAILABLE).pk
             acknowledged[pk] = body_of(number)

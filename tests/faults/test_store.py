@@ -1,4 +1,4 @@
-"""Every use of storage, with every error in every call: it is reported, it is repeated, and all is in sync."""
+"""Each scenario with each error of each storage operation: errors are reported, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.faults, pytes
 
 SPREAD = True
 READ_SECONDS = 0.3
-# Reading goes on at the byte where it broke, a few times, each with a second attempt; a sweep looks twice.
+# Downloads resume where they broke, a few times, each with a retry; a sweep checks twice.
 MAX_ATTEMPTS = s3_client.BATCH_ATTEMPTS * s3_client.ATTEMPTS + 2 * s3_client.ATTEMPTS
-# tests/api/test_injected_responses.py has more ways to say no, for the calls of a finish.
+# tests/api/test_injected_responses.py has more errors, for the requests of a completion.
 RESPONSES: dict[str, Rule] = {
     **{name: FAULTS[name] for name in ("500", "503", "403", "page 200", "broken")},
     "507": storage_proxies.status(507, "InsufficientStorage"),
@@ -40,7 +40,7 @@ RESPONSES: dict[str, Rule] = {
     "lost": storage_proxies.lost,
     "midway": storage_proxies.midway,
 }
-# A person presses these buttons, and no call to the store follows.
+# Scenarios whose requests do not use storage.
 WITHOUT_A_STORE = {
     "a_file_put_into_the_trash", "a_file_brought_back", "an_older_version_brought_back", "files_moved_to_a_folder",
     "a_folder_moved_into_another",
@@ -50,7 +50,7 @@ NAMES = sorted(SCENARIOS.keys() - WITHOUT_A_STORE)
 
 @pytest.fixture
 def front(settings: Settings, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[StorageProxy]:
-    """The app asks the store through it, and is not patient: neither before a second attempt nor for an answer."""
+    """A proxy between the app and storage; the app has short timeouts and retries without a pause."""
     monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda self, context: 0)
     for name in ("READ_SECONDS", "BATCH_READ_SECONDS", "BULK_READ_SECONDS"):
         monkeypatch.setattr(s3_client, name, READ_SECONDS)
@@ -73,7 +73,7 @@ class FailingStorageRunner:
         self.front = front
         self.operation = operation
         self.fault = fault
-        self.calls: Counter[str] = Counter()  # in one act, of one address
+        self.calls: Counter[str] = Counter()  # in one action, per URL path
 
     def do(self, act: HttpAction | CommandAction) -> Result | None:
         self.calls.clear()
@@ -97,7 +97,7 @@ def play(name: str, runner: Any, fallback: InProcess, bucket: Bucket) -> None:
 
 
 def healthy(name: str, front: StorageProxy, fallback: InProcess, bucket: Bucket) -> list[str]:
-    """Which operations it takes when nothing is wrong."""
+    """Run the scenario without errors and return its storage operations."""
     front.seen.clear()
     play(name, fallback, fallback, bucket)
     return list(dict.fromkeys(front.seen))
@@ -113,12 +113,12 @@ def test_no_storage_response_loses_files(
         try:
             play(name, FailingStorageRunner(fallback, front, operation, RESPONSES[fault]), fallback, bucket)
         except BaseException as problem:
-            problem.add_note(f"the store answered {operation} with {fault}")
+            problem.add_note(f"storage answered {operation} with {fault}")
             raise
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_store_that_hangs_loses_nothing(
+def test_unresponsive_storage_loses_no_files(
     name: str, alice: User, bucket: Bucket, neighbour: None, front: StorageProxy
 ) -> None:
     fallback = InProcess(session_cookies(alice))
