@@ -20,7 +20,7 @@ pytestmark = pytest.mark.django_db
 
 
 class GuestForm(Form):
-    """The filled form of a guest, with what they say of themselves."""
+    """The filled form of a guest, with their name and address."""
 
     details: dict[str, str]
 
@@ -39,7 +39,7 @@ def post(guest: GuestClient, *files: Chosen, submission: str = "", **details: st
     return guest.client.post(guest.page_url, data=form.body(), content_type=MULTIPART)
 
 
-def test_the_page_shows_the_request_and_nothing_of_the_folder(
+def test_page_shows_the_request_but_not_the_folder(
     folder: Folder, alice: User, as_alice: Client, bucket: Bucket
 ) -> None:
     request, token = create_request(folder, alice, text="All of <b>them</b>", accepted_types=["image/*"])
@@ -57,7 +57,7 @@ def test_the_page_shows_the_request_and_nothing_of_the_folder(
     assert "noindex" in response["X-Robots-Tag"]
 
 
-def test_the_form_sends_files(token: str, alice: User, bucket: Bucket) -> None:
+def test_form_uploads_files(token: str, alice: User, bucket: Bucket) -> None:
     guest = GuestClient(token)
     response = post(guest, Chosen("a.txt", b"one"), Chosen("b.txt", b"two"), name="Gina", address="")
     assert response.status_code == 200
@@ -70,7 +70,7 @@ def test_the_form_sends_files(token: str, alice: User, bucket: Bucket) -> None:
     assert "SHA-256" in page
 
 
-def test_a_form_that_is_sent_twice_makes_one_file(token: str, bucket: Bucket) -> None:
+def test_form_that_is_sent_twice_creates_one_file(token: str, bucket: Bucket) -> None:
     guest, submission = GuestClient(token), str(uuid.uuid4())
     for _attempt in range(2):
         assert post(guest, Chosen("a.txt"), submission=submission).status_code == 200
@@ -78,7 +78,7 @@ def test_a_form_that_is_sent_twice_makes_one_file(token: str, bucket: Bucket) ->
 
 
 @pytest.mark.usefixtures("small_parts")
-def test_a_large_file_of_the_form_streams_in_parts(token: str, file_request: FileRequest, bucket: Bucket) -> None:
+def test_large_file_of_the_form_is_uploaded_in_parts(token: str, file_request: FileRequest, bucket: Bucket) -> None:
     body = b"0123456789" * 5 + b"x"
     assert post(GuestClient(token), Chosen("big.bin", body)).status_code == 200
     file = File.objects.get(state=State.AVAILABLE)
@@ -87,7 +87,7 @@ def test_a_large_file_of_the_form_streams_in_parts(token: str, file_request: Fil
     assert (file_request.file_count, file_request.byte_count) == (1, len(body))
 
 
-def test_the_form_asks_again_for_a_required_name(folder: Folder, alice: User, bucket: Bucket) -> None:
+def test_form_requires_the_name(folder: Folder, alice: User, bucket: Bucket) -> None:
     guest = GuestClient(create_request(folder, alice, ask_name="required")[1])
     response = post(guest, Chosen("a.txt"), name="")
     assert response.status_code == 400
@@ -97,7 +97,7 @@ def test_the_form_asks_again_for_a_required_name(folder: Folder, alice: User, bu
     assert File.objects.get(state=State.AVAILABLE).guest_session == GuestSession.objects.get(name="Gina")
 
 
-def test_the_form_keeps_to_the_limits(folder: Folder, alice: User, bucket: Bucket) -> None:
+def test_form_enforces_the_limits(folder: Folder, alice: User, bucket: Bucket) -> None:
     request, token = create_request(folder, alice, max_file_bytes=4, max_files=1)
     response = post(GuestClient(token), Chosen("big.txt", b"12345"), Chosen("a.txt", b"12"), Chosen("b.txt", b"1"))
     assert response.status_code == 200
@@ -108,7 +108,7 @@ def test_the_form_keeps_to_the_limits(folder: Folder, alice: User, bucket: Bucke
     assert (request.file_count, request.byte_count) == (1, 2)
 
 
-def test_a_form_without_files_is_refused(token: str, bucket: Bucket) -> None:
+def test_form_without_files_is_rejected(token: str, bucket: Bucket) -> None:
     response = post(GuestClient(token))
     assert response.status_code == 400
     assert "Choose at least one file." in words_of(response.content)
@@ -123,14 +123,14 @@ def test_form_larger_than_the_remaining_quota_is_refused_before_reading(
     assert not GuestSession.objects.exists()
 
 
-def test_forms_of_one_link_are_limited(token: str, file_request: FileRequest, bucket: Bucket) -> None:
+def test_concurrent_forms_of_one_link_are_limited(token: str, file_request: FileRequest, bucket: Bucket) -> None:
     with GUEST_FORMS.acquire(file_request), GUEST_FORMS.acquire(file_request):
         response = post(GuestClient(token), Chosen("a.txt"))
     assert response.status_code == 429
     assert post(GuestClient(token), Chosen("a.txt")).status_code == 200
 
 
-def test_the_form_needs_its_csrf_token(token: str, bucket: Bucket) -> None:
+def test_form_requires_a_csrf_token(token: str, bucket: Bucket) -> None:
     guest = GuestClient(token, Client(enforce_csrf_checks=True))
     assert post(guest, Chosen("a.txt")).status_code == 403
     assert guest.announce(guest.item(b"x")).status_code == 403
@@ -147,7 +147,7 @@ def test_unfinished_uploads_are_listed_and_can_be_canceled(guest: GuestClient) -
     assert not File.objects.exclude(state=State.DELETING).exists()
 
 
-def test_guests_see_the_names_that_they_sent(guest: GuestClient) -> None:
+def test_guests_see_original_file_names(guest: GuestClient) -> None:
     file = guest.send(b"hello", name="application.pdf")
     File.objects.filter(pk=file.pk).update(name="rejected.pdf")
     words = words_of(guest.open_page().content)
@@ -155,19 +155,19 @@ def test_guests_see_the_names_that_they_sent(guest: GuestClient) -> None:
     assert "rejected.pdf" not in words
 
 
-def test_large_bodies_need_a_session(guest: GuestClient, token: str) -> None:
+def test_large_request_bodies_require_a_guest_session(guest: GuestClient, token: str) -> None:
     guest.start(b"x")
     body = {"files": [{"id": str(uuid.uuid4()), "sha256": ["A" * 43 + "="] * 7000}]}
     assert guest.post(f"{guest.page_url}uploads/finish/", body).status_code == 404
     assert GuestClient(token).post(f"{guest.page_url}uploads/finish/", body).status_code == 413
 
 
-def test_a_member_who_is_signed_in_is_a_guest_here(token: str, as_bob: Client, bob: User, bucket: Bucket) -> None:
+def test_signed_in_member_uploads_as_a_guest(token: str, as_bob: Client, bob: User, bucket: Bucket) -> None:
     guest = GuestClient(token, as_bob)
     file = guest.send(b"hello")
     assert file.owner != bob
     assert file.guest_session is not None
 
 
-def test_the_guests_page_is_spanish_for_those_who_read_it(token: str, settings: Settings) -> None:
+def test_page_follows_the_accept_language_header(token: str, settings: Settings) -> None:
     assert b'<html lang="es"' in Client(headers={"Accept-Language": "es"}).get(f"/r/{token}/").content

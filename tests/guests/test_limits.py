@@ -1,4 +1,4 @@
-"""The limits of a file request hold exactly, also for a crowd, and with the quota of its creator."""
+"""The limits of a file request, also under concurrency, and the quota of its creator."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_a_file_over_the_limit_is_refused(folder: Folder, alice: User) -> None:
     guest.start(b"12345")
 
 
-def test_the_number_of_files_is_counted_over_all_guests(folder: Folder, alice: User) -> None:
+def test_file_limit_applies_to_all_guests_together(folder: Folder, alice: User) -> None:
     token = create_request(folder, alice, max_files=2)[1]
     for _guest in range(2):
         GuestClient(token).start(b"x")
@@ -44,7 +44,7 @@ def test_the_number_of_files_is_counted_over_all_guests(folder: Folder, alice: U
     assert message == "This file request has received all of its 2 files."
 
 
-def test_the_files_of_one_call_share_the_total(folder: Folder, alice: User) -> None:
+def test_files_of_one_call_share_the_byte_limit(folder: Folder, alice: User) -> None:
     guest = GuestClient(create_request(folder, alice, max_bytes=10)[1])
     response = guest.announce(guest.item(b"123456"), guest.item(b"12345"), guest.item(b"1234"))
     codes = [file.get("error", {}).get("code") for file in response.json()["files"]]
@@ -52,7 +52,7 @@ def test_the_files_of_one_call_share_the_total(folder: Folder, alice: User) -> N
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_crowd_never_exceeds_the_limits(folder: Folder, alice: User, bucket: Bucket) -> None:
+def test_concurrent_guests_do_not_exceed_the_limits(folder: Folder, alice: User, bucket: Bucket) -> None:
     request, token = create_request(folder, alice, max_files=7)
     statuses: list[int] = []
 
@@ -89,21 +89,19 @@ def test_full_quota_of_the_recipient_is_reported_without_numbers(
     (["image/*"], "a", "image/png", True), (["image/*"], "a.png", "", False), (["image/png"], "a", "image/jpeg", False),
     (["image/jpeg"], "a", "image/jpg", True), ([], "a", "", True), ([".pdf", "image/*"], "a.pdf", "", True),
 ])  # fmt: skip
-def test_accepted_types(accepted: list[str], name: str, media_type: str, is_accepted: bool) -> None:
+def test_accepted_types_are_matched(accepted: list[str], name: str, media_type: str, is_accepted: bool) -> None:
     types = file_requests.is_accepted(accepted, name=name, media_type=media_type) if accepted else True
     assert types is is_accepted
 
 
-def test_a_type_that_is_not_accepted_is_refused_at_the_start(folder: Folder, alice: User) -> None:
+def test_declared_type_that_is_not_accepted_is_refused(folder: Folder, alice: User) -> None:
     guest = GuestClient(create_request(folder, alice, accepted_types=[".pdf"])[1])
     status, code, message = error_of(guest, b"x", name="a.exe")
     assert (status, code, message) == (415, "refused_type", "Only these types are accepted here: .pdf.")
     assert not File.objects.exists()
 
 
-def test_a_file_that_turns_out_to_be_another_type_is_refused_at_the_end(
-    folder: Folder, alice: User, bucket: Bucket
-) -> None:
+def test_detected_type_that_is_not_accepted_is_refused(folder: Folder, alice: User, bucket: Bucket) -> None:
     guest = GuestClient(create_request(folder, alice, accepted_types=["image/*"])[1])
     upload = guest.start(b"<!doctype html><html><script>1</script></html>", name="a.png", type="image/png")
     guest.put(upload)
@@ -111,7 +109,7 @@ def test_a_file_that_turns_out_to_be_another_type_is_refused_at_the_end(
     assert upload.row().state == State.DELETING
 
 
-# --- who the guest is -------------------------------------------------------------------------------
+# --- guest details ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("details", "message"), [
@@ -129,7 +127,7 @@ def test_missing_and_invalid_details_are_refused(
 
 
 @pytest.mark.parametrize("details", [["Gina"], "Gina", {"name": 7}, None])
-def test_details_of_the_wrong_kind_are_none(folder: Folder, alice: User, details: object) -> None:
+def test_details_of_the_wrong_type_are_ignored(folder: Folder, alice: User, details: object) -> None:
     guest = GuestClient(create_request(folder, alice)[1])
     response = guest.post(f"{guest.page_url}uploads/", {"files": [guest.item(b"x")], "guest": details})
     assert response.status_code == 200
@@ -142,7 +140,7 @@ def test_details_that_were_not_requested_are_not_stored(folder: Folder, alice: U
     assert GuestSession.objects.get().is_anonymous
 
 
-def test_a_guest_can_introduce_themselves_once(token: str) -> None:
+def test_guest_name_is_saved_only_once(token: str) -> None:
     guest = GuestClient(token)
     guest.start(b"x")
     guest.details = {"name": "Gina"}
@@ -152,7 +150,7 @@ def test_a_guest_can_introduce_themselves_once(token: str) -> None:
     assert GuestSession.objects.get().label == "Gina"
 
 
-def test_a_name_cannot_hide_characters(token: str) -> None:
+def test_invisible_characters_are_removed_from_the_name(token: str) -> None:
     GuestClient(token, name="ali\u200bce\u202e\n").start(b"x")
     assert GuestSession.objects.get().name == "alice"
 
@@ -175,7 +173,7 @@ def test_new_guests_of_one_network_are_throttled(
     assert other.announce(other.item(b"x")).status_code == 200
 
 
-def test_guests_who_have_begun_are_not_throttled(token: str, file_request: FileRequest, guest: GuestClient) -> None:
+def test_guests_with_a_session_are_not_throttled(token: str, file_request: FileRequest, guest: GuestClient) -> None:
     guest.start(b"x")
     key = f"guest:{file_request.pk}"
     TokenBucket.objects.update_or_create(pk=key, defaults={"full_at": "2100-01-01T00:00Z"})
@@ -187,7 +185,7 @@ def test_guests_who_have_begun_are_not_throttled(token: str, file_request: FileR
 # --- sessions ---------------------------------------------------------------------------------------
 
 
-def test_no_session_is_opened_for_a_request_that_has_all_its_files(folder: Folder, alice: User) -> None:
+def test_full_request_opens_no_session(folder: Folder, alice: User) -> None:
     request, token = create_request(folder, alice, max_files=1)
     GuestClient(token).start(b"x")
     status, _code, message = error_of(GuestClient(token), b"x")
@@ -211,7 +209,7 @@ def test_sweep_deletes_expired_sessions_without_files(
     assert GuestSession.objects.get().pk == kept
 
 
-def test_session_of_a_guest_does_not_last_longer_by_use(guest: GuestClient) -> None:
+def test_guest_session_is_not_extended_by_use(guest: GuestClient) -> None:
     guest.open_page()
     cookie = guest.client.cookies[django_settings.GUEST_COOKIE_NAME].value
     guest.start(b"x")

@@ -67,7 +67,7 @@ def test_invalid_fields_are_refused_below_the_field(as_alice: Client, folder: Fo
 @pytest.mark.parametrize(("text", "size"), [
     ("500 MB", 500 * 10**6), ("1.5gb", 1_500_000_000), ("1,25 GB", 1_250_000_000), ("7 B", 7), (" 2 tb ", 2 * 10**12),
 ])  # fmt: skip
-def test_sizes_are_read_as_people_write_them(text: str, size: int) -> None:
+def test_common_size_formats_are_parsed(text: str, size: int) -> None:
     assert parse_size(text) == size
 
 
@@ -77,11 +77,11 @@ def test_other_sizes_are_refused(text: str) -> None:
         parse_size(text)
 
 
-def test_accepted_types_are_read_once_each() -> None:
+def test_accepted_types_are_normalized_without_duplicates() -> None:
     assert parse_accepted_types(".PDF;.pdf  image/*,\n") == [".pdf", "image/*"]
 
 
-def test_only_those_who_may_upload_to_the_folder_can_request(
+def test_file_request_requires_upload_permission_in_the_folder(
     folder: Folder, as_viewer: Client, as_bob: Client, bob: User, manager: User, admin_user: User
 ) -> None:
     assert post(as_viewer, folder).status_code == 403
@@ -92,7 +92,7 @@ def test_only_those_who_may_upload_to_the_folder_can_request(
     assert post(as_bob, folder).status_code == 200
 
 
-def test_a_role_without_the_permission_cannot_request(folder: Folder, alice: User, as_alice: Client) -> None:
+def test_file_request_requires_the_permission(folder: Folder, alice: User, as_alice: Client) -> None:
     Group.objects.get(name="uploaders").permissions.remove(
         *Group.objects.get(name="uploaders").permissions.filter(codename="request_files")
     )
@@ -101,13 +101,13 @@ def test_a_role_without_the_permission_cannot_request(folder: Folder, alice: Use
     assert reverse("request_files", args=[folder.pk]) not in page
 
 
-def test_the_folders_page_links_to_the_form(folder: Folder, as_alice: Client, as_viewer: Client) -> None:
+def test_folder_page_links_to_the_form_for_uploaders(folder: Folder, as_alice: Client, as_viewer: Client) -> None:
     url = reverse("request_files", args=[folder.pk])
     assert url in as_alice.get(folder.get_absolute_url()).content.decode()
     assert url not in as_viewer.get(folder.get_absolute_url()).content.decode()
 
 
-def test_the_list_shows_ones_own_requests(folder: Folder, alice: User, as_alice: Client, as_bob: Client) -> None:
+def test_list_shows_own_requests(folder: Folder, alice: User, as_alice: Client, as_bob: Client) -> None:
     _request, token = create_request(folder, alice, title="Holiday")
     GuestClient(token).start(b"hello")
     words = words_of(as_alice.get(reverse("file_requests")).content)
@@ -127,7 +127,7 @@ def test_closing_ends_the_link(folder: Folder, alice: User, as_alice: Client, as
     assert "closed" in words_of(as_alice.get(reverse("file_requests")).content)
 
 
-def test_the_name_of_a_folder_that_was_closed_to_its_requester_is_hidden(
+def test_folder_name_is_hidden_from_a_requester_without_access(
     folder: Folder, alice: User, as_alice: Client, admin_user: User
 ) -> None:
     create_request(folder, alice)
@@ -155,7 +155,7 @@ def test_the_command_prints_the_link_last(folder: Folder, alice: User, settings:
     assert Client().get(lines[-1].removeprefix("https://files.example.org")).status_code == 200
 
 
-def test_the_command_gives_json(folder: Folder, bob: User) -> None:
+def test_command_prints_json(folder: Folder, bob: User) -> None:
     (line,) = run(folder.pk, "--by", "bob", "--json")
     assert json.loads(line).keys() == {"id", "folder", "owner", "expires", "link"}
     assert FileRequest.objects.get().created_by == bob
@@ -166,20 +166,20 @@ def test_the_command_gives_json(folder: Folder, bob: User) -> None:
     ["{folder}", "--max-size", "much"], ["{folder}", "--types", "pdf"], ["{folder}", "--by", "viewer"],
     ["{folder}", "--expires", "999w"],
 ])  # fmt: skip
-def test_the_command_refuses_invalid_input_with_status_2(folder: Folder, viewer: User, arguments: list[str]) -> None:
+def test_command_rejects_invalid_input_with_status_2(folder: Folder, viewer: User, arguments: list[str]) -> None:
     with pytest.raises(CommandError) as refused:
         run(*[argument.format(folder=folder.pk) for argument in arguments])
     assert refused.value.returncode == 2
     assert not FileRequest.objects.exists()
 
 
-def test_a_folder_without_a_creator_needs_a_name(folder: Folder) -> None:
+def test_folder_without_a_creator_requires_the_by_option(folder: Folder) -> None:
     Folder.objects.update(created_by=None)
     with pytest.raises(CommandError, match="--by USERNAME"):
         run(folder.pk)
 
 
-def test_managers_see_everyones_requests_with_that_permission(folder: Folder, alice: User, manager: User) -> None:
+def test_managers_see_all_requests_only_with_the_permission(folder: Folder, alice: User, manager: User) -> None:
     create_request(folder, alice, title="Holiday")
     client = signed_in(manager)
     is_listed = "Holiday" in words_of(client.get(reverse("file_requests")).content)

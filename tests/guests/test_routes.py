@@ -1,4 +1,4 @@
-"""Every route × verb for guests: below their link as written in the table, elsewhere as for strangers."""
+"""Every route and verb for guests: below their link as in the table, elsewhere like anonymous users."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.django_db
 
 
 class GuestRequest:
-    """One request to a route below the link, about an upload of the guest's."""
+    """One request to a route below the link, for an upload of the guest."""
 
     def __init__(self, route: str, token: str, upload: Upload) -> None:
         arguments = (
@@ -52,7 +52,7 @@ class GuestRequest:
 
 
 @pytest.mark.parametrize("route", GUEST_ROUTES)
-def test_guests_get_what_is_written(route: str, guest: GuestClient, bob: User, as_bob: Client, bucket: Bucket) -> None:
+def test_statuses_match_the_table(route: str, guest: GuestClient, bob: User, as_bob: Client, bucket: Bucket) -> None:
     wrong = {}
     for who, client in (("guest", guest.client), ("stranger", None), ("member", as_bob)):
         for verb in VERBS:
@@ -66,7 +66,7 @@ def test_guests_get_what_is_written(route: str, guest: GuestClient, bob: User, a
 
 
 @pytest.mark.parametrize("route", TABLE)
-def test_elsewhere_a_guest_gets_what_a_stranger_gets(
+def test_guest_session_has_no_effect_on_other_routes(
     route: str, guest: GuestClient, bucket: Bucket, admin_user: User
 ) -> None:
     guest.start(b"hello")
@@ -78,7 +78,7 @@ def test_elsewhere_a_guest_gets_what_a_stranger_gets(
     assert wrong == {}
 
 
-def test_every_change_of_a_guest_needs_the_csrf_token(guest: GuestClient) -> None:
+def test_guest_changes_require_a_csrf_token(guest: GuestClient) -> None:
     upload = guest.start(b"hello")
     checked = Client(enforce_csrf_checks=True)
     checked.cookies = guest.client.cookies
@@ -90,8 +90,8 @@ def test_every_change_of_a_guest_needs_the_csrf_token(guest: GuestClient) -> Non
     assert response.status_code == 204
 
 
-def test_the_cookie_alone_opens_no_request(guest: GuestClient, bucket: Bucket) -> None:
-    """The link is needed at each call: a cookie that leaked is worth nothing without it."""
+def test_cookie_without_the_link_opens_no_request(guest: GuestClient, bucket: Bucket) -> None:
+    """Each call requires the link, so a leaked cookie alone is useless."""
     upload = guest.start(b"hello")
     for route in GUEST_ROUTES:
         verb = next(iter(GUEST_ROUTES[route]))

@@ -1,4 +1,4 @@
-"""Guests send files through a link: as new files of its creator, and nothing else."""
+"""Guests upload through a link: only new files, which the creator of the link owns."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_file_of_guest_belongs_to_the_creator_and_names_the_guest(
     assert not Folder.objects.filter(name="Sub").exists()
 
 
-def test_a_file_of_many_parts_is_resumed_by_its_guest(guest: GuestClient, small_parts: None) -> None:
+def test_multipart_upload_is_resumed_by_its_guest(guest: GuestClient, small_parts: None) -> None:
     body = b"0123456789" * 3 + b"end"
     upload = guest.start(body, name="long.bin")
     guest.put(upload, 1, 2)
@@ -47,7 +47,7 @@ def test_a_file_of_many_parts_is_resumed_by_its_guest(guest: GuestClient, small_
     assert guest.finished(upload).state == State.AVAILABLE
 
 
-def test_the_audit_log_names_the_guest_and_not_the_maker(guest: GuestClient, alice: User) -> None:
+def test_audit_log_names_the_guest_instead_of_the_creator(guest: GuestClient, alice: User) -> None:
     file = guest.send(b"hello")
     event = Event.objects.get(action=Action.GUEST_UPLOAD)
     assert (event.file_id, event.actor_id, event.actor, event.name) == (file.pk, None, "", "report.txt")
@@ -83,14 +83,14 @@ def test_unfinished_file_of_a_guest_is_hidden(
     assert UploadClient(as_alice).finish(upload).status_code == 404
 
 
-def test_a_token_of_the_maker_gives_a_guest_another_row(guest: GuestClient, as_alice: Client) -> None:
+def test_upload_token_of_another_person_starts_a_separate_upload(guest: GuestClient, as_alice: Client) -> None:
     upload = UploadClient(as_alice).start(b"hello")
     other = GuestClient(guest.token)
     rows = {upload.id, guest.start(b"hello", token=upload.token).id, other.start(b"hello", token=upload.token).id}
     assert len(rows) == 3
 
 
-def test_a_guest_cannot_touch_the_upload_of_another(guest: GuestClient, token: str) -> None:
+def test_guest_cannot_access_the_upload_of_another_guest(guest: GuestClient, token: str) -> None:
     upload = guest.start(b"hello")
     stranger = GuestClient(token)
     stranger.start(b"mine")
@@ -111,7 +111,7 @@ def test_a_guest_without_a_session_has_no_uploads(token: str, guest: GuestClient
     assert GuestSession.objects.count() == 1
 
 
-def test_a_guests_session_opens_nothing_else(guest: GuestClient) -> None:
+def test_guest_session_grants_no_access_to_other_pages(guest: GuestClient) -> None:
     file = guest.send(b"hello")
     for url in ("/", file.get_absolute_url(), reverse("download", args=[file.pk])):
         assert guest.client.get(url).status_code == 302  # to the sign-in page
@@ -119,7 +119,7 @@ def test_a_guests_session_opens_nothing_else(guest: GuestClient) -> None:
         assert guest.client.get(url).status_code == 403
 
 
-def test_the_cookie_is_for_the_paths_of_one_request(guest: GuestClient, settings: Settings) -> None:
+def test_cookie_is_limited_to_the_path_of_one_request(guest: GuestClient, settings: Settings) -> None:
     guest.open_page()
     cookie = guest.client.cookies[settings.GUEST_COOKIE_NAME]
     assert cookie["path"] == guest.page_url
@@ -127,7 +127,7 @@ def test_the_cookie_is_for_the_paths_of_one_request(guest: GuestClient, settings
     assert not GuestSession.objects.exists()  # until the first file
 
 
-def test_the_cookie_of_another_request_is_worth_nothing(
+def test_cookie_of_another_request_is_ignored(
     guest: GuestClient, folder: Folder, alice: User, settings: Settings
 ) -> None:
     upload = guest.start(b"hello")
@@ -139,12 +139,12 @@ def test_the_cookie_of_another_request_is_worth_nothing(
 
 
 @pytest.mark.parametrize("text", ["", "x", "1:2:3", "W10:x:y"])
-def test_a_forged_cookie_is_none(guest: GuestClient, text: str, settings: Settings) -> None:
+def test_forged_cookie_is_ignored(guest: GuestClient, text: str, settings: Settings) -> None:
     guest.client.cookies[settings.GUEST_COOKIE_NAME] = text
     assert guest.unfinished().json() == {"uploads": []}
 
 
-def test_two_first_calls_of_one_browser_have_one_session(guest: GuestClient, settings: Settings) -> None:
+def test_two_first_calls_of_one_browser_create_one_session(guest: GuestClient, settings: Settings) -> None:
     guest.open_page()
     cookie = guest.client.cookies[settings.GUEST_COOKIE_NAME].value
     for _call in range(2):
@@ -153,7 +153,7 @@ def test_two_first_calls_of_one_browser_have_one_session(guest: GuestClient, set
     assert GuestSession.objects.count() == 1
 
 
-def test_a_canceled_upload_gives_its_place_back(guest: GuestClient, file_request: FileRequest, alice: User) -> None:
+def test_canceled_upload_releases_its_reservation(guest: GuestClient, file_request: FileRequest, alice: User) -> None:
     upload = guest.start(b"hello")
     file_request.refresh_from_db()
     assert (file_request.file_count, file_request.byte_count) == (1, 5)
@@ -163,7 +163,7 @@ def test_a_canceled_upload_gives_its_place_back(guest: GuestClient, file_request
     assert Usage.objects.get(owner=alice).bytes == 0
 
 
-def test_an_expired_upload_gives_its_place_back(guest: GuestClient, file_request: FileRequest) -> None:
+def test_expired_upload_releases_its_reservation(guest: GuestClient, file_request: FileRequest) -> None:
     upload = guest.start(b"hello")
     File.objects.filter(pk=upload.id).update(expires_at="2020-01-01T00:00Z")
     sweep()
@@ -171,7 +171,7 @@ def test_an_expired_upload_gives_its_place_back(guest: GuestClient, file_request
     assert (file_request.file_count, file_request.byte_count) == (0, 0)
 
 
-def test_a_deleted_file_keeps_its_place(guest: GuestClient, file_request: FileRequest, alice: User) -> None:
+def test_deleted_file_counts_toward_the_limits(guest: GuestClient, file_request: FileRequest, alice: User) -> None:
     file = guest.send(b"hello")
     File.objects.filter(pk=file.pk).update(state=State.TRASHED, purge_after="2020-01-01T00:00Z")
     sweep()
@@ -180,7 +180,7 @@ def test_a_deleted_file_keeps_its_place(guest: GuestClient, file_request: FileRe
     assert (file_request.file_count, file_request.byte_count) == (1, 5)
 
 
-def test_removing_the_maker_keeps_the_files_and_who_sent_them(
+def test_deleting_the_creator_keeps_files_and_guest_names(
     guest: GuestClient, alice: User, bob: User, folder: Folder
 ) -> None:
     file = guest.send(b"hello")
@@ -192,14 +192,14 @@ def test_removing_the_maker_keeps_the_files_and_who_sent_them(
     assert (file.guest_session.name, file.guest_session.request) == ("Gina", None)
 
 
-def test_a_sent_link_stays_out_of_the_log(guest: GuestClient, caplog: pytest.LogCaptureFixture) -> None:
+def test_link_token_is_not_logged(guest: GuestClient, caplog: pytest.LogCaptureFixture) -> None:
     guest.send(b"hello")
     guest.open_page()
     assert "guest_session_opened" in caplog.text
     assert guest.token not in caplog.text
 
 
-# --- whether the request is open, asked at each call ------------------------------------------------
+# --- ended requests, checked at each call -----------------------------------------------------------
 
 
 def close(file_request: FileRequest) -> None:
@@ -223,7 +223,7 @@ def remove_folder(file_request: FileRequest) -> None:
 
 
 @pytest.mark.parametrize("end", [close, expire, deactivate, take_role, remove_folder])
-def test_a_request_that_ended_accepts_nothing(
+def test_ended_request_rejects_every_call(
     guest: GuestClient, file_request: FileRequest, end: Callable[[FileRequest], None]
 ) -> None:
     upload = guest.start(b"hello")
@@ -241,7 +241,7 @@ def test_a_request_that_ended_accepts_nothing(
     assert "Ask" in page.content.decode()
 
 
-def test_a_request_that_ends_while_a_file_is_assembled_takes_it_no_more(
+def test_request_that_ends_during_finish_rejects_the_file(
     guest: GuestClient, file_request: FileRequest, monkeypatch: pytest.MonkeyPatch, bucket: Bucket
 ) -> None:
     finishing = importlib.import_module("uploads.services.finish")
