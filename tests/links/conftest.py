@@ -1,4 +1,4 @@
-"""Guests, and links that they were sent."""
+"""Guests and share links."""
 
 from __future__ import annotations
 
@@ -46,5 +46,5 @@ def shared(alice: User) -> Shared:
 
 @pytest.fixture
 def guest() -> Client:
-    """Someone without an account."""
+    """A client without an account."""
     return Client()

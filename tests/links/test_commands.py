@@ -70,7 +70,7 @@ def test_link_to_a_file_is_the_last_line(file: File, guest: Client) -> None:
     assert 11 < (link.expires_at - database_now()).total_seconds() / 3600 <= 12
 
 
-def test_link_to_a_folder_has_the_rights_of_its_creator(alice: User, bob: User, guest: Client) -> None:
+def test_link_creator_is_the_folder_creator_or_the_by_option(alice: User, bob: User, guest: Client) -> None:
     folder = folders.ensure(["Brand"], by=alice)["Brand"]
     assert isinstance(folder, Folder)
     assert guest.get(path_of(run("share", folder.pk))).status_code == 200
@@ -110,12 +110,12 @@ def test_share_prints_json(file: File) -> None:
         (["FILE", "--max-downloads", "1", "--view-only"], "no downloads to limit"),
     ],
 )
-def test_share_refuses(arguments: list[str], expected: str, file: File, viewer: User) -> None:
+def test_share_rejects_invalid_arguments(arguments: list[str], expected: str, file: File, viewer: User) -> None:
     assert expected in refusal("share", *(str(file.link) if word == "FILE" else word for word in arguments))
     assert not ShareLink.objects.exists()
 
 
-def test_share_needs_what_the_person_can_see(file: File, bob: User) -> None:
+def test_share_rejects_a_file_that_the_user_cannot_see(file: File, bob: User) -> None:
     File.objects.filter(pk=file.pk).update(visibility="private")
     assert "cannot see" in refusal("share", file.link, "--by", "bob")
 
@@ -132,7 +132,7 @@ def test_revoked_link_stops_working(form: str, file: File, shared: Shared, guest
 
 
 @pytest.mark.parametrize("link", ["x", "", "https://files.example.org/s/", f"/s/{'a' * 32}/", "//[", "é" * 32])
-def test_revoke_of_no_link_is_refused(link: str, db: None) -> None:
+def test_revoke_rejects_an_unknown_link(link: str, db: None) -> None:
     assert "No such link" in refusal("revoke", link)
 
 
@@ -154,7 +154,7 @@ def test_every_kind_of_public_link_is_revoked(alice: User, admin_user: User) -> 
         assert link.state == LinkState.REVOKED
 
 
-def test_tokens_are_no_options_of_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tokens_do_not_start_with_a_hyphen(monkeypatch: pytest.MonkeyPatch) -> None:
     tokens = iter(["-" + "a" * 31, "--" + "b" * 30, "c" * 32])
     monkeypatch.setattr("uploads.models.links.secrets.token_urlsafe", lambda _size: next(tokens))
     assert new_token() == "c" * 32

@@ -1,4 +1,4 @@
-"""Guesses of link tokens are limited for each address and in total, and cost the database nothing."""
+"""Guesses of link tokens are limited for each address and in total, without database queries."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def new_limit() -> Callable[..., GuessLimit]:
     return build
 
 
-def test_address_without_misses_left_waits(new_limit: Callable[..., GuessLimit]) -> None:
+def test_address_must_wait_after_too_many_misses(new_limit: Callable[..., GuessLimit]) -> None:
     limit = new_limit(3, 60)
     for _each in range(3):
         assert limit.seconds_to_wait(ADDRESS) == 0
@@ -38,7 +38,7 @@ def test_address_without_misses_left_waits(new_limit: Callable[..., GuessLimit])
     assert limit.seconds_to_wait(OTHER) == 0
 
 
-def test_misses_are_forgotten_one_by_one(new_limit: Callable[..., GuessLimit]) -> None:
+def test_misses_expire_one_by_one(new_limit: Callable[..., GuessLimit]) -> None:
     limit = new_limit(2, 0.05)
     for _each in range(2):
         limit.count_miss(ADDRESS)
@@ -47,7 +47,7 @@ def test_misses_are_forgotten_one_by_one(new_limit: Callable[..., GuessLimit]) -
     assert limit.seconds_to_wait(ADDRESS) == 0
 
 
-def test_guesses_from_many_addresses_share_a_limit_that_visitors_are_exempt_from(
+def test_total_limit_applies_to_all_addresses_except_visitors(
     new_limit: Callable[..., GuessLimit],
 ) -> None:
     limit = new_limit(20, 60, total_capacity=5)
@@ -66,14 +66,14 @@ def test_memory_is_bounded(new_limit: Callable[..., GuessLimit], monkeypatch: py
         limit.count_visit(f"198.51.100.{number}")
     limit.count_visit("203.0.113.0")
     assert limit.seconds_to_wait("203.0.113.0") == 0  # forgotten
-    assert limit.seconds_to_wait("198.51.100.1") > 0  # as if it had not opened a link
+    assert limit.seconds_to_wait("198.51.100.1") > 0  # its visit was forgotten as well
 
 
 @pytest.mark.parametrize(
     ("address", "network"),
     [("203.0.113.9", "203.0.113.9"), ("2001:db8:1:2:3::4", "2001:db8:1:2::/64"), (None, "nowhere")],
 )
-def test_customer_of_a_provider_counts_as_one_client(address: str | None, network: str) -> None:
+def test_ipv6_addresses_are_grouped_by_network(address: str | None, network: str) -> None:
     assert client_network(address) == network
 
 
@@ -84,7 +84,7 @@ def test_limit_covers_all_pages_with_a_token() -> None:
 
 
 @pytest.mark.django_db
-def test_refused_guess_gets_a_page_in_its_language_without_session_and_query(
+def test_throttled_guess_gets_a_translated_page_without_session_and_query(
     guest: Client, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     for number in range(20):

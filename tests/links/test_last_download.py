@@ -1,4 +1,4 @@
-"""Many visitors open a link at its last download: one of them gets it."""
+"""Concurrent requests for the last download of a link: only one succeeds."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def status(url: str) -> int:
 
 
 @pytest.mark.parametrize("path", ["download", "zip"])
-def test_of_fifty_at_the_last_download_one_gets_it(
+def test_one_of_fifty_concurrent_requests_gets_the_last_download(
     path: str, site: str, alice: User, bucket: Bucket, shared: Shared
 ) -> None:
     file = factories.create_file(alice, bucket=bucket)

@@ -28,7 +28,7 @@ def enter(guest: Client, url: str, password: str) -> Any:
     return guest.post(f"{url}password", {"password": password})
 
 
-def test_locked_link_shows_nothing_but_the_form(file: File, shared: Shared, guest: Client) -> None:
+def test_locked_link_shows_only_the_password_form(file: File, shared: Shared, guest: Client) -> None:
     link, url = shared(file, password=PASSWORD, note="The note")
     for path, status in [("", 200), ("download", 403), (f"files/{file.link}/", 403), ("zip", 403),
                          (f"files/{file.link}/preview", 403), (f"files/{file.link}/download", 403)]:  # fmt: skip
@@ -44,9 +44,7 @@ def test_locked_link_shows_nothing_but_the_form(file: File, shared: Shared, gues
     assert PASSWORD not in link.password
 
 
-def test_right_password_opens_the_link_with_a_cookie_for_its_pages_alone(
-    file: File, shared: Shared, guest: Client
-) -> None:
+def test_correct_password_sets_a_cookie_for_this_link_only(file: File, shared: Shared, guest: Client) -> None:
     _link, url = shared(file, password=PASSWORD)
     _other, other_url = shared(file, password=PASSWORD)
     response = enter(guest, url, PASSWORD)
@@ -73,7 +71,7 @@ def test_wrong_passwords_are_throttled_by_address_and_link(
 ) -> None:
     _link, url = shared(file, password=PASSWORD)
     assert [enter(guest, url, "wrong").status_code for _each in range(6)] == [403] * 5 + [429]
-    assert enter(guest, url, PASSWORD).status_code == 429  # no oracle
+    assert enter(guest, url, PASSWORD).status_code == 429  # the correct password gets the same response
     elsewhere = Client(REMOTE_ADDR="203.0.113.9")
     assert enter(elsewhere, url, PASSWORD).status_code == 302
     monkeypatch.setattr(shared_files, "LINK_LIMIT", Limit(capacity=5, refill_seconds=10, shared=True))
@@ -82,7 +80,7 @@ def test_wrong_passwords_are_throttled_by_address_and_link(
     assert int(response["Retry-After"]) > 0
 
 
-def test_another_password_ends_earlier_cookies(file: File, shared: Shared, guest: Client) -> None:
+def test_changed_password_invalidates_earlier_cookies(file: File, shared: Shared, guest: Client) -> None:
     link, url = shared(file, password=PASSWORD)
     enter(guest, url, PASSWORD)
     ShareLink.objects.filter(pk=link.pk).update(password="md5$other$x")
@@ -90,7 +88,7 @@ def test_another_password_ends_earlier_cookies(file: File, shared: Shared, guest
 
 
 @pytest.mark.parametrize("cookie", ["", "x", "a:b:c", "é"])
-def test_forged_cookie_opens_nothing(cookie: str, file: File, shared: Shared, guest: Client) -> None:
+def test_forged_cookie_does_not_unlock_the_link(cookie: str, file: File, shared: Shared, guest: Client) -> None:
     _link, url = shared(file, password=PASSWORD)
     guest.cookies[views.COOKIE_NAME] = cookie
     assert guest.get(f"{url}download").status_code == 403
@@ -110,14 +108,14 @@ def test_programs_can_send_the_password_as_basic_authentication(file: File, shar
     assert guest.get(f"{url}download", headers={"Authorization": "Bearer x"}).status_code == 403
 
 
-def test_password_of_a_link_without_one_leads_to_its_page(file: File, shared: Shared, guest: Client) -> None:
+def test_password_for_a_link_without_one_redirects_to_its_page(file: File, shared: Shared, guest: Client) -> None:
     _link, url = shared(file)
     response = enter(guest, url, "x")
     assert (response.status_code, response["Location"]) == (302, url)
     assert dict(response.cookies) == {}
 
 
-def test_password_of_another_site_is_refused(file: File, shared: Shared) -> None:
+def test_password_form_requires_a_csrf_token(file: File, shared: Shared) -> None:
     _link, url = shared(file, password=PASSWORD)
     stranger = Client(enforce_csrf_checks=True)
     assert enter(stranger, url, PASSWORD).status_code == 403

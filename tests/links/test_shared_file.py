@@ -36,10 +36,10 @@ def events(link: ShareLink) -> list[Event]:
     return list(Event.objects.filter(action=Action.DOWNLOAD, detail__share_link=link.pk))
 
 
-# --- what works -------------------------------------------------------------------------------
+# --- pages and downloads ----------------------------------------------------------------------
 
 
-def test_page_shows_what_is_shared_and_sets_no_cookie(file: File, shared: Shared, guest: Client) -> None:
+def test_page_shows_the_shared_file_and_sets_no_cookie(file: File, shared: Shared, guest: Client) -> None:
     _link, url = shared(file, note="For the <press>")
     response = guest.get(url)
     text = response.content.decode()
@@ -73,13 +73,13 @@ def test_download_redirects_to_the_bytes_and_is_recorded(file: File, shared: Sha
     assert event.address == "127.0.0.1"
 
 
-def test_file_of_the_link_is_also_reached_by_its_id(file: File, shared: Shared, guest: Client) -> None:
+def test_shared_file_is_also_available_by_its_id(file: File, shared: Shared, guest: Client) -> None:
     _link, url = shared(file)
     assert guest.get(f"{url}files/{file.link}/").status_code == 200
     assert guest.get(f"{url}files/{file.link}/download").status_code == 302
 
 
-def test_head_and_pages_are_no_downloads(file: File, shared: Shared, guest: Client) -> None:
+def test_head_requests_and_pages_do_not_count_as_downloads(file: File, shared: Shared, guest: Client) -> None:
     link, url = shared(file, max_downloads=1)
     head = guest.head(f"{url}download")
     assert (head.status_code, head["Content-Length"], head["Accept-Ranges"]) == (200, "5", "bytes")
@@ -116,7 +116,7 @@ def test_views_of_the_file_in_the_browser_are_recorded_but_not_counted(
     assert [event.detail for event in events(link)] == [{"shown": True, "share_link": link.pk}]
 
 
-def test_link_follows_the_current_version_or_stays_at_one(
+def test_link_serves_the_current_or_the_pinned_version(
     alice: User, bucket: Bucket, shared: Shared, guest: Client
 ) -> None:
     first = factories.create_file(alice, b"first", bucket=bucket, series=uuid.uuid4())
@@ -130,7 +130,7 @@ def test_link_follows_the_current_version_or_stays_at_one(
     assert "First" not in guest.get(current_url).content.decode()
 
 
-def test_version_in_quarantine_is_not_given_out(alice: User, bucket: Bucket, shared: Shared, guest: Client) -> None:
+def test_quarantined_version_is_not_served(alice: User, bucket: Bucket, shared: Shared, guest: Client) -> None:
     first = factories.create_file(alice, b"first", bucket=bucket, series=uuid.uuid4())
     _link, url = shared(first, version=first.pk)
     File.objects.filter(pk=first.pk).update(current=False)
@@ -140,7 +140,7 @@ def test_version_in_quarantine_is_not_given_out(alice: User, bucket: Bucket, sha
     assert [guest.get(url + path).status_code for path in ("", "download", "zip")] == [410] * 3
 
 
-# --- what ends it -----------------------------------------------------------------------------
+# --- ended links ------------------------------------------------------------------------------
 
 
 def assert_ended(guest: Client, url: str, *, whom: str = "Ask alice for a new one.") -> None:
@@ -176,9 +176,7 @@ def test_used_up_link_is_gone(file: File, shared: Shared, guest: Client) -> None
 
 
 @pytest.mark.parametrize("path", ["", "files/{file}/", "files/{file}/preview", "files/{file}/thumbnail", "zip"])
-def test_asking_for_a_range_opens_no_page_of_a_used_up_link(
-    path: str, file: File, shared: Shared, guest: Client
-) -> None:
+def test_range_header_opens_no_page_of_a_used_up_link(path: str, file: File, shared: Shared, guest: Client) -> None:
     _link, url = shared(file, max_downloads=1)
     assert guest.get(f"{url}download").status_code == 302
     response = guest.get(url + path.format(file=file.link), headers={"Range": "bytes=0-"})
@@ -186,7 +184,7 @@ def test_asking_for_a_range_opens_no_page_of_a_used_up_link(
     assert file.name not in response.content.decode()
 
 
-def test_trash_ends_a_link_and_restore_brings_it_back(file: File, alice: User, shared: Shared, guest: Client) -> None:
+def test_link_ends_in_trash_and_works_after_restore(file: File, alice: User, shared: Shared, guest: Client) -> None:
     _link, url = shared(file)
     trash_files([file.link], by=alice)
     assert_ended(guest, url)
@@ -203,7 +201,7 @@ def test_link_ends_when_its_creator_loses_access(
     assert_ended(guest, url, whom="Ask bob")
 
 
-def test_file_that_moves_into_a_closed_folder_follows_the_rights_of_the_creator(
+def test_link_ends_when_its_file_moves_to_a_folder_hidden_from_the_creator(
     file: File, alice: User, bob: User, shared: Shared, guest: Client
 ) -> None:
     _link, bobs = shared(file, by=bob)
@@ -211,7 +209,7 @@ def test_file_that_moves_into_a_closed_folder_follows_the_rights_of_the_creator(
     closed = Folder.objects.create(name="Closed", restricted=True, created_by=alice)
     File.objects.filter(pk=file.pk).update(folder=closed)
     assert_ended(guest, bobs, whom="Ask bob")
-    assert guest.get(alices).status_code == 200  # her own file
+    assert guest.get(alices).status_code == 200  # alice's own file
 
 
 def test_link_ends_without_the_permission_to_share(file: File, alice: User, shared: Shared, guest: Client) -> None:
@@ -220,7 +218,7 @@ def test_link_ends_without_the_permission_to_share(file: File, alice: User, shar
     assert_ended(guest, url)
 
 
-def test_links_of_an_inactive_creator_end_and_name_no_one(
+def test_link_of_an_inactive_creator_ends_without_naming_them(
     file: File, alice: User, shared: Shared, guest: Client
 ) -> None:
     _link, url = shared(file)
@@ -236,7 +234,7 @@ def test_links_of_a_deleted_creator_are_unknown(
     assert guest.get(url).status_code == 404
 
 
-def test_links_end_where_sharing_is_turned_off(
+def test_links_end_when_sharing_is_turned_off(
     file: File, alice: User, shared: Shared, guest: Client, settings: Settings
 ) -> None:
     _link, url = shared(file)
@@ -244,7 +242,7 @@ def test_links_end_where_sharing_is_turned_off(
     assert_ended(guest, url)
 
 
-def test_folder_that_forbids_links_ends_those_of_its_files_at_any_depth(
+def test_forbidding_links_in_a_folder_ends_links_at_any_depth(
     alice: User, manager: User, shared: Shared, guest: Client
 ) -> None:
     tree = folders.ensure(["Brand/Logos"], by=alice)
@@ -261,7 +259,7 @@ def test_folder_that_forbids_links_ends_those_of_its_files_at_any_depth(
     assert guest.get(url).status_code == 200
 
 
-# --- what cannot be reached -------------------------------------------------------------------
+# --- disclosure -------------------------------------------------------------------------------
 
 
 def test_page_reveals_nothing_else(alice: User, bob: User, bucket: Bucket, shared: Shared, guest: Client) -> None:
@@ -284,7 +282,7 @@ def test_page_reveals_nothing_else(alice: User, bob: User, bucket: Bucket, share
     assert guest.get(f"/files/{file.link}/download")["Location"].startswith("/accounts/login/")
 
 
-def test_name_that_is_an_address_is_not_shown(file: File, alice: User, shared: Shared, guest: Client) -> None:
+def test_username_that_is_an_email_address_is_hidden(file: File, alice: User, shared: Shared, guest: Client) -> None:
     User.objects.filter(pk=alice.pk).update(username="alice@example.org")
     _link, url = shared(file)
     assert "alice" not in guest.get(url).content.decode()
@@ -300,7 +298,7 @@ def test_other_files_are_not_part_of_a_link(file: File, alice: User, shared: Sha
     assert guest.get(f"{url}folders/1/").status_code == 404
 
 
-def test_view_only_link_gives_out_no_bytes_of_the_file(
+def test_view_only_link_allows_no_downloads(
     file: File, shared: Shared, guest: Client
 ) -> None:  # fmt: skip
     link, url = shared(file, view_only=True)
@@ -317,8 +315,8 @@ def test_view_only_link_gives_out_no_bytes_of_the_file(
     assert link.use_count == 0
 
 
-def test_limited_link_shows_no_uncounted_bytes(file: File, shared: Shared, guest: Client) -> None:
-    """What opens in the browser is the file itself."""
+def test_inline_view_of_a_limited_link_counts_as_download(file: File, shared: Shared, guest: Client) -> None:
+    """An inline view in the browser transfers the whole file."""
     link, url = shared(file, max_downloads=1)
     assert "inline" not in guest.get(url).content.decode()
     assert guest.get(f"{url}files/{file.link}/download?inline=1").status_code == 302
@@ -389,7 +387,7 @@ def test_ranges_of_a_granted_download_do_not_count_again(file: File, shared: Sha
     assert link.use_count == 1
 
 
-def test_ranges_end_with_the_presigned_url(
+def test_uncounted_ranges_end_with_the_presigned_url(
     file: File, shared: Shared, guest: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from uploads.services import shared_files

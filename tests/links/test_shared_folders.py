@@ -1,4 +1,4 @@
-"""Share links to a folder, with its subfolders as they are now, and to a selection of files."""
+"""Share links to a folder with its current subfolders, and to a selection of files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def brand(alice: User) -> Folder:
-    """`Secret/Brand/Logos/Old`; what is shared is `Brand`."""
+    """The shared folder `Brand` in `Secret/Brand/Logos/Old`."""
     folders.ensure(["Secret/Brand/Logos/Old"], by=alice)
     return Folder.objects.get(name="Brand")
 
@@ -56,7 +56,7 @@ def zip_names(response: Any) -> list[str]:
 # --- folders ----------------------------------------------------------------------------------
 
 
-def test_folder_shows_its_files_and_leads_to_its_subfolders(
+def test_folder_page_shows_files_and_links_to_subfolders(
     brand: Folder, alice: User, bucket: Bucket, guest: Client
 ) -> None:
     factories.create_file(alice, bucket=bucket, name="guide.pdf", folder=brand)
@@ -75,9 +75,9 @@ def test_folder_shows_its_files_and_leads_to_its_subfolders(
     assert guest.get(f"{url}download").status_code == 404
 
 
-def test_folder_is_shared_as_it_is_now(brand: Folder, alice: User, bucket: Bucket, guest: Client) -> None:
+def test_folder_link_shows_the_current_files(brand: Folder, alice: User, bucket: Bucket, guest: Client) -> None:
     _link, url = share(brand, alice)
-    assert "No files here yet." not in guest.get(url).content.decode()  # there are subfolders
+    assert "No files here yet." not in guest.get(url).content.decode()  # the folder has subfolders
     later = factories.create_file(alice, bucket=bucket, name="later.txt", folder=brand)
     assert "later.txt" in guest.get(url).content.decode()
     assert guest.get(f"{url}files/{later.link}/download").status_code == 302
@@ -86,9 +86,7 @@ def test_folder_is_shared_as_it_is_now(brand: Folder, alice: User, bucket: Bucke
     assert guest.get(f"{url}files/{later.link}/download").status_code == 404
 
 
-def test_nothing_outside_of_the_folder_can_be_reached(
-    brand: Folder, alice: User, bucket: Bucket, guest: Client
-) -> None:
+def test_nothing_outside_the_folder_is_accessible(brand: Folder, alice: User, bucket: Bucket, guest: Client) -> None:
     above = factories.create_file(alice, bucket=bucket, name="above.txt", folder=inside("Secret"))
     beside = Folder.objects.create(name="Beside", parent=inside("Secret"), created_by=alice)
     top = factories.create_file(alice, bucket=bucket, name="top.txt")
@@ -108,7 +106,7 @@ def test_nothing_outside_of_the_folder_can_be_reached(
     assert zip_names(guest.get(f"{url}zip")) == ["Logos/in.txt"]
 
 
-def test_private_files_and_closed_subfolders_are_left_out(
+def test_private_files_and_restricted_subfolders_are_hidden(
     brand: Folder, alice: User, bob: User, bucket: Bucket, guest: Client
 ) -> None:
     private = factories.create_file(
@@ -132,7 +130,7 @@ def test_private_files_and_closed_subfolders_are_left_out(
     assert zip_names(guest.get(f"{url}zip")) == ["open.txt"]
 
 
-def test_folder_that_moves_into_a_closed_one_follows_the_rights_of_the_creator(
+def test_link_ends_when_its_folder_moves_into_one_hidden_from_the_creator(
     brand: Folder, alice: User, bob: User, admin_user: User, bucket: Bucket, guest: Client
 ) -> None:
     factories.create_file(alice, bucket=bucket, name="in.txt", folder=brand)
@@ -158,7 +156,7 @@ def test_removed_folder_ends_its_link(alice: User, admin_user: User, guest: Clie
     assert "Ask alice" in response.content.decode()
 
 
-def test_subfolder_that_forbids_links_is_left_out(
+def test_subfolder_that_forbids_links_is_hidden(
     brand: Folder, alice: User, manager: User, bucket: Bucket, guest: Client
 ) -> None:
     file = factories.create_file(alice, bucket=bucket, name="in.txt", folder=inside("Old"))
@@ -192,7 +190,7 @@ def test_zip_of_a_folder_counts_once_and_records_each_file(
     assert guest.get(f"{url}zip").status_code == 410
 
 
-def test_large_folder_is_shown_page_by_page(brand: Folder, alice: User, guest: Client) -> None:
+def test_large_folder_is_paginated(brand: Folder, alice: User, guest: Client) -> None:
     for number in range(60):
         create_row(alice, State.AVAILABLE, name=f"n{number:03}.txt", folder=brand)
     _link, url = share(brand, alice)
@@ -208,7 +206,7 @@ def test_large_folder_is_shown_page_by_page(brand: Folder, alice: User, guest: C
     assert len(newest) == 49
 
 
-def test_queries_of_a_page_do_not_grow_with_its_files(brand: Folder, alice: User, guest: Client) -> None:
+def test_folder_page_has_a_constant_number_of_queries(brand: Folder, alice: User, guest: Client) -> None:
     _link, url = share(brand, alice)
     counts = []
     for number in range(3):
@@ -223,7 +221,7 @@ def test_queries_of_a_page_do_not_grow_with_its_files(brand: Folder, alice: User
     assert counts[2] <= 12
 
 
-def test_cached_rows_hold_no_token(brand: Folder, alice: User, bucket: Bucket, guest: Client) -> None:
+def test_cached_rows_contain_no_token(brand: Folder, alice: User, bucket: Bucket, guest: Client) -> None:
     factories.create_file(alice, bucket=bucket, name="in.txt", folder=brand)
     for url in (share(brand, alice)[1], share(brand, alice)[1]):
         text = guest.get(url).content.decode()
@@ -233,7 +231,7 @@ def test_cached_rows_hold_no_token(brand: Folder, alice: User, bucket: Bucket, g
 # --- selections -------------------------------------------------------------------------------
 
 
-def test_selection_opens_its_files_and_no_others(
+def test_selection_link_opens_only_its_files(
     brand: Folder, alice: User, bob: User, bucket: Bucket, guest: Client
 ) -> None:
     chosen = [
@@ -256,9 +254,7 @@ def test_selection_opens_its_files_and_no_others(
     assert link.name == "2 files"
 
 
-def test_file_in_the_trash_leaves_a_selection_and_the_last_one_empties_it(
-    alice: User, bucket: Bucket, guest: Client
-) -> None:
+def test_trashed_files_leave_a_selection_and_the_last_one_ends_it(alice: User, bucket: Bucket, guest: Client) -> None:
     files = [factories.create_file(alice, bucket=bucket, name=f"{name}.txt") for name in "ab"]
     _link, url = share_selection(files, alice)
     trash_files([files[0].link], by=alice)
@@ -284,7 +280,7 @@ def test_selection_is_shared_from_the_list(alice: User, as_alice: Client, bucket
     assert as_alice.post("/files/share", {"file": "x"}).status_code == 400
 
 
-def test_selection_of_one_file_is_a_link_to_it(alice: User, bucket: Bucket) -> None:
+def test_selection_of_one_file_becomes_a_file_link(alice: User, bucket: Bucket) -> None:
     file = factories.create_file(alice, bucket=bucket, name="a.txt")
     link, _url = share_selection([file], alice)
     assert (link.file, link.name) == (file.link, "a.txt")
@@ -313,7 +309,7 @@ def test_selection_with_a_file_that_cannot_be_shared_is_refused(
     assert not ShareLink.objects.exists()
 
 
-def test_button_is_offered_to_those_who_may_share(
+def test_share_button_requires_the_permission_to_share(
     alice: User, as_viewer: Client, as_alice: Client, settings: Any
 ) -> None:
     factories.create_file(alice)

@@ -56,7 +56,7 @@ def test_link_is_created_with_its_options_and_shown_once(file: File, as_alice: C
     assert (event.actor, event.file_id, event.detail) == ("alice", file.link, {"share_link": link.pk})
 
 
-def test_link_can_be_pinned_to_the_version_of_today(file: File, as_alice: Client) -> None:
+def test_link_can_be_pinned_to_the_current_version(file: File, as_alice: Client) -> None:
     create(as_alice, f"/files/{file.link}/share", version=str(file.pk))
     assert ShareLink.objects.get().version == file.pk
 
@@ -100,13 +100,13 @@ def test_default_and_maximum_expiry_follow_the_settings(file: File, as_alice: Cl
     assert ShareLink.objects.get().expires_at is None
 
 
-def test_service_refuses_what_the_form_refuses(file: File, alice: User, settings: Settings) -> None:
+def test_service_rejects_invalid_expiry(file: File, alice: User, settings: Settings) -> None:
     for days in (None, 366):
         with pytest.raises(ValidationFailed):
             share_links.share_file(file, share_links.ShareOptions(days=days), by=alice)
 
 
-def test_sharing_needs_the_permission_and_the_file(
+def test_sharing_requires_the_permission_and_a_visible_file(
     file: File, as_viewer: Client, as_charlie: Client, as_bob: Client, settings: Settings
 ) -> None:
     url = f"/files/{file.link}/share"
@@ -118,7 +118,7 @@ def test_sharing_needs_the_permission_and_the_file(
     assert create(as_bob, url).status_code == 403
 
 
-def test_page_says_where_sharing_is_turned_off(alice: User, as_alice: Client) -> None:
+def test_page_names_the_folder_that_forbids_links(alice: User, as_alice: Client) -> None:
     folder = Folder.objects.create(name="Closed", unshareable=True, created_by=alice)
     file = factories.create_file(alice, folder=folder)
     response = create(as_alice, f"/files/{file.link}/share")
@@ -168,7 +168,7 @@ def test_managers_see_all_links_and_revoke_them(
     assert (event.actor, event.file_id, event.name) == ("manager", file.link, "press kit.pdf")
 
 
-def test_links_are_listed_page_by_page(file: File, alice: User, as_alice: Client) -> None:
+def test_links_are_paginated(file: File, alice: User, as_alice: Client) -> None:
     for number in range(51):
         create_link(ShareLink, created_by=alice, name=f"n{number:03}", file=file.link)
     first = as_alice.get("/links/")
@@ -186,7 +186,7 @@ def test_only_own_links_can_be_revoked(file: File, as_bob: Client, bob: User, sh
     assert link.revoked_at is None
 
 
-def test_owner_of_a_file_revokes_all_links_of_it(file: File, bob: User, as_alice: Client, shared: Shared) -> None:
+def test_file_owner_revokes_all_links_of_the_file(file: File, bob: User, as_alice: Client, shared: Shared) -> None:
     links = [shared(file, by=bob)[0], shared(file)[0]]
     page = as_alice.get(f"/files/{file.link}/share")
     assert {link.pk for link in page.context["links"]} == {link.pk for link in links}
@@ -207,7 +207,7 @@ def test_all_own_links_are_revoked_at_once(
 
 
 @pytest.mark.parametrize("file_id", ["x", ""])
-def test_revoking_the_links_of_no_file_is_an_error(file_id: str, as_alice: Client) -> None:
+def test_revoking_links_of_an_invalid_file_is_an_error(file_id: str, as_alice: Client) -> None:
     assert as_alice.post("/links/revoke", {"file": file_id}).status_code == 400
 
 
@@ -219,6 +219,6 @@ def test_activity_of_a_file_names_the_link(file: File, as_alice: Client, shared:
     assert "shared by link" in text
 
 
-def test_bytes_reach_the_guest_of_a_manager(file: File, manager: User, bucket: Bucket, guest: Client) -> None:
+def test_link_of_a_manager_serves_another_users_file(file: File, manager: User, bucket: Bucket, guest: Client) -> None:
     page = create(signed_in(manager), f"/files/{file.link}/share")
     assert guest.get(shown_link(page) + "download").status_code == 302
