@@ -1,4 +1,4 @@
-"""One `clean_name` for every door, and the header a name ends in."""
+"""`clean_name` for every entry point, and the Content-Disposition header of a name."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from uploads.names import DEFAULT_NAME, clean_folder, clean_name, clean_type, ex
 
 BIDI = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 ZERO_WIDTH = "\u200b\u2060\ufeff\u00ad\u034f\u115f\u3164"
-# Invisible where they are no spelling: joiners, the Mongolian vowel separator, variation selectors, tags.
+# Invisible unless part of the spelling: joiners, the Mongolian vowel separator, variation selectors, tags.
 CONTEXTUAL = "\u200c\u200d\u180e\ufe0f\U000e0100\U000e0067\U000e007f"
 JOINED = "می\u0647\u094d\u0930\u0dca\u09cd❤👩🏽🏴\u1820\u180b1#a\u0323\u0301"
 VISIBLE_FORMAT = {"\u0600", "\u0601", "\u0602", "\u0603", "\u0604", "\u0605", "\u06dd", "\u070f", "\u0890", "\u0891",
                   "\u08e2", "\U000110bd", "\U000110cd"}  # fmt: skip
-# Every code point, lone surrogates included, and the hostile ones more often than chance would have it.
+# Every code point, including lone surrogates, with hostile ones overrepresented.
 hostile = st.sampled_from(
     [*BIDI, *ZERO_WIDTH, *CONTEXTUAL, *"\x00\r\n\t\x7f\x85\u2028\u2029\\/. \u3000\u0301\ud800\udfff\"';%:"]
 )
@@ -87,7 +87,7 @@ def test_a_name_that_is_too_long_keeps_its_extension(stem: str, extension: str) 
     ["שלום.txt", "تقرير نهائي.pdf", "報告書.docx", "отчёт.odt", "café.md", "😀 party 🎉.png", "a b  c.txt", ".profile",
      "<b>bold</b>.html".replace("/", ""), "100% sure.txt", "résumé (final) [2].pdf", "-rf", "=1+1.csv", "con.txt"],
 )  # fmt: skip
-def test_honest_names_survive_unchanged(name: str) -> None:
+def test_valid_names_stay_unchanged(name: str) -> None:
     assert clean_name(name) == name
 
 
@@ -132,7 +132,7 @@ def test_honest_names_survive_unchanged(name: str) -> None:
         ("a\u180eb", "ab"),
     ],
 )
-def test_what_hides_or_points_elsewhere_is_gone(text: str, name: str) -> None:
+def test_paths_and_invisible_characters_are_removed(text: str, name: str) -> None:
     assert clean_name(text) == name
 
 
@@ -161,10 +161,10 @@ def test_what_hides_or_points_elsewhere_is_gone(text: str, name: str) -> None:
         "🏴\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f🏴\u200d☠\ufe0f",
         "1\ufe0f\u20e3 ©\ufe0f ℹ\ufe0f.txt",
         "葛\U000e0100城.txt",  # a variant of the first letter
-        "\u0600١٢.txt",  # the sign for a number
+        "\u0600١٢.txt",  # the Arabic number sign
     ],
 )
-def test_invisible_characters_stay_where_they_are_spelling(name: str) -> None:
+def test_invisible_characters_stay_where_spelling_needs_them(name: str) -> None:
     assert clean_name(name) == name
     assert clean_folder(f"a/{name}") == f"a/{name}"
 
@@ -174,7 +174,7 @@ def test_invisible_characters_stay_where_they_are_spelling(name: str) -> None:
     [("AC\\DC.mp3", "AC_DC.mp3"), ("\\a", "_a"), ("a\\", "a_"), ("x/AC\\DC", "AC_DC"), ("12:\\x", "12:_x"),
      ("back\\slash\\.txt", "back_slash_.txt"), ("a\\\\b", "a_b")],
 )  # fmt: skip
-def test_a_backslash_outside_a_path_of_windows_loses_no_letters(text: str, name: str) -> None:
+def test_backslash_outside_a_windows_path_is_replaced(text: str, name: str) -> None:
     assert clean_name(text) == name
 
 
@@ -192,7 +192,7 @@ def test_a_folder_is_a_clean_relative_path(text: str) -> None:
      ("C:\\a\\b", "C:/a/b"),
      (" a / b ", "a/b"), ("صور/2024", "صور/2024")],
 )  # fmt: skip
-def test_a_folder_keeps_its_segments_and_loses_the_way_up(text: str, folder: str) -> None:
+def test_folder_path_is_cleaned_of_parent_references(text: str, folder: str) -> None:
     assert clean_folder(text) == folder
 
 
@@ -211,7 +211,7 @@ def test_a_content_disposition_is_one_line_of_ascii(name: str, inline: bool) -> 
 @example("100%25 done.txt")
 @example("=?utf-8?q?hi?=.txt")
 def test_another_parser_reads_the_same_name_from_the_header(name: str) -> None:
-    """Python's own parser of headers (RFC 2231) is nothing of ours. It gives `filename*` last."""
+    """Python's header parser (RFC 2231) is independent of ours. It returns `filename*` last."""
     message = email.message.Message()
     message["Content-Disposition"] = content_disposition(name, inline=False)
     assert email.utils.collapse_rfc2231_value(message.get_params([], "content-disposition")[-1][1]) == clean_name(name)
@@ -231,7 +231,7 @@ def test_another_parser_reads_the_same_name_from_the_header(name: str) -> None:
         ("é" + "x" * 250 + ".pdf", "_" + "x" * 55 + ".pdf"),
     ],
 )
-def test_a_name_that_clients_read_in_different_ways_goes_out_twice(name: str, fallback: str) -> None:
+def test_ambiguous_name_has_a_fallback_and_an_extended_form(name: str, fallback: str) -> None:
     plain, extended = content_disposition(name, inline=False).split("; ")[1:]
     assert plain == f'filename="{fallback}"'
     assert extended.startswith("filename*=UTF-8''")
@@ -239,12 +239,12 @@ def test_a_name_that_clients_read_in_different_ways_goes_out_twice(name: str, fa
 
 
 @pytest.mark.parametrize("name", ["report.txt", "a'b (1) [2] {3} *;,&=@~#$^`|<>:?!.txt", "a =b?.txt"])
-def test_a_plain_name_goes_out_once(name: str) -> None:
+def test_plain_name_has_only_one_form(name: str) -> None:
     assert content_disposition(name, inline=True) == f'inline; filename="{name}"'
 
 
 @given(anything)
-def test_the_short_name_of_a_header_is_nothing_that_a_client_decodes(name: str) -> None:
+def test_fallback_name_contains_nothing_that_clients_decode(name: str) -> None:
     plain = content_disposition(name, inline=False).partition('filename="')[2].partition('"')[0]
     assert 0 < len(plain) <= 255
     assert not re.search(r"[%\\]|=\?", plain)
@@ -255,7 +255,7 @@ def test_the_short_name_of_a_header_is_nothing_that_a_client_decodes(name: str) 
     [("text/plain", "text/plain"), ("IMAGE/PNG ", "image/png"), ("", ""), ("x" * 256, ""), ("té/xt", ""),
      ("a\x00b", ""), ("a\r\nb", "")],
 )  # fmt: skip
-def test_a_claimed_type_is_plain_ascii_or_dropped(text: str, kind: str) -> None:
+def test_declared_type_is_ascii_or_dropped(text: str, kind: str) -> None:
     assert clean_type(text) == kind
 
 
@@ -266,7 +266,7 @@ def test_a_claimed_type_is_plain_ascii_or_dropped(text: str, kind: str) -> None:
      "run﹒exe", "run.ｅｘｅ", "run.exe…", "run.exe：", "run.e\u200bxe", "run.exe\u200d", "run.𝐞𝐱𝐞", "a.txt.exe",
      "..exe"],
 )  # fmt: skip
-def test_an_extension_is_found_where_some_file_system_finds_it(name: str) -> None:
+def test_extension_is_found_as_any_file_system_reads_it(name: str) -> None:
     assert ".exe" in extensions_of(name)
 
 

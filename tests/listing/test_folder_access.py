@@ -28,7 +28,7 @@ def team(roles: None) -> Group:
 
 @pytest.fixture
 def secret(alice: User, manager: User, team: Group) -> Folder:
-    """A folder that only the design team manages; the manager put herself into it."""
+    """A folder that only the design team manages; the manager is a member of it."""
     folder = ensure_folder("Secret/Deep", alice).parent
     assert folder is not None
     manager.groups.add(team)
@@ -45,7 +45,7 @@ def test_closed_folder_hides_itself_and_its_contents(
         assert not File.objects.visible_to(stranger).filter(pk=file.pk).exists()
     assert Folder.objects.visible_to(manager).filter(name="Deep").exists()
     assert File.objects.visible_to(manager).filter(pk=file.pk).exists()
-    assert File.objects.visible_to(alice).filter(pk=file.pk).exists(), "what is their own people always see"
+    assert File.objects.visible_to(alice).filter(pk=file.pk).exists(), "owners always see their own files"
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_protocol_hides_names_of_closed_folders(upload_client: UploadClient, ali
     assert upload_client.unfinished().json()["uploads"][0]["folder"] == "…/…"
 
 
-def test_rights_of_rows_agree_with_what_actions_permit(
+def test_rights_of_rows_match_the_permissions_of_actions(
     secret: Folder, team: Group, alice: User, bob: User, viewer: User, manager: User, admin_user: User
 ) -> None:
     others = Group.objects.create(name="others")

@@ -1,4 +1,4 @@
-"""What one call and one person can make: depth, new folders, tags and versions; counted, and in few statements."""
+"""Limits per call and per user: depth, new folders, tags and versions. Also counters and query counts."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def folders_created_by(user: User) -> int:
 # --- depth --------------------------------------------------------------------------------------
 
 
-def test_a_path_as_deep_as_may_be_is_made(upload_client: UploadClient) -> None:
+def test_path_of_the_maximum_depth_is_created(upload_client: UploadClient) -> None:
     file = upload_client.send(b"x", folder=DEEPEST)
     assert file.folder
     assert file.folder.depth == MAX_DEPTH
@@ -53,16 +53,14 @@ def test_a_path_as_deep_as_may_be_is_made(upload_client: UploadClient) -> None:
 
 
 @pytest.mark.parametrize("folder", [f"{DEEPEST}/e", "/".join("d" * 500)], ids=["one more", "five hundred"])
-def test_a_deeper_path_is_refused_with_the_limit_and_nothing_of_it_is_made(
-    upload_client: UploadClient, folder: str
-) -> None:
+def test_deeper_path_is_rejected_and_creates_no_folders(upload_client: UploadClient, folder: str) -> None:
     response = upload_client.announce(upload_client.item(b"x", folder=folder))
     assert response.status_code == 400
     assert "32 levels" in response.json()["error"]["message"]
     assert not Folder.objects.exists()
 
 
-def test_depth_counts_from_the_top_wherever_a_path_begins(upload_client: UploadClient, alice: User) -> None:
+def test_depth_is_counted_from_the_top_level(upload_client: UploadClient, alice: User) -> None:
     base = ensure_folder(DEEPEST, alice)
     sent = {"files": [upload_client.item(b"x", folder="e")], "folder_id": base.pk}
     assert upload_client.client.post("/uploads/", sent, "application/json").status_code == 400
@@ -72,7 +70,7 @@ def test_depth_counts_from_the_top_wherever_a_path_begins(upload_client: UploadC
     assert Folder.objects.count() == MAX_DEPTH
 
 
-def test_a_branch_is_not_moved_to_where_it_would_be_too_deep(alice: User) -> None:
+def test_move_that_would_exceed_the_depth_is_rejected(alice: User) -> None:
     ensure_folder("/".join("a" * 20), alice)
     target, branch = ensure_folder("/".join("b" * 13), alice), Folder.objects.get(name="a", parent=None)
     with pytest.raises(ValidationFailed, match="32 levels"):
@@ -83,7 +81,7 @@ def test_a_branch_is_not_moved_to_where_it_would_be_too_deep(alice: User) -> Non
 
 
 def legacy(alice: User, depth: int) -> list[Folder]:
-    """A branch from before there was a limit."""
+    """Return a branch that was created before the limit existed."""
     created: list[Folder] = []
     for number in range(depth):
         created.append(
@@ -92,7 +90,7 @@ def legacy(alice: User, depth: int) -> list[Folder]:
     return created
 
 
-def test_what_is_deeper_from_before_takes_files_and_is_moved_up_only(upload_client: UploadClient, alice: User) -> None:
+def test_older_deeper_folder_accepts_files_and_can_only_move_up(upload_client: UploadClient, alice: User) -> None:
     branch = legacy(alice, MAX_DEPTH + 8)
     file = upload_client.send(b"x", folder="/".join(folder.name for folder in branch))
     assert file.folder == branch[-1]
@@ -101,16 +99,14 @@ def test_what_is_deeper_from_before_takes_files_and_is_moved_up_only(upload_clie
         move_folder(Folder.objects.get(pk=branch[2].pk), ensure_folder("x/y", alice), by=alice)
 
 
-# --- in one call --------------------------------------------------------------------------------
+# --- limits per call --------------------------------------------------------------------------------
 
 
 def items(upload_client: UploadClient, *paths: str) -> list[dict[str, Any]]:
     return [upload_client.item(b"x", folder=path) for path in paths]
 
 
-def test_one_call_makes_so_many_folders_and_says_of_the_rest_what_to_do(
-    upload_client: UploadClient, alice: User
-) -> None:
+def test_new_folders_over_the_limit_of_a_call_are_rejected(upload_client: UploadClient, alice: User) -> None:
     paths = [f"{number:02}/" + "/".join("a" * 31) for number in range(100)]
     response = upload_client.announce(*items(upload_client, *paths))
     errors = [entry["error"] for entry in response.json()["files"] if "error" in entry]
@@ -121,7 +117,7 @@ def test_one_call_makes_so_many_folders_and_says_of_the_rest_what_to_do(
     assert File.objects.count() == 100 - len(errors) == folders_created_by(alice) // MAX_DEPTH
 
 
-def test_the_rest_goes_in_another_call(upload_client: UploadClient, alice: User) -> None:
+def test_folders_within_the_limit_of_a_call_are_created(upload_client: UploadClient, alice: User) -> None:
     paths = [f"{number}/{below}" for number in range(10) for below in range(10)]
     assert all("id" in entry for entry in upload_client.announce(*items(upload_client, *paths)).json()["files"])
     assert folders_created_by(alice) == 110
@@ -139,7 +135,7 @@ def test_the_number_of_statements_does_not_grow_with_the_folders(upload_client: 
 
 
 @pytest.mark.django_db(transaction=True)
-def test_an_import_refuses_keys_that_are_too_deep_and_takes_the_others(bucket: Bucket, alice: User) -> None:
+def test_import_skips_keys_that_are_too_deep(bucket: Bucket, alice: User) -> None:
     for key in (f"in/{DEEPEST}/fine.txt", f"in/{DEEPEST}/e/deep.txt"):
         bucket.client.put_object(Bucket=bucket.name, Key=key, Body=b"x")
     plan = Plan(prefix="in/", owner=alice)
@@ -150,26 +146,26 @@ def test_an_import_refuses_keys_that_are_too_deep_and_takes_the_others(bucket: B
     assert File.objects.get().name == "fine.txt"
 
 
-def test_an_import_may_make_more(alice: User) -> None:
+def test_import_has_no_limit_of_new_folders(alice: User) -> None:
     created = folders.ensure([f"i{number}" for number in range(300)], by=alice, limited=False)
     assert all(isinstance(folder, Folder) for folder in created.values())
     assert counted(alice) == (300, 0)
 
 
-def test_each_new_folder_is_written_down_once(alice: User) -> None:
+def test_each_new_folder_records_one_event(alice: User) -> None:
     ensure_folder("a/b/c", alice)
     ensure_folder("a/b/d", alice)
     assert sorted(Event.objects.filter(detail__created=True).values_list("name", flat=True)) == ["a", "b", "c", "d"]
 
 
-def test_what_is_refused_of_a_call_stops_nothing_else(upload_client: UploadClient) -> None:
+def test_rejected_path_does_not_stop_the_others(upload_client: UploadClient) -> None:
     response = upload_client.announce(*items(upload_client, "fine", f"{DEEPEST}/e", "fine/too"))
     assert ["error" in entry for entry in response.json()["files"]] == [False, True, False]
     assert set(Folder.objects.values_list("name", flat=True)) == {"fine", "too"}
 
 
 @pytest.mark.django_db(transaction=True)
-def test_many_who_make_crossing_paths_at_once_all_get_theirs(alice: User, bob: User) -> None:
+def test_concurrent_creation_of_overlapping_paths_succeeds(alice: User, bob: User) -> None:
     base = ensure_folder("base", alice)
     results: list[dict[str, Any]] = []
     start = threading.Barrier(8)
@@ -200,7 +196,7 @@ def test_request_over_the_time_limit_stops() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_announcing_files_has_an_end(upload_client: UploadClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_starting_uploads_times_out(upload_client: UploadClient, monkeypatch: pytest.MonkeyPatch) -> None:
     timeouts = importlib.import_module("amalga.db.timeouts")
     clock = iter(range(0, 10_000, 4))
     monkeypatch.setattr(timeouts, "time", type("Clock", (), {"monotonic": staticmethod(lambda: next(clock))}))
@@ -210,12 +206,10 @@ def test_announcing_files_has_an_end(upload_client: UploadClient, monkeypatch: p
     assert not File.objects.exists()
 
 
-# --- for one person -----------------------------------------------------------------------------
+# --- limits per user -----------------------------------------------------------------------------
 
 
-def test_more_folders_than_a_person_may_make_are_refused(
-    upload_client: UploadClient, alice: User, settings: Settings
-) -> None:
+def test_folders_over_the_quota_are_rejected(upload_client: UploadClient, alice: User, settings: Settings) -> None:
     settings.UPLOAD_QUOTA_FOLDERS = 3
     ensure_folder("a/b", alice)
     response = upload_client.announce(*items(upload_client, "a/b", "c/d", "e"))
@@ -227,7 +221,7 @@ def test_more_folders_than_a_person_may_make_are_refused(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_many_calls_at_once_never_exceed_what_a_person_may_make(alice: User, settings: Settings) -> None:
+def test_concurrent_calls_never_exceed_the_folder_quota(alice: User, settings: Settings) -> None:
     settings.UPLOAD_QUOTA_FOLDERS = 6
     start = threading.Barrier(8)
 
@@ -268,7 +262,7 @@ def test_statistics_of_folders_and_tags_are_recounted(alice: User) -> None:
 # --- tags and versions --------------------------------------------------------------------------
 
 
-def test_more_tags_than_a_person_may_add_are_refused_and_those_there_may_be_used(
+def test_new_tags_over_the_quota_are_rejected_and_existing_ones_allowed(
     as_alice: Client, alice: User, bob: User, settings: Settings
 ) -> None:
     settings.UPLOAD_QUOTA_TAGS = 2
@@ -282,7 +276,7 @@ def test_more_tags_than_a_person_may_add_are_refused_and_those_there_may_be_used
     assert (counted(alice), Tag.objects.count()) == ((0, 2), 3)
 
 
-def test_a_tag_that_is_deleted_makes_room(alice: User, settings: Settings) -> None:
+def test_deleted_tag_frees_quota(alice: User, settings: Settings) -> None:
     settings.UPLOAD_QUOTA_TAGS = 1
     file = create_row(alice, State.AVAILABLE)
     actions.tag_files([file.pk], add=["one"], by=alice)
@@ -293,13 +287,13 @@ def test_a_tag_that_is_deleted_makes_room(alice: User, settings: Settings) -> No
     assert counted(alice) == (0, 1)
 
 
-def test_one_act_puts_no_more_tags_on_than_a_file_may_have(alice: User) -> None:
+def test_tags_over_the_limit_of_a_file_are_rejected(alice: User) -> None:
     with pytest.raises(ValidationFailed, match="50 tags"):
         actions.tag_files([create_row(alice, State.AVAILABLE).pk], add=[str(number) for number in range(51)], by=alice)
     assert not Tag.objects.exists()
 
 
-def test_a_file_has_no_more_versions_than_may_be(
+def test_versions_over_the_limit_of_a_file_are_rejected(
     upload_client: UploadClient, as_alice: Client, alice: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(importlib.import_module("uploads.services.versions"), "MAX_VERSIONS", 3)
@@ -313,14 +307,14 @@ def test_a_file_has_no_more_versions_than_may_be(
     assert "at most 3 versions" in results[1]["error"]["message"]
 
 
-def test_deleting_a_person_keeps_what_they_made(alice: User, bob: User) -> None:
+def test_deleting_a_user_keeps_their_folders(alice: User, bob: User) -> None:
     ensure_folder("a/b", alice)
     alice.delete()
     assert Folder.objects.filter(created_by=None).count() == 2
     assert not Usage.objects.filter(owner_id=alice.pk).exists()
 
 
-def test_a_problem_is_raised_and_not_returned_by_create(alice: User, settings: Settings) -> None:
+def test_create_raises_a_problem(alice: User, settings: Settings) -> None:
     settings.UPLOAD_QUOTA_FOLDERS = 1
     folders.create("a", parent=None, by=alice)
     with pytest.raises(Problem):

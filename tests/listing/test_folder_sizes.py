@@ -1,4 +1,4 @@
-"""The size of a folder is that of the files in it and its subfolders that the person sees."""
+"""The size of a folder counts the files in it and in its subfolders that the user can see."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def campaign(alice: User) -> Folder:
-    """Three files of the team, of 1 and 10 bytes in it and 100 in a subfolder."""
+    """A folder with team files of 1 and 10 bytes, and 100 bytes in a subfolder."""
     folder = ensure_folder("Campaign", alice)
     for size, place in ((1, folder), (10, folder), (100, ensure_folder("Campaign/Logos", alice))):
         create_row(alice, State.AVAILABLE, name=f"{size}.txt", size=size, folder=place)

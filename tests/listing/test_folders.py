@@ -1,4 +1,4 @@
-"""Folders: the tree, who may do what in it, and that the bucket never notices."""
+"""Folders: the tree, its permissions, and no effect on the bucket."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from uploads.services import folders
 pytestmark = pytest.mark.django_db
 
 
-def test_a_path_becomes_a_tree_once(alice: User, bob: User) -> None:
+def test_each_folder_of_a_path_is_created_once(alice: User, bob: User) -> None:
     first = ensure_folder("Brand/Logos", alice)
     assert ensure_folder("Brand/Logos", bob) == first
     assert full_path(first) == "Brand/Logos"
@@ -39,7 +39,7 @@ def test_a_name_is_unique_among_siblings_only(alice: User) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_many_who_make_one_path_at_once_get_one_folder(alice: User, bob: User) -> None:
+def test_concurrent_creation_of_one_path_returns_one_folder(alice: User, bob: User) -> None:
     results: list[object] = []
     start = threading.Barrier(8)
 
@@ -58,14 +58,14 @@ def test_many_who_make_one_path_at_once_get_one_folder(alice: User, bob: User) -
     assert Folder.objects.count() == 3
 
 
-def test_an_upload_makes_its_folders(upload_client: UploadClient, alice: User) -> None:
+def test_upload_creates_its_folders(upload_client: UploadClient, alice: User) -> None:
     file = upload_client.send(b"x", folder="Brand/Logos")
     assert file.folder is not None
     assert full_path(file.folder) == "Brand/Logos"
     assert ensure_folder("Brand/Logos", alice) == file.folder
 
 
-def test_an_upload_into_a_folder_keeps_its_own_path_below_it(upload_client: UploadClient, alice: User) -> None:
+def test_upload_into_a_folder_keeps_its_relative_path(upload_client: UploadClient, alice: User) -> None:
     base = ensure_folder("Brand", alice)
     response = upload_client.client.post(
         "/uploads/", {"files": [upload_client.item(b"x", folder="2026/May")], "folder_id": base.pk}, "application/json"
@@ -76,7 +76,7 @@ def test_an_upload_into_a_folder_keeps_its_own_path_below_it(upload_client: Uplo
 
 
 @pytest.mark.parametrize("folder_id", [0, -1, 10**18, "1", [], True, 1.5])
-def test_an_upload_into_nonsense_is_refused(upload_client: UploadClient, folder_id: object) -> None:
+def test_upload_with_an_invalid_folder_id_is_rejected(upload_client: UploadClient, folder_id: object) -> None:
     response = upload_client.client.post(
         "/uploads/", {"files": [upload_client.item(b"x")], "folder_id": folder_id}, "application/json"
     )
@@ -96,7 +96,7 @@ def test_moving_and_renaming_never_touch_the_bucket(upload_client: UploadClient,
     assert bucket.objects() == before
 
 
-def test_what_is_below_moves_along(alice: User, manager: User) -> None:
+def test_subfolders_move_with_their_folder(alice: User, manager: User) -> None:
     deep = ensure_folder("a/b/c", alice)
     move_folder(ensure_folder("a/b", alice), ensure_folder("x/y", alice), by=manager)
     deep.refresh_from_db()
@@ -117,7 +117,7 @@ def test_a_folder_cannot_be_moved_into_itself(alice: User, target: str) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_two_crossing_moves_never_make_a_ring(alice: User) -> None:
+def test_concurrent_crossing_moves_never_create_a_cycle(alice: User) -> None:
     for _round in range(5):
         left, right = ensure_folder("left", alice), ensure_folder("right", alice)
         outcomes: list[str] = []
@@ -148,7 +148,7 @@ def _try_move(folder: Folder, target: Folder, by: User, start: threading.Barrier
     connections.close_all()
 
 
-def test_a_move_to_where_the_name_is_taken_is_refused_and_changes_nothing(alice: User) -> None:
+def test_move_or_rename_to_an_existing_name_is_rejected(alice: User) -> None:
     ensure_folder("a/Logos", alice)
     logos = ensure_folder("Logos", alice)
     with pytest.raises(Conflict, match="Logos"):
@@ -168,7 +168,7 @@ def test_only_creator_and_managers_can_change_a_folder(alice: User, bob: User, v
     folders.rename(folder, "By a manager", by=manager)
 
 
-def test_only_an_empty_folder_is_removed_and_comes_back_by_its_name(alice: User) -> None:
+def test_only_empty_folders_are_removed_and_their_names_restore_them(alice: User) -> None:
     folder = ensure_folder("Brand/Logos", alice).parent
     assert folder is not None
     file = create_row(alice, State.AVAILABLE, folder=ensure_folder("Brand/Logos", alice))
@@ -181,7 +181,7 @@ def test_only_an_empty_folder_is_removed_and_comes_back_by_its_name(alice: User)
     assert Folder.objects.visible_to(alice).count() == 2
 
 
-def test_a_folder_removed_while_bytes_arrive_is_back_with_the_file(upload_client: UploadClient, alice: User) -> None:
+def test_folder_removed_during_an_upload_is_restored_with_the_file(upload_client: UploadClient, alice: User) -> None:
     upload = upload_client.start(b"x", folder="Brand")
     upload_client.put(upload)
     Folder.objects.update(removed_at="2026-01-01T00:00:00Z")
@@ -201,7 +201,7 @@ def test_sort_and_search_use_the_normalized_name(alice: User) -> None:
         "UPDATE uploads_folder SET name = ''",
     ],
 )
-def test_the_database_refuses_impossible_folders(alice: User, sql: str) -> None:
+def test_database_rejects_invalid_folders(alice: User, sql: str) -> None:
     ensure_folder("Brand", alice)
     with pytest.raises(DatabaseError), connection.cursor() as cursor:
         cursor.execute(sql)
@@ -216,7 +216,7 @@ def test_number_of_queries_for_paths_does_not_grow(
         assert len(paths_for(alice, ids)) == 20
 
 
-def test_a_file_moved_into_a_removed_folder_brings_it_back(alice: User) -> None:
+def test_moving_a_file_into_a_removed_folder_restores_it(alice: User) -> None:
     folder = ensure_folder("Brand/Logos", alice)
     file = create_row(alice, State.AVAILABLE)
     folders.remove(folder, by=alice)

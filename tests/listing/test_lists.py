@@ -1,4 +1,4 @@
-"""Lists: every order, filter and place, page by page."""
+"""Lists: sorting, filters, folders and pagination."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def add(owner: User, name: str, **facts: Any) -> File:
 
 
 def fill(owner: User, count: int, **facts: Any) -> None:
-    """Names, sizes and times of which several are always equal."""
+    """Create files of which several share a name, a size or a time."""
     now = timezone.now()
     for n in range(count):
         add(owner, f"file {n // 3:03}", size=n // 4, available_at=now - timedelta(seconds=n // 5), **facts)
@@ -68,12 +68,12 @@ def walk(client: Client, url: str | None) -> list[Any]:
     return responses
 
 
-# --- order and pages --------------------------------------------------------------------------
+# --- sorting and pagination --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("view", ["table", "grid"])
 @pytest.mark.parametrize("sort", listing.SORTS)
-def test_every_order_gives_each_file_once(sort: str, view: str, alice: User, as_bob: Client) -> None:
+def test_every_sort_lists_each_file_once(sort: str, view: str, alice: User, as_bob: Client) -> None:
     fill(alice, 2 * PER_PAGE + 7)
     files = [row.link for response in walk(as_bob, f"/?sort={sort}&view={view}") for row in response.context["files"]]
     column = {"added": "available_at", "name": "natural_name", "size": "size"}[sort.removeprefix("-")]
@@ -134,7 +134,7 @@ def test_pages_by_name_start_inside_an_index(scope: str, alice: User) -> None:
 
 
 @pytest.mark.parametrize("column", ["name", "size", "added"])
-def test_the_head_of_the_table_turns_the_order(column: str, alice: User, as_alice: Client) -> None:
+def test_column_headings_reverse_the_sort(column: str, alice: User, as_alice: Client) -> None:
     add(alice, "a")
     once = as_alice.get(as_alice.get("/?sort=" + ("size" if column == "name" else "name")).context["sort_urls"][column])
     twice = as_alice.get(once.context["sort_urls"][column])
@@ -142,7 +142,7 @@ def test_the_head_of_the_table_turns_the_order(column: str, alice: User, as_alic
     assert once.content.decode().count("aria-sort") == 1
 
 
-def test_a_cursor_of_another_order_is_not_found(alice: User, as_alice: Client) -> None:
+def test_cursor_of_another_sort_is_not_found(alice: User, as_alice: Client) -> None:
     fill(alice, PER_PAGE + 1)
     url = as_alice.get("/?sort=name").context["next_url"]
     assert as_alice.get(url.replace("sort=name", "sort=size")).status_code == 404
@@ -150,7 +150,7 @@ def test_a_cursor_of_another_order_is_not_found(alice: User, as_alice: Client) -
 
 @pytest.mark.parametrize("view", ["table", "grid"])
 @pytest.mark.parametrize("inside", ["", "q=file&", "subfolders=1&", "category=&sort=name&"])
-def test_the_cost_of_a_page_does_not_grow(
+def test_query_count_of_a_page_does_not_grow(
     inside: str, view: str, alice: User, as_bob: Client, django_assert_max_num_queries: Any
 ) -> None:
     home = tree(alice, "Brand/Logos", "Brand/Press")
@@ -168,10 +168,10 @@ def test_the_cost_of_a_page_does_not_grow(
     assert counts[0] == counts[1]
 
 
-# --- places -----------------------------------------------------------------------------------
+# --- folders -----------------------------------------------------------------------------------
 
 
-def test_the_top_shows_what_is_in_no_folder_and_everything_on_demand(alice: User, as_bob: Client) -> None:
+def test_top_level_lists_files_without_folder_and_everything_on_request(alice: User, as_bob: Client) -> None:
     brand = tree(alice, "Brand")["Brand"]
     add(alice, "loose.txt")
     add(alice, "kept.txt", folder=brand)
@@ -191,7 +191,7 @@ def test_search_includes_subfolders_by_default(alice: User, as_bob: Client) -> N
 
 
 @pytest.mark.parametrize("view", ["table", "grid"])
-def test_results_say_where_they_are_and_what_matched(view: str, alice: User, as_bob: Client) -> None:
+def test_results_show_their_folder_and_the_matched_text(view: str, alice: User, as_bob: Client) -> None:
     folders = tree(alice, "Brand/<Été> logos")
     add(alice, "My <LÓGO>.png", folder=folders["Brand/<Été> logos"])
     page = as_bob.get(f"/?q=logo&view={view}").content.decode()
@@ -222,7 +222,7 @@ def test_a_search_finds_folders_by_name_too(alice: User, as_bob: Client) -> None
     assert folders_on(as_bob.get("/?q=ete")) == ["Été Logos"]
 
 
-def test_a_closed_folder_shows_itself_to_its_groups_alone(
+def test_restricted_folder_is_visible_only_to_its_groups(
     alice: User, manager: User, as_alice: Client, as_manager: Client
 ) -> None:
     created = tree(manager, "Board", "Board/Minutes")
@@ -282,7 +282,7 @@ def mixed(alice: User, bob: User) -> None:
         ("type=image&owner=bob", []),
     ],
 )
-def test_filters_find_what_fits(query: str, expected: list[str], mixed: None, as_alice: Client) -> None:
+def test_filters_find_matching_files(query: str, expected: list[str], mixed: None, as_alice: Client) -> None:
     response = as_alice.get(f"/?{query}")
     assert names_on(response) == expected
     assert response.context["notes"] == []
@@ -324,7 +324,7 @@ def test_invalid_filters_are_ignored_and_reported(query: str, mixed: None, as_al
 
 
 @pytest.mark.parametrize("query", ["q=%00", "type=%00", "after=%00"])
-def test_a_nul_is_refused_at_the_door(query: str, as_alice: Client) -> None:
+def test_nul_in_the_query_is_rejected(query: str, as_alice: Client) -> None:
     assert as_alice.get(f"/?{query}").status_code == 400
 
 
@@ -344,7 +344,7 @@ def test_list_timeout_suggests_narrower_filters(alice: User, as_alice: Client, m
     response = as_alice.get("/?q=a")
     assert response.status_code == 200
     assert b"Narrow your search" in response.content
-    with connection.cursor() as cursor:  # the time is the list's alone
+    with connection.cursor() as cursor:  # the timeout applies only to the list
         cursor.execute("SHOW statement_timeout")
         assert cursor.fetchone() == ("8s",)
 
@@ -357,7 +357,7 @@ def test_label_counts_a_whole_list_and_numbers_the_pages_of_a_long_one(alice: Us
     fill(alice, 3)
     assert as_alice.get("/").context["count_label"] == "1 folder, 3 files"
     fill(alice, PER_PAGE)
-    shown = PER_PAGE - 1  # below the folder
+    shown = PER_PAGE - 1  # the folder is the first row
     assert as_alice.get("/").context["count_label"] == f"1–{shown}"
     following = as_alice.get(as_alice.get("/").context["next_url"])
     assert following.context["count_label"] == f"{shown + 1}–{PER_PAGE + 3} of {PER_PAGE + 3} files"
@@ -368,7 +368,7 @@ def test_label_counts_a_whole_list_and_numbers_the_pages_of_a_long_one(alice: Us
         assert page.context["count_label"] == ""
 
 
-# --- what a page is ---------------------------------------------------------------------------
+# --- contents of a page ---------------------------------------------------------------------------
 
 
 def test_names_cannot_become_markup(alice: User, as_alice: Client) -> None:
@@ -383,7 +383,7 @@ def test_names_cannot_become_markup(alice: User, as_alice: Client) -> None:
         assert b"<img src=x" not in page
 
 
-def test_a_list_names_no_key_and_signs_nothing(alice: User, as_alice: Client) -> None:
+def test_list_contains_no_key_and_no_presigned_url(alice: User, as_alice: Client) -> None:
     file = add(alice, "a")
     page = as_alice.get("/").content.decode()
     assert file.key not in page
@@ -395,13 +395,13 @@ def test_tags_are_counted_and_lead_to_their_files(mixed: None, as_alice: Client)
     assert re.search(r'href="/\?tag=Sommer"[^<]*>Sommer</a> <span[^>]*>\s*1 file', page)
 
 
-def test_a_file_that_one_knows_by_its_link_alone_is_listed_so(alice: User, as_alice: Client) -> None:
+def test_file_is_listed_with_its_permanent_link(alice: User, as_alice: Client) -> None:
     link = uuid.uuid4()
     add(alice, "second.txt", series=link)
     assert str(link) in as_alice.get("/").content.decode()
 
 
-def test_query_counts_of_the_top_stay(
+def test_query_count_of_the_top_level_is_constant(
     alice: User, as_alice: Client, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     add(alice, "a")
@@ -412,7 +412,7 @@ def test_query_counts_of_the_top_stay(
         as_alice.get("/")
 
 
-def test_more_tags_than_a_page_can_show_are_cut_and_said(as_alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_truncated_list_of_tags_shows_a_notice(as_alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("uploads.views.library.MAX_TAGS", 2)
     for name in ("a", "b", "c"):
         Tag.objects.create(name=name)

@@ -1,4 +1,4 @@
-"""What answers tell of names: unknown and hidden are the same to who may not know."""
+"""Responses don't disclose names: unknown and hidden names look the same to users without permission."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def closed(alice: User, admin_user: User) -> Folder:
-    """A folder at the top, one in it, and one in an open folder, each for few."""
+    """Restrict a top-level folder and one inside an open folder to a small group."""
     few = Group.objects.create(name="few")
     for path in ("Open/Layoffs", "Layoffs"):
         folders.set_access(ensure_folder(path, alice), {few: AccessLevel.MANAGE}, by=admin_user)
@@ -27,14 +27,14 @@ def closed(alice: User, admin_user: User) -> Folder:
 
 
 def response_text(client: Client, address: str, known: str, **data: str) -> str:
-    """Return the response without what differs with each request, and with one word for the requested name."""
+    """Return the response without per-request values, and with a placeholder for the requested name."""
     response = client.post(address, data) if data else client.get(address)
     text = re.sub(r"(csrf\w*|nonce|submission|[Rr]equest ID:)[^>]{0,200}", "", response.content.decode())
     return f"{response.status_code} {text}".replace(known, "NAME")
 
 
 @pytest.mark.parametrize("inside", [False, True])
-def test_who_may_make_no_folder_learns_of_none(
+def test_user_who_cannot_create_folders_does_not_learn_their_names(
     closed: Folder, as_viewer: Client, as_charlie: Client, inside: bool
 ) -> None:
     parent = {"parent": str(Folder.objects.get(name="Open").pk)} if inside else {}
@@ -48,14 +48,14 @@ def test_user_who_can_create_folders_sees_that_a_name_exists(closed: Folder, as_
     assert as_bob.post("/folders/", {"name": "Open"}).status_code == 409
 
 
-def test_a_parent_that_is_hidden_is_answered_like_one_that_is_not_there(closed: Folder, as_bob: Client) -> None:
+def test_hidden_parent_gets_the_same_response_as_an_unknown_one(closed: Folder, as_bob: Client) -> None:
     hidden = response_text(as_bob, "/folders/", "x", name="x", parent=str(closed.pk))
     assert hidden == response_text(as_bob, "/folders/", "x", name="x", parent="999999999")
 
 
 @pytest.mark.parametrize("address", ["/trash/?{field}={name}", "/trash/?{field}={name}&sort=name"])
 @pytest.mark.parametrize(("field", "name"), [("owner", "alice"), ("tag", "secret")])
-def test_people_in_no_group_learn_of_no_person_and_no_tag(
+def test_filters_disclose_no_users_or_tags_to_users_without_groups(
     field: str, name: str, address: str, alice: User, as_charlie: Client, charlie: User
 ) -> None:
     actions.tag_files([create_row(alice, State.AVAILABLE).pk], add=["secret"], by=alice)
@@ -66,7 +66,7 @@ def test_people_in_no_group_learn_of_no_person_and_no_tag(
 
 @pytest.mark.parametrize("place", ["trash", ""])
 @pytest.mark.parametrize(("field", "name"), [("owner", "alice"), ("tag", "secret")])
-def test_neither_do_they_by_choosing_all_of_a_list(
+def test_select_all_discloses_no_users_or_tags_to_users_without_groups(
     field: str, name: str, place: str, alice: User, as_charlie: Client, charlie: User
 ) -> None:
     actions.tag_files([create_row(alice, State.AVAILABLE).pk], add=["secret"], by=alice)
@@ -77,9 +77,7 @@ def test_neither_do_they_by_choosing_all_of_a_list(
         assert there == response_text(as_charlie, address, "nobody", query=f"?{field}=nobody", **sent)
 
 
-def test_people_in_no_group_still_filter_by_themselves_and_by_the_tags_of_their_files(
-    as_charlie: Client, charlie: User
-) -> None:
+def test_users_without_groups_can_filter_by_themselves_and_their_tags(as_charlie: Client, charlie: User) -> None:
     file = create_row(charlie, State.TRASHED, name="mine.txt")
     file.taggings.create(tag=Tag.objects.create(name="own"))
     for query in ("owner=charlie", "tag=own"):
@@ -94,7 +92,7 @@ def test_tag_spelling_discloses_nothing_to_users_without_groups(alice: User, cha
     assert not mine.taggings.exists()
 
 
-def test_staff_who_may_put_nothing_into_a_folder_learn_nothing_of_what_is_in_it(
+def test_staff_without_upload_permission_learn_no_folder_names(
     closed: Folder, alice: User, bob: User, as_bob: Client, admin_user: User
 ) -> None:
     User.objects.filter(pk=bob.pk).update(is_staff=True)

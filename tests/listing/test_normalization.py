@@ -1,4 +1,4 @@
-"""What searching, sorting and tags do not see: case and accents. What they do see: letters."""
+"""Search, sorting and tags ignore case and accents, but distinguish letters."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ from uploads.names import clean_name, normalize_for_search
         ("Ａ＼Ｂ", "a\\b"),
     ],
 )
-def test_case_accents_and_forms_make_no_difference(name: str, query: str) -> None:
+def test_case_accents_and_forms_are_ignored(name: str, query: str) -> None:
     assert normalize_for_search(name) == normalize_for_search(query)
     assert normalize_for_search(name) == normalize_for_search(name.upper())
 
@@ -67,7 +67,7 @@ def test_case_accents_and_forms_make_no_difference(name: str, query: str) -> Non
         ("ال", "لا"), ("ש", "ס"), ("ο", "o"), ("а", "a"),
     ],
 )  # fmt: skip
-def test_other_letters_are_other_letters(name: str, other: str) -> None:
+def test_different_letters_stay_different(name: str, other: str) -> None:
     assert normalize_for_search(name) != normalize_for_search(other)
 
 
@@ -76,7 +76,7 @@ def test_other_letters_are_other_letters(name: str, other: str) -> None:
     | st.text(st.sampled_from("iİıIеё\u0306\u0308\u0301\u3099か\u0338\u0345ßŁ\u200d\\＼ﾞ"), max_size=8)
 )
 @example("\u0345\u0301")
-def test_folding_twice_changes_nothing(text: str) -> None:
+def test_normalizing_twice_changes_nothing(text: str) -> None:
     assert normalize_for_search(normalize_for_search(text)) == normalize_for_search(text)
     assert normalize_for_search(clean_name(text)) == normalize_for_search(normalize_for_search(clean_name(text)))
 

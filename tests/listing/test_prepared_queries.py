@@ -15,7 +15,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def people(roles: None) -> list[User]:
-    """One of each kind; the last ones see nothing."""
+    """Return one user of each kind; the last one has no role."""
     mixed = factories.create_user("mixed", "viewers")
     mixed.user_permissions.add(Permission.objects.get(codename="change_file"))
     editors = Group.objects.create(name="editors")
@@ -29,7 +29,7 @@ def people(roles: None) -> list[User]:
 
 @pytest.fixture
 def closed(people: list[User]) -> Folder:
-    """For editors alone, with a folder in it; another folder is open."""
+    """A folder that only editors can see. Another folder is open."""
     folder = Folder.objects.create(name="Closed", restricted=True)
     Folder.objects.filter(pk=folder.pk).update(access_root=folder)
     Grant.objects.create(folder=folder, group=Group.objects.get(name="editors"), level=AccessLevel.VIEW)
@@ -39,7 +39,7 @@ def closed(people: list[User]) -> Folder:
 
 @pytest.fixture
 def files(people: list[User], closed: Folder) -> list[File]:
-    """Of every state and visibility, at the top and in both folders."""
+    """Return files of every state and visibility, at the top level and in both folders."""
     places = [None, closed, Folder.objects.get(name="Open")]
     return [
         factories.create_file(

@@ -37,7 +37,7 @@ pytestmark = pytest.mark.django_db
 
 
 def run(*args: str) -> tuple[str, int]:
-    """What the command says, and its exit status."""
+    """Return the output of `recount` and its exit status."""
     out = io.StringIO()
     try:
         call_command("recount", *args, stdout=out)
@@ -46,7 +46,7 @@ def run(*args: str) -> tuple[str, int]:
     return out.getvalue(), 0
 
 
-def test_nothing_stored_agrees(db: None) -> None:
+def test_recount_of_an_empty_database_finds_no_differences(db: None) -> None:
     assert run() == ("applied: no\ndifferences: 0\n", 0)
 
 
@@ -92,7 +92,7 @@ def test_pending_statistics_are_no_difference(alice: User) -> None:
     assert recount() == []
 
 
-def test_a_count_may_take_longer_than_a_page_waits(alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recount_can_exceed_the_database_timeout_of_a_page(alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
     factories.create_file(alice)
     raw: Any = connection.connection
     monkeypatch.setattr(raw, "response_timeout", 0.3)
@@ -104,7 +104,7 @@ def test_a_count_may_take_longer_than_a_page_waits(alice: User, monkeypatch: pyt
 
 
 class RandomActions:
-    """People who do anything in any order."""
+    """Users who perform random actions."""
 
     def __init__(self, people: list[User], bucket: Bucket, dice: random.Random) -> None:
         self.people, self.bucket, self.dice = people, bucket, dice

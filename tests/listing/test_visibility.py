@@ -87,7 +87,7 @@ def expected(*states: State) -> dict[tuple[State, Visibility], set[str]]:
     return {key: names if key[0] in states else set() for key, names in VISIBLE_TO.items()}
 
 
-def test_visible_to_is_the_table(people: dict[str, User], files: dict[tuple[State, Visibility], File]) -> None:
+def test_visible_to_matches_the_table(people: dict[str, User], files: dict[tuple[State, Visibility], File]) -> None:
     visible = {name: set(File.objects.visible_to(user)) for name, user in people.items()}
     assert {key: {name for name in people if file in visible[name]} for key, file in files.items()} == VISIBLE_TO
 
