@@ -1,4 +1,4 @@
-"""What `check --deploy` says of settings, `migrate` of the database, and that both know no network."""
+"""Checks of the settings (`check --deploy`) and of the database (`migrate`), neither of which uses the network."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ DATABASE: dict[str, Any] = {
 
 @pytest.fixture
 def production(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Valid production settings; those of the database may be changed before `messages`."""
+    """Valid production settings; tests change the returned database settings before they call `messages`."""
     for name, value in GOOD.items():
         setattr(settings, name, value)
     database = {**DATABASE, "OPTIONS": dict(DATABASE["OPTIONS"])}
@@ -52,7 +52,7 @@ def production(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> dict[str,
 
 
 def messages() -> list[str]:
-    """Return the checks' ids; the variable that browser tests leave in this process is not production's."""
+    """Return the ids of all messages, without the variable that browser tests set in this process."""
     with mock.patch.dict(os.environ):
         os.environ.pop("DJANGO_ALLOW_ASYNC_UNSAFE", None)
         return [str(message.id) for message in run_checks(include_deployment_checks=True)]
@@ -119,17 +119,17 @@ def test_invalid_database_setting_is_reported(production: dict[str, Any], wrong:
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "::1", "", None, "/var/run/postgresql"])
-def test_a_database_on_this_machine_needs_no_proof(production: dict[str, Any], host: str | None) -> None:
+def test_local_database_needs_no_tls(production: dict[str, Any], host: str | None) -> None:
     production.update(HOST=host, OPTIONS={})
     assert messages() == []
 
 
-def test_a_certificate_does_for_a_password(production: dict[str, Any]) -> None:
+def test_client_certificate_replaces_the_password(production: dict[str, Any]) -> None:
     production.update(PASSWORD="", OPTIONS={"sslmode": "verify-full", "sslcert": "client.crt"})
     assert messages() == []
 
 
-def test_a_known_password_stops_a_release_but_no_debugging(production: dict[str, Any], settings: Settings) -> None:
+def test_common_password_is_an_error_except_in_debug_mode(production: dict[str, Any], settings: Settings) -> None:
     production.update(USER="postgres", PASSWORD="postgres")
     assert [message.id for message in run_checks()] == ["uploads.E002"]
     settings.DEBUG = True
@@ -137,8 +137,8 @@ def test_a_known_password_stops_a_release_but_no_debugging(production: dict[str,
 
 
 @pytest.mark.django_db(transaction=True)
-def test_migrate_refuses_a_known_password() -> None:
-    """The release line of the Procfile, which every deployment begins with."""
+def test_migrate_rejects_a_common_password() -> None:
+    """Every deployment starts with `migrate`, the release command of the Procfile."""
     database = connection.settings_dict
     as_superuser("CREATE ROLE everybody_knows SUPERUSER LOGIN PASSWORD 'postgres'")
     url = "postgres://everybody_knows:postgres@{HOST}:{PORT}/{NAME}".format(**database)
@@ -161,7 +161,7 @@ def test_no_message_holds_a_secret(production: dict[str, Any], settings: Setting
     assert "hunter2" not in text
 
 
-def test_a_proxy_that_is_counted_is_fine(production: dict[str, Any], settings: Settings) -> None:
+def test_any_proxy_with_a_proxy_count_passes(production: dict[str, Any], settings: Settings) -> None:
     settings.FORWARDED_ALLOW_IPS, settings.PROXY_COUNT = ["*"], 1
     assert messages() == []
 
@@ -183,10 +183,10 @@ def test_checks_send_no_requests_to_storage(production: dict[str, Any], monkeypa
     assert messages() == []
 
 
-# --- the database's letters -------------------------------------------------------------------
+# --- database locale --------------------------------------------------------------------------
 
 
-def test_this_database_knows_letters_of_all_scripts() -> None:
+def test_locale_of_the_test_database_passes() -> None:
     assert checks.check_database_locale(databases=["default"]) == []
 
 
@@ -197,11 +197,11 @@ def test_database_with_c_locale_is_reported(monkeypatch: pytest.MonkeyPatch) -> 
     assert "C.UTF-8" in str(warning.hint)
 
 
-def test_before_the_first_migration_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_locale_check_is_silent_before_the_first_migration(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "LOCALE_QUERY", "SELECT not_there('x')")
     assert checks.check_database_locale(databases=["default"]) == []
 
 
-def test_the_checks_without_a_database_ask_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_without_database_sends_no_queries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "LOCALE_QUERY", "SELECT 1 / 0")
     call_command("check")

@@ -1,4 +1,4 @@
-"""What no command takes, and a database that is away: one plain sentence, and the right exit status."""
+"""Invalid arguments and an unavailable database: one plain sentence and the right exit code."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_a_rate_is_bytes_a_second_in_powers_of_ten() -> None:
             bytes_per_second(text)
 
 
-def test_doctor_fails_while_a_row_names_a_store_that_no_variable_names(alice: User) -> None:
+def test_doctor_fails_if_a_file_names_an_unconfigured_store(alice: User) -> None:
     assert [line.level for line in _stores()] == ["ok"]
     factories.create_file(alice, b"hello", store="gone")
     (line,) = _stores()
@@ -65,7 +65,7 @@ def test_recount_and_previews_report_unavailable_database(monkeypatch: pytest.Mo
         ),
     ],
 )
-def test_a_query_that_the_database_rejects_is_not_called_an_outage(cause: Exception, expected: str) -> None:
+def test_rejected_query_is_not_reported_as_an_outage(cause: Exception, expected: str) -> None:
     error = ProgrammingError()
     error.__cause__ = cause
     with pytest.raises(CommandError) as refusal, translate_errors("Wait."):

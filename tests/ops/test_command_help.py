@@ -35,7 +35,7 @@ def test_help_fits_on_a_screen(name: str) -> None:
 
 
 @every_command
-def test_epilog_says_what_changes_which_exit_codes_there_are_and_an_example(name: str) -> None:
+def test_epilog_has_changes_exit_codes_and_an_example(name: str) -> None:
     text = commands.help_text(name)
     assert "\nChanges:" in text
     assert "\nNever changes:" in text or "\nChanges: nothing" in text
@@ -55,7 +55,7 @@ def test_every_option_is_in_a_group_and_says_what_it_does(name: str) -> None:
 
 
 @every_command
-def test_a_command_that_reports_has_json_and_says_what_its_keys_mean(name: str) -> None:
+def test_json_keys_are_documented_for_every_reporting_command(name: str) -> None:
     options = {option for _, actions in commands.groups(name) for action in actions for option in action.option_strings}
     assert ("--json" in options) == bool(commands.command(name).json_keys)
     assert bool(commands.command(name).json_keys) == (name not in {"create_admin", "worker"})

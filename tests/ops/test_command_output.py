@@ -1,4 +1,4 @@
-"""Keys, names and messages from outside neither end a command nor write what looks like its own output."""
+"""Hostile keys, names and messages neither stop a command nor imitate its output."""
 
 from __future__ import annotations
 
@@ -66,14 +66,14 @@ def test_output_of_hostile_text_is_one_printable_line(text: str) -> None:
     assert line.startswith("orphan: f/")
 
 
-def test_output_escapes_what_the_terminal_cannot_encode() -> None:
+def test_output_escapes_characters_that_the_terminal_cannot_encode() -> None:
     stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     EscapedOutput(stream).write("orphan: f/été 🎉")
     stream.flush()
     assert stream.buffer.getvalue() == b"orphan: f/\\xe9t\\xe9 \\U0001f389\n"
 
 
-def test_progress_still_writes_over_its_own_line() -> None:
+def test_progress_overwrites_its_own_line() -> None:
     stream = io.StringIO()
     stream.isatty = lambda: True  # type: ignore[method-assign]
     with Progress(EscapedOutput(stream), "fsck") as progress:
@@ -90,12 +90,12 @@ def test_every_command_escapes_its_output() -> None:
     assert all(isinstance(class_().stderr, EscapedOutput) for class_ in classes.values())
 
 
-RAW = {"uploads.management.progress", "uploads.management.commands.export_manifest"}  # their own text, and data
+RAW = {"uploads.management.progress", "uploads.management.commands.export_manifest"}  # own text; exported data
 # the streams themselves, and passwords from stdin
 STREAMS = {"uploads.management.base", "uploads.management.commands.create_admin", "uploads.management.commands.share"}
 
 
-def test_nothing_else_writes_to_a_terminal() -> None:
+def test_only_listed_modules_write_to_the_terminal() -> None:
     names_of: dict[str, set[str]] = {}
     for path in sources(APP):
         words = set(ast_names(ast.parse(path.read_text())))
@@ -143,20 +143,20 @@ def test_an_uncaught_exception_is_printed_in_plain_lines(capsys: pytest.CaptureF
 
 @pytest.fixture
 def odd(digest_bucket: Bucket, transactional_db: None) -> Bucket:
-    """A bucket of ours, at a store that takes any key."""
+    """A bucket with our marker; its storage accepts any key."""
     s3.write_marker(Installation.objects.own_id())
     return digest_bucket
 
 
 @pytest.mark.parametrize("json_output", [True, False], ids=["json", "text"])
-def test_import_of_hostile_keys_ends_and_keeps_each_key(odd: Bucket, alice: User, json_output: bool) -> None:
+def test_import_of_hostile_keys_completes_and_keeps_each_key(odd: Bucket, alice: User, json_output: bool) -> None:
     for name in HOSTILE:
         odd.write(f"imp/{name}", b"hello")
     code, lines = run("import_bucket", "imp/", "--owner=alice", "--apply", *(["--json"] if json_output else []))
     assert_plain(lines)
     refused = int(code == 1)
     names_by_key = dict(File.objects.values_list("key", "name"))
-    assert len(HOSTILE) - len(names_by_key) <= 3 * refused  # `\\.` and such are no names
+    assert len(HOSTILE) - len(names_by_key) <= 3 * refused  # `\\.` and similar keys are not valid names
     assert {f"imp/{name}" for name in HOSTILE if "\uff3c" in name} <= set(names_by_key)
     assert all(
         normalized_name == normalize_for_search(name)
@@ -197,7 +197,7 @@ def test_commands_print_hostile_rows_in_one_line_each(odd: Bucket, alice: User, 
 
 
 def test_hostile_keys_are_removed_together_with_others(odd: Bucket) -> None:
-    """No XML can hold a control character, and a request to remove many objects is one of XML."""
+    """The DeleteObjects request is XML, which cannot contain control characters."""
     keys = [f"imp/{name}" for name in [*HOSTILE, "plain.txt"]]
     for key in keys:
         odd.write(key, b"hello")
@@ -208,13 +208,13 @@ def test_hostile_keys_are_removed_together_with_others(odd: Bucket) -> None:
 # --- logs --------------------------------------------------------------------------------------
 
 FROM_OUTSIDE = {"key", "name", "username", "filename", "prefix", "folder"}
-CHECKED = {  # of letters, digits, dots and dashes, or of the settings
+CHECKED = {  # they log only letters, digits, dots and dashes, or values of settings
     "uploads.services.database_login", "uploads.services.provision", "uploads.s3.stores",
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("text", [*HOSTILE, "x file=1 by=2", 'a"b', "", " "])
-def test_a_field_of_a_log_line_holds_hostile_text(text: str) -> None:
+def test_hostile_text_stays_in_its_log_field(text: str) -> None:
     line = PlainFormatter().format(record("multipart_aborted key=%s initiated=%s", field_value(text), "now"))
     assert line.isprintable()
     key = line.partition(" key=")[2].partition(" initiated=now")[0]
@@ -225,7 +225,7 @@ def test_a_plain_key_is_logged_as_it_is() -> None:
     assert field_value("photos/2024/é.jpg") == "photos/2024/é.jpg"
 
 
-def test_log_calls_quote_what_comes_from_outside() -> None:
+def test_log_calls_quote_values_from_outside() -> None:
     modules = set()
     for path in [*sources(APP), *sources(PROJECT / "amalga")]:
         for node in ast.walk(ast.parse(path.read_text())):

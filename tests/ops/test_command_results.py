@@ -35,7 +35,7 @@ def test_values_on_a_terminal_are_aligned_and_have_units() -> None:
     ]
 
 
-def test_values_in_a_pipe_do_not_depend_on_each_other() -> None:
+def test_values_in_a_pipe_are_not_aligned() -> None:
     assert list(value_lines(VALUES, on_terminal=False))[:3] == ["files: 1234", "total bytes: 12400000", "applied: yes"]
     assert list(value_lines({"files": 1234}, on_terminal=False)) == ["files: 1234"]
 
@@ -70,7 +70,7 @@ def test_a_long_document_is_written_item_by_item() -> None:
 
 
 @pytest.mark.parametrize("items", [0, 1, 2])
-def test_a_document_that_breaks_off_is_valid_and_says_why(items: int) -> None:
+def test_interrupted_document_is_valid_json_with_the_error(items: int) -> None:
     stream = io.StringIO()
     with pytest.raises(RuntimeError), JSONDocument(EscapedOutput(stream), "findings") as document:  # noqa: PT012
         for number in range(items):

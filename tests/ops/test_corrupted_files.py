@@ -27,7 +27,7 @@ def note(file: File, status: ChecksumStatus) -> None:
     File.objects.filter(pk=file.pk).update(checksum_status=status)
 
 
-def test_a_good_file_raises_no_alarm(file: File, as_alice: Client) -> None:
+def test_intact_file_shows_no_warning(file: File, as_alice: Client) -> None:
     assert "message error" not in page(as_alice, file)
 
 
@@ -40,7 +40,7 @@ def test_corrupted_file_has_a_warning_and_can_be_downloaded(file: File, as_alice
     assert as_alice.get(reverse("download", args=[file.pk])).status_code == 302
 
 
-def test_of_a_missing_file_there_is_a_page_and_no_way_to_its_bytes(file: File, as_alice: Client) -> None:
+def test_page_of_a_missing_file_has_no_download_link(file: File, as_alice: Client) -> None:
     note(file, ChecksumStatus.MISSING)
     text = page(as_alice, file)
     assert "This file is missing from storage." in text
@@ -73,14 +73,14 @@ def test_missing_older_version_is_marked(as_alice: Client, bucket: Bucket) -> No
     assert as_alice.get(reverse("download", args=[second.link])).status_code == 302
 
 
-def test_a_file_without_a_checksum_shows_none(file: File, as_alice: Client) -> None:
+def test_file_without_checksum_shows_no_checksum(file: File, as_alice: Client) -> None:
     File.objects.filter(pk=file.pk).update(checksum="", checksum_status=ChecksumStatus.UNVERIFIED, origin="imported")
     assert "not verified yet" in page(as_alice, file)
     assert 'class="checksum"' not in page(as_alice, file)
 
 
 @pytest.mark.parametrize("status", [ChecksumStatus.CORRUPTED, ChecksumStatus.MISSING, ChecksumStatus.UNVERIFIED])
-def test_the_admin_finds_them(
+def test_admin_filters_files_by_checksum_status(
     file: File, alice: User, as_alice: Client, as_admin: Client, status: ChecksumStatus
 ) -> None:
     other = UploadClient(as_alice).send(b"other", name="other.txt")

@@ -1,4 +1,4 @@
-"""`database_login`: a login that uses the tables and changes none."""
+"""`database_login`: a login that reads and writes rows but cannot change tables."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def signed_in_as(name: str) -> Iterator[None]:
         cursor.execute("RESET ROLE")
 
 
-def test_it_reads_and_writes_rows(login: str, alice: User) -> None:
+def test_login_reads_and_writes_rows(login: str, alice: User) -> None:
     assert "created: yes" in create_login(login)
     with signed_in_as(login):
         file = create_row(alice, State.AVAILABLE)
@@ -53,13 +53,13 @@ def test_it_reads_and_writes_rows(login: str, alice: User) -> None:
     ["UPDATE uploads_event SET name = 'x'", "DELETE FROM uploads_event", "TRUNCATE uploads_file CASCADE",
      "ALTER TABLE uploads_file DISABLE TRIGGER ALL", "DROP TABLE uploads_event", "CREATE TABLE public.mine (id int)"],
 )  # fmt: skip
-def test_it_changes_no_table_and_no_activity(login: str, statement: str) -> None:
+def test_login_cannot_change_tables_or_the_audit_log(login: str, statement: str) -> None:
     create_login(login)
     with pytest.raises(ProgrammingError, match=r"permission denied|must be owner"), signed_in_as(login):
         connection.cursor().execute(statement)
 
 
-def test_what_comes_later_is_its_too(login: str) -> None:
+def test_login_can_use_tables_created_later(login: str) -> None:
     create_login(login)
     with connection.cursor() as cursor:
         cursor.execute("CREATE TABLE public.later (id bigint GENERATED ALWAYS AS IDENTITY, name text)")
@@ -67,7 +67,7 @@ def test_what_comes_later_is_its_too(login: str) -> None:
         cursor.execute("INSERT INTO public.later (name) VALUES ('x')")
 
 
-def test_where_there_are_tokens_it_signs_in_by_them(login: str) -> None:
+def test_login_uses_iam_tokens_where_available(login: str) -> None:
     with connection.cursor() as cursor:
         cursor.execute("CREATE ROLE rds_iam")
         create_login(login)
@@ -78,13 +78,13 @@ def test_where_there_are_tokens_it_signs_in_by_them(login: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "Robert'; DROP", "a" * 64, "1a"])
-def test_what_is_no_name_is_refused(name: str) -> None:
+def test_invalid_login_name_is_rejected(name: str) -> None:
     with pytest.raises(CommandError) as refused:
         create_login(name)
     assert refused.value.returncode == 2
 
 
-def test_the_owner_of_the_tables_keeps_its_rights() -> None:
+def test_owner_of_the_tables_is_refused() -> None:
     with connection.cursor() as cursor:
         cursor.execute("SELECT current_user")
         (own,) = cursor.fetchone()

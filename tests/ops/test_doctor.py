@@ -1,4 +1,4 @@
-"""`doctor` with storage: each problem is real, and distinguished from the others."""
+"""Storage checks of `doctor`: each problem is real and has its own message."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def front(bucket: stores.Bucket, settings: Settings) -> Iterator[storage_proxies.StorageProxy]:
-    """Between the app and the store of this run."""
+    """A proxy between the app and the storage of this run."""
     with between(bucket.address, settings) as front:
         yield front
 
 
-# --- the store is not there, or not ours ------------------------------------------------------
+# --- unavailable or foreign storage -----------------------------------------------------------
 
 
-def test_a_bucket_that_is_not_there(bucket: stores.Bucket, settings: Settings) -> None:
+def test_missing_bucket_is_reported(bucket: stores.Bucket, settings: Settings) -> None:
     settings.S3_BUCKET = "no-such-bucket"
     lines = examined()
     assert "the bucket no-such-bucket does not exist" in lines["storage"].reason
@@ -43,7 +43,7 @@ def test_a_bucket_that_is_not_there(bucket: stores.Bucket, settings: Settings) -
     assert set(lines) == {"credentials", "storage", "bucket"}
 
 
-def test_a_bucket_in_another_region(fresh: stores.Bucket) -> None:
+def test_bucket_in_another_region_is_reported(fresh: stores.Bucket) -> None:
     where: Any = {"LocationConstraint": "eu-west-1"}
     fresh.client.create_bucket(Bucket=fresh.name, CreateBucketConfiguration=where)
     line = only(reach_lines())
@@ -51,13 +51,13 @@ def test_a_bucket_in_another_region(fresh: stores.Bucket) -> None:
     assert line.advice == "set AWS_DEFAULT_REGION=eu-west-1"
 
 
-def test_a_store_that_names_another_region_itself(front: storage_proxies.StorageProxy) -> None:
+def test_region_named_by_the_storage_is_advised(front: storage_proxies.StorageProxy) -> None:
     headers = {"x-amz-bucket-region": "eu-west-3"}
     front.rules["*"] = storage_proxies.status(400, "AuthorizationHeaderMalformed", headers=headers)
     assert only(reach_lines()).advice == "set AWS_DEFAULT_REGION=eu-west-3"
 
 
-def test_a_wrong_secret(bucket: stores.Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_secret_key_is_reported(bucket: stores.Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not-the-secret-at-all")
     s3.reset()
     line = only(reach_lines())
@@ -71,7 +71,7 @@ def test_a_wrong_secret(bucket: stores.Bucket, monkeypatch: pytest.MonkeyPatch) 
     [(True, "access denied: the bucket"), (False, "belongs to another account"),
      (None, "cannot be listed, or belongs to another account")],
 )  # fmt: skip
-def test_refused_access_names_the_owner_of_the_bucket(
+def test_access_denied_message_depends_on_the_bucket_owner(
     front: storage_proxies.StorageProxy, mine: bool | None, reason: str
 ) -> None:
     names = f"<Bucket><Name>{live.S3_BUCKET if mine else 'other'}</Name></Bucket>"
@@ -99,7 +99,7 @@ def test_refused_access_names_the_owner_of_the_bucket(
         (storage_proxies.status(418, "Teapot"), "error Teapot"),
     ],
 )
-def test_each_fault_of_the_store_has_its_own_words(
+def test_each_storage_error_has_its_own_message(
     front: storage_proxies.StorageProxy, rule: storage_proxies.Rule, reason: str
 ) -> None:
     front.rules["*"] = rule
@@ -116,7 +116,7 @@ def test_unreachable_storage_is_reported(bucket: stores.Bucket, settings: Settin
     s3.reset()
 
 
-def test_a_store_that_hangs_is_given_up(front: storage_proxies.StorageProxy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unresponsive_storage_times_out(front: storage_proxies.StorageProxy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(results, "CHECK_SECONDS", 0.5)
     front.rules["*"] = front.hang
     before = time.monotonic()
@@ -124,7 +124,7 @@ def test_a_store_that_hangs_is_given_up(front: storage_proxies.StorageProxy, mon
     assert time.monotonic() - before < 3
 
 
-def test_one_question_that_hangs_leaves_the_others(
+def test_hanging_request_does_not_stop_other_checks(
     front: storage_proxies.StorageProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(results, "CHECK_SECONDS", 1.5)
@@ -134,7 +134,7 @@ def test_one_question_that_hangs_leaves_the_others(
     assert level(lines, "bucket anonymous access") == level(lines, "checksums") == "ok"
 
 
-def test_when_the_time_is_over_the_rest_says_so(
+def test_checks_after_the_deadline_report_no_time_left(
     front: storage_proxies.StorageProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     front.rules["*"] = lambda request: front.hang(request) if "?policy" in request.url else request.forward()
@@ -155,13 +155,13 @@ def no_keys(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     s3.reset()
 
 
-def test_no_credentials_at_all(bucket: stores.Bucket, no_keys: pytest.MonkeyPatch) -> None:
+def test_missing_credentials_are_reported(bucket: stores.Bucket, no_keys: pytest.MonkeyPatch) -> None:
     lines = examined()
     assert lines["credentials"].reason == "not found"
     assert set(lines) == {"credentials", "bucket"}
 
 
-def test_half_of_the_credentials(bucket: stores.Bucket, no_keys: pytest.MonkeyPatch) -> None:
+def test_incomplete_credentials_are_reported(bucket: stores.Bucket, no_keys: pytest.MonkeyPatch) -> None:
     no_keys.setenv("AWS_ACCESS_KEY_ID", "only-this")
     assert only(credential_lines()).reason == "not available: incomplete"
 
@@ -180,10 +180,10 @@ def test_static_temporary_credentials_are_reported(bucket: stores.Bucket, monkey
      (300, "warn", "from the role of the container. They expire in "),
      (-300, "fail", "not available: already expired")],
 )  # fmt: skip
-def test_the_role_of_a_container_says_for_how_long(
+def test_container_role_reports_remaining_validity(
     no_keys: pytest.MonkeyPatch, seconds: int, expected: str, reason: str
 ) -> None:
-    """Its credentials are served on an address, here by a front that has some."""
+    """A local server provides the credentials of the role."""
     until = (datetime.now(UTC) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
     credentials = {"AccessKeyId": "one", "SecretAccessKey": "two", "Token": "three", "Expiration": until}
     response = storage_proxies.Response(200, {"Content-Type": "application/json"}, json.dumps(credentials).encode())
@@ -248,7 +248,7 @@ def doctor(*arguments: str) -> tuple[int, str]:
     return 0, out.getvalue()
 
 
-def test_warnings_alone_end_well(unmarked: stores.Bucket) -> None:
+def test_warnings_alone_exit_with_zero(unmarked: stores.Bucket) -> None:
     status, output = doctor()
     assert status == 0, output
     assert "\nOK    storage: " in output
@@ -257,18 +257,18 @@ def test_warnings_alone_end_well(unmarked: stores.Bucket) -> None:
     assert output.splitlines()[-1].endswith(" 0 failures")
 
 
-def test_a_failure_ends_in_one(bucket: stores.Bucket, settings: Settings) -> None:
+def test_failure_exits_with_one(bucket: stores.Bucket, settings: Settings) -> None:
     settings.S3_BUCKET = "no-such-bucket"
     status, output = doctor()
     assert status == 1
     assert "\nFAIL  storage: the bucket " in output
 
 
-def test_an_origin_that_is_none_is_refused(bucket: stores.Bucket) -> None:
+def test_invalid_origin_is_rejected(bucket: stores.Bucket) -> None:
     assert doctor("--origin", "files.example.org")[0] == 2
 
 
-def test_machines_get_one_object(bucket: stores.Bucket) -> None:
+def test_json_report_is_one_object(bucket: stores.Bucket) -> None:
     status, output = doctor("--json")
     assert status == 0, output
     report = json.loads(output)

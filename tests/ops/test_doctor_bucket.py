@@ -1,4 +1,4 @@
-"""`doctor` before the bucket: how it is set up, whose it is, whom it lets in, and what it refuses."""
+"""Bucket checks of `doctor`: configuration, ownership, access, CORS and checksums."""
 
 from __future__ import annotations
 
@@ -38,25 +38,25 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def front(bucket: stores.Bucket, settings: Settings) -> Iterator[storage_proxies.StorageProxy]:
-    """Between the app and the store of this run."""
+    """A proxy between the app and the storage of this run."""
     with between(bucket.address, settings) as front:
         yield front
 
 
 @pytest.fixture
 def safe(fresh: stores.Bucket) -> stores.Bucket:
-    """As `provision` leaves it."""
+    """A bucket configured by `provision`."""
     call_command("provision", "--apply", stdout=io.StringIO())
     return fresh
 
 
-# --- a bucket as it should be, and one point after the other as it should not -----------------
+# --- bucket settings, correct and wrong -------------------------------------------------------
 
 
-def test_a_bucket_as_wanted_is_ok_in_every_point(safe: stores.Bucket) -> None:
+def test_provisioned_bucket_passes_except_anonymous_access(safe: stores.Bucket) -> None:
     lines = examined()
     subjects = {subject for subject, line in lines.items() if line.level is not Level.OK}
-    # this store answers whoever asks, signed or not: an open bucket if ever there was one
+    # the storage of this test also answers unsigned requests
     assert subjects == {"bucket anonymous access"}
     assert lines["bucket anonymous access"].reason == "anyone on the network can list the bucket and read an object"
     assert safe.objects() == {}
@@ -74,7 +74,7 @@ def test_unconfigured_bucket_fails_each_check(fresh: stores.Bucket) -> None:
     assert lines[f"CORS from {ORIGIN}"].reason == "browsers cannot upload: HTTP status 403"
 
 
-def test_a_store_without_settings_closes_to_strangers_by_its_keys(bucket: stores.Bucket) -> None:
+def test_storage_without_bucket_settings_denies_anonymous_access(bucket: stores.Bucket) -> None:
     lines = examined("http://localhost:8000")
     assert level(lines, "bucket anonymous access") == "ok"
     assert level(lines, "CORS from http://localhost:8000") == "ok"
@@ -113,12 +113,12 @@ def test_foreign_lifecycle_rule_on_our_files_is_reported(rule: dict[str, Any], r
         {"Filter": {"Prefix": "logs/"}, "Transitions": [{"Days": 1, "StorageClass": "GLACIER"}]},
     ],
 )
-def test_a_rule_about_something_else_is_left_in_peace(rule: dict[str, Any]) -> None:
+def test_harmless_lifecycle_rule_is_not_reported(rule: dict[str, Any]) -> None:
     document = {"Rules": [{"ID": "theirs", "Status": "Enabled", **rule}]}
     assert (lifecycle_conflicts(document, expiry_days=7), unknown_classes(document)) == ([], [])
 
 
-def test_a_rule_with_an_unknown_storage_class_is_a_doubt_and_no_danger() -> None:
+def test_unknown_storage_class_is_reported_separately() -> None:
     rule = {"ID": "theirs", "Status": "Enabled", "Transitions": [{"Days": 1, "StorageClass": "COLD_TIER"}]}
     assert lifecycle_conflicts({"Rules": [rule]}, expiry_days=7) == []
     (doubt,) = unknown_classes({"Rules": [rule]})
@@ -154,7 +154,7 @@ def test_archive_tiers_of_the_bucket_are_a_warning(digest_bucket: stores.Bucket)
     assert "'cold'" in line.reason
 
 
-def test_such_a_rule_in_the_bucket_fails(safe: stores.Bucket) -> None:
+def test_conflicting_lifecycle_rule_in_the_bucket_fails(safe: stores.Bucket) -> None:
     rules = safe.client.get_bucket_lifecycle_configuration(Bucket=safe.name)["Rules"]
     theirs: Any = {"ID": "theirs", "Status": "Enabled", "Filter": {"Prefix": ""}, "Expiration": {"Days": 30}}
     safe.client.put_bucket_lifecycle_configuration(Bucket=safe.name, LifecycleConfiguration={"Rules": [theirs, *rules]})
@@ -175,7 +175,7 @@ def test_the_marker_of_another_database_fails(bucket: stores.Bucket) -> None:
     assert only(marker_lines(own)).level is Level.FAIL
 
 
-# --- CORS as a browser meets it ---------------------------------------------------------------
+# --- CORS as browsers use it ------------------------------------------------------------------
 
 
 def test_cors_check_covers_every_origin(safe: stores.Bucket) -> None:
@@ -183,26 +183,24 @@ def test_cors_check_covers_every_origin(safe: stores.Bucket) -> None:
     assert only(page_lines("https://second.example.org")).level is Level.FAIL
 
 
-def test_a_header_that_may_not_be_sent_fails(safe: stores.Bucket) -> None:
+def test_forbidden_request_header_fails(safe: stores.Bucket) -> None:
     (rule,) = safe.client.get_bucket_cors(Bucket=safe.name)["CORSRules"]
     rule["AllowedHeaders"] = ["content-type", "if-none-match"]
     safe.client.put_bucket_cors(Bucket=safe.name, CORSConfiguration={"CORSRules": [rule]})
     assert only(page_lines(ORIGIN)).level is Level.FAIL
 
 
-def test_a_missing_header_is_named_where_the_store_names_those_it_takes(
-    bucket: stores.Bucket, settings: Settings
-) -> None:
-    settings.S3_CHECKSUMS = "sha256"  # the store of a laptop lets no header of S3's through
+def test_missing_cors_headers_are_named(bucket: stores.Bucket, settings: Settings) -> None:
+    settings.S3_CHECKSUMS = "sha256"  # the development storage allows no S3 headers
     assert only(page_lines("http://localhost:8000")).reason.endswith(
         "if-none-match, x-amz-checksum-sha256 is not allowed"
     )
 
 
-def test_a_bucket_that_lets_every_page_in_fails_on_a_network(safe: stores.Bucket, settings: Settings) -> None:
+def test_wildcard_cors_origin_fails_on_a_network(safe: stores.Bucket, settings: Settings) -> None:
     anybody: Any = {"AllowedOrigins": ["*"], "AllowedMethods": ["PUT"], "AllowedHeaders": ["*"]}
     safe.client.put_bucket_cors(Bucket=safe.name, CORSConfiguration={"CORSRules": [anybody]})
-    settings.S3_ORIGIN = "https://s3.example.org"  # only its name is looked at
+    settings.S3_ORIGIN = "https://s3.example.org"  # only the host name matters
     assert only(stranger_lines()).level is Level.FAIL
     assert only(page_lines(ORIGIN)).level is Level.OK
 
@@ -215,10 +213,10 @@ def test_settings_without_site_origin_are_reported(bucket: stores.Bucket, settin
     assert EVIL in lines
 
 
-# --- digests ----------------------------------------------------------------------------------
+# --- checksums --------------------------------------------------------------------------------
 
 
-def test_a_store_that_verifies_is_ok(digest_bucket: stores.Bucket) -> None:
+def test_storage_that_verifies_checksums_passes(digest_bucket: stores.Bucket) -> None:
     line = only(digest_lines())
     assert line.level is Level.OK
     assert line.reason.endswith("(tested; the storage supports sha256, off)")
@@ -227,7 +225,7 @@ def test_a_store_that_verifies_is_ok(digest_bucket: stores.Bucket) -> None:
 
 
 @pytest.mark.parametrize("mode", ["sha256", "payload"])
-def test_a_mode_that_the_store_does_not_honour_fails(bucket: stores.Bucket, settings: Settings, mode: str) -> None:
+def test_unsupported_checksum_mode_fails(bucket: stores.Bucket, settings: Settings, mode: str) -> None:
     settings.S3_CHECKSUMS = mode
     line = only(digest_lines())
     assert line.level is Level.FAIL
@@ -245,7 +243,7 @@ def test_a_better_mode_is_recommended(
 
 
 def holds_to_the_hash(request: storage_proxies.Request) -> storage_proxies.Response | None:
-    """As a store does that knows no flexible checksums, and SigV4's own hash of the body."""
+    """Act as a storage that verifies SigV4's hash of the body and supports no flexible checksums."""
     sent = {name.lower(): value for name, value in request.headers.items()}
     digest = sent.get("x-amz-content-sha256")
     if digest and digest != hashlib.sha256(request.body).hexdigest():
@@ -255,7 +253,7 @@ def holds_to_the_hash(request: storage_proxies.Request) -> storage_proxies.Respo
 
 
 @pytest.mark.parametrize(("mode", "expected"), [("payload", "ok"), ("off", "warn"), ("sha256", "fail")])
-def test_a_store_that_knows_only_signed_hashes_is_found_out(
+def test_storage_that_verifies_only_signed_hashes_is_detected(
     digest_bucket: stores.Bucket, settings: Settings, mode: str, expected: str
 ) -> None:
     with storage_proxies.run_storage_proxy(digest_bucket.address.endpoint) as front:
@@ -268,9 +266,7 @@ def test_a_store_that_knows_only_signed_hashes_is_found_out(
     assert "payload" in line.reason + line.advice
 
 
-def test_a_digest_that_counts_only_for_whole_files_is_not_enough(
-    digest_bucket: stores.Bucket, settings: Settings
-) -> None:
+def test_storage_must_also_verify_checksums_of_parts(digest_bucket: stores.Bucket, settings: Settings) -> None:
     with storage_proxies.run_storage_proxy(digest_bucket.address.endpoint) as front:
         settings.S3_ENDPOINT = front.url
         s3.reset()
@@ -290,7 +286,7 @@ def test_changed_test_object_is_reported(front: storage_proxies.StorageProxy) ->
 
 
 @pytest.mark.parametrize("operation", ["put", "create", "get", "head"])
-def test_a_trial_that_breaks_off_leaves_nothing(
+def test_interrupted_checksum_test_leaves_no_objects(
     front: storage_proxies.StorageProxy, bucket: stores.Bucket, operation: str, settings: Settings
 ) -> None:
     settings.S3_CHECKSUMS = "sha256"
@@ -308,20 +304,18 @@ def test_a_trial_that_breaks_off_leaves_nothing(
     [("put", "s3:PutObject, and with a KMS key also kms:GenerateDataKey"), ("create", "s3:PutObject"),
      ("abort", "s3:AbortMultipartUpload"), ("delete", "s3:DeleteObject")],
 )  # fmt: skip
-def test_a_right_that_the_trial_misses_is_named(
-    front: storage_proxies.StorageProxy, operation: str, right: str
-) -> None:
+def test_missing_permission_is_named(front: storage_proxies.StorageProxy, operation: str, right: str) -> None:
     front.rules[operation] = storage_proxies.status(403, "AccessDenied")
     line = only(digest_lines())
     assert line.level is Level.FAIL
     assert line.advice.startswith(f"allow {right}")
 
 
-def test_what_an_earlier_trial_left_is_removed(bucket: stores.Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_leftovers_of_earlier_tests_are_removed(bucket: stores.Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     bucket.write("quarantine/doctor-left", b"x")
     bucket.write("quarantine/other", b"x")
     only(digest_lines())
-    assert set(bucket.objects()) == {"quarantine/doctor-left", "quarantine/other"}  # it may belong to one at work now
+    assert set(bucket.objects()) == {"quarantine/doctor-left", "quarantine/other"}  # another doctor may still use it
     monkeypatch.setattr(feature_probes, "LEFTOVER_AGE", timedelta(seconds=-5))
     only(digest_lines())
     assert set(bucket.objects()) == {"quarantine/other"}

@@ -1,4 +1,4 @@
-"""What `doctor` says of CloudFront: one line, that names what is wrong."""
+"""CloudFront check of `doctor`: one line that names the problem."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_cloudfront_checks_are_skipped_without_cloudfront(bucket: Bucket) -> Non
     assert "CloudFront" not in examined()
 
 
-def test_with_it_one_line_says_that_all_is_well(cloudfront: Edge) -> None:
+def test_working_cloudfront_is_reported_as_ok(cloudfront: Edge) -> None:
     assert str(examined()["CloudFront"].level) == "ok"
     assert first_line() == f"ok {cloudfront.domain} serves only presigned URLs"
 

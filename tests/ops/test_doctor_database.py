@@ -1,4 +1,4 @@
-"""`doctor` before the database and the work in the background, each wrong for real."""
+"""Database and background work checks of `doctor`, with real problems."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def whole() -> dict[str, CheckResult]:
     return {line.subject: line for line in database.database_checks(Deadline(18), WORK)}
 
 
-# --- as it should be --------------------------------------------------------------------------
+# --- no problems ------------------------------------------------------------------------------
 
 
 def test_the_database_of_these_tests_is_ok() -> None:
@@ -56,7 +56,7 @@ def test_the_database_of_these_tests_is_ok() -> None:
     assert lines["database timeouts"].reason.startswith("statement_timeout 8s, lock_timeout 4s")
 
 
-# --- one thing after the other wrong ----------------------------------------------------------
+# --- one problem at a time --------------------------------------------------------------------
 
 
 def test_an_old_version_fails(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,7 +65,7 @@ def test_an_old_version_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (line.level, line.advice) == (Level.FAIL, "upgrade to Postgres 99 or newer")
 
 
-def test_a_database_that_takes_no_writes_fails() -> None:
+def test_read_only_database_fails() -> None:
     execute("SET TRANSACTION READ ONLY")
     line = result_of("database")
     assert (line.level, line.reason) == (Level.FAIL, "read-only")
@@ -78,7 +78,7 @@ def test_no_tls_over_a_network_fails(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"])
-def test_a_time_limit_that_a_pooler_dropped_fails(name: str) -> None:
+def test_timeout_dropped_by_a_pooler_fails(name: str) -> None:
     execute(f"SET LOCAL {name} = 0")
     line = result_of("database timeouts")
     assert (line.level, name in line.reason) == (Level.FAIL, True)
@@ -91,7 +91,7 @@ def test_too_few_connections_are_reported_with_numbers(settings: Settings) -> No
     assert line.reason.startswith("208 needed at most (13 processes with 16 each), 97 available, ")
 
 
-def test_a_limit_of_the_role_counts() -> None:
+def test_connection_limit_of_the_role_counts() -> None:
     execute("CREATE ROLE limited CONNECTION LIMIT 20")
     execute("GRANT limited TO CURRENT_USER WITH SET TRUE")
     execute("SET LOCAL ROLE limited")
@@ -117,7 +117,7 @@ def test_database_with_c_locale_is_reported(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize(("off", "level"), [("-20 min", Level.FAIL), ("20 min", Level.FAIL), ("1 min", Level.WARN)])
 def test_clock_skew_of_database_is_reported(off: str, level: Level) -> None:
-    """Its clock is bent: a function of that name comes before Postgres' own."""
+    """A function of the same name, earlier in the search path, overrides the clock of Postgres."""
     execute("CREATE SCHEMA bent")
     execute(
         "CREATE FUNCTION bent.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS "
@@ -144,7 +144,7 @@ def test_slow_response_is_no_clock_skew() -> None:
     assert clock_line("c", theirs, before=now, after=now + timedelta(seconds=80), exact=True).level is Level.OK
 
 
-# --- not to be reached ------------------------------------------------------------------------
+# --- unreachable database ---------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -155,7 +155,7 @@ def proxy() -> Iterator[Proxy]:
 
 
 def unreached(monkeypatch: pytest.MonkeyPatch, **changed: Any) -> CheckResult:
-    """What is said of a database with these settings; those of the tests stay connected to their own."""
+    """Return the result for a database with these settings; the connection of the test stays open."""
     for name, value in changed.items():
         monkeypatch.setitem(connection.settings_dict, name, value)
     first, second = database.database_checks(Deadline(18), WORK)
@@ -174,7 +174,7 @@ def unreached(monkeypatch: pytest.MonkeyPatch, **changed: Any) -> CheckResult:
         ({"OPTIONS": {"sslmode": "verify-full", "sslrootcert": "/dev/null", "pool": {}}}, "TLS handshake failed"),
     ],
 )
-def test_each_way_of_not_reaching_it_has_its_own_words(
+def test_each_connection_error_has_its_own_message(
     monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any], reason: str
 ) -> None:
     line = unreached(monkeypatch, **changed)
@@ -187,7 +187,7 @@ def test_unknown_host_name_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def refuse_options(listener: socket.socket) -> None:
-    """A pooler's end of the conversation (PostgreSQL protocol 3.0, "Start-up"): no TLS, and then a refusal."""
+    """Answer as a pooler does (PostgreSQL protocol 3.0, "Start-up"): refuse TLS, then reject the options."""
     client, _ = listener.accept()
     with client:
         client.recv(1024)  # SSLRequest
@@ -197,14 +197,14 @@ def refuse_options(listener: socket.socket) -> None:
         client.sendall(b"E" + (len(error) + 4).to_bytes(4, "big") + error)
 
 
-def test_a_pooler_that_refuses_our_options(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pooler_that_rejects_our_options_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=refuse_options, args=(listener,), daemon=True).start()
         line = unreached(monkeypatch, HOST="127.0.0.1", PORT=listener.getsockname()[1])
     assert "a pooler rejects connection options" in line.reason
 
 
-def test_a_bug_in_one_check_leaves_the_others() -> None:
+def test_bug_in_one_check_does_not_stop_the_others() -> None:
     lines = {line.subject: line for line in database.database_checks(Deadline(18), [("odd", lambda: [1 / 0]), *WORK])}  # type: ignore[list-item]
     assert lines["odd"].reason == "the check itself failed (ZeroDivisionError)"
     assert lines["queue"].level is Level.OK
@@ -218,7 +218,7 @@ def test_unresponsive_database_times_out(proxy: Proxy, monkeypatch: pytest.Monke
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_question_that_fails_leaves_the_others() -> None:
+def test_failed_query_does_not_stop_other_checks() -> None:
     def broken() -> list[CheckResult]:
         execute("SELECT 1 / 0")
         return []
@@ -228,13 +228,13 @@ def test_a_question_that_fails_leaves_the_others() -> None:
     assert lines["queue"].level is Level.OK
 
 
-def test_when_the_time_is_over_the_rest_says_so() -> None:
+def test_checks_after_the_deadline_fail() -> None:
     lines = [*database.database_checks(Deadline(0))]
     assert {line.level for line in lines} == {Level.FAIL}
     assert len(lines) == len(database.CHECKS)
 
 
-def test_without_a_database_the_store_is_looked_at(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_storage_is_checked_without_a_database(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(connection.settings_dict, "PORT", 9)
     out = io.StringIO()
     with pytest.raises(CommandError):
@@ -267,7 +267,7 @@ def test_recent_runs_are_ok_and_overdue_ones_are_reported(name: str, late: timed
     assert "ago" in line.reason
 
 
-def test_expired_leases_are_counted(alice: User) -> None:
+def test_files_that_were_never_verified_are_counted(alice: User) -> None:
     Heartbeat.objects.beat("verify")
     create_file(alice, checksum_status=ChecksumStatus.UNVERIFIED, available_at=Now() - timedelta(hours=1))
     create_file(alice, checksum_status=ChecksumStatus.UNVERIFIED)

@@ -97,7 +97,7 @@ def test_provider_that_can_be_used_is_ok_and_no_secret_is_shown(provider: Identi
     assert SECRET not in str(result)
 
 
-def test_another_issuer_fails(provider: Identity) -> None:
+def test_wrong_issuer_fails(provider: Identity) -> None:
     provider.callback_issuer = "https://evil.example"
     (result,) = provider_checks()
     assert result.level is Level.FAIL

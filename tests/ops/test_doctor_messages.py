@@ -1,4 +1,4 @@
-"""`doctor` names each trouble in one line: the command is run as people run it, and something is wrong for real."""
+"""`doctor` reports each problem in one line: the command runs as operators run it, with a real problem."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def front(bucket: stores.Bucket, settings: Settings) -> Iterator[storage_proxies
 
 
 def failing() -> list[str]:
-    """The lines of the command that begin with fail."""
+    """Return the FAIL lines of the command."""
     out = io.StringIO()
     with pytest.raises(CommandError):
         call_command("doctor", "--origin", "https://files.example.org", stdout=out, no_color=True)
@@ -94,10 +94,10 @@ def test_each_problem_is_one_line(front: storage_proxies.StorageProxy, problem: 
     assert line.startswith(f"FAIL  {expected}"), line
 
 
-# --- room ---------------------------------------------------------------------------------------
+# --- disk space ---------------------------------------------------------------------------------
 
 
-def test_a_disk_with_room_is_ok(db: None) -> None:
+def test_disk_with_free_space_is_ok(db: None) -> None:
     assert [only(host.disk_checks()).level, only(database._disk()).level] == ["ok", "ok"]
     with connection.cursor() as cursor:
         cursor.execute("SELECT to_regclass('pg_temp.doctor_was_here')")
@@ -114,7 +114,7 @@ def test_a_full_disk_is_named(bucket: stores.Bucket, monkeypatch: pytest.MonkeyP
     assert "cannot write to /tmp: No space left on device" in line
 
 
-def test_a_disk_that_is_nearly_full_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nearly_full_disk_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _folder: type("Usage", (), {"free": 3_000_000})())
     line = only(host.disk_checks())
     assert (line.level, "3 MB free" in line.reason) == ("warn", True)

@@ -32,7 +32,7 @@ from uploads.models import (
 from uploads.services.fsck import diff, streams
 
 
-def test_what_agrees_is_proved_by_equal_digests(alice: User, marked: Bucket) -> None:
+def test_rows_and_objects_in_sync_have_equal_digests(alice: User, marked: Bucket) -> None:
     files = [stored(alice, marked, body) for body in (b"", b"a", b"bb", b"ccc")]
     code, out = run()
     assert code == 0
@@ -63,7 +63,7 @@ def test_orphans_are_reported(alice: User, marked: Bucket) -> None:
     assert findings() == [("foreign", "f/what is this"), ("orphan", key(1)), ("orphan", "p/" + "2" * 32)]
 
 
-def test_what_is_young_is_left_alone(alice: User, marked: Bucket) -> None:
+def test_recent_rows_and_objects_are_skipped(alice: User, marked: Bucket) -> None:
     stored(alice, marked)
     marked.write(key(1), b"x")
     create_file(alice, b"no object")
@@ -82,7 +82,7 @@ def test_changed_object_of_the_same_size_is_found_by_etag(alice: User, marked: B
     assert detail["row"]["etag"] == file.etag != detail["object"]["etag"]
 
 
-def test_the_digests_differ_exactly_by_what_was_found(alice: User, marked: Bucket) -> None:
+def test_digests_differ_by_exactly_the_findings(alice: User, marked: Bucket) -> None:
     intact, missing = stored(alice, marked), stored(alice, marked)
     marked.delete(missing.key)
     run()
@@ -93,7 +93,7 @@ def test_the_digests_differ_exactly_by_what_was_found(alice: User, marked: Bucke
 
 
 @pytest.mark.parametrize("block", [1, 2, 7])
-def test_blocks_of_any_size_give_the_same(
+def test_block_size_does_not_change_the_result(
     alice: User, marked: Bucket, monkeypatch: pytest.MonkeyPatch, block: int
 ) -> None:
     files = [stored(alice, marked, bytes([number])) for number in range(12)]
@@ -117,11 +117,11 @@ def test_blocks_of_any_size_give_the_same(
     ]
 
 
-# --- what is no difference --------------------------------------------------------------------
+# --- no differences ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("state", [State.UPLOADING, State.COMPLETING, State.DELETING])
-def test_a_row_in_motion_explains_its_object_or_that_there_is_none(alice: User, marked: Bucket, state: State) -> None:
+def test_row_in_an_intermediate_state_is_no_difference(alice: User, marked: Bucket, state: State) -> None:
     create_file(alice, bucket=marked, state=state)
     create_file(alice, state=state)
     assert run(grace=3600)[0] == 0
@@ -137,10 +137,10 @@ def test_files_in_the_trash_are_compared_like_others(alice: User, marked: Bucket
     assert findings() == [("missing", file.key)]
 
 
-def test_a_file_that_was_uploaded_during_the_pass_is_no_difference(
+def test_file_uploaded_during_the_run_is_no_difference(
     alice: User, marked: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rows were read before it was there, the second look sees all of it."""
+    """The rows were read before the upload; the recheck sees both row and object."""
     stored(alice, marked)
     block = streams.read_block
     uploaded: list[File] = []
@@ -157,7 +157,7 @@ def test_a_file_that_was_uploaded_during_the_pass_is_no_difference(
     assert skipped() == {"changed": 1}
 
 
-def test_a_file_that_goes_between_the_two_looks_is_no_difference(
+def test_file_deleted_before_the_recheck_is_no_difference(
     alice: User, marked: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = stored(alice, marked, state=State.TRASHED, purge_after=timezone.now() + LONG_AGO)
@@ -168,14 +168,14 @@ def test_a_file_that_goes_between_the_two_looks_is_no_difference(
         File.objects.discard(owner_id=alice.pk)
         return head(*args, **kwargs)
 
-    # the store is asked by threads that see no open transaction of a test
+    # other threads do not see the open transaction of a test
     monkeypatch.setattr("uploads.services.fsck.diff.ThreadPoolExecutor", Inline)
     monkeypatch.setattr(s3, "head", head_after_delete)
     assert run()[0] == 0
 
 
 class Inline:
-    """A pool of threads that is this one."""
+    """A thread pool that runs everything in the calling thread."""
 
     def __init__(self, *_: Any) -> None:
         self.map = map
@@ -203,9 +203,7 @@ def test_rows_of_an_unknown_store_are_refused(alice: User, marked: Bucket) -> No
     assert "named “old”" in Report.objects.latest("pk").summary["reason"]
 
 
-def test_a_file_that_lies_in_another_store_explains_its_key_here(
-    alice: User, marked: Bucket, settings: Settings
-) -> None:
+def test_object_of_a_file_in_another_store_is_no_difference(alice: User, marked: Bucket, settings: Settings) -> None:
     name_old_store(settings)
     stored(alice, marked)
     File.objects.filter(pk=stored(alice, marked).pk).update(store="old")
@@ -213,7 +211,7 @@ def test_a_file_that_lies_in_another_store_explains_its_key_here(
     assert skipped() == {"elsewhere": 1}
 
 
-def test_restored_object_is_reported_as_found(alice: User, marked: Bucket) -> None:
+def test_restored_object_of_a_missing_file_is_reported(alice: User, marked: Bucket) -> None:
     file = stored(alice, marked)
     marked.delete(file.key)
     File.objects.filter(pk=file.pk).update(checksum_status=ChecksumStatus.MISSING)
@@ -231,12 +229,12 @@ def test_objects_outside_our_prefixes_are_ignored(alice: User, marked: Bucket) -
     assert run()[0] == 0
 
 
-# --- imported files, previews, uploads in parts -----------------------------------------------
+# --- imported files, previews, multipart uploads ----------------------------------------------
 
 IMPORTED = [r"photos/a\b.jpg", "photos/a//b.jpg", "photos/tab\there", "photos/new\nline", "photos/ü é.jpg", "zz", "a"]
 
 
-def test_imported_files_are_compared_wherever_they_lie(alice: User, digest_bucket: Bucket) -> None:
+def test_imported_files_are_compared_under_any_key(alice: User, digest_bucket: Bucket) -> None:
     s3.write_marker(Installation.objects.own_id())
     files = [stored(alice, digest_bucket, key=name, origin=Origin.IMPORTED) for name in IMPORTED]
     files.append(stored(alice, digest_bucket))
@@ -298,7 +296,7 @@ def test_stuck_uploads_are_reported(alice: User, marked: Bucket, state: State, f
 
 # --- everything at once -----------------------------------------------------------------------
 
-# row, object: what is to be found; without any grace, whatever should go is late
+# (row, object): expected finding; without a grace period, every pending deletion is stuck
 TABLE = {
     ("none", "none"): None, ("none", "same"): "orphan", ("none", "longer"): "orphan",
     ("available", "none"): "missing", ("available", "same"): None, ("available", "other"): "etag_mismatch",

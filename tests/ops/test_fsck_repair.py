@@ -1,4 +1,4 @@
-"""fsck --repair repairs what is provable, after a dry run, and never loses a byte."""
+"""fsck --repair repairs the provable findings of an earlier run, and never loses a byte."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ BODY = b"0123456789abcdefghijKLM"
 
 
 def repair(*args: str) -> tuple[int, str]:
-    """What `--repair` does after a dry run; any number of findings."""
+    """Run `fsck`, then `fsck --repair` for any number of findings."""
     run()
     count = Finding.objects.filter(report=Report.objects.first()).count()
     return run("--repair", f"--max-repairs={count}", *args)
 
 
-def test_a_finished_upload_is_published(upload_client: UploadClient, marked: Bucket, small_parts: None) -> None:
+def test_completed_upload_is_published(upload_client: UploadClient, marked: Bucket, small_parts: None) -> None:
     upload = upload_client.start(BODY)
     upload_client.put(upload)
     File.objects.filter(pk=upload.id).acquire_lease(checksum=composite(upload.pieces))
@@ -54,9 +54,7 @@ def test_a_finished_upload_is_published(upload_client: UploadClient, marked: Buc
     assert run()[0] == 0
 
 
-def test_an_upload_that_lacks_parts_is_opened_again(
-    upload_client: UploadClient, marked: Bucket, small_parts: None
-) -> None:
+def test_upload_with_missing_parts_is_reopened(upload_client: UploadClient, marked: Bucket, small_parts: None) -> None:
     upload = upload_client.start(BODY)
     File.objects.filter(pk=upload.id).acquire_lease(checksum=composite(upload.pieces))
     File.objects.update(lease_until=timezone.now() - LONG_AGO)
@@ -86,7 +84,7 @@ def test_restored_imported_file_is_unverified(alice: User, marked: Bucket) -> No
     assert File.objects.get(pk=file.pk).checksum_status == ChecksumStatus.UNVERIFIED
 
 
-def test_an_object_without_a_file_is_moved_aside_with_all_its_bytes(alice: User, marked: Bucket) -> None:
+def test_orphan_is_moved_to_quarantine_unchanged(alice: User, marked: Bucket) -> None:
     file = stored(alice, marked)
     marked.write(key(1), BODY)
     assert repair()[0] == 0
@@ -96,7 +94,7 @@ def test_an_object_without_a_file_is_moved_aside_with_all_its_bytes(alice: User,
 
 
 @pytest.mark.parametrize("point", ["quarantine", "delete"])
-def test_a_repair_that_was_killed_on_its_way_is_ended_by_the_next(
+def test_killed_repair_is_completed_by_the_next_run(
     alice: User, marked: Bucket, monkeypatch: pytest.MonkeyPatch, point: str
 ) -> None:
     stored(alice, marked)
@@ -111,8 +109,8 @@ def test_a_repair_that_was_killed_on_its_way_is_ended_by_the_next(
     assert key(1) not in marked.objects()
 
 
-def test_what_got_a_file_meanwhile_is_left(alice: User, marked: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Even between the copy and the removal."""
+def test_object_with_a_new_row_is_not_repaired(alice: User, marked: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The row appears between the copy and the deletion."""
     stored(alice, marked)
     marked.write(key(1), b"hello")
     run()
@@ -129,7 +127,7 @@ def test_what_got_a_file_meanwhile_is_left(alice: User, marked: Bucket, monkeypa
     assert Finding.objects.get().repaired_by == ""
 
 
-def test_an_object_that_changes_under_the_copy_is_left(
+def test_object_that_changes_during_repair_is_kept(
     alice: User, marked: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stored(alice, marked)
@@ -147,7 +145,7 @@ def test_an_object_that_changes_under_the_copy_is_left(
     assert marked.read(key(1)) == b"jello"
 
 
-def test_a_copy_keeps_its_digest_where_the_store_has_them(alice: User, digest_bucket: Bucket) -> None:
+def test_quarantined_copy_keeps_its_checksum(alice: User, digest_bucket: Bucket) -> None:
     s3.write_marker(Installation.objects.own_id())
     stored(alice, digest_bucket)
     digest_bucket.write(key(1), BODY)
@@ -174,7 +172,7 @@ def test_another_object_in_quarantine_is_not_overwritten(alice: User, marked: Bu
     assert marked.read(key(1)) == b"hello"
 
 
-def test_a_lost_preview_is_made_again(alice: User, marked: Bucket) -> None:
+def test_missing_preview_becomes_pending(alice: User, marked: Bucket) -> None:
     preview = Preview.objects.create(
         file=stored(alice, marked), kind=PreviewKind.THUMBNAIL, state=PreviewState.READY, size=5,
         lease_until=timezone.now() - LONG_AGO,
@@ -196,7 +194,7 @@ def test_mismatches_and_foreign_keys_are_reported_and_stay(alice: User, marked: 
     assert list(File.objects.order_by("pk").values()) == rows
 
 
-def test_what_is_right_again_by_itself_is_noted(alice: User, marked: Bucket) -> None:
+def test_difference_that_disappeared_is_noted(alice: User, marked: Bucket) -> None:
     file = stored(alice, marked)
     marked.delete(file.key)
     run()
@@ -206,7 +204,7 @@ def test_what_is_right_again_by_itself_is_noted(alice: User, marked: Bucket) -> 
     assert File.objects.get().checksum_status == ChecksumStatus.UNVERIFIED
 
 
-# --- what it refuses --------------------------------------------------------------------------
+# --- refusals ---------------------------------------------------------------------------------
 
 
 def test_repair_requires_a_complete_run_of_the_last_day(alice: User, marked: Bucket) -> None:
@@ -232,8 +230,8 @@ def test_repair_of_more_than_a_hundredth_requires_the_number(alice: User, marked
     assert File.objects.filter(checksum_status=ChecksumStatus.MISSING).count() == 5
 
 
-def test_a_few_need_no_number(alice: User, marked: Bucket) -> None:
-    """One of a hundred files that are there, as far as the count goes."""
+def test_repair_of_up_to_a_hundredth_needs_no_number(alice: User, marked: Bucket) -> None:
+    """One of the 100 files in the database is within the limit."""
     files = [stored(alice, marked, bytes([number])) for number in range(2)]
     for _ in range(98):
         create_file(alice)
@@ -243,7 +241,7 @@ def test_a_few_need_no_number(alice: User, marked: Bucket) -> None:
     assert run("--repair")[0] == 0
 
 
-def test_over_an_empty_database_every_orphan_must_be_counted(alice: User, marked: Bucket) -> None:
+def test_repair_with_an_empty_database_requires_the_number(alice: User, marked: Bucket) -> None:
     marked.write(key(1), b"x")
     run("--allow-empty-database")
     assert run("--repair")[0] == 2

@@ -1,4 +1,4 @@
-"""Runs of fsck: in ranges, stopped and gone on with, several at once, refused."""
+"""Runs of fsck: by prefix, resumed, concurrent and refused."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from uploads.models import (
 from uploads.s3 import listing
 from uploads.services.fsck import RunObserver, Scope, diff, fsck, streams
 
-# --- ranges, and going on ---------------------------------------------------------------------
+# --- prefixes and --resume --------------------------------------------------------------------
 
 
-def test_ranges_together_are_the_whole(alice: User, marked: Bucket) -> None:
+def test_runs_by_prefix_add_up_to_the_full_run(alice: User, marked: Bucket) -> None:
     files = [stored(alice, marked, bytes([number])) for number in range(20)]
     for file in files[::7]:
         marked.delete(file.key)
@@ -78,7 +78,7 @@ def test_killed_run_is_continued(alice: User, marked: Bucket) -> None:
     files = sorted((stored(alice, marked, bytes([number])) for number in range(3)), key=lambda file: file.key)
     marked.delete(files[2].key)
     report = Report.objects.create(command="fsck", cursor=files[0].key)
-    assert run("--resume")[0] == 2  # it may still be at work
+    assert run("--resume")[0] == 2  # it may still be running
     Report.objects.filter(pk=report.pk).update(ended_at=timezone.now() - LONG_AGO)
     assert run("--resume")[0] == 1
     assert Report.objects.get().summary["rows"]["count"] == 2
@@ -92,7 +92,7 @@ def compared(_number: int) -> Report:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_two_at_once_find_the_same(alice: User, marked: Bucket) -> None:
+def test_concurrent_runs_find_the_same(alice: User, marked: Bucket) -> None:
     for number in range(30):
         file = stored(alice, marked, bytes([number]))
         if number % 10 == 0:
@@ -103,7 +103,7 @@ def test_two_at_once_find_the_same(alice: User, marked: Bucket) -> None:
     assert first.findings.count() == second.findings.count() == 3
 
 
-# --- what stops it ----------------------------------------------------------------------------
+# --- refused and stopped runs -----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("marker", [None, uuid.uuid4()])
@@ -182,7 +182,7 @@ def test_nothing_is_written_but_the_report(alice: User, marked: Bucket) -> None:
     assert marked.objects() == objects_before
 
 
-def test_a_store_that_goes_away_at_the_second_look_leaves_that_stretch_for_the_next(
+def test_outage_during_the_recheck_leaves_the_batch_to_the_next_run(
     alice: User, marked: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(20):
@@ -199,7 +199,7 @@ def test_a_store_that_goes_away_at_the_second_look_leaves_that_stretch_for_the_n
 
 @pytest.mark.parametrize("args", [["--min-age=-1"], ["--min-age=nan"], ["--min-age=1e300"], ["--prefix=" + "f" * 1001],
                                   ["--storage=nowhere"], ["--prefix=\0"]], ids=str)  # fmt: skip
-def test_what_makes_no_sense_is_refused(marked: Bucket, args: list[str]) -> None:
+def test_invalid_arguments_are_rejected(marked: Bucket, args: list[str]) -> None:
     with pytest.raises(CommandError) as error:
         call_command("fsck", *args, stdout=io.StringIO(), stderr=io.StringIO())
     assert error.value.returncode == 2

@@ -1,4 +1,4 @@
-"""`import_bucket`: what is in the bucket already becomes files, and nothing in the bucket changes."""
+"""`import_bucket`: existing objects become files, and the bucket does not change."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ MODIFIED = datetime(2026, 1, 2, tzinfo=UTC)
 
 @pytest.fixture
 def photos(bucket: Bucket) -> Bucket:
-    """A bucket of ours with foreign photos."""
+    """A bucket with our marker and photos that were not uploaded through Amalga."""
     s3.write_marker(Installation.objects.own_id())
     for number in range(25):
         bucket.write(f"photos/{number // 10}/pic {number:02}.jpg", b"x" * number)
@@ -55,20 +55,20 @@ def photos(bucket: Bucket) -> Bucket:
 
 @pytest.fixture
 def odd(digest_bucket: Bucket) -> Bucket:
-    """As `photos`, at a store that takes any key."""
+    """An empty bucket with our marker; its storage accepts any key."""
     s3.write_marker(Installation.objects.own_id())
     return digest_bucket
 
 
 @pytest.fixture
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A page, and a batch, is of five keys."""
+    """Pages and batches have five keys."""
     monkeypatch.setattr(listing, "PAGE_KEYS", 5)
     monkeypatch.setattr(run, "BATCH_KEYS", 5)
 
 
 def run_import(prefix: str, *arguments: str, owner: str = "alice", apply: bool = True) -> tuple[int, str]:
-    """Exit status, and all that was said."""
+    """Return the exit status and the output."""
     out = io.StringIO()
     command = [prefix, "--owner", owner, *(["--apply"] if apply else []), *arguments]
     try:
@@ -85,11 +85,11 @@ def import_stats(prefix: str, *arguments: str, **how: Any) -> dict[str, Any]:
 
 
 def in_agreement() -> bool:
-    """What is kept beside the rows fits them: usage and figures."""
+    """Return whether usage and statistics match the rows."""
     return recount() == [] and all(stored_usage(owner) == usage_by_rows(owner) for owner in User.objects.all())
 
 
-# --- what comes of it ---------------------------------------------------------------------------
+# --- imported files -----------------------------------------------------------------------------
 
 
 def test_objects_become_files_in_the_folders_of_their_keys(photos: Bucket, alice: User) -> None:
@@ -134,7 +134,7 @@ def test_a_second_run_changes_nothing(photos: Bucket, alice: User) -> None:
     assert in_agreement()
 
 
-def test_what_people_did_meanwhile_stays(photos: Bucket, alice: User) -> None:
+def test_changes_by_users_survive_a_second_run(photos: Bucket, alice: User) -> None:
     run_import("photos/")
     folder = ensure_folder("Kept", alice)
     actions.move_files([file.link for file in File.objects.all()], folder, by=alice)
@@ -146,7 +146,7 @@ def test_what_people_did_meanwhile_stays(photos: Bucket, alice: User) -> None:
     assert Folder.objects.get(name="0").removed_at is not None
 
 
-def test_folder_owner_and_visibility_are_chosen(photos: Bucket, alice: User, as_bob: Client, bob: User) -> None:
+def test_folder_owner_and_visibility_options_apply(photos: Bucket, alice: User, as_bob: Client, bob: User) -> None:
     run_import("photos/0/", "--folder", " Old stuff/../2019 ", "--visibility", "private")
     file = File.objects.get(key="photos/0/pic 03.jpg")
     assert path_of(file) == "Old stuff/2019/pic 03.jpg"
@@ -160,7 +160,7 @@ def test_import_records_one_event_per_batch(photos: Bucket, alice: User, small_b
     events = Event.objects.filter(action=Action.IMPORT)
     assert [event.detail["files"] for event in events] == [5] * 5
     assert {(event.actor, event.name) for event in events} == {("alice", "photos/")}
-    assert not any("pic" in str(event.detail) for event in events)  # managers read this, private names or not
+    assert not any("pic" in str(event.detail) for event in events)  # managers read it, so no private names
 
 
 def test_an_imported_file_is_downloaded_as_an_attachment(photos: Bucket, alice: User, as_alice: Client) -> None:
@@ -172,20 +172,20 @@ def test_an_imported_file_is_downloaded_as_an_attachment(photos: Bucket, alice: 
         assert download.headers["Content-Disposition"].startswith("attachment")
 
 
-def test_its_page_says_that_it_is_imported(photos: Bucket, alice: User, as_alice: Client) -> None:
+def test_page_of_an_imported_file_says_it_is_never_deleted(photos: Bucket, alice: User, as_alice: Client) -> None:
     run_import("photos/")
     page = as_alice.get(File.objects.first().get_absolute_url())  # type: ignore[union-attr]
     assert "never deleted from storage" in page.content.decode()
 
 
-def test_the_admin_finds_what_was_imported(photos: Bucket, alice: User, as_admin: Client) -> None:
+def test_admin_filters_imported_files(photos: Bucket, alice: User, as_admin: Client) -> None:
     create_row(alice, State.AVAILABLE, name="uploaded.txt")
     run_import("photos/2/")
     page = as_admin.get("/admin/uploads/file/?origin=imported").content.decode()
     assert ("pic 24.jpg" in page, "uploaded.txt" in page) == (True, False)
 
 
-def test_an_imported_file_can_be_read_and_checked(photos: Bucket, alice: User) -> None:
+def test_imported_file_can_be_verified(photos: Bucket, alice: User) -> None:
     run_import("photos/")
     file = File.objects.get(key="photos/1/pic 12.jpg")
     assert services.verify(file) == ChecksumStatus.VERIFIED
@@ -254,17 +254,17 @@ def test_a_placeholder_becomes_a_folder_once(odd: Bucket, alice: User) -> None:
     assert not Folder.objects.living().exists()
 
 
-# --- what is not for it -------------------------------------------------------------------------
+# --- refusals and errors ------------------------------------------------------------------------
 
 
-def test_a_prefix_of_our_own_is_refused(photos: Bucket, alice: User) -> None:
+def test_reserved_prefix_is_refused(photos: Bucket, alice: User) -> None:
     for prefix in ("f/", "f/0", "p/x", "quarantine/", "manifests/2026", "amalga.json"):
         status, output = run_import(prefix)
         assert (status, File.objects.count()) == (2, 0)
         assert "reserved for Amalga" in output
 
 
-def test_an_empty_prefix_means_all_but_our_own(photos: Bucket, alice: User, small_batches: None) -> None:
+def test_empty_prefix_imports_all_but_reserved_keys(photos: Bucket, alice: User, small_batches: None) -> None:
     for folder in ("f", "p", "quarantine", "manifests"):
         for _time in range(7):
             photos.write(f"{folder}/{uuid4().hex}", b"ours")
@@ -274,7 +274,7 @@ def test_an_empty_prefix_means_all_but_our_own(photos: Bucket, alice: User, smal
     assert not File.objects.filter(key__regex=r"^(f|p|quarantine|manifests)/|amalga").exists()
 
 
-def test_an_owner_who_is_not_there_or_may_not_upload_is_refused(photos: Bucket, charlie: User) -> None:
+def test_owner_who_is_unknown_or_cannot_upload_is_refused(photos: Bucket, charlie: User) -> None:
     for who in ("nobody", "charlie", "no\udcff"):
         status, output = run_import("photos/", owner=who)
         assert (status, File.objects.count()) == (2, 0)
@@ -288,7 +288,7 @@ def test_a_bucket_of_another_database_is_refused(photos: Bucket, alice: User) ->
     assert not File.objects.exists()
 
 
-def test_empty_prefix_is_reported(photos: Bucket, alice: User) -> None:
+def test_prefix_without_objects_is_reported(photos: Bucket, alice: User) -> None:
     status, output = run_import("phtos/")
     assert status == 2
     assert "“phtos/”" in output
@@ -303,7 +303,7 @@ def test_exceeded_quota_is_reported_and_does_not_stop_the_import(
     assert "quota used bytes: 300\nquota bytes: 100\n" in output
 
 
-def test_refused_types_are_refused_here_too(photos: Bucket, alice: User, settings: Settings) -> None:
+def test_refused_types_are_not_imported(photos: Bucket, alice: User, settings: Settings) -> None:
     settings.UPLOAD_REFUSED_TYPES = [".exe", "video/*"]
     refused = ["game.EXE", "game.exe.", "game.exe::$DATA", ".exe", "clip.mp4", "clip.mp4. ."]
     for name in refused:
@@ -331,7 +331,7 @@ def test_unavailable_storage_is_one_sentence(photos: Bucket, alice: User, settin
     assert "Run this command again" in output
 
 
-# --- stopped, and at once -----------------------------------------------------------------------
+# --- interrupted and concurrent runs ------------------------------------------------------------
 
 
 def test_killed_run_is_continued(
@@ -358,7 +358,7 @@ def test_killed_run_is_continued(
     assert import_stats("photos/")["objects"] == 25
 
 
-def test_two_at_once_bring_each_object_in_once(photos: Bucket, alice: User, bob: User, small_batches: None) -> None:
+def test_concurrent_imports_import_objects_once(photos: Bucket, alice: User, bob: User, small_batches: None) -> None:
     with ThreadPoolExecutor(2) as pool:
         done = [step.stats for step in pool.map(in_a_thread, [alice, bob])]
     assert [(stats.objects, stats.files + stats.known) for stats in done] == [(25, 25)] * 2
@@ -373,7 +373,7 @@ def in_a_thread(owner: User) -> run.Step:
         connection.close()
 
 
-def test_a_row_that_the_database_refuses_stops_no_other(
+def test_row_rejected_by_the_database_does_not_stop_the_import(
     photos: Bucket, alice: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(copy_rows, "part_size_for", lambda size, **_: 0 if size == 7 else 16)
@@ -383,11 +383,11 @@ def test_a_row_that_the_database_refuses_stops_no_other(
     assert in_agreement()
 
 
-# --- whose the objects are ----------------------------------------------------------------------
+# --- ownership of objects -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("arguments", "stays"), [([], True), (["--adopt"], False)])
-def test_purging_leaves_the_object_unless_it_was_taken_over(
+def test_purge_keeps_the_object_unless_it_was_adopted(
     photos: Bucket, alice: User, arguments: list[str], stays: bool
 ) -> None:
     run_import("photos/", *arguments)

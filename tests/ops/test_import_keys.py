@@ -1,4 +1,4 @@
-"""What becomes of a key when it is brought in."""
+"""Mapping of imported keys to folders and names."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MODIFIED = datetime(2026, 1, 2, tzinfo=UTC)
         ("", "photos/1/x.jpg"),
     ],
 )
-def test_of_the_prefix_all_up_to_its_last_slash_is_left_out(prefix: str, path: str) -> None:
+def test_prefix_is_removed_up_to_its_last_slash(prefix: str, path: str) -> None:
     candidate = key_mapping.read_key("photos/1/x.jpg", 1, "e", MODIFIED, prefix=prefix)
     assert isinstance(candidate, key_mapping.ImportCandidate)
     assert "/".join(filter(None, [candidate.folder, candidate.name])) == path
@@ -32,5 +32,5 @@ def test_of_the_prefix_all_up_to_its_last_slash_is_left_out(prefix: str, path: s
     [("in/" + "é" * 511, "e"), ("in/a\0b", "e"), ("in/\udce9", "e"), ("in/bad \ufffd.txt", "e"), ("in/x", ""),
      ("in/x", "e" * 81)],
 )  # fmt: skip
-def test_what_no_row_can_hold_is_refused(key: str, etag: str) -> None:
+def test_key_or_etag_that_no_row_can_store_is_rejected(key: str, etag: str) -> None:
     assert isinstance(key_mapping.read_key(key, 1, etag, MODIFIED, prefix="in/"), key_mapping.RejectedKey)

@@ -1,4 +1,4 @@
-"""Mail: sent by the worker to a real mail server, once, whatever the server does."""
+"""Mail: the worker sends each message once, to a real mail server with all kinds of failures."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def enqueue() -> OutgoingMail:
 
 
 def retry_at_once() -> None:
-    """Let the pause before the next try be over."""
+    """End the pause before the next retry."""
     task_queue.results_of(mail.send_mails).filter(status="READY").update(run_after=timezone.now())
 
 
@@ -66,7 +66,7 @@ def test_the_worker_sends_a_mail_as_text_and_html(server: SmtpServer) -> None:
     assert state(row) == MailState.SENT
 
 
-def test_starttls_and_a_password(
+def test_mail_is_sent_with_starttls_and_a_password(
     authority: CertificateAuthority, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
@@ -77,7 +77,7 @@ def test_starttls_and_a_password(
     assert [(sent.encrypted, sent.user) for sent in server.mails] == [(True, "amalga")]
 
 
-def test_tls_from_the_first_byte(
+def test_mail_is_sent_over_implicit_tls(
     authority: CertificateAuthority, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
@@ -100,7 +100,7 @@ def test_an_unknown_certificate_gets_neither_mail_nor_password(
     assert row.response == "SSLCertVerificationError"
 
 
-def test_no_password_is_sent_without_the_starttls_that_is_required(settings: Settings) -> None:
+def test_no_password_is_sent_without_required_starttls(settings: Settings) -> None:
     with SmtpServer(password=PASSWORD).running() as server:
         use_mail_server(server, settings)
         settings.EMAIL_USE_TLS = True
@@ -118,7 +118,7 @@ def test_a_rolled_back_transaction_sends_nothing(server: SmtpServer) -> None:
     assert not DBTaskResult.objects.exists()
 
 
-def test_without_a_mail_server_nothing_happens(settings: Settings) -> None:
+def test_no_mail_is_queued_without_a_mail_server(settings: Settings) -> None:
     settings.EMAIL_IS_CONFIGURED = False
     mail.enqueue("test", to=ADDRESS, language="en", context={})
     assert not OutgoingMail.objects.exists()
@@ -143,7 +143,7 @@ def test_the_database_holds_neither_address_nor_content(server: SmtpServer) -> N
     assert row.payload == ""
 
 
-def test_another_secret_key_ends_the_mail(server: SmtpServer, settings: Settings) -> None:
+def test_mail_is_abandoned_after_a_secret_key_change(server: SmtpServer, settings: Settings) -> None:
     row = enqueue()
     settings.SECRET_KEY = "another"
     run_worker()
@@ -156,7 +156,7 @@ def test_another_secret_key_ends_the_mail(server: SmtpServer, settings: Settings
 
 @pytest.fixture
 def greeting(settings: Settings, tmp_path: Any) -> None:
-    """A template that says a name in its subject, its text and its HTML."""
+    """A template with a name in its subject, its text and its HTML."""
     folder = tmp_path / "mail"
     folder.mkdir()
     (folder / "greeting.txt").write_text("Hello {{ name }}\n\nDear {{ name }}\n{{ name }}\nBye\n")
@@ -222,7 +222,7 @@ def test_mail_is_retried_after_an_outage_of_the_server(server: SmtpServer, setti
     assert state(row) == MailState.SENT
 
 
-def test_pauses_grow(server: SmtpServer) -> None:
+def test_retry_pauses_double(server: SmtpServer) -> None:
     server.rules["RCPT"] = "450 4.2.1 later"
     enqueue()
     pauses = []
@@ -272,7 +272,7 @@ def test_a_wrong_password_is_retried_and_not_logged(settings: Settings, caplog: 
 
 @pytest.mark.parametrize("verb", ["CONNECT", "EHLO", "MAIL", "RCPT", "DATA"])
 @pytest.mark.parametrize("fault", [HANG, CLOSE])
-def test_a_server_that_stops_answering_before_the_end_gets_the_mail_later(
+def test_mail_waits_after_the_server_stops_answering(
     server: SmtpServer, settings: Settings, verb: str, fault: str
 ) -> None:
     settings.EMAIL_TIMEOUT = 0.2
@@ -328,7 +328,7 @@ def test_a_mail_is_given_up_after_many_tries(server: SmtpServer, caplog: pytest.
 
 
 def test_an_old_mail_is_not_sent(server: SmtpServer) -> None:
-    """As after a database was restored: what it holds was sent long ago."""
+    """After a database restore, the mails in it were sent long ago."""
     row = enqueue()
     OutgoingMail.objects.update(created_at=timezone.now() - outgoing.MAX_AGE - timedelta(minutes=1))
     run_worker()
@@ -384,7 +384,7 @@ def test_mail_with_lost_task_is_requeued(server: SmtpServer) -> None:
     enqueue()
     DBTaskResult.objects.all().delete()
     assert mail.requeue_lost_mails() == 1
-    assert mail.requeue_lost_mails() == 0  # it waits
+    assert mail.requeue_lost_mails() == 0  # already queued
     run_worker()
     assert len(server.mails) == 1
 
@@ -396,7 +396,7 @@ def test_a_mail_that_waits_for_its_next_try_is_not_requeued(server: SmtpServer) 
     assert mail.requeue_lost_mails() == 0
 
 
-def test_of_two_workers_one_sends(server: SmtpServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_one_of_two_workers_sends(server: SmtpServer, monkeypatch: pytest.MonkeyPatch) -> None:
     row = enqueue()
     OutgoingMail.objects.update(state=MailState.SENDING)
     with pytest.raises(outgoing.AlreadyTaken):

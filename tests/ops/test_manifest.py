@@ -1,4 +1,4 @@
-"""All rows written down, lost, and made again: the same library."""
+"""Export all rows, lose the database and rebuild it: the library is the same."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def library(roles: None, alice: User, bob: User, bucket: Bucket, settings: Settings) -> Bucket:
-    """Folders with rules, tags, versions, trash, what is private, and names of all kinds; its bucket."""
+    """A library with access rules, tags, versions, trash, private files and unusual names; return its bucket."""
     settings.UPLOAD_PART_BYTES = 10
     s3.write_marker(Installation.objects.own_id())
     upload_client = UploadClient(signed_in(alice))
@@ -92,13 +92,13 @@ def library(roles: None, alice: User, bob: User, bucket: Bucket, settings: Setti
 
 
 def exported(path: Path, *args: str) -> list[str]:
-    """The lines between the first and the last, which tell the time."""
+    """Export a manifest and return its lines without the first and the last, which contain times."""
     call_command("export_manifest", "--output", str(path), *args, stdout=io.StringIO(), stderr=io.StringIO())
     return path.read_text().splitlines()[1:-1]
 
 
 def rebuild(*args: object) -> tuple[int, dict[str, Any], str]:
-    """Exit status, what the JSON says, and why it was refused."""
+    """Return the exit status, the JSON document and the error message."""
     out = io.StringIO()
     try:
         call_command("rebuild_rows", "--json", *map(str, args), stdout=out, stderr=io.StringIO())
@@ -108,12 +108,12 @@ def rebuild(*args: object) -> tuple[int, dict[str, Any], str]:
 
 
 def timeless(lines: list[str]) -> list[str]:
-    """Without when trash is purged: later, after a rebuild."""
+    """Hide the purge dates of the trash, which a rebuild postpones."""
     return [re.sub(r'"purge_after":"[^"]+"', '"purge_after":"…"', line) for line in lines]
 
 
 def alter(path: Path, before: bytes, after: bytes) -> None:
-    """Change lines of a manifest and make it whole again."""
+    """Change lines of a manifest and correct its last line."""
     *lines, _end = path.read_bytes().replace(before, after).splitlines(keepends=True)
     end = {"kind": "end", "lines": len(lines), "sha256": hashlib.sha256(b"".join(lines)).hexdigest()}
     path.write_bytes(b"".join(lines) + json.dumps(end).encode() + b"\n")
@@ -137,7 +137,7 @@ def lose_the_database() -> None:
         )
 
 
-def test_what_was_lost_is_back_line_by_line(library: Bucket, tmp_path: Path) -> None:
+def test_rebuild_restores_every_exported_line(library: Bucket, tmp_path: Path) -> None:
     before = exported(tmp_path / "before.jsonl", "--include-audit-log")
     installation = Installation.objects.own_id()
     usage = list(Usage.objects.filter(owner__username="alice").values())
@@ -153,7 +153,7 @@ def test_what_was_lost_is_back_line_by_line(library: Bucket, tmp_path: Path) -> 
     assert list(Usage.objects.filter(owner__username="alice").values()) == usage
 
 
-def test_people_see_the_same_pages_again(library: Bucket, tmp_path: Path, alice: User) -> None:
+def test_pages_are_the_same_after_a_rebuild(library: Bucket, tmp_path: Path, alice: User) -> None:
     pages = ["/", "/trash/", "/tags/", *(folder.get_absolute_url() for folder in Folder.objects.visible_to(alice))]
     pages += [file.get_absolute_url() for file in File.objects.listed()]
     before = {page: rendered(alice, page) for page in pages}
@@ -166,7 +166,7 @@ def test_people_see_the_same_pages_again(library: Bucket, tmp_path: Path, alice:
         assert rendered(again, page) == body, page
 
 
-def test_folder_of_the_trash_comes_back_with_its_file(library: Bucket, tmp_path: Path, alice: User) -> None:
+def test_trashed_folder_can_be_restored_after_a_rebuild(library: Bucket, tmp_path: Path, alice: User) -> None:
     folder = ensure_folder("Campaign", alice)
     File.objects.filter(name="empty").update(folder=folder)
     TrashAction().execute([], {}, by=alice, folders=[folder.pk])
@@ -202,7 +202,7 @@ def test_links_work_again_except_those_with_a_password(library: Bucket, tmp_path
     assert refused.announce(refused.item(b"three")).status_code == 413
 
 
-def test_a_restored_bucket_may_have_other_etags_and_verify_settles_it(library: Bucket, tmp_path: Path) -> None:
+def test_files_with_changed_etags_are_unverified_until_verify_runs(library: Bucket, tmp_path: Path) -> None:
     pk = File.objects.get(size=0).pk
     File.objects.filter(pk=pk).update(etag="e" * 32, checksum_status=ChecksumStatus.VERIFIED)
     exported(tmp_path / "manifest")
@@ -213,7 +213,7 @@ def test_a_restored_bucket_may_have_other_etags_and_verify_settles_it(library: B
     assert services.verify(row) == ChecksumStatus.VERIFIED
 
 
-def test_what_was_taken_out_of_the_trash_since_is_not_purged(library: Bucket, tmp_path: Path) -> None:
+def test_file_restored_after_the_export_is_not_purged(library: Bucket, tmp_path: Path) -> None:
     trashed = File.objects.get(state=State.TRASHED)
     File.objects.filter(pk=trashed.pk).update(purge_after=seconds_from_now(1))
     exported(tmp_path / "manifest")
@@ -241,7 +241,7 @@ ODD = {
 }  # fmt: skip
 
 
-def test_lines_that_no_export_writes_are_refused_and_nothing_written(library: Bucket, tmp_path: Path) -> None:
+def test_invalid_lines_are_refused_and_nothing_is_written(library: Bucket, tmp_path: Path) -> None:
     exported(tmp_path / "manifest")
     lose_the_database()
     before = factories.database_rows()
@@ -301,7 +301,7 @@ def test_a_dry_run_writes_nothing(library: Bucket, tmp_path: Path) -> None:
     assert factories.database_rows() == before
 
 
-def test_a_library_with_anything_in_it_is_left_alone(library: Bucket, tmp_path: Path) -> None:
+def test_library_that_is_not_empty_is_refused(library: Bucket, tmp_path: Path) -> None:
     exported(tmp_path / "manifest")
     before = factories.database_rows()
     code, _summary, why = rebuild(tmp_path / "manifest", "--apply")
@@ -309,7 +309,7 @@ def test_a_library_with_anything_in_it_is_left_alone(library: Bucket, tmp_path: 
     assert "not empty" in why
 
 
-def test_tags_that_were_two_and_are_one_now_are_merged(library: Bucket, tmp_path: Path) -> None:
+def test_tags_with_the_same_normalized_name_are_merged(library: Bucket, tmp_path: Path) -> None:
     exported(tmp_path / "before.jsonl")
     alter(tmp_path / "before.jsonl", b'"name":"summer"', '"name":"ÉTÈ"'.encode())
     lose_the_database()
@@ -319,7 +319,7 @@ def test_tags_that_were_two_and_are_one_now_are_merged(library: Bucket, tmp_path
     assert recount() == []
 
 
-def test_a_manifest_that_is_cut_off_is_refused_and_nothing_written(alice: User, bucket: Bucket, tmp_path: Path) -> None:
+def test_truncated_manifest_is_refused_and_nothing_is_written(alice: User, bucket: Bucket, tmp_path: Path) -> None:
     s3.write_marker(Installation.objects.own_id())
     path = tmp_path / "manifest"
     exported(path)
@@ -338,7 +338,7 @@ def test_the_bucket_of_another_library_is_refused(alice: User, bucket: Bucket, t
     assert "another database" in why
 
 
-def test_a_manifest_lies_in_the_bucket_and_the_newest_is_found(library: Bucket, tmp_path: Path) -> None:
+def test_rebuild_finds_the_latest_manifest_in_the_bucket(library: Bucket, tmp_path: Path) -> None:
     for _ in range(2):
         call_command("export_manifest", "--to-bucket", stdout=io.StringIO(), stderr=io.StringIO())
     library.write("manifests/README", b"words of an operator")
@@ -352,18 +352,18 @@ def test_a_manifest_lies_in_the_bucket_and_the_newest_is_found(library: Bucket, 
     assert timeless(exported(tmp_path / "after")) == timeless(before)
 
 
-def test_a_bucket_without_a_manifest_says_so(bucket: Bucket) -> None:
+def test_rebuild_without_a_manifest_in_the_bucket_is_refused(bucket: Bucket) -> None:
     assert rebuild("--latest")[0] == 2
 
 
-def test_no_password_leaves_the_database(library: Bucket, tmp_path: Path) -> None:
+def test_manifest_contains_no_passwords(library: Bucket, tmp_path: Path) -> None:
     exported(tmp_path / "manifest", "--include-audit-log")
     text = (tmp_path / "manifest").read_text()
     assert "pbkdf2" not in text
     assert "password" not in text
 
 
-def test_the_head_counts_what_is_in_motion_and_left_out(library: Bucket, tmp_path: Path) -> None:
+def test_first_line_counts_exported_and_skipped_rows(library: Bucket, tmp_path: Path) -> None:
     exported(tmp_path / "manifest")
     head = json.loads((tmp_path / "manifest").read_text().splitlines()[0])
     assert head["skipped"] == {"uploading": 1}
@@ -377,14 +377,14 @@ def test_stdout_is_the_manifest_and_nothing_else(alice: User) -> None:
     assert kinds == ["manifest", *["group"] * Group.objects.count(), "person", "end"]
 
 
-def test_who_is_here_by_that_name_already_stays_and_ids_may_differ(library: Bucket, tmp_path: Path) -> None:
+def test_existing_user_is_kept_and_files_keep_their_owners(library: Bucket, tmp_path: Path) -> None:
     exported(tmp_path / "manifest")
     lose_the_database()
     admin = User.objects.create_superuser("admin", password="secret words")
     assert rebuild(tmp_path / "manifest", "--apply")[0] == 0
     assert User.objects.get(username="admin").pk == admin.pk
     assert set(File.objects.listed().values_list("owner__username", flat=True)) == {"alice", "bob"}
-    person("after", "viewers")  # ids go on behind those of the manifest
+    person("after", "viewers")  # new ids follow those of the manifest
     assert recount() == []
 
 
@@ -398,9 +398,7 @@ def test_rows_of_an_unknown_store_are_refused(library: Bucket, tmp_path: Path, s
     assert not File.objects.exists()
 
 
-def test_what_breaks_off_midway_has_written_nothing(
-    library: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failed_rebuild_writes_nothing(library: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     exported(tmp_path / "manifest")
     lose_the_database()
     before = factories.database_rows()
@@ -411,14 +409,14 @@ def test_what_breaks_off_midway_has_written_nothing(
 
 
 @pytest.mark.parametrize("where", ["/dev/null", "/"])
-def test_only_a_file_is_written_over(db: None, where: str) -> None:
+def test_export_overwrites_only_regular_files(db: None, where: str) -> None:
     with pytest.raises(CommandError) as refusal:
         call_command("export_manifest", "--output", where, stderr=io.StringIO())
     assert refusal.value.returncode == 2
     assert Path("/dev/null").is_char_device()
 
 
-def test_a_manifest_that_cannot_be_written_leaves_the_one_before(
+def test_failed_export_keeps_the_previous_manifest(
     alice: User, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "manifest"
@@ -436,7 +434,7 @@ LATER = (FileRequest, GuestSession, ShareLink, ShareLinkFile)  # no manifest of 
 EXPORTED = (Folder, Grant, Tag, File, Tagging, Event, *LATER)
 
 
-def test_columns_since_the_first_release_have_a_value_for_its_manifests() -> None:
+def test_columns_added_since_the_first_release_have_a_default() -> None:
     first = MigrationLoader(None).project_state(("uploads", "0003_roles")).apps
     missing = {
         f"{model.__name__}.{field.column}"

@@ -1,4 +1,4 @@
-"""What is a whole manifest, and what is not."""
+"""Complete and invalid manifests."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def manifest(head: object = HEAD) -> bytes:
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_a_whole_one_is_read_packed_or_not(tmp_path: Path, packed: bool) -> None:
+def test_complete_manifest_is_read_with_or_without_gzip(tmp_path: Path, packed: bool) -> None:
     path = tmp_path / "manifest"
     path.write_bytes(gzip.compress(manifest()) if packed else manifest())
     assert inspect(path).counts == {"tag": 2}
@@ -67,7 +67,7 @@ HEADS: list[dict[str, object]] = [
 
 
 @pytest.mark.parametrize("odd", HEADS, ids=str)
-def test_a_first_line_without_its_facts_is_no_manifests(tmp_path: Path, odd: dict[str, object]) -> None:
+def test_first_line_with_invalid_fields_is_rejected(tmp_path: Path, odd: dict[str, object]) -> None:
     path = tmp_path / "manifest"
     path.write_bytes(manifest({**HEAD, **odd}))
     with pytest.raises(BadManifest, match="first line"):
@@ -78,25 +78,25 @@ def test_a_first_line_without_its_facts_is_no_manifests(tmp_path: Path, odd: dic
 
 
 @pytest.mark.parametrize("how", INVALID)
-def test_what_is_not_whole_is_refused(tmp_path: Path, how: str) -> None:
+def test_invalid_manifest_is_rejected(tmp_path: Path, how: str) -> None:
     path = tmp_path / "manifest"
     path.write_bytes(INVALID[how])
     with pytest.raises(BadManifest):
         inspect(path)
 
 
-# --- lines that nobody of ours wrote: by whoever may write to the bucket ------------------------
+# --- hostile lines, from anyone with write access to the bucket ---------------------------------
 
 
 def signed(*lines: bytes) -> bytes:
-    """A manifest whose end fits its lines, whatever these are."""
+    """Return a manifest of these lines with a valid last line."""
     body = b"".join(line + b"\n" for line in [json.dumps(HEAD).encode(), *lines])
     end = {"kind": "end", "lines": len(lines) + 1, "sha256": hashlib.sha256(body).hexdigest()}
     return body + json.dumps(end).encode() + b"\n"
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_a_line_without_an_end_is_refused_by_its_number(tmp_path: Path, packed: bool) -> None:
+def test_overlong_line_is_rejected_with_its_number(tmp_path: Path, packed: bool) -> None:
     path = tmp_path / "manifest"
     content = signed(b'{"kind":"tag"}', b'{"kind":"tag","name":"' + b"x" * (MAX_LINE_BYTES + 1) + b'"}')
     path.write_bytes(gzip.compress(content, 1) if packed else content)
@@ -116,7 +116,7 @@ ODD_LINES = {
 
 
 @pytest.mark.parametrize("odd", ODD_LINES)
-def test_a_line_that_cannot_be_read_is_refused_by_its_number(tmp_path: Path, odd: str) -> None:
+def test_invalid_line_is_rejected_with_its_number(tmp_path: Path, odd: str) -> None:
     path = tmp_path / "manifest"
     path.write_bytes(signed(b'{"kind":"tag","id":1}', ODD_LINES[odd]))
     assert inspect(path).counts == {"tag": 2}
@@ -125,7 +125,7 @@ def test_a_line_that_cannot_be_read_is_refused_by_its_number(tmp_path: Path, odd
 
 
 @pytest.mark.parametrize("odd", ODD_LINES)
-def test_a_first_line_that_cannot_be_read_is_no_manifest(tmp_path: Path, odd: str) -> None:
+def test_invalid_first_line_is_rejected(tmp_path: Path, odd: str) -> None:
     path = tmp_path / "manifest"
     path.write_bytes(ODD_LINES[odd] + b"\n")
     with pytest.raises(BadManifest):

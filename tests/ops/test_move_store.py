@@ -1,4 +1,4 @@
-"""Moving from one store to another: every file is there at any time, with its bytes, and ends in the new store."""
+"""`move_store`: files stay readable during the move and end in the new storage with the same bytes."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_every_file_ends_in_the_new_store_with_its_bytes_and_its_checksum(
 @pytest.mark.parametrize(
     "stores", ["one endpoint", pytest.param("digests, one endpoint", marks=pytest.mark.faults)], indirect=True
 )
-def test_at_one_endpoint_the_store_copies_by_itself(
+def test_move_within_one_endpoint_copies_on_the_server(
     upload_client: UploadClient, stores: TwoStores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     upload_client.send(b"hello")
@@ -109,13 +109,13 @@ def test_a_dry_run_counts_and_writes_nothing(upload_client: UploadClient, stores
     assert (factories.database_rows(), stores.second.objects()) == (before, objects)
 
 
-def test_nothing_to_move_is_done(stores: TwoStores, db: None) -> None:
+def test_run_with_nothing_to_move_succeeds(stores: TwoStores, db: None) -> None:
     stores.swap()
     assert run()[0] == 0
     assert run("--apply")[0] == 0
 
 
-def test_files_can_be_read_in_both_stores_all_the_time(
+def test_files_in_both_stores_can_be_downloaded(
     upload_client: UploadClient, as_alice: Client, stores: TwoStores
 ) -> None:
     old = upload_client.send(b"before")
@@ -127,7 +127,7 @@ def test_files_can_be_read_in_both_stores_all_the_time(
     assert new.key not in stores.first.objects()
 
 
-def test_an_upload_under_way_ends_where_it_began_and_is_moved_by_the_next_run(
+def test_running_upload_completes_in_the_old_store_and_moves_later(
     upload_client: UploadClient, as_alice: Client, stores: TwoStores
 ) -> None:
     body = factories.binary_content(PART + 1)
@@ -204,7 +204,7 @@ def test_the_trash_moves_too_and_can_be_restored(
 
 
 @pytest.mark.parametrize("stores", ["one endpoint", "to digests"], indirect=True)
-def test_what_was_imported_moves_under_its_own_key_and_its_checksum_becomes_known(
+def test_imported_file_moves_under_its_key_and_gets_a_checksum(
     alice: User, as_alice: Client, stores: TwoStores
 ) -> None:
     body = factories.binary_content(PART + 3)
@@ -243,7 +243,7 @@ def test_copy_of_a_killed_run_is_replaced(alice: User, stores: TwoStores) -> Non
 
 
 def after_each_copy(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
-    """Between the copy and the switch."""
+    """Call `act` between each copy and the update of its row."""
     copy_object = copy.copy_object
 
     def copy_then_act(job: Any, route: Any) -> Any:
@@ -256,7 +256,7 @@ def after_each_copy(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) 
 
 
 class SameThreadExecutor(ThreadPoolExecutor):
-    """In the thread that asks, which sees this test's rows."""
+    """Run in the calling thread, which sees the rows of this test."""
 
     def submit(self, fn: Any, /, *args: Any, **options: Any) -> Future[Any]:
         future: Future[Any] = Future()
@@ -264,7 +264,7 @@ class SameThreadExecutor(ThreadPoolExecutor):
         return future
 
 
-def test_what_is_put_into_the_trash_meanwhile_moves_all_the_same(
+def test_file_trashed_during_the_move_is_moved(
     upload_client: UploadClient, alice: User, stores: TwoStores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = upload_client.send(b"hello")
@@ -276,7 +276,7 @@ def test_what_is_put_into_the_trash_meanwhile_moves_all_the_same(
 
 
 @pytest.mark.parametrize("erased", [False, True], ids=["going", "gone"])
-def test_of_what_is_erased_meanwhile_no_copy_is_left(
+def test_file_deleted_during_the_move_leaves_no_copy(
     upload_client: UploadClient, alice: User, stores: TwoStores, monkeypatch: pytest.MonkeyPatch, erased: bool
 ) -> None:
     file = upload_client.send(b"hello")
@@ -295,7 +295,7 @@ def test_of_what_is_erased_meanwhile_no_copy_is_left(
     assert (file.key in stores.first.objects()) is not erased
 
 
-def test_move_with_lost_lease_switches_nothing(
+def test_move_with_lost_lease_does_not_change_the_row(
     upload_client: UploadClient, stores: TwoStores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = upload_client.send(b"hello")
@@ -321,9 +321,7 @@ def test_one_bucket_under_two_names_is_refused(
 
 
 @pytest.mark.parametrize("owner", ["nobody", "another's"])
-def test_a_bucket_that_is_not_this_databases_is_refused(
-    upload_client: UploadClient, stores: TwoStores, owner: str
-) -> None:
+def test_bucket_without_our_marker_is_refused(upload_client: UploadClient, stores: TwoStores, owner: str) -> None:
     upload_client.send(b"hello")
     stores.swap()
     stores.first.delete("amalga.json")
@@ -333,7 +331,7 @@ def test_a_bucket_that_is_not_this_databases_is_refused(
     assert File.objects.get().store == ""
 
 
-def test_without_a_second_store_there_is_nothing_to_move(stores: TwoStores, db: None) -> None:
+def test_move_without_secondary_storage_is_refused(stores: TwoStores, db: None) -> None:
     stores.alone()
     assert run()[0] == 2
 
@@ -341,7 +339,7 @@ def test_without_a_second_store_there_is_nothing_to_move(stores: TwoStores, db: 
 @pytest.mark.parametrize(
     "args", [["--parallel", "0"], ["--older-than", "0"], ["--include-imported"], ["--parallel", "1000"]]
 )
-def test_what_makes_no_sense_is_refused(args: list[str], db: None) -> None:
+def test_invalid_arguments_are_rejected(args: list[str], db: None) -> None:
     assert run(*args)[0] == 2
 
 

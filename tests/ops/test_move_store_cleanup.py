@@ -1,4 +1,4 @@
-"""Clearing the other store of what has moved: only what is provably in the main one, and only after a while."""
+"""Deletion of moved originals: only with a correct copy in the main storage, and only after a delay."""
 
 from __future__ import annotations
 
@@ -51,9 +51,7 @@ def age_rows() -> None:
     Preview.objects.update(lease_until=seconds_from_now(-25 * 3600))
 
 
-def test_an_original_stays_while_the_copy_is_not_as_its_row_says(
-    upload_client: UploadClient, stores: TwoStores
-) -> None:
+def test_original_stays_while_its_copy_differs_from_the_row(upload_client: UploadClient, stores: TwoStores) -> None:
     gone, other = upload_client.send(b"hello"), upload_client.send(b"world")
     stores.swap()
     run("--apply")
@@ -82,7 +80,7 @@ def test_cleanup_keeps_unmoved_imported_and_unknown_objects(
     assert photo.key in stores.second.objects()
 
 
-def test_another_object_under_an_imported_key_is_nobodys_original(alice: User, stores: TwoStores) -> None:
+def test_other_object_under_an_imported_key_is_kept(alice: User, stores: TwoStores) -> None:
     stores.swap()
     stores.first.write("photos/x.txt", b"somebody else's, only copy")
     file = imported(alice, stores.second, "photos/x.txt", b"another thing", store="new")

@@ -1,4 +1,4 @@
-"""Moving over a network that breaks, loses answers and flips bits."""
+"""Moves over a network that drops connections, loses responses and flips bits."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from uploads.s3 import streams
 BODY = factories.binary_content(3 * 1024**2)
 PART = 1024**2
 
-FrontedStores = tuple[TwoStores, StorageProxy, StorageProxy]  # with a front before each
+FrontedStores = tuple[TwoStores, StorageProxy, StorageProxy]  # with a proxy in front of each
 
 
 @pytest.fixture
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits before trying again."""
+    """Retries do not wait."""
     monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda self, context: 0)
     monkeypatch.setattr(streams, "PAUSE_SECONDS", 0)
 
@@ -34,7 +34,7 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 def fronted(
     bucket: Bucket, settings: Settings, monkeypatch: pytest.MonkeyPatch, no_pauses: None
 ) -> Iterator[FrontedStores]:
-    """Both stores lie behind a front of their own."""
+    """Both stores, each behind its own proxy."""
     settings.UPLOAD_PART_BYTES = PART
     second = second_bucket(bucket.address)
     with (
@@ -69,7 +69,7 @@ def is_moved(file: File, stores: TwoStores) -> bool:
     return is_whole
 
 
-def test_reading_goes_on_where_the_connection_broke(file: File, fronted: FrontedStores) -> None:
+def test_download_resumes_where_the_connection_broke(file: File, fronted: FrontedStores) -> None:
     stores, source, _target = fronted
     breaks = iter([True, True])
     source.rules["get"] = lambda request: (
@@ -90,9 +90,7 @@ def test_a_part_that_fails_once_is_sent_again(file: File, fronted: FrontedStores
     assert is_moved(file, stores)
 
 
-def test_a_bit_that_flips_on_the_way_is_refused_by_the_store_and_nothing_switched(
-    file: File, fronted: FrontedStores
-) -> None:
+def test_flipped_bit_is_rejected_by_storage_and_the_file_is_not_moved(file: File, fronted: FrontedStores) -> None:
     stores, _source, target = fronted
 
     def flip(request: Request) -> Response:
@@ -116,7 +114,7 @@ def test_lost_response_of_copy_loses_nothing(file: File, fronted: FrontedStores)
     assert is_moved(file, stores)
 
 
-def test_a_copy_that_is_not_as_it_was_sent_is_not_switched_to(file: File, fronted: FrontedStores) -> None:
+def test_file_with_a_wrong_copy_is_not_moved(file: File, fronted: FrontedStores) -> None:
     stores, _source, target = fronted
 
     def short(request: Request) -> Response:
@@ -131,7 +129,7 @@ def test_a_copy_that_is_not_as_it_was_sent_is_not_switched_to(file: File, fronte
     ("code", "outcome"),
     [("InvalidObjectState", "archived"), ("KMS.DisabledException", "encrypted"), ("AccessDenied", "denied")],
 )  # fmt: skip
-def test_object_that_its_store_refuses_stays_and_the_others_move(
+def test_object_that_cannot_be_read_stays_and_others_move(
     as_alice: Client, fronted: FrontedStores, code: str, outcome: str
 ) -> None:
     stores, source, _target = fronted

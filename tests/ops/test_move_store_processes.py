@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
 BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
 
-# Dies at the given call of a function, before or after it is done; what it claimed is free after a second.
+# Exits before or after the given call of a function; its leases expire after a second.
 DYING = """
 import importlib, os, sys
 import django
@@ -85,7 +85,7 @@ def run_until_killed(stores: TwoStores, point: tuple[str, str, str, int]) -> int
 @pytest.mark.parametrize(
     "point", [pytest.param(point, marks=[] if point == SHORT else pytest.mark.faults) for point in POINTS]
 )
-def test_killed_anywhere_every_file_is_whole_in_one_store_and_the_next_run_ends_it(
+def test_move_killed_at_any_point_is_completed_by_the_next_run(
     upload_client: UploadClient, alice: User, stores: TwoStores, point: str
 ) -> None:
     files = [upload_client.send(BODY), upload_client.send(BODY[::-1])]
@@ -139,9 +139,7 @@ def test_downloads_never_fail_while_files_move(upload_client: UploadClient, alic
 
 
 @pytest.mark.faults
-def test_two_runs_at_once_share_the_work_and_move_each_file_once(
-    upload_client: UploadClient, alice: User, stores: TwoStores
-) -> None:
+def test_concurrent_runs_move_each_file_once(upload_client: UploadClient, alice: User, stores: TwoStores) -> None:
     files = {upload_client.send(body).pk: body for body in (b"%d" % n + BODY for n in range(16))}
     stores.swap()
     moved: list[Counter[str]] = []

@@ -61,7 +61,7 @@ def text_of(user: User) -> str:
     return message.text
 
 
-# --- once -----------------------------------------------------------------------------------------
+# --- deduplication --------------------------------------------------------------------------------
 
 
 def test_a_user_is_notified_once_of_each_key(alice: User, bob: User) -> None:
@@ -97,14 +97,14 @@ def test_operators_are_administrators_and_superusers(alice: User, admin_user: Us
 # --- preferences ----------------------------------------------------------------------------------
 
 
-def test_a_kind_that_is_off_is_not_created(alice: User, mailed: SmtpServer) -> None:
+def test_disabled_notification_is_not_created(alice: User, mailed: SmtpServer) -> None:
     NotificationPreference.objects.set(alice, {KIND: (False, False)})
     assert notify(alice, KIND, key="a") is False
     run_worker()
     assert mailed.mails == []
 
 
-def test_mail_alone_does_not_appear_in_the_application(alice: User, mailed: SmtpServer) -> None:
+def test_mail_only_notification_is_not_shown_in_the_app(alice: User, mailed: SmtpServer) -> None:
     NotificationPreference.objects.set(alice, {KIND: (False, True)})
     notify(alice, KIND, key="a")
     run_worker()
@@ -113,7 +113,7 @@ def test_mail_alone_does_not_appear_in_the_application(alice: User, mailed: Smtp
     assert Notification.objects.count_unseen(alice) == 0
 
 
-def test_the_application_alone_sends_no_mail(alice: User, mailed: SmtpServer) -> None:
+def test_app_only_notification_sends_no_mail(alice: User, mailed: SmtpServer) -> None:
     NotificationPreference.objects.set(alice, {KIND: (True, False)})
     notify(alice, KIND, key="a")
     run_worker()
@@ -131,7 +131,7 @@ def test_mail_that_is_turned_off_while_it_waits_is_not_sent(alice: User, mailed:
 # --- mail -----------------------------------------------------------------------------------------
 
 
-def test_a_mail_says_what_and_where_and_how_to_turn_it_off(alice: User, mailed: SmtpServer) -> None:
+def test_mail_has_a_text_a_link_and_the_settings_url(alice: User, mailed: SmtpServer) -> None:
     file = factories.create_file(alice, name="report.pdf")
     notify(alice, NotificationKind.FILE_CORRUPTED, key="a", file=str(file.link))
     run_worker()
@@ -193,7 +193,7 @@ def test_mails_of_one_kind_are_limited(alice: User, mailed: SmtpServer, monkeypa
     assert Notification.objects.count_unseen(alice) == 4
 
 
-def test_without_an_address_or_a_mail_server_nothing_waits(
+def test_no_mail_is_sent_without_an_address_or_a_mail_server(
     alice: User, bob: User, mailed: SmtpServer, settings: Settings
 ) -> None:
     notify(bob, KIND, key="a")
@@ -204,7 +204,7 @@ def test_without_an_address_or_a_mail_server_nothing_waits(
     assert Notification.objects.count() == 2
 
 
-# --- what it is about -----------------------------------------------------------------------------
+# --- kinds of notifications -----------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -265,7 +265,7 @@ def test_upload_that_uses_90_percent_notifies_its_owner_once(
     assert text_of(alice).startswith("You have used 9" if quota == 98 else "You have used 90 %")
 
 
-def test_largest_quota_is_no_problem(alice: User) -> None:
+def test_quota_warning_works_with_the_largest_quota(alice: User) -> None:
     Usage.objects.create(owner=alice, bytes=2**62, quota_bytes=2**62, quota_files=2**62)
     delivery.warn_of_quota({alice.pk})
     assert kinds_of(alice) == ["quota_low"]
@@ -392,7 +392,7 @@ def test_language_is_remembered_at_sign_in_and_when_it_is_chosen(alice: User) ->
     assert Preference.objects.language_of(alice) == "es"
 
 
-def test_deleted_user_takes_their_notifications_along(alice: User) -> None:
+def test_notifications_of_a_deleted_user_are_deleted(alice: User) -> None:
     notify(alice, KIND, key="a")
     NotificationPreference.objects.set(alice, {KIND: (True, False)})
     alice.delete()
@@ -400,6 +400,6 @@ def test_deleted_user_takes_their_notifications_along(alice: User) -> None:
     assert Group.objects.exists()
 
 
-def test_data_with_odd_ids_is_not_looked_up(alice: User) -> None:
+def test_notification_with_an_invalid_file_id_names_no_file(alice: User) -> None:
     notify(alice, NotificationKind.FILE_CORRUPTED, key="a", file="")
     assert text_of(alice) == "A file that you can no longer see is corrupted."

@@ -1,5 +1,5 @@
-"""The database away, the store away, in every way a network has: refused, reset, silent. Told as 503 in time, and
-all is well when they are back."""
+"""Outages of database and storage: connections are refused, reset or hang. Requests get a 503 in time, and
+everything works again afterwards."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from uploads.models import File, State
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
 OUTAGES = pytest.mark.parametrize("mode", ["refuse", "reset", "hang"])
-MAX_RESPONSE_SECONDS = 10  # seconds until a person is told
-RECOVERY_SECONDS = 5  # seconds until all is well
+MAX_RESPONSE_SECONDS = 10  # until a request gets its response
+RECOVERY_SECONDS = 5  # until requests succeed again
 PART = 5 * 1024**2
 BODY = b"hello"
 PASSWORD = "a long word of its own"
@@ -45,7 +45,7 @@ class Site:
 
 @pytest.fixture(scope="module")
 def site(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """A real server that reaches its database and its store only through proxies."""
+    """A real server that reaches database and storage only through proxies."""
     store_address = urlsplit(Address.of_this_run().endpoint)
     behind = connection.settings_dict
     database = Proxy(behind["HOST"], int(behind["PORT"]))
@@ -59,7 +59,7 @@ def site(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 @dataclass
 class TimedResponse:
-    """What one request was answered, and after how many seconds."""
+    """The response to one request, and its duration in seconds."""
 
     status: int
     headers: HTTPMessage
@@ -92,7 +92,7 @@ class Call:
 
 
 class Desk:
-    """Alice at the site, with a file, an upload of one part and one of several, and all she can ask."""
+    """Alice signed in, with a file, a small and a multipart upload, and all requests that she can send."""
 
     def __init__(self, site: Site, alice: User, bucket: Bucket) -> None:
         self.alice = Visitor(site.url, alice).open_form()
@@ -133,7 +133,7 @@ class Desk:
         }  # fmt: skip
 
     def call_all(self, calls: Mapping[str, Call]) -> dict[str, TimedResponse]:
-        """All at once, as on a bad day."""
+        """Send all calls concurrently."""
         with ThreadPoolExecutor(len(calls)) as pool:
             return dict(zip(calls, pool.map(lambda call: call.by(self.alice), calls.values()), strict=True))
 
@@ -156,7 +156,7 @@ def states() -> dict[Any, str]:
 
 
 @OUTAGES
-def test_without_its_database_everything_is_503_in_time(mode: Mode, site: Site, desk: Desk, bucket: Bucket) -> None:
+def test_database_outage_is_503_in_time(mode: Mode, site: Site, desk: Desk, bucket: Bucket) -> None:
     before, objects = states(), bucket.objects()
     pages = desk.pages | desk.moves | {"send": desk.send}
     with site.database.being(mode):
@@ -175,23 +175,23 @@ def test_without_its_database_everything_is_503_in_time(mode: Mode, site: Site, 
 
 
 def test_short_outage_fails_one_response(site: Site, desk: Desk) -> None:
-    """Connections that the server closed while they lay in the pool are found before they are used."""
+    """The pool checks connections before it hands them out, so closed ones are replaced."""
     with site.database.being("refuse"):
         pass
     responses = [desk.pages["library"].by(desk.alice).status for _ in range(10)]
     assert responses.count(200) >= 9
 
 
-def test_what_needs_no_database_works_without(site: Site, roles: None) -> None:
+def test_sign_in_page_works_without_the_database(site: Site, roles: None) -> None:
     with site.database.being("refuse"):
         assert Call("GET", "/accounts/login/").by(Visitor(site.url)).status == 200
 
 
-# --- the store --------------------------------------------------------------------------------
+# --- storage ----------------------------------------------------------------------------------
 
 
 @OUTAGES
-def test_without_the_store_people_still_find_their_way(mode: Mode, site: Site, desk: Desk) -> None:
+def test_pages_work_without_storage(mode: Mode, site: Site, desk: Desk) -> None:
     with site.store.being(mode):
         pages = desk.call_all(desk.pages)
         moves = desk.call_all(desk.moves)
@@ -201,10 +201,10 @@ def test_without_the_store_people_still_find_their_way(mode: Mode, site: Site, d
     }  # fmt: skip
     assert {response.status for response in moves.values()} == {302}
     assert states()[desk.file.pk] == State.TRASHED
-    assert states()[desk.large.pk] == State.DELETING  # the sweep goes on with it
+    assert states()[desk.large.pk] == State.DELETING  # the sweep continues
 
 
-def test_without_the_store_people_sign_in(site: Site, alice: User) -> None:
+def test_sign_in_works_without_storage(site: Site, alice: User) -> None:
     alice.set_password(PASSWORD)
     alice.save()
     visitor = Visitor(site.url)
@@ -218,7 +218,7 @@ def test_without_the_store_people_sign_in(site: Site, alice: User) -> None:
 
 
 @OUTAGES
-def test_without_the_store_nothing_is_lost(mode: Mode, site: Site, desk: Desk) -> None:
+def test_uploads_survive_a_storage_outage(mode: Mode, site: Site, desk: Desk) -> None:
     calls = {"look": desk.look, "sign parts": desk.sign_large, "finish": desk.finish}
     with site.store.being(mode):
         responses = desk.call_all(calls)
@@ -257,7 +257,7 @@ def test_form_during_an_outage_is_refused_and_stores_nothing(mode: Mode, site: S
     assert desk.send.by(desk.alice).status == 200
 
 
-def test_concurrent_finishes_fail_in_time_too(site: Site, desk: Desk, alice: User) -> None:
+def test_concurrent_completions_fail_in_time(site: Site, desk: Desk, alice: User) -> None:
     files = [factories.create_file(alice, BODY, state=State.UPLOADING) for _ in range(100)]
     batch = {"files": [{"id": str(file.pk), "sha256": [sha256(BODY)]} for file in files]}
     with site.store.being("hang"):

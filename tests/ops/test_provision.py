@@ -1,4 +1,4 @@
-"""`provision`: the bucket as it should be, and nothing of anybody else's touched."""
+"""`provision` configures the bucket and keeps the settings of others."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def unconfigured(fresh: stores.Bucket, monkeypatch: pytest.MonkeyPatch) -> store
 
 
 def run_provision(*arguments: str) -> tuple[int, str]:
-    """Exit status, and everything that was said."""
+    """Return the exit status and the output."""
     out = io.StringIO()
     try:
         call_command("provision", *arguments, stdout=out, stderr=out)
@@ -72,7 +72,7 @@ def test_dry_run_prints_every_difference_and_writes_nothing(unconfigured: stores
     assert "Status" not in unconfigured.client.get_bucket_versioning(Bucket=unconfigured.name)
 
 
-def test_a_bucket_that_is_not_there_is_made_and_set_up(fresh: stores.Bucket) -> None:
+def test_missing_bucket_is_created_and_configured(fresh: stores.Bucket) -> None:
     assert run_provision()[0] == 1
     assert fresh.name not in str(fresh.client.list_buckets()["Buckets"])
     assert run_provision("--apply")[0] == 0
@@ -84,7 +84,7 @@ def test_a_bucket_that_is_not_there_is_made_and_set_up(fresh: stores.Bucket) -> 
     assert json.loads(fresh.read("amalga.json")) == {"installation": str(Installation.objects.own_id())}
 
 
-def test_a_second_time_there_is_nothing_left_to_do(unconfigured: stores.Bucket) -> None:
+def test_second_run_changes_nothing(unconfigured: stores.Bucket) -> None:
     assert run_provision("--apply")[0] == 0
     status, output = run_provision()
     assert status == 0
@@ -124,7 +124,7 @@ def test_statements_and_rules_of_others_are_kept(unconfigured: stores.Bucket) ->
     assert len(rules) == 6
 
 
-def test_every_prefix_of_ours_is_cleared_and_no_other(unconfigured: stores.Bucket, settings: Settings) -> None:
+def test_lifecycle_rules_cover_exactly_our_prefixes(unconfigured: stores.Bucket, settings: Settings) -> None:
     settings.UPLOAD_EXPIRY_HOURS = 49
     run_provision("--apply", "--retention-days", "90")
     rules = unconfigured.client.get_bucket_lifecycle_configuration(Bucket=unconfigured.name)["Rules"]
@@ -133,7 +133,7 @@ def test_every_prefix_of_ours_is_cleared_and_no_other(unconfigured: stores.Bucke
     for rule in rules:
         assert rule["AbortIncompleteMultipartUpload"]["DaysAfterInitiation"] == 33
         assert rule["NoncurrentVersionExpiration"]["NoncurrentDays"] == 90
-        assert "Days" not in rule["Expiration"]  # what counts is never removed for its age
+        assert "Days" not in rule["Expiration"]  # current versions never expire
 
 
 def test_longer_retention_is_kept_unless_requested(unconfigured: stores.Bucket) -> None:
@@ -142,7 +142,7 @@ def test_longer_retention_is_kept_unless_requested(unconfigured: stores.Bucket) 
     assert "kept for 90 days, should be kept for 40 days" in run_provision("--retention-days", "40")[1]
 
 
-def test_a_key_in_kms_stays(unconfigured: stores.Bucket) -> None:
+def test_kms_key_is_kept(unconfigured: stores.Bucket) -> None:
     default: Any = {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": "arn:aws:kms:us-east-1:123456789012:key/1"}
     rules: Any = {"Rules": [{"ApplyServerSideEncryptionByDefault": default}]}
     unconfigured.client.put_bucket_encryption(Bucket=unconfigured.name, ServerSideEncryptionConfiguration=rules)
@@ -169,10 +169,10 @@ def test_removed_foreign_origins_are_printed_first(unconfigured: stores.Bucket) 
     [("sha256", {"content-type", "if-none-match", "x-amz-checksum-sha256"}),
      ("payload", {"content-type", "x-amz-content-sha256"}), ("off", {"content-type"})],
 )  # fmt: skip
-def test_the_headers_that_may_be_sent_are_those_that_are_signed(
+def test_allowed_headers_are_those_that_are_signed(
     unconfigured: stores.Bucket, settings: Settings, mode: str, headers: set[str]
 ) -> None:
-    """Asked of the signer itself; a part needs no header that a whole file does not."""
+    """The expected headers come from the signer; parts need no additional ones."""
     settings.S3_CHECKSUMS = mode
     digest = "n4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg="
     put, part = s3.sign_put("f/x", size=4, sha256=digest), s3.sign_part("f/x", "u", 1, size=4, sha256=digest)
@@ -184,7 +184,7 @@ def test_the_headers_that_may_be_sent_are_those_that_are_signed(
 # --- the marker -------------------------------------------------------------------------------
 
 
-def test_the_bucket_of_another_database_is_left_alone(unconfigured: stores.Bucket) -> None:
+def test_bucket_of_another_database_is_refused(unconfigured: stores.Bucket) -> None:
     other = uuid4()
     s3.write_marker(other)
     status, output = run_provision("--apply")
@@ -204,15 +204,15 @@ def test_a_marker_is_adopted_by_its_id_alone(unconfigured: stores.Bucket) -> Non
     assert s3.read_marker() == Installation.objects.own_id()
 
 
-def test_nothing_is_made_for_a_marker_that_is_not_there(fresh: stores.Bucket) -> None:
+def test_adopting_a_missing_marker_creates_no_bucket(fresh: stores.Bucket) -> None:
     status, output = run_provision("--apply", "--adopt-marker", str(uuid4()))
     assert status == 2
     assert "has no marker" in output
     assert fresh.name not in str(fresh.client.list_buckets()["Buckets"])
 
 
-def test_two_databases_at_once_get_one_bucket(unconfigured: stores.Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The other one marks it while we look at the rest."""
+def test_one_of_two_databases_marks_the_bucket(unconfigured: stores.Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other database writes its marker while `provision` compares the settings."""
     other = uuid4()
 
     def compare_after_other(setting: BucketSetting, spec: BucketSpec) -> SettingDiff:
@@ -227,7 +227,7 @@ def test_two_databases_at_once_get_one_bucket(unconfigured: stores.Bucket, monke
 
 
 @pytest.mark.parametrize("content", [b"{}", b"[" * 1024], ids=["empty", "deep"])
-def test_what_is_no_marker_is_refused(unconfigured: stores.Bucket, content: bytes) -> None:
+def test_invalid_marker_is_refused(unconfigured: stores.Bucket, content: bytes) -> None:
     unconfigured.write("amalga.json", content)
     status, output = run_provision("--apply")
     assert status == 2
@@ -238,7 +238,7 @@ def test_what_is_no_marker_is_refused(unconfigured: stores.Bucket, content: byte
 
 
 @pytest.mark.parametrize("hosts", [["*"], ["files.example.org", ".example.org"]])
-def test_hosts_that_leave_open_where_the_pages_are_are_refused(
+def test_ambiguous_allowed_hosts_require_the_origin_option(
     unconfigured: stores.Bucket, settings: Settings, hosts: list[str]
 ) -> None:
     settings.ALLOWED_HOSTS = hosts
@@ -256,12 +256,12 @@ def test_hosts_that_leave_open_where_the_pages_are_are_refused(
     "origin", ["*", "files.example.org", "https://*.example.org", "ftp://x", "https://x/path", "https://u:p@x", "https://",
                "https://x:99999", "https://[", "null"],
 )  # fmt: skip
-def test_text_that_is_no_origin_is_refused(origin: str) -> None:
+def test_invalid_origin_is_rejected(origin: str) -> None:
     with pytest.raises(ValidationFailed, match="An origin must be like"):
         provision.site_origins([origin])
 
 
-def test_command_refuses_text_that_is_no_origin() -> None:
+def test_command_rejects_invalid_origin() -> None:
     assert run_provision("--apply", "--origin", "*")[0] == 2
 
 
@@ -272,11 +272,11 @@ def test_origins_come_from_settings(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize("days", ["0", "-1", "4000"])
-def test_days_that_make_no_sense_are_refused(days: str) -> None:
+def test_invalid_retention_days_are_rejected(days: str) -> None:
     assert run_provision("--retention-days", days)[0] == 2
 
 
-# --- what a store or a role does not allow ----------------------------------------------------
+# --- missing permissions and unsupported settings ---------------------------------------------
 
 
 @pytest.fixture
@@ -289,11 +289,11 @@ def front(unconfigured: stores.Bucket, settings: Settings) -> Iterator[storage_p
 
 
 def only(word: str, method: str, fault: storage_proxies.Rule) -> storage_proxies.Rule:
-    """Spoil the requests of this method about this setting, and no others."""
+    """Apply `fault` only to requests with this method and `word` in their URL."""
     return lambda request: fault(request) if word in request.url and request.method == method else request.forward()
 
 
-def test_each_missing_right_is_named_and_what_is_left_goes_on(front: storage_proxies.StorageProxy) -> None:
+def test_each_missing_permission_is_named_and_the_run_continues(front: storage_proxies.StorageProxy) -> None:
     front.rules["*"] = only("?", "GET", storage_proxies.status(403, "AccessDenied"))
     status, output = run_provision("--apply")
     assert status == 1
@@ -302,7 +302,7 @@ def test_each_missing_right_is_named_and_what_is_left_goes_on(front: storage_pro
     assert "marker: amalga.json: changed from missing" in output
 
 
-def test_a_right_to_write_is_named_too(front: storage_proxies.StorageProxy, unconfigured: stores.Bucket) -> None:
+def test_missing_write_permission_is_named(front: storage_proxies.StorageProxy, unconfigured: stores.Bucket) -> None:
     front.rules["*"] = only("?versioning", "PUT", storage_proxies.status(403, "AccessDenied"))
     status, output = run_provision("--apply")
     assert status == 1
@@ -321,7 +321,7 @@ def test_unsupported_setting_of_storage_is_reported_without_failure(
 
 
 @pytest.mark.parametrize("fault", ["500", "broken", "page 200"])
-def test_a_fault_at_one_point_leaves_the_others(front: storage_proxies.StorageProxy, fault: str) -> None:
+def test_error_at_one_setting_does_not_stop_the_others(front: storage_proxies.StorageProxy, fault: str) -> None:
     front.rules["*"] = only("?encryption", "GET", storage_proxies.FAULTS[fault])
     status, output = run_provision("--apply")
     assert status == 1
@@ -338,8 +338,8 @@ def test_unreachable_storage_is_one_sentence(front: storage_proxies.StorageProxy
     assert len(output.splitlines()) == 1
 
 
-def test_a_store_with_hardly_any_settings_gets_what_it_has(unmarked: stores.Bucket, settings: Settings) -> None:
-    """rclone: answers every question of this kind with a listing, and takes every setting for a new bucket."""
+def test_storage_without_bucket_settings_gets_the_marker(unmarked: stores.Bucket, settings: Settings) -> None:
+    """rclone answers GET requests for settings with a listing, and treats PUT requests as new buckets."""
     settings.CSRF_TRUSTED_ORIGINS, settings.ALLOWED_HOSTS = [ORIGIN], ["files.example.org"]
     status, output = run_provision("--apply")
     assert status == 0
@@ -348,10 +348,10 @@ def test_a_store_with_hardly_any_settings_gets_what_it_has(unmarked: stores.Buck
     assert unmarked.objects() == {}
 
 
-# --- telling ----------------------------------------------------------------------------------
+# --- output -----------------------------------------------------------------------------------
 
 
-def test_machines_get_one_object(unconfigured: stores.Bucket) -> None:
+def test_json_output_is_one_object(unconfigured: stores.Bucket) -> None:
     out = io.StringIO()
     with pytest.raises(CommandError):
         call_command("provision", "--json", stdout=out)

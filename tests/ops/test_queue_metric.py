@@ -1,4 +1,4 @@
-"""The worker's line of each minute, by which CloudWatch knows how long work waits and autoscaling how many workers."""
+"""The log line that the worker writes every minute: the queue metrics for CloudWatch and autoscaling."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def queue_line(log: str) -> dict[str, Any]:
     return dict(metric)
 
 
-def test_a_line_of_the_log_is_a_metric(settings: Settings) -> None:
+def test_log_line_is_a_cloudwatch_metric(settings: Settings) -> None:
     add_task(enqueued=timedelta(minutes=5))
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
@@ -49,12 +49,12 @@ def test_a_line_of_the_log_is_a_metric(settings: Settings) -> None:
     assert (line["Bucket"], line["QueueTasks"]) == (settings.S3_BUCKET, 1)
     assert 300 <= line["QueueOldestSeconds"] < 360
     assert abs(line["_aws"]["Timestamp"] / 1000 - time.time()) < 60
-    # each metric and each dimension has its value at the top, as the format demands
+    # the format requires a top-level value for each metric and dimension
     assert {metric["Name"] for metric in directive["Metrics"]} | {"Bucket"} <= set(line)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_worker_says_how_the_queue_is(tmp_path: Path, bucket: Bucket) -> None:
+def test_worker_logs_the_queue_metric(tmp_path: Path, bucket: Bucket) -> None:
     database = "postgres://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**connection.settings_dict)
     log = tmp_path / "worker.log"
     with log.open("wb") as out:

@@ -33,7 +33,7 @@ from uploads.services.doctor.background_jobs import _purge
 from uploads.services.sweep import runner
 from uploads.services.task_queue import results_of
 
-ANOTHER = b"6d0c4f5e-3d0b-4b52-9d7e-1f2a3b4c5d6e"  # database's id
+ANOTHER = b"6d0c4f5e-3d0b-4b52-9d7e-1f2a3b4c5d6e"  # ID of another database
 BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
 PAST = seconds_from_now(-3600)
 CHECKPOINT = "amalga-checkpoint.json"
@@ -42,7 +42,7 @@ pytestmark = pytest.mark.usefixtures("small_parts")
 
 
 def run(*args: str) -> tuple[int, str]:
-    """Exit status, and all that was said."""
+    """Return the exit status and the output."""
     out = io.StringIO()
     try:
         call_command(*args, stdout=out, stderr=out)
@@ -52,7 +52,7 @@ def run(*args: str) -> tuple[int, str]:
 
 
 def all_that_is_due(alice: User, bucket: Bucket) -> list[File]:
-    """One row of each kind that a sweep would give up or remove, with its object."""
+    """One row of each kind that a sweep expires or deletes, with its object."""
     return [
         factories.create_file(alice, b"due", bucket=bucket, state=State.TRASHED, purge_after=PAST),
         factories.create_file(alice, b"overdue", bucket=bucket, state=State.UPLOADING, expires_at=PAST),
@@ -63,7 +63,7 @@ def all_that_is_due(alice: User, bucket: Bucket) -> list[File]:
 def write_mark(
     *, event: int = 1000, at: datetime | None = None, installation: uuid.UUID | None = None
 ) -> s3.Checkpoint:
-    """As if the database had come so far once."""
+    """Write a checkpoint, as if the database had once reached this event."""
     moment = s3.Checkpoint(installation or Installation.objects.own_id(), event, at or datetime.now(UTC))
     s3.put_checkpoint(moment)
     return moment
@@ -73,10 +73,10 @@ def rows_and_objects(bucket: Bucket) -> tuple[list[Any], dict[str, int]]:
     return list(File.objects.order_by("pk").values()), bucket.objects()
 
 
-# --- the switch ---------------------------------------------------------------------------------
+# --- PURGE_PAUSED -------------------------------------------------------------------------------
 
 
-def test_while_it_is_paused_nothing_is_given_up_or_removed(alice: User, bucket: Bucket, settings: Settings) -> None:
+def test_paused_sweep_expires_and_deletes_nothing(alice: User, bucket: Bucket, settings: Settings) -> None:
     all_that_is_due(alice, bucket)
     before = rows_and_objects(bucket)
     settings.PURGE_PAUSED = True
@@ -89,7 +89,7 @@ def test_while_it_is_paused_nothing_is_given_up_or_removed(alice: User, bucket: 
     assert rows_and_objects(bucket) == ([], {})
 
 
-def test_while_it_is_paused_what_a_crash_left_is_finished(upload_client: UploadClient, settings: Settings) -> None:
+def test_paused_sweep_completes_interrupted_uploads(upload_client: UploadClient, settings: Settings) -> None:
     upload = upload_client.start(b"small")
     upload_client.put(upload)
     File.objects.update(state=State.COMPLETING, lease_until=PAST, checksum=upload.digests[0])
@@ -98,7 +98,7 @@ def test_while_it_is_paused_what_a_crash_left_is_finished(upload_client: UploadC
     assert upload.row().state == State.AVAILABLE
 
 
-def test_while_it_is_paused_a_cancelled_upload_keeps_its_bytes(
+def test_canceled_upload_keeps_its_bytes_while_paused(
     upload_client: UploadClient, alice: User, bucket: Bucket, settings: Settings
 ) -> None:
     upload = upload_client.start(b"small")
@@ -110,12 +110,12 @@ def test_while_it_is_paused_a_cancelled_upload_keeps_its_bytes(
 
 
 @pytest.mark.parametrize("command", [["fsck", "--repair"], ["after_restore"]], ids=str)
-def test_what_sets_objects_aside_waits_as_well(bucket: Bucket, settings: Settings, command: list[str]) -> None:
+def test_pause_blocks_fsck_repair_but_not_after_restore(bucket: Bucket, settings: Settings, command: list[str]) -> None:
     settings.PURGE_PAUSED = True
     assert run(*command)[0] == (2 if command[0] == "fsck" else 0)
 
 
-# --- what the bucket remembers ------------------------------------------------------------------
+# --- checkpoint ---------------------------------------------------------------------------------
 
 
 def test_sweep_writes_the_checkpoint_of_the_newest_event(upload_client: UploadClient, bucket: Bucket) -> None:
@@ -148,18 +148,18 @@ def test_sweep_without_events_writes_no_checkpoint(upload_client: UploadClient, 
     services.sweep()
     assert s3.read_checkpoint() is None
     Heartbeat.objects.filter(name=bucket_guard.NAME).update(at=seconds_from_now(-bucket_guard.PAUSE_SECONDS))
-    services.sweep()  # one of the last minutes' events may have ended late
+    services.sweep()  # an event of the last minutes may have been committed late
     assert s3.read_checkpoint()
 
 
-def test_a_database_that_knows_the_event_is_not_behind(upload_client: UploadClient) -> None:
+def test_database_with_the_checkpoint_event_is_not_behind(upload_client: UploadClient) -> None:
     upload_client.send(b"hello")
     write_checkpoint()
     upload_client.send(b"more")
     require_history()
 
 
-def test_a_database_without_the_event_removes_nothing(alice: User, bucket: Bucket) -> None:
+def test_database_without_the_checkpoint_event_deletes_nothing(alice: User, bucket: Bucket) -> None:
     all_that_is_due(alice, bucket)
     before = rows_and_objects(bucket)
     write_mark()
@@ -170,8 +170,8 @@ def test_a_database_without_the_event_removes_nothing(alice: User, bucket: Bucke
     assert rows_and_objects(bucket) == before
 
 
-def test_what_happens_after_the_restore_does_not_make_up_for_it(alice: User, bucket: Bucket) -> None:
-    """An event of the same number comes sooner or later; it is not the same event."""
+def test_later_event_does_not_replace_the_checkpoint_event(alice: User, bucket: Bucket) -> None:
+    """A later event can get the same number, but it has another time."""
     Event.objects.record(Action.LOGIN, by=alice)
     newest = Event.objects.first()
     assert newest
@@ -206,7 +206,7 @@ def test_an_invalid_checkpoint_pauses_the_sweep_too(alice: User, bucket: Bucket)
 
 
 @pytest.mark.parametrize("fault", ["500", "403", "broken", "page 502"])
-def test_unreadable_checkpoint_is_not_taken_for_a_missing_one(
+def test_unreadable_checkpoint_is_not_treated_as_missing(
     alice: User, bucket: Bucket, settings: Settings, fault: str
 ) -> None:
     all_that_is_due(alice, bucket)
@@ -222,14 +222,14 @@ def test_unreadable_checkpoint_is_not_taken_for_a_missing_one(
     assert rows_and_objects(bucket) == before
 
 
-def test_a_sweep_with_nothing_to_remove_says_so_as_well(alice: User, bucket: Bucket) -> None:
+def test_sweep_with_nothing_to_delete_is_refused_too(alice: User, bucket: Bucket) -> None:
     mark = write_mark()
     Event.objects.record(Action.LOGIN, by=alice)
     assert run("sweep")[0] == 2
     assert s3.read_checkpoint() == mark
 
 
-def test_nothing_is_set_aside_by_a_database_that_is_behind(bucket: Bucket) -> None:
+def test_repair_is_refused_if_the_database_is_behind(bucket: Bucket) -> None:
     write_mark()
     status, output = run("fsck", "--repair")
     assert status == 2
@@ -238,7 +238,7 @@ def test_nothing_is_set_aside_by_a_database_that_is_behind(bucket: Bucket) -> No
         require_removal()
 
 
-# --- accepting it -------------------------------------------------------------------------------
+# --- after_restore ------------------------------------------------------------------------------
 
 
 def test_restore_dry_run_changes_nothing(alice: User, bucket: Bucket) -> None:
@@ -252,7 +252,7 @@ def test_restore_dry_run_changes_nothing(alice: User, bucket: Bucket) -> None:
     assert s3.read_checkpoint()
 
 
-def test_accepted_trash_has_its_whole_time_again(alice: User, bucket: Bucket, settings: Settings) -> None:
+def test_after_restore_extends_the_retention_of_the_trash(alice: User, bucket: Bucket, settings: Settings) -> None:
     due, *_rest = all_that_is_due(alice, bucket)
     write_mark()
     assert run("after_restore", "--apply")[0] == 0
@@ -265,7 +265,7 @@ def test_accepted_trash_has_its_whole_time_again(alice: User, bucket: Bucket, se
     assert run("after_restore")[0] == 0
 
 
-def test_folder_of_an_accepted_trash_comes_back_with_its_file(alice: User, bucket: Bucket) -> None:
+def test_trashed_folder_is_restorable_after_a_database_restore(alice: User, bucket: Bucket) -> None:
     folder = ensure_folder("Campaign", alice)
     file = factories.create_file(alice, b"brief", bucket=bucket, folder=folder)
     TrashAction().execute([], {}, by=alice, folders=[folder.pk])
@@ -276,7 +276,7 @@ def test_folder_of_an_accepted_trash_comes_back_with_its_file(alice: User, bucke
     assert Folder.objects.living().filter(pk=folder.pk).exists()
 
 
-def test_interrupted_restore_of_a_folder_continues_in_an_accepted_trash(
+def test_interrupted_folder_restore_continues_after_a_database_restore(
     alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = ensure_folder("Campaign", alice)
@@ -293,7 +293,7 @@ def test_interrupted_restore_of_a_folder_continues_in_an_accepted_trash(
     assert not File.objects.trashed().exists()
 
 
-def test_expired_folder_is_in_an_accepted_trash_only_with_its_file(alice: User, bucket: Bucket) -> None:
+def test_after_restore_keeps_expired_folders_only_with_files(alice: User, bucket: Bucket) -> None:
     purged, due = ensure_folder("Purged", alice), ensure_folder("Due", alice)
     factories.create_file(alice, b"brief", bucket=bucket, folder=due)
     TrashAction().execute([], {}, by=alice, folders=[due.pk])
@@ -306,7 +306,7 @@ def test_expired_folder_is_in_an_accepted_trash_only_with_its_file(alice: User, 
     assert list(Folder.objects.trashed()) == [due]
 
 
-def test_what_was_purged_since_goes_again(alice: User, bucket: Bucket) -> None:
+def test_file_purged_after_the_backup_is_purged_again(alice: User, bucket: Bucket) -> None:
     due, *_rest = all_that_is_due(alice, bucket)
     bucket.delete(due.key)
     write_mark()
@@ -317,10 +317,10 @@ def test_what_was_purged_since_goes_again(alice: User, bucket: Bucket) -> None:
 
 
 @pytest.mark.parametrize("body", [BODY, b"small", b""], ids=["parts", "small", "empty"])
-def test_an_upload_that_was_finished_since_is_a_file_again(
+def test_upload_completed_after_the_backup_is_completed_again(
     upload_client: UploadClient, bucket: Bucket, body: bytes
 ) -> None:
-    """Its row is as it was before, and its object whole: the sweep would have removed it after a week."""
+    """The row is old, but the object is complete; otherwise the sweep would delete it after a week."""
     upload = upload_client.start(body)
     upload_client.put(upload)
     finish_past_the_rows(bucket, upload.row())
@@ -334,7 +334,7 @@ def test_an_upload_that_was_finished_since_is_a_file_again(
 
 
 def finish_past_the_rows(bucket: Bucket, row: File) -> None:
-    """What the bucket keeps of a finish that the rows have forgotten."""
+    """Complete the upload in the bucket only, as if its row came from an older backup."""
     if row.multipart_id:
         where: Any = {"Bucket": bucket.name, "Key": row.key, "UploadId": row.multipart_id}
         parts = bucket.client.list_parts(**where)["Parts"]
@@ -342,7 +342,7 @@ def finish_past_the_rows(bucket: Bucket, row: File) -> None:
         bucket.client.complete_multipart_upload(**where, MultipartUpload={"Parts": completed_parts})
 
 
-def test_bytes_that_are_not_the_announced_ones_stay_unfinished(upload_client: UploadClient, bucket: Bucket) -> None:
+def test_upload_with_a_wrong_checksum_stays_incomplete(upload_client: UploadClient, bucket: Bucket) -> None:
     upload = upload_client.start(b"small")
     File.objects.update(checksum="A" * 43 + "=")
     bucket.write(upload.row().key, b"other")
@@ -351,7 +351,7 @@ def test_bytes_that_are_not_the_announced_ones_stay_unfinished(upload_client: Up
     assert upload.row().state == State.UPLOADING
 
 
-def test_uploads_under_way_have_their_time_again(upload_client: UploadClient, settings: Settings) -> None:
+def test_after_restore_extends_the_expiry_of_uploads(upload_client: UploadClient, settings: Settings) -> None:
     upload = upload_client.start(BODY)
     File.objects.update(expires_at=PAST)
     run("after_restore", "--apply")
@@ -379,7 +379,7 @@ def test_doctor_warns_while_the_purge_is_paused(bucket: Bucket, settings: Settin
     assert diagnosed()[0] == ("warn", "paused: PURGE_PAUSED is on, so nothing is deleted")
 
 
-def test_doctor_says_how_far_the_bucket_remembers(upload_client: UploadClient) -> None:
+def test_doctor_reports_the_checkpoint(upload_client: UploadClient) -> None:
     assert diagnosed() == [("ok", "no checkpoint yet")]
     upload_client.send(b"hello")
     write_checkpoint()
@@ -396,13 +396,13 @@ def test_doctor_reports_outdated_checkpoint(alice: User, bucket: Bucket) -> None
 
 
 @pytest.mark.parametrize("content", [b"hello", b"[" * 1024], ids=["text", "deep"])
-def test_doctor_fails_for_a_clock_that_is_none(bucket: Bucket, content: bytes) -> None:
+def test_doctor_fails_for_an_invalid_checkpoint(bucket: Bucket, content: bytes) -> None:
     bucket.write(CHECKPOINT, content)
     ((level, reason),) = diagnosed()
     assert (level, "is not a valid checkpoint" in reason) == ("fail", True)
 
 
-def test_doctor_names_the_right_that_is_missing(bucket: Bucket, settings: Settings) -> None:
+def test_doctor_names_the_missing_permission(bucket: Bucket, settings: Settings) -> None:
     with storage_proxies.run_storage_proxy(bucket.address.endpoint) as front:
         front.rules["get"] = storage_proxies.status(403, "AccessDenied")
         right, settings.S3_ENDPOINT = settings.S3_ENDPOINT, front.url
@@ -413,14 +413,12 @@ def test_doctor_names_the_right_that_is_missing(bucket: Bucket, settings: Settin
     assert line.advice == "allow s3:GetObject on amalga-checkpoint.json"
 
 
-# --- a library that is made again ---------------------------------------------------------------
+# --- rebuilt library ----------------------------------------------------------------------------
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_library_that_was_made_again_is_the_one_that_the_bucket_remembers(
-    upload_client: UploadClient, tmp_path: Path
-) -> None:
-    """The activity log is not in the manifest: the event that the bucket remembered is gone for good."""
+def test_rebuilt_library_passes_the_checkpoint_check(upload_client: UploadClient, tmp_path: Path) -> None:
+    """The manifest has no audit log, so the event of the checkpoint is lost."""
     upload_client.send(b"hello")
     write_checkpoint()
     manifest = str(tmp_path / "manifest")

@@ -1,4 +1,4 @@
-"""The restore, rehearsed: the database goes back to an earlier hour, and the bucket does not."""
+"""Rehearsal of a restore: the database goes back to an older backup, and the bucket does not."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True), pytest.
 
 @contextmanager
 def restored(dump: Path) -> Iterator[None]:
-    """The backup in a database of its own, and this process led to it, as DATABASE_URL does after a restore."""
+    """Restore the backup into a separate database and connect this process to it."""
     with another_database("restored"):
         postgres("pg_restore", "--dbname", "restored", "--no-owner", str(dump))
         yield
 
 
 def run(*args: str) -> tuple[int, dict[str, Any]]:
-    """Exit status, and the JSON document."""
+    """Return the exit status and the JSON document."""
     out = io.StringIO()
     status = 0
     try:
@@ -49,13 +49,13 @@ def run(*args: str) -> tuple[int, dict[str, Any]]:
 
 
 def sweep() -> int:
-    """A minute later."""
+    """Sweep, after the pause between two checkpoints."""
     Heartbeat.objects.filter(name=bucket_guard.NAME).update(at=seconds_from_now(-bucket_guard.PAUSE_SECONDS))
     return run("sweep")[0]
 
 
 class Hour:
-    """What people did before the moment of the restore, and after it."""
+    """What users do before and after the backup."""
 
     def __init__(self, alice: User, bucket: Bucket) -> None:
         self.alice, self.bucket = alice, bucket
@@ -71,7 +71,7 @@ class Hour:
         actions.trash_file(self.saved, by=self.alice)
 
     def owner(self) -> User:
-        """As the database of the earlier hour has her."""
+        """Return Alice from the restored database."""
         return User.objects.get(username="alice")
 
     def after(self) -> None:
@@ -83,7 +83,7 @@ class Hour:
 
 @pytest.fixture
 def hour(alice: User, bucket: Bucket, tmp_path: Path) -> Iterator[Hour]:
-    """The bucket is as it is now, and the database as it was."""
+    """The bucket is current; the database is restored from an older backup."""
     hour = Hour(alice, bucket)
     hour.before()
     assert sweep() == 0
@@ -110,7 +110,7 @@ def diagnosis() -> dict[str, str]:
 
 def test_after_a_restore_nothing_is_missing_and_nothing_is_lost(hour: Hour, bucket: Bucket) -> None:
     objects = bucket.objects()
-    assert File.objects.get(pk=hour.saved.pk).state == State.TRASHED  # what alice did since is forgotten
+    assert File.objects.get(pk=hour.saved.pk).state == State.TRASHED  # her later restore is lost
     assert sweep() == 2
     assert bucket.objects() == objects
 
@@ -132,7 +132,7 @@ def test_after_a_restore_nothing_is_missing_and_nothing_is_lost(hour: Hour, buck
 
 def test_later_uploads_are_assigned_to_a_user_for_review(hour: Hour, bucket: Bucket) -> None:
     run("after_restore", "--apply")
-    assert run("after_restore", "--recover-orphans", "--owner", "alice", "--apply")[0] == 2  # fsck has to find them
+    assert run("after_restore", "--recover-orphans", "--owner", "alice", "--apply")[0] == 2  # fsck must find them first
     differences()
     assert run("after_restore", "--recover-orphans", "--owner", "alice")[1]["orphans"] == 2
     assert run("after_restore", "--recover-orphans", "--owner", "alice", "--apply") == (
@@ -149,12 +149,12 @@ def test_later_uploads_are_assigned_to_a_user_for_review(hour: Hour, bucket: Buc
 
 
 @pytest.mark.parametrize("args", [["--owner", "alice"], ["--recover-orphans"], ["--recover-orphans", "--owner", "x"]])
-def test_odd_options_are_refused(bucket: Bucket, args: list[str]) -> None:
+def test_invalid_options_are_refused(bucket: Bucket, args: list[str]) -> None:
     assert run("after_restore", *args)[0] == 2
 
 
-def test_the_database_that_was_thought_lost_removes_nothing_either(hour: Hour, bucket: Bucket) -> None:
-    """It came back, and its sweep goes on: by now the bucket is another's."""
+def test_old_database_deletes_nothing_after_a_restore(hour: Hour, bucket: Bucket) -> None:
+    """The old database and its sweep run again, but the bucket belongs to the restored database."""
     assert run("after_restore", "--apply")[0] == 0
     connect_to(hour.lost)
     File.objects.filter(state=State.TRASHED).update(purge_after=seconds_from_now(-1))

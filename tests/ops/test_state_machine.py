@@ -1,7 +1,7 @@
-"""Any order of steps, over the real store: whatever people, crashes, faults and sweeps do, bucket and rows agree.
+"""Random steps over real storage: after user actions, crashes, faults and sweeps, bucket and rows agree.
 
-R1 what is available (or in the trash) is there, with the row's size, ETag and bytes; R2 and R4 everything in the bucket
-has a row; what was told to be stored is lost to nobody; and what is used is the sum of the rows.
+R1: available and trashed files have their object, with the row's size, ETag and bytes; R2 and R4: each object
+has a row; files that were reported as stored are never lost; usage is the sum of the rows.
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ faults = st.sampled_from(sorted(RESPONSES))
 
 
 class Storms(FileStateMachine):
-    """As `Lives`, with time that jumps, processes that die, and a store that fails."""
+    """`FileStateMachine` with passing deadlines, crashing processes and failing storage."""
 
-    # --- what time does ------------------------------------------------------------------------
+    # --- time ----------------------------------------------------------------------------------
 
     @rule(tracked=FileStateMachine.tracked_uploads)
     def expire(self, tracked: TrackedUpload) -> None:
@@ -78,7 +78,7 @@ class Storms(FileStateMachine):
     def the_trash_is_due(self) -> None:
         File.objects.filter(state=State.TRASHED).update(purge_after=timezone.now())
 
-    # --- crashes: a process of its own dies there ------------------------------------------------
+    # --- crashes: a separate process dies there --------------------------------------------------
 
     @rule(tracked=FileStateMachine.tracked_uploads, point=st.sampled_from(FINISHING))
     def die_while_finishing(self, tracked: TrackedUpload, point: str) -> None:
@@ -105,7 +105,7 @@ class Storms(FileStateMachine):
         runner = ForkedRunner(self.world.fork_server, self.world.people[tracked.person], point)
         return UploadClient(cast(Client, harness.SingleTryClient(runner)))
 
-    # --- faults of the store ---------------------------------------------------------------------
+    # --- storage faults --------------------------------------------------------------------------
 
     @rule(
         tracked=FileStateMachine.tracked_uploads,
@@ -136,7 +136,7 @@ class Storms(FileStateMachine):
         services.sweep()
         self.world.front.rules.clear()
 
-    # --- those who look after it -----------------------------------------------------------------
+    # --- maintenance -----------------------------------------------------------------------------
 
     @rule()
     def sweep(self) -> None:
@@ -154,7 +154,7 @@ class Storms(FileStateMachine):
             assert services.verify(row) == ("verified" if row.state == State.AVAILABLE else None)
 
     def teardown(self) -> None:
-        """However it went: once time has passed, two sweeps leave what is stored and nothing else."""
+        """After all deadlines, two sweeps leave exactly the stored files."""
         acknowledged = {
             tracked.upload.id: tracked.upload.body
             for tracked in self.all
@@ -172,7 +172,7 @@ def sweep_and_leave() -> dict[str, int]:
 
 @pytest.fixture
 def front(settings: Settings, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[StorageProxy]:
-    """The app asks the store through it. boto3's pause before a second attempt is left out."""
+    """A proxy between the app and storage. boto3 retries without a pause."""
     monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda self, context: 0)
     with storage_proxies.proxy_of_app(settings, bucket) as front:
         yield front
@@ -206,7 +206,7 @@ hypothesis.settings.register_profile("faults", max_examples=60, stateful_step_co
     "profile", ["short", pytest.param("faults", marks=[pytest.mark.faults, pytest.mark.timeout(900)])]
 )
 @pytest.mark.django_db(transaction=True)
-def test_bucket_and_rows_agree_whatever_happens(profile: str, world: World) -> None:
+def test_bucket_and_rows_stay_in_sync(profile: str, world: World) -> None:
     machine = type("StormsHere", (Storms,), {"world": world})
     limits = hypothesis.settings(
         hypothesis.settings.get_profile(profile), deadline=None, suppress_health_check=list(HealthCheck)

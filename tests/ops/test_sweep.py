@@ -1,4 +1,4 @@
-"""The sweep does what is due, and nothing else; one row that fails stops no other."""
+"""The sweep handles only what is due; a failing row does not stop the others."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def ago(**duration: float) -> Any:
 def left_while_completing(
     upload_client: UploadClient, body: bytes, *, sent: bool = True, assembled: bool = False
 ) -> Upload:
-    """An upload whose finisher died, long enough ago."""
+    """Return an upload whose completion was interrupted long enough ago."""
     upload = upload_client.start(body)
     if sent:
         upload_client.put(upload)
@@ -45,7 +45,7 @@ def left_while_completing(
     return upload
 
 
-def test_with_nothing_due_a_sweep_touches_nothing(upload_client: UploadClient, alice: User, bucket: Bucket) -> None:
+def test_sweep_with_nothing_due_changes_nothing(upload_client: UploadClient, alice: User, bucket: Bucket) -> None:
     file, upload = upload_client.send(BODY), upload_client.start(BODY)
     upload_client.put(upload, 1)
     create_row(alice, State.COMPLETING)
@@ -58,7 +58,7 @@ def test_with_nothing_due_a_sweep_touches_nothing(upload_client: UploadClient, a
     assert len(bucket.multipart_uploads()) == 1
 
 
-def test_an_overdue_upload_goes_with_its_parts(upload_client: UploadClient, alice: User, bucket: Bucket) -> None:
+def test_expired_upload_is_deleted_with_its_parts(upload_client: UploadClient, alice: User, bucket: Bucket) -> None:
     upload = upload_client.start(BODY)
     upload_client.put(upload, 1, 2)
     File.objects.update(expires_at=ago(seconds=1), signed_until=ago(hours=1))
@@ -69,7 +69,7 @@ def test_an_overdue_upload_goes_with_its_parts(upload_client: UploadClient, alic
     assert stored_usage(alice) == usage_by_rows(alice) == (0, 0)
 
 
-def test_an_overdue_small_file_goes_with_its_object(upload_client: UploadClient, bucket: Bucket) -> None:
+def test_expired_small_upload_is_deleted_with_its_object(upload_client: UploadClient, bucket: Bucket) -> None:
     upload_client.put(upload_client.start(b"small"))
     File.objects.update(expires_at=ago(seconds=1), signed_until=ago(hours=1))
     services.sweep()
@@ -79,7 +79,7 @@ def test_an_overdue_small_file_goes_with_its_object(upload_client: UploadClient,
 
 @pytest.mark.parametrize("body", [BODY, b"small", b""], ids=["parts", "small", "empty"])
 @pytest.mark.parametrize("assembled", [False, True])
-def test_a_finish_that_died_is_brought_to_its_end(
+def test_interrupted_completion_is_completed(
     upload_client: UploadClient, bucket: Bucket, body: bytes, assembled: bool
 ) -> None:
     upload = left_while_completing(upload_client, body, assembled=assembled)
@@ -89,7 +89,7 @@ def test_a_finish_that_died_is_brought_to_its_end(
     assert bucket.read(file.key) == body
 
 
-def test_a_finish_that_died_before_all_parts_were_there_is_open_again(upload_client: UploadClient) -> None:
+def test_interrupted_completion_without_all_parts_is_reopened(upload_client: UploadClient) -> None:
     upload = left_while_completing(upload_client, BODY, sent=False)
     services.sweep()
     assert upload.row().state == State.UPLOADING
@@ -97,7 +97,7 @@ def test_a_finish_that_died_before_all_parts_were_there_is_open_again(upload_cli
     assert upload_client.finished(upload).state == State.AVAILABLE
 
 
-def test_a_finish_that_died_and_lost_its_parts_goes(upload_client: UploadClient, alice: User, bucket: Bucket) -> None:
+def test_completing_upload_with_lost_parts_is_deleted(upload_client: UploadClient, alice: User, bucket: Bucket) -> None:
     upload = left_while_completing(upload_client, BODY)
     row = upload.row()
     bucket.client.abort_multipart_upload(Bucket=bucket.name, Key=row.key, UploadId=row.multipart_id)
@@ -154,7 +154,7 @@ def test_one_row_that_always_fails_does_not_stop_the_others(
     assert File.objects.get().key == poison
 
 
-def test_sweeping_twice_is_as_good_as_once(upload_client: UploadClient, bucket: Bucket) -> None:
+def test_second_sweep_changes_nothing(upload_client: UploadClient, bucket: Bucket) -> None:
     left_while_completing(upload_client, BODY)
     services.sweep()
     before = list(File.objects.values())
@@ -185,7 +185,7 @@ def test_command_prints_a_summary(upload_client: UploadClient) -> None:
     assert "resolved: 0\n" in out.getvalue()
 
 
-def test_the_command_speaks_json(upload_client: UploadClient) -> None:
+def test_command_prints_json(upload_client: UploadClient) -> None:
     left_while_completing(upload_client, BODY)
     out = io.StringIO()
     call_command("sweep", "--json", stdout=out)
@@ -193,9 +193,7 @@ def test_the_command_speaks_json(upload_client: UploadClient) -> None:
     assert json.loads(out.getvalue()) == {**nothing, "resolved": 1}
 
 
-def test_the_command_ends_with_1_when_something_is_left(
-    alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_command_exits_with_1_if_something_fails(alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     create_row(alice, State.DELETING)
     monkeypatch.setattr(s3, "delete", lambda key, **_: (_ for _ in ()).throw(StorageUnavailable()))
     with pytest.raises(CommandError) as error:
@@ -203,7 +201,7 @@ def test_the_command_ends_with_1_when_something_is_left(
     assert error.value.returncode == 1
 
 
-def test_a_row_in_completing_with_a_lease_is_left_to_its_finisher(upload_client: UploadClient, alice: User) -> None:
+def test_completing_row_with_a_lease_is_not_changed(upload_client: UploadClient, alice: User) -> None:
     file = create_row(alice, State.COMPLETING, checksum=sha256(b"x"))
     assert services.sweep().total() == 0
     services.resume_completion(file)

@@ -1,4 +1,4 @@
-"""Many rows, several sweeps, rows that always fail, and unknown uploads: everything gets its turn."""
+"""Sweeps of many rows, concurrent sweeps, rows that always fail, and orphaned multipart uploads."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def overdue_rows(owner: User, count: int) -> list[File]:
 
 
 def poison(front: StorageProxy, keys: set[str]) -> None:
-    """The store fails at these keys, in one request with others and alone."""
+    """Let storage fail for these keys, alone and in one request with others."""
 
     def refuse(request: Request) -> Response | None:
         hit = any(key.encode() in request.body or request.url.endswith(key) for key in keys)
@@ -95,9 +95,7 @@ def test_failing_rows_do_not_starve_others(
     assert not File.objects.filter(pk__in=[file.pk for file in new_rows]).exists()
 
 
-def test_one_key_that_fails_every_request_it_is_in_stops_no_other(
-    alice: User, front: StorageProxy, bucket: Bucket
-) -> None:
+def test_key_that_fails_in_every_request_does_not_stop_others(alice: User, front: StorageProxy, bucket: Bucket) -> None:
     rows = deleting_rows(alice, 5)
     for row in rows:
         bucket.write(row.key, b"x")
@@ -107,17 +105,17 @@ def test_one_key_that_fails_every_request_it_is_in_stops_no_other(
     assert set(bucket.objects()) == {rows[0].key}
 
 
-def test_pauses_grow_from_failure_to_failure_and_end() -> None:
+def test_backoff_grows_up_to_a_maximum() -> None:
     pauses = [leases.pause_seconds(tries) for tries in range(20)]
     assert pauses[:4] == [0, 60, 180, 420]
     assert pauses == sorted(pauses)
     assert max(pauses) == leases.MAX_BACKOFF_SECONDS
 
 
-def test_what_was_put_off_comes_again_when_its_pause_is_over(alice: User, front: StorageProxy, bucket: Bucket) -> None:
+def test_failed_row_is_retried_after_its_backoff(alice: User, front: StorageProxy, bucket: Bucket) -> None:
     (row,) = deleting_rows(alice, 1)
     front.rules["delete"] = status(500, "InternalError")
-    assert [services.sweep()["failed"] for _ in range(3)] == [1, 1, 0]  # the third time it has a pause
+    assert [services.sweep()["failed"] for _ in range(3)] == [1, 1, 0]  # by then, it has a backoff
     front.rules.clear()
     assert services.sweep()["erased"] == 0
     File.objects.filter(pk=row.pk).update(retry_at=seconds_from_now(-1))
@@ -138,8 +136,8 @@ def test_unavailable_storage_stops_the_batch_without_backoff(
     assert services.sweep()["erased"] == 45
 
 
-def test_a_row_that_the_database_will_not_move_stops_no_other(alice: User, bob: User, bucket: Bucket) -> None:
-    """Its owner's usage says less than there is: a constraint refuses to give back more."""
+def test_row_rejected_by_a_constraint_does_not_stop_others(alice: User, bob: User, bucket: Bucket) -> None:
+    """The stored usage of its owner is too low, so a constraint rejects the deduction."""
     overdue_rows(alice, 3)
     Usage.objects.filter(owner=alice).update(files=2, bytes=6)
     overdue_rows(bob, 2)
@@ -148,11 +146,11 @@ def test_a_row_that_the_database_will_not_move_stops_no_other(alice: User, bob: 
     assert (stored_usage(alice), stored_usage(bob)) == ((0, 0), (0, 0))
 
 
-# --- several at once --------------------------------------------------------------------------
+# --- concurrent sweeps ------------------------------------------------------------------------
 
 
 def at_once(count: int) -> Counter[str]:
-    """So many sweeps, each with a connection of its own; what they did together."""
+    """Run concurrent sweeps, each with its own connection, and return the sum of their counts."""
 
     def sweep_and_close(_number: int) -> Counter[str]:
         try:
@@ -217,7 +215,7 @@ def test_sweep_stops_after_the_current_batch(alice: User, bucket: Bucket, monkey
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_loop_stops_on_term_and_says_that_it_lived(alice: User, bucket: Bucket) -> None:
+def test_loop_records_a_heartbeat_and_stops_on_sigterm(alice: User, bucket: Bucket) -> None:
     command = [sys.executable, "-W", "error", "manage.py", "sweep", "--every", "60"]
     process = subprocess.Popen(command, cwd=PROJECT, env=environment(), stderr=subprocess.PIPE)
     wait_until(lambda: Heartbeat.objects.last_of("sweep") is not None)
@@ -227,7 +225,7 @@ def test_a_loop_stops_on_term_and_says_that_it_lived(alice: User, bucket: Bucket
     assert b"Traceback" not in errors
 
 
-def test_rows_that_wait_for_their_urls_do_not_end_the_sweep(
+def test_rows_with_unexpired_urls_do_not_stop_the_sweep(
     alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runner, "ERASE_BATCH_SIZE", 2)
@@ -237,7 +235,7 @@ def test_rows_that_wait_for_their_urls_do_not_end_the_sweep(
     assert File.objects.count() == 3
 
 
-def test_the_leases_of_a_killed_sweep_end(alice: User, bucket: Bucket) -> None:
+def test_leases_of_a_killed_sweep_expire(alice: User, bucket: Bucket) -> None:
     deleting_rows(alice, 2)
     rows = File.objects.filter(state=State.DELETING)
     assert len(leases.acquire(rows, since=timezone.now(), limit=10)) == 2
@@ -246,7 +244,7 @@ def test_the_leases_of_a_killed_sweep_end(alice: User, bucket: Bucket) -> None:
     assert services.sweep()["erased"] == 2
 
 
-# --- what must not go -------------------------------------------------------------------------
+# --- kept and deleted objects -----------------------------------------------------------------
 
 
 def test_the_object_of_an_imported_file_is_never_removed(alice: User, bucket: Bucket) -> None:
@@ -268,7 +266,7 @@ def test_each_purged_file_has_an_event(alice: User, bucket: Bucket) -> None:
     assert sorted(Event.objects.filter(action="purge").values_list("name", flat=True)) == ["0", "1", "2"]
 
 
-def test_half_made_previews_of_files_in_the_trash_go(alice: User, bucket: Bucket) -> None:
+def test_unfinished_previews_of_trashed_files_are_deleted(alice: User, bucket: Bucket) -> None:
     trashed, available = create_row(alice, State.TRASHED), create_row(alice, State.AVAILABLE)
     for file in (trashed, available):
         preview = Preview.objects.create(file=file, kind=PreviewKind.EXCERPT, lease_until=seconds_from_now(-1))
@@ -278,12 +276,12 @@ def test_half_made_previews_of_files_in_the_trash_go(alice: User, bucket: Bucket
     assert set(bucket.objects()) == set(Preview.objects.values_list("key", flat=True))
 
 
-# --- strays -----------------------------------------------------------------------------------
+# --- orphaned multipart uploads ---------------------------------------------------------------
 
 
 @pytest.fixture
 def later(db: None, monkeypatch: pytest.MonkeyPatch, bucket: Bucket) -> None:
-    """As if a day had passed since all uploads in parts began; in a bucket that is ours."""
+    """A bucket with our marker, and no grace period for multipart uploads."""
     ensure_marker()
     bucket.write("f/" + "e" * 32, b"a neighbour")
     monkeypatch.setattr(orphaned_multiparts, "GRACE", timedelta(seconds=-60))
@@ -299,9 +297,9 @@ def test_orphaned_multiparts_are_aborted_and_current_ones_stay(
 ) -> None:
     live = upload_client.start(BODY)
     upload_client.put(live, 1)
-    begin(bucket, live.row().key)  # of the same file, and forgotten
+    begin(bucket, live.row().key)  # an orphan of the same file
     begin(bucket, "f/" + "0" * 32)  # of no file
-    begin(bucket, create_row(alice, State.AVAILABLE).key)  # of one that is finished
+    begin(bucket, create_row(alice, State.AVAILABLE).key)  # of a completed file
     foreign = begin(bucket, "backup/disk")
     assert services.sweep()["aborted"] == 3
     assert set(bucket.multipart_uploads()) == {(live.row().key, live.row().multipart_id), ("backup/disk", foreign)}

@@ -1,4 +1,4 @@
-"""An upgrade from each release: a database and a bucket as it left them are migrated, and nothing of them is lost."""
+"""Upgrades from each release: its database and its bucket are migrated, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def installation(request: pytest.FixtureRequest, bucket: Bucket) -> Iterator[Ins
         arguments = ["--quiet", "--no-psqlrc", "--set=ON_ERROR_STOP=1", "--single-transaction", "--file"]
         postgres("psql", "--dbname", "upgraded", *arguments, str(folder / "database.sql"))
         call_command("migrate", verbosity=0)
-        # The fixture gets older, and what it had in the trash must not be due.
+        # Fixtures age, but nothing in them may expire or be purged.
         File.objects.exclude(expires_at=None).update(expires_at=seconds_from_now(DAY))
         File.objects.exclude(purge_after=None).update(purge_after=seconds_from_now(DAY))
         yield installation

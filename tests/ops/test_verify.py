@@ -1,4 +1,4 @@
-"""Reading stored bytes and holding them against the row: what settles a claim where the store checks nothing."""
+"""`verify` reads stored bytes and compares them with the checksum of their row."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("small_parts")
 
 
 @pytest.mark.parametrize("size", [0, 1, 9, 10, 11, 20, 21, 30])
-def test_a_true_claim_becomes_read(upload_client: UploadClient, size: int) -> None:
+def test_file_with_a_correct_checksum_is_verified(upload_client: UploadClient, size: int) -> None:
     file = upload_client.send(bytes(range(size)))
     assert file.checksum_status == ChecksumStatus.UNVERIFIED
     assert services.verify(file) == ChecksumStatus.VERIFIED
@@ -46,7 +46,7 @@ def test_verify_detects_an_unknown_type(upload_client: UploadClient) -> None:
 
 
 @pytest.mark.parametrize("chunk", [3, 10, 100])
-def test_the_checksum_does_not_depend_on_how_the_bytes_come(
+def test_checksum_does_not_depend_on_the_chunk_size(
     upload_client: UploadClient, monkeypatch: pytest.MonkeyPatch, chunk: int
 ) -> None:
     file = upload_client.send(BODY)
@@ -55,7 +55,7 @@ def test_the_checksum_does_not_depend_on_how_the_bytes_come(
 
 
 @pytest.mark.parametrize("body", [BODY, b"small"], ids=["parts", "small"])
-def test_one_flipped_bit_is_damage(upload_client: UploadClient, bucket: Bucket, body: bytes) -> None:
+def test_flipped_bit_is_corruption(upload_client: UploadClient, bucket: Bucket, body: bytes) -> None:
     file = upload_client.send(body)
     bucket.write(file.key, body[:-1] + bytes([body[-1] ^ 1]))
     assert services.verify(file) == ChecksumStatus.CORRUPTED
@@ -64,13 +64,13 @@ def test_one_flipped_bit_is_damage(upload_client: UploadClient, bucket: Bucket, 
 
 
 @pytest.mark.parametrize("stored", [b"", BODY[:-1], BODY[:20], BODY + b"x"])
-def test_missing_or_added_bytes_are_damage(upload_client: UploadClient, bucket: Bucket, stored: bytes) -> None:
+def test_missing_or_added_bytes_are_corruption(upload_client: UploadClient, bucket: Bucket, stored: bytes) -> None:
     file = upload_client.send(BODY)
     bucket.write(file.key, stored)
     assert services.verify(file) == ChecksumStatus.CORRUPTED
 
 
-def test_a_false_claim_is_found_out(upload_client: UploadClient) -> None:
+def test_wrong_checksum_from_the_client_is_detected(upload_client: UploadClient) -> None:
     upload = upload_client.start(b"true")
     upload_client.put(upload)
     assert upload_client.finish(upload, digests=[composite([b"lied"])]).status_code == 200
@@ -85,7 +85,7 @@ def test_missing_object_is_reported_and_recorded(upload_client: UploadClient, bu
     assert (row.state, row.checksum_status, row.checksum) == (State.AVAILABLE, ChecksumStatus.MISSING, file.checksum)
 
 
-def test_bytes_that_are_back_are_good_again(upload_client: UploadClient, bucket: Bucket) -> None:
+def test_restored_bytes_are_verified_again(upload_client: UploadClient, bucket: Bucket) -> None:
     file = upload_client.send(BODY)
     for stored, status in (
         (None, ChecksumStatus.MISSING),
@@ -97,7 +97,7 @@ def test_bytes_that_are_back_are_good_again(upload_client: UploadClient, bucket:
         assert services.verify(File.objects.get()) == status
 
 
-def test_a_store_that_breaks_off_settles_nothing(upload_client: UploadClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_broken_download_changes_no_status(upload_client: UploadClient, monkeypatch: pytest.MonkeyPatch) -> None:
     file = upload_client.send(BODY)
     monkeypatch.setattr(streams, "PAUSE_SECONDS", 0.0)
     monkeypatch.setattr(s3.Stream, "chunks", lambda self, size: (_ for _ in ()).throw(StorageUnavailable()))
@@ -127,7 +127,7 @@ def test_broken_connection_resumes_at_its_offset(upload_client: UploadClient, mo
     assert starts == [0, 9, 18]
 
 
-def test_a_file_that_is_no_longer_available_is_left_alone(upload_client: UploadClient, alice: User) -> None:
+def test_trashed_file_is_not_verified(upload_client: UploadClient, alice: User) -> None:
     file = upload_client.send(BODY)
     actions.trash_file(file, by=alice)
     assert services.verify(file) is None
@@ -152,7 +152,7 @@ def test_memory_does_not_grow_with_the_file(alice: User, bucket: Bucket, setting
 
 
 def run(*args: str) -> tuple[int, str]:
-    """Exit status and what was written."""
+    """Return the exit status and the output."""
     out = io.StringIO()
     try:
         call_command("verify", *args, stdout=out)
@@ -162,11 +162,11 @@ def run(*args: str) -> tuple[int, str]:
 
 
 def counts(**values: int) -> str:
-    """The end of the output."""
+    """Return the last lines of the output."""
     return "".join(f"{name}: {value}\n" for name, value in values.items())
 
 
-def test_the_command_settles_all_claims_and_ends_with_0(upload_client: UploadClient) -> None:
+def test_command_verifies_all_unverified_files_and_exits_with_0(upload_client: UploadClient) -> None:
     for body in (BODY, b"small", b""):
         upload_client.send(body)
     code, out = run()
@@ -174,7 +174,7 @@ def test_the_command_settles_all_claims_and_ends_with_0(upload_client: UploadCli
     assert set(File.objects.values_list("checksum_status", flat=True)) == {ChecksumStatus.VERIFIED}
 
 
-def test_the_command_leaves_what_is_settled(upload_client: UploadClient, bucket: Bucket) -> None:
+def test_command_skips_verified_files_without_the_all_option(upload_client: UploadClient, bucket: Bucket) -> None:
     file = upload_client.send(BODY)
     run()
     bucket.write(file.key, b"changed since")
@@ -183,7 +183,7 @@ def test_the_command_leaves_what_is_settled(upload_client: UploadClient, bucket:
     assert File.objects.get().checksum_status == ChecksumStatus.CORRUPTED
 
 
-def test_differences_are_named_and_end_with_1(upload_client: UploadClient, bucket: Bucket) -> None:
+def test_differences_are_listed_and_exit_with_1(upload_client: UploadClient, bucket: Bucket) -> None:
     corrupted, missing, good = upload_client.send(BODY), upload_client.send(b"small"), upload_client.send(b"good")
     bucket.write(corrupted.key, BODY[::-1])
     bucket.delete(missing.key)
@@ -218,7 +218,7 @@ def test_json_is_one_object_and_nothing_else(upload_client: UploadClient, bucket
     assert document == {"problems": [problem], "verified": 1, "corrupted": 1, "missing": 0, "failed": 0}
 
 
-def test_files_can_be_named(upload_client: UploadClient) -> None:
+def test_command_verifies_only_the_named_files(upload_client: UploadClient) -> None:
     named, other = upload_client.send(BODY), upload_client.send(b"small")
     assert run(str(named.pk))[0] == 0
     named.refresh_from_db()
@@ -226,14 +226,14 @@ def test_files_can_be_named(upload_client: UploadClient) -> None:
     assert (named.checksum_status, other.checksum_status) == (ChecksumStatus.VERIFIED, ChecksumStatus.UNVERIFIED)
 
 
-def test_a_file_that_is_not_there_is_not_passed_over_in_silence(upload_client: UploadClient) -> None:
+def test_unknown_file_id_is_an_error(upload_client: UploadClient) -> None:
     file, unknown = upload_client.send(BODY), uuid.uuid4()
     with pytest.raises(CommandError, match=str(unknown)) as error:
         call_command("verify", str(file.pk), str(unknown), stdout=io.StringIO())
     assert error.value.returncode == 2
 
 
-def test_what_is_no_id_is_refused() -> None:
+def test_invalid_file_id_is_rejected() -> None:
     with pytest.raises(CommandError):
         call_command("verify", "no-id")
 

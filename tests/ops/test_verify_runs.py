@@ -1,4 +1,4 @@
-"""Runs over many files: by level, by sample, at a rate, several at once, stopped midway; and what they report."""
+"""Runs of `verify` over many files: metadata only, samples, rates, concurrency, interruption and reports."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ pytestmark = pytest.mark.usefixtures("small_parts")
 
 
 def run(*args: str) -> tuple[int, str]:
-    """Exit status and what was written."""
+    """Return the exit status and the output."""
     out = io.StringIO()
     try:
         call_command("verify", *args, stdout=out, stderr=io.StringIO())
@@ -67,10 +67,10 @@ def findings() -> set[tuple[str, Any]]:
     return set(Finding.objects.values_list("kind", "file_id"))
 
 
-# --- level 1 ----------------------------------------------------------------------------------
+# --- --metadata-only --------------------------------------------------------------------------
 
 
-def test_level_1_reads_nothing_of_what_agrees(upload_client: UploadClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_metadata_check_skips_matching_objects(upload_client: UploadClient, monkeypatch: pytest.MonkeyPatch) -> None:
     for body in (BODY, b"small", b""):
         upload_client.send(body)
     monkeypatch.setattr(streams, "stream", lambda *_, **__: pytest.fail("it was read"))
@@ -80,7 +80,7 @@ def test_level_1_reads_nothing_of_what_agrees(upload_client: UploadClient, monke
     assert set(File.objects.values_list("verified_at", flat=True)) == {None}
 
 
-def test_level_1_reads_what_differs_and_the_bytes_decide(upload_client: UploadClient, bucket: Bucket) -> None:
+def test_metadata_check_downloads_objects_that_differ(upload_client: UploadClient, bucket: Bucket) -> None:
     overwritten, cut_off, gone, other_etag = (upload_client.send(BODY) for _ in range(4))
     bucket.write(overwritten.key, BODY[::-1])
     bucket.write(cut_off.key, BODY[:9])
@@ -97,7 +97,7 @@ def test_level_1_reads_what_differs_and_the_bytes_decide(upload_client: UploadCl
     assert File.objects.get(pk=other_etag.pk).checksum_status == ChecksumStatus.VERIFIED
 
 
-def test_level_1_reads_again_what_was_missing_before(upload_client: UploadClient) -> None:
+def test_metadata_check_downloads_files_that_were_missing(upload_client: UploadClient) -> None:
     file = upload_client.send(BODY)
     File.objects.update(checksum_status=ChecksumStatus.MISSING)
     assert run("--metadata-only")[0] == 0
@@ -105,9 +105,7 @@ def test_level_1_reads_again_what_was_missing_before(upload_client: UploadClient
     assert file.checksum_status == ChecksumStatus.VERIFIED
 
 
-def test_level_1_sees_another_checksum_in_a_store_that_keeps_digests(
-    upload_client: UploadClient, digest_bucket: Bucket
-) -> None:
+def test_metadata_check_compares_the_checksums_of_storage(upload_client: UploadClient, digest_bucket: Bucket) -> None:
     file, good = upload_client.send(b"small"), upload_client.send(b"other")
     digest_bucket.client.put_object(Bucket=digest_bucket.name, Key=file.key, Body=b"SMALL", ChecksumAlgorithm="SHA256")
     File.objects.filter(pk=file.pk).update(etag=etag_of(b"SMALL"))
@@ -120,7 +118,7 @@ def test_level_1_sees_another_checksum_in_a_store_that_keeps_digests(
 
 
 @pytest.mark.parametrize(("files", "nights"), [(7, 3), (3, 30)])
-def test_samples_cover_every_file_in_so_many_nights(
+def test_samples_cover_every_file_in_the_given_nights(
     alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, files: int, nights: int
 ) -> None:
     monkeypatch.setattr(selection, "BATCH", 2)
@@ -133,7 +131,7 @@ def test_samples_cover_every_file_in_so_many_nights(
     assert Report.objects.filter(scope=f"1/{nights} of all files").count() == nights
 
 
-def test_the_least_recently_read_come_first_and_the_never_read_before_them(alice: User, bucket: Bucket) -> None:
+def test_never_verified_files_come_first_then_the_least_recent(alice: User, bucket: Bucket) -> None:
     never, recent, old = add_files(alice, bucket, 3)
     File.objects.filter(pk=recent.pk).update(verified_at=seconds_from_now(-10))
     File.objects.filter(pk=old.pk).update(verified_at=seconds_from_now(-1000))
@@ -141,7 +139,7 @@ def test_the_least_recently_read_come_first_and_the_never_read_before_them(alice
     assert selected_ids(least_recent(Fraction(2, 3))) == [never.pk, old.pk]
 
 
-def test_a_file_that_cannot_be_read_does_not_take_the_place_of_another(
+def test_unreadable_file_does_not_count_toward_the_sample(
     alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(streams, "PAUSE_SECONDS", 0.0)
@@ -173,14 +171,14 @@ def test_run_saves_its_findings_in_a_report(upload_client: UploadClient, bucket:
     assert Heartbeat.objects.last_of("verify") is not None
 
 
-def test_claims_and_single_files_leave_no_report(upload_client: UploadClient) -> None:
+def test_default_runs_and_single_files_save_no_report(upload_client: UploadClient) -> None:
     file = upload_client.send(BODY)
     run()
     run(str(file.pk))
     assert not Report.objects.exists()
 
 
-def test_another_reading_that_agrees_does_not_make_a_row_look_changed(upload_client: UploadClient) -> None:
+def test_second_verification_does_not_change_updated_at(upload_client: UploadClient) -> None:
     upload_client.send(BODY)
     run("--all")
     before = File.objects.get()
@@ -192,10 +190,10 @@ def test_another_reading_that_agrees_does_not_make_a_row_look_changed(upload_cli
     assert after.verified_at > before.verified_at
 
 
-# --- files that change meanwhile, files that were never read ------------------------------------
+# --- files that change during a run, imported files ---------------------------------------------
 
 
-def test_a_file_that_goes_while_it_is_read_is_no_finding(
+def test_file_deleted_while_it_is_read_is_no_finding(
     upload_client: UploadClient, alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file, stream = upload_client.send(BODY), s3.stream
@@ -218,7 +216,7 @@ def selection_of(file: File) -> selection.Selection:
 
 
 def run_in_this_thread(monkeypatch: pytest.MonkeyPatch) -> RateLimiter:
-    """A test's transaction is one thread's."""
+    """Run in the thread of the test, which sees the rows of its transaction."""
 
     class SameThreadExecutor(ThreadPoolExecutor):
         def submit(self, fn: Any, /, *args: Any, **options: Any) -> Any:
@@ -238,9 +236,7 @@ def run_in_this_thread(monkeypatch: pytest.MonkeyPatch) -> RateLimiter:
 @pytest.mark.parametrize(
     ("body", "kind"), [(as_file(two_halves()), "image/png"), (b"words", "text/plain")], ids=["png", "text"]
 )
-def test_an_imported_file_gets_its_checksum_and_its_type_when_it_is_read(
-    alice: User, bucket: Bucket, body: bytes, kind: str
-) -> None:
+def test_verify_sets_checksum_and_type_of_an_imported_file(alice: User, bucket: Bucket, body: bytes, kind: str) -> None:
     file = create_row(
         alice, State.AVAILABLE, origin=Origin.IMPORTED, key="photos/a b.png", size=len(body), checksum="",
         checksum_status=ChecksumStatus.UNVERIFIED, etag=etag_of(body),
@@ -252,7 +248,7 @@ def test_an_imported_file_gets_its_checksum_and_its_type_when_it_is_read(
     assert file.detected_type == kind
 
 
-def test_an_imported_object_that_was_overwritten_since_is_damage(alice: User, bucket: Bucket) -> None:
+def test_overwritten_imported_object_is_corrupted(alice: User, bucket: Bucket) -> None:
     file = create_row(
         alice, State.AVAILABLE, origin=Origin.IMPORTED, key="photos/a", size=5, checksum="",
         checksum_status=ChecksumStatus.UNVERIFIED, etag=etag_of(b"first"),
@@ -263,10 +259,10 @@ def test_an_imported_object_that_was_overwritten_since_is_damage(alice: User, bu
     assert (file.checksum, file.checksum_status) == ("", ChecksumStatus.CORRUPTED)
 
 
-# --- speed, stopping, several at once -----------------------------------------------------------
+# --- rate, interruption, concurrency ------------------------------------------------------------
 
 
-def test_a_rate_holds_over_all_threads() -> None:
+def test_rate_limit_applies_to_all_threads_together() -> None:
     limiter = RateLimiter(200_000)
     started = time.monotonic()
     with ThreadPoolExecutor(4) as pool:
@@ -275,7 +271,7 @@ def test_a_rate_holds_over_all_threads() -> None:
     assert limiter.bytes == 100_000
 
 
-def test_a_slow_rate_asks_for_small_pieces() -> None:
+def test_slow_rate_uses_small_chunks() -> None:
     assert RateLimiter(100_000).chunk_bytes == 25_000
     assert RateLimiter().chunk_bytes == 1024**2
 
@@ -290,7 +286,7 @@ def test_stopped_run_does_not_count_partially_read_files(upload_client: UploadCl
         limiter.spend(0)
 
 
-def test_stopped_limiter_waits_for_no_rate() -> None:
+def test_stopped_limiter_does_not_wait() -> None:
     limiter = RateLimiter(1, stop=lambda: limiter.bytes > 0)
     started = time.monotonic()
     with pytest.raises(Stopped):
@@ -299,7 +295,7 @@ def test_stopped_limiter_waits_for_no_rate() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_term_ends_it_midway_and_what_is_done_stays_done(alice: User, bucket: Bucket) -> None:
+def test_sigterm_stops_the_run_and_keeps_its_results(alice: User, bucket: Bucket) -> None:
     add_files(alice, bucket, 30, size=1, checksum=composite([b"x"]))
     command = [sys.executable, "-W", "error", "manage.py", "verify", "--all", "--rate", "4", "--parallel", "1"]
     process = subprocess.Popen(
@@ -320,7 +316,7 @@ def test_term_ends_it_midway_and_what_is_done_stays_done(alice: User, bucket: Bu
 
 
 @pytest.mark.django_db(transaction=True)
-def test_two_at_once_do_no_harm(alice: User, bucket: Bucket) -> None:
+def test_concurrent_runs_give_correct_results(alice: User, bucket: Bucket) -> None:
     files = add_files(alice, bucket, 30)
     bucket.write(files[0].key, b"y")
 
@@ -359,7 +355,7 @@ def test_unavailable_storage_ends_the_run_with_one_sentence(
 
 
 @pytest.mark.parametrize("fault", [OperationalError("gone"), RuntimeError("a bug of ours"), KeyboardInterrupt()])
-def test_whatever_ends_a_run_its_report_does_not_stay_running(
+def test_report_of_an_interrupted_run_is_stopped(
     alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, fault: BaseException
 ) -> None:
     monkeypatch.setattr(Run, "run", lambda self: (_ for _ in ()).throw(fault))
@@ -368,7 +364,7 @@ def test_whatever_ends_a_run_its_report_does_not_stay_running(
     assert Report.objects.get().outcome == RunOutcome.STOPPED
 
 
-# --- words and options --------------------------------------------------------------------------
+# --- options and output -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -376,7 +372,7 @@ def test_whatever_ends_a_run_its_report_does_not_stay_running(
     [("--all", "--sample", "1/2"), ("--every", "5", "--all"), ("--every", "5", "--metadata-only"),
      ("--metadata-only", "--sample", "1/2")],
 )  # fmt: skip
-def test_options_that_make_no_sense_together_are_refused(args: tuple[str, ...]) -> None:
+def test_conflicting_options_are_refused(args: tuple[str, ...]) -> None:
     assert run(*args)[0] == 2
 
 
@@ -384,7 +380,7 @@ def test_options_that_make_no_sense_together_are_refused(args: tuple[str, ...]) 
     "args", [("--sample", "2/1"), ("--sample", "0/3"), ("--sample", "x"), ("--rate", "0"), ("--rate", "5T"),
              ("--parallel", "0"), ("--parallel", "1000"), ("--every", "-1")],
 )  # fmt: skip
-def test_nonsense_is_refused(args: tuple[str, ...]) -> None:
+def test_invalid_options_are_rejected(args: tuple[str, ...]) -> None:
     with pytest.raises(CommandError):
         call_command("verify", *args)
 

@@ -1,4 +1,4 @@
-"""Claims are settled by the worker, soon after they were made, in turns, and whatever happens to workers and stores."""
+"""The worker verifies new uploads soon, in short tasks, and retries after outages and crashes."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def queued_ids() -> list[list[str]]:
 
 
 def run_tasks() -> None:
-    """One after the other, as a worker does, but within this test's transaction."""
+    """Run all queued tasks in this process, inside the transaction of the test."""
     while task := queued_tasks().filter(status=TaskResultStatus.READY).first():
         arguments = task.args_kwargs["args"]
         task.delete()
@@ -57,7 +57,7 @@ def statuses() -> dict[str, int]:
     return {status: values.count(status) for status in set(values)}
 
 
-def test_one_finish_asks_once_for_all_it_published_the_small_ones_first(upload_client: UploadClient) -> None:
+def test_completion_queues_one_task_with_small_files_first(upload_client: UploadClient) -> None:
     uploads = [upload_client.start(body) for body in (BODY, b"small", b"")]
     for upload in uploads:
         upload_client.put(upload)
@@ -72,7 +72,7 @@ def test_storage_with_checksums_needs_no_verification(upload_client: UploadClien
     assert queued_ids() == []
 
 
-def test_a_queue_that_takes_nothing_does_not_stop_a_finish(
+def test_upload_completes_if_the_queue_is_unavailable(
     upload_client: UploadClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any, **__: Any) -> None:
@@ -88,7 +88,7 @@ def test_a_queue_that_takes_nothing_does_not_stop_a_finish(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_worker_settles_claims_within_seconds_of_a_finish(upload_client: UploadClient, tmp_path: Path) -> None:
+def test_worker_verifies_uploads_within_seconds(upload_client: UploadClient, tmp_path: Path) -> None:
     database = "postgres://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**connection.settings_dict)
     with (tmp_path / "worker.log").open("wb") as log:
         worker = subprocess.Popen(
@@ -110,7 +110,7 @@ def test_a_worker_settles_claims_within_seconds_of_a_finish(upload_client: Uploa
     assert "Traceback" not in (tmp_path / "worker.log").read_text()
 
 
-def test_a_large_file_is_read_in_turns_and_what_was_read_is_not_read_again(
+def test_large_file_is_verified_in_several_tasks_without_rereading(
     upload_client: UploadClient, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tasks, "TASK_SECONDS", -1.0)
@@ -125,7 +125,7 @@ def test_a_large_file_is_read_in_turns_and_what_was_read_is_not_read_again(
     monkeypatch.setattr(streams, "stream", recording_stream)
     large, other = upload_client.send(BODY), upload_client.send(b"small")
     run_tasks()
-    assert starts == [0, 0, 10, 20]  # the small one has its turn between those of the large one
+    assert starts == [0, 0, 10, 20]  # the small file is read between two tasks of the large one
     assert statuses() == {ChecksumStatus.VERIFIED: 2}
     large.refresh_from_db()
     assert large.verified_at is not None
@@ -144,7 +144,7 @@ def test_detected_type_survives_verification_in_several_tasks(
     assert (file.checksum_status, file.detected_type) == (ChecksumStatus.VERIFIED, "application/pdf")
 
 
-def test_damage_that_is_found_in_a_later_turn_is_damage(
+def test_corruption_found_by_a_later_task_is_saved(
     upload_client: UploadClient, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tasks, "TASK_SECONDS", -1.0)
@@ -170,7 +170,7 @@ def test_tasks_wait_during_an_outage(upload_client: UploadClient, monkeypatch: p
     assert statuses() == {ChecksumStatus.VERIFIED: 2}
 
 
-def test_a_file_that_cannot_be_read_does_not_hold_up_the_others(
+def test_unreadable_file_does_not_delay_the_others(
     upload_client: UploadClient, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unreadable, readable = upload_client.send(BODY), upload_client.send(b"small")
@@ -202,7 +202,7 @@ def test_refused_marker_is_requested_once(upload_client: UploadClient, monkeypat
     assert (len(requested), queued_ids()) == (1, [files])
 
 
-def test_claims_are_settled_while_another_file_waits_for_its_next_try(
+def test_lost_verification_is_requeued_while_another_file_waits(
     upload_client: UploadClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unreadable, readable = upload_client.send(BODY), upload_client.send(b"small")
@@ -214,7 +214,7 @@ def test_claims_are_settled_while_another_file_waits_for_its_next_try(
     assert queued_ids() == [[str(unreadable.pk)], [str(readable.pk)]]
 
 
-def test_a_bug_of_ours_with_one_file_does_not_hold_up_the_others(
+def test_exception_for_one_file_does_not_stop_the_others(
     upload_client: UploadClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = [str(upload_client.send(body).pk) for body in (BODY, b"small")]
@@ -222,7 +222,7 @@ def test_a_bug_of_ours_with_one_file_does_not_hold_up_the_others(
     assert services.verify_files.call(files) == 1
 
 
-def test_after_so_many_tries_a_file_is_left_to_the_sweep(
+def test_file_is_left_to_the_sweep_after_the_last_attempt(
     upload_client: UploadClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = upload_client.send(b"small")
@@ -234,14 +234,14 @@ def test_after_so_many_tries_a_file_is_left_to_the_sweep(
     assert queued_ids() == [[str(file.pk)]]
 
 
-def test_what_is_gone_or_settled_is_passed_over(upload_client: UploadClient, alice: User) -> None:
+def test_trashed_and_verified_files_are_skipped(upload_client: UploadClient, alice: User) -> None:
     trashed, verified = upload_client.send(b"one"), upload_client.send(b"two")
     actions.trash_file(trashed, by=alice)
     services.verify(verified)
     assert services.verify_files.call([str(trashed.pk), str(verified.pk)]) == 0
 
 
-def test_what_a_killed_worker_held_goes_to_another(upload_client: UploadClient) -> None:
+def test_task_of_a_killed_worker_is_requeued(upload_client: UploadClient) -> None:
     upload_client.send(b"small")
     queued_tasks().update(
         status=TaskResultStatus.RUNNING, worker_ids=["w"],
@@ -251,14 +251,14 @@ def test_what_a_killed_worker_held_goes_to_another(upload_client: UploadClient) 
     assert [task.status for task in queued_tasks()] == [TaskResultStatus.READY]
 
 
-def test_while_anything_is_under_way_the_sweep_asks_for_nothing(upload_client: UploadClient) -> None:
+def test_sweep_queues_nothing_while_a_task_waits(upload_client: UploadClient) -> None:
     upload_client.send(b"small")
     services.sweep()
     assert len(queued_ids()) == 1
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_worker_says_that_it_is_alive(alice: User) -> None:
+def test_worker_records_a_heartbeat(alice: User) -> None:
     create_row(alice)
     call_command("worker", "--once")
     assert Heartbeat.objects.last_of("worker") is not None

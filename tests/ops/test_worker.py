@@ -1,4 +1,4 @@
-"""The queue of previews and the process that works it off."""
+"""The queue of previews and the worker that processes it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from uploads.services import previews, task_queue, tasks
 from uploads.services.previews import clear_scratch
 
 PROJECT = Path(__file__).resolve().parents[2]
-UNKNOWN_USER_ID = 10**9  # no person's id
+UNKNOWN_USER_ID = 10**9  # no user has this ID
 
 
 @pytest.fixture
@@ -48,12 +48,12 @@ def queued_ids() -> list[list[str]]:
 
 
 def queued() -> Any:
-    """Those of previews."""
+    """Return the results of preview tasks."""
     return DBTaskResult.objects.filter(task_path=services.preview_files.module_path)
 
 
 def work() -> None:
-    """All that is due, in this process."""
+    """Run all due tasks in this process."""
     call_command("worker", "--once")
 
 
@@ -62,7 +62,7 @@ def states() -> dict[str, int]:
     return {state: all_states.count(state) for state in set(all_states)}
 
 
-def test_one_finish_asks_once_for_all_that_can_be_shown(upload_client: UploadClient) -> None:
+def test_completion_queues_one_task_for_all_previewable_files(upload_client: UploadClient) -> None:
     bodies = [b"words", b"more words", bytes(range(256)), b"", as_file(two_halves())]
     uploads = [upload_client.start(body, name=f"{n}.txt") for n, body in enumerate(bodies)]
     for upload in uploads:
@@ -73,12 +73,12 @@ def test_one_finish_asks_once_for_all_that_can_be_shown(upload_client: UploadCli
     assert len(queued_ids()) == 1
 
 
-def test_nothing_to_show_is_no_task(upload_client: UploadClient) -> None:
+def test_file_without_a_preview_gets_no_task(upload_client: UploadClient) -> None:
     upload_client.send(bytes(range(256)))
     assert queued_ids() == []
 
 
-def test_a_queue_that_takes_nothing_does_not_stop_a_finish(
+def test_upload_completes_if_the_queue_is_unavailable(
     upload_client: UploadClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def raise_unavailable(*_: Any, **__: Any) -> None:
@@ -150,7 +150,7 @@ def test_stopped_worker_finishes_its_task_and_leaves_the_rest(upload_client: Upl
 
 
 @pytest.mark.django_db(transaction=True)
-def test_one_turn_ends_and_the_rest_waits_behind_the_others(
+def test_remaining_files_of_a_task_go_to_the_end_of_the_queue(
     upload_client: UploadClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tasks, "TASK_SECONDS", 0.0)
@@ -163,7 +163,7 @@ def test_one_turn_ends_and_the_rest_waits_behind_the_others(
     assert states() == {PreviewState.READY: 3}
 
 
-def test_people_take_turns_however_much_one_of_them_sends(as_alice: Client, as_bob: Client, bucket: Bucket) -> None:
+def test_previews_alternate_between_users(as_alice: Client, as_bob: Client, bucket: Bucket) -> None:
     alices, bobs = UploadClient(as_alice), UploadClient(as_bob)
     first = [bobs.send(as_file(two_halves()), name=f"{number}.png") for number in range(4)]
     other = alices.send(as_file(two_halves()), name="other.png")
@@ -172,7 +172,7 @@ def test_people_take_turns_however_much_one_of_them_sends(as_alice: Client, as_b
     assert {result.args_kwargs["kwargs"]["owner_id"] for result in queued()} == {first[0].owner_id, other.owner_id}
 
 
-def test_rest_of_a_turn_waits_for_those_of_others(
+def test_remaining_files_of_a_task_get_a_lower_priority(
     upload_client: UploadClient, as_bob: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tasks, "TASK_SECONDS", 0)
@@ -226,7 +226,7 @@ def raise_unavailable(*_: Any, **__: Any) -> None:
     raise StorageUnavailable
 
 
-def test_file_that_the_store_does_not_give_does_not_hold_up_the_others(
+def test_unreadable_file_does_not_delay_the_others(
     upload_client: UploadClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     poison, good = upload_client.send(b"words"), upload_client.send(b"words")
@@ -240,7 +240,7 @@ def test_file_that_the_store_does_not_give_does_not_hold_up_the_others(
     assert Preview.objects.get(file=good).state == PreviewState.READY
 
 
-def test_one_file_that_breaks_our_code_does_not_stop_the_others(
+def test_exception_for_one_file_does_not_stop_the_others(
     upload_client: UploadClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = [upload_client.send(b"words"), upload_client.send(b"other words")]
@@ -250,7 +250,7 @@ def test_one_file_that_breaks_our_code_does_not_stop_the_others(
     assert states() == {PreviewState.PENDING: 1, PreviewState.READY: 1}
 
 
-# --- what the sweep does for them ---------------------------------------------------------------
+# --- sweep --------------------------------------------------------------------------------------
 
 
 def test_sweep_queues_missing_tasks(upload_client: UploadClient) -> None:
@@ -262,13 +262,13 @@ def test_sweep_queues_missing_tasks(upload_client: UploadClient) -> None:
     assert str(binary.pk) not in queued_ids()[0]
 
 
-def test_while_anything_waits_the_sweep_asks_for_nothing(upload_client: UploadClient) -> None:
+def test_sweep_queues_nothing_while_a_task_waits(upload_client: UploadClient) -> None:
     upload_client.send(b"words")
     assert services.requeue_lost_previews() == 0
     assert len(queued_ids()) == 1
 
 
-def test_sweep_repairs_others_while_a_file_waits_for_its_next_try(
+def test_sweep_requeues_lost_previews_while_another_file_waits(
     upload_client: UploadClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waiting, forgotten = upload_client.send(b"words"), upload_client.send(b"words")
@@ -280,7 +280,7 @@ def test_sweep_repairs_others_while_a_file_waits_for_its_next_try(
     assert queued_ids() == [[str(waiting.pk)], [str(forgotten.pk)]]
 
 
-def test_what_a_dead_maker_left_is_made(upload_client: UploadClient, bucket: Bucket) -> None:
+def test_unfinished_preview_of_a_killed_worker_is_requeued(upload_client: UploadClient, bucket: Bucket) -> None:
     file = upload_client.send(b"words")
     DBTaskResult.objects.all().delete()
     Preview.objects.create(file=file, kind=PreviewKind.EXCERPT, lease_until=seconds_from_now(-1))
@@ -293,7 +293,7 @@ def test_what_a_dead_maker_left_is_made(upload_client: UploadClient, bucket: Buc
 @pytest.mark.parametrize(
     ("workers", "status"), [(1, TaskResultStatus.READY), (3, TaskResultStatus.FAILED)], ids=["first", "third"]
 )
-def test_what_a_killed_worker_held_goes_to_another_but_not_for_ever(
+def test_task_of_killed_workers_is_requeued_up_to_a_limit(
     upload_client: UploadClient, workers: int, status: str
 ) -> None:
     upload_client.send(b"words")
@@ -304,7 +304,7 @@ def test_what_a_killed_worker_held_goes_to_another_but_not_for_ever(
     assert queued().get().status == status
 
 
-def test_old_results_are_forgotten(upload_client: UploadClient) -> None:
+def test_old_task_results_are_deleted(upload_client: UploadClient) -> None:
     upload_client.send(b"words")
     done = {"status": TaskResultStatus.SUCCESSFUL, "finished_at": timezone.now() - timedelta(days=2)}
     queued().update(**done)
@@ -313,10 +313,10 @@ def test_old_results_are_forgotten(upload_client: UploadClient) -> None:
     assert not queued().exists()
 
 
-# --- the command for what was there before ------------------------------------------------------
+# --- the previews command -----------------------------------------------------------------------
 
 
-def test_the_command_asks_for_all_that_has_none(upload_client: UploadClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_command_queues_files_without_previews(upload_client: UploadClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("uploads.management.commands.previews.FILES_PER_TASK", 2)
     shown, *bare = (upload_client.send(b"words") for _ in range(4))
     upload_client.send(bytes(range(256)))
@@ -342,7 +342,7 @@ def test_previews_command_retries_failed_previews_on_request(upload_client: Uplo
     assert states() == {PreviewState.READY: 2}
 
 
-def test_what_a_killed_worker_left_on_the_disk_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_temporary_folders_are_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     for name in ("amalga-preview-old", "amalga-preview-now", "other-old"):
         (tmp_path / name).mkdir()
