@@ -1,4 +1,4 @@
-"""Files of someone who leaves go to someone else: all of them, counted right, with events, safe to repeat."""
+"""Handing over the files of a deactivated account: all files, counters, events, and safe to repeat."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def post(client: Client, user: User, username: str) -> Any:
 
 
 def run_tasks() -> None:
-    """Run the tasks that wait, as the worker does."""
+    """Run all queued tasks like the worker."""
     while waiting := list(DBTaskResult.objects.filter(status="READY", task_path__contains="hand_over")):
         for result in waiting:
             result.task.func(*result.args_kwargs["args"], **result.args_kwargs["kwargs"])
@@ -53,7 +53,7 @@ def test_all_files_get_the_new_owner(as_ada: Client, gone: User, alice: User) ->
     assert (available.uploaded_by, available.visibility) == (gone, Visibility.PRIVATE)
 
 
-def test_counters_are_right_afterwards(as_ada: Client, gone: User, alice: User) -> None:
+def test_counters_are_correct_after_the_handover(as_ada: Client, gone: User, alice: User) -> None:
     for number in range(5):
         factories.create_file(gone, b"x" * number)
     post(as_ada, gone, "alice")
@@ -62,14 +62,14 @@ def test_counters_are_right_afterwards(as_ada: Client, gone: User, alice: User) 
     assert recount(apply=False) == []
 
 
-def test_who_uploaded_it_stays_known(gone: User, alice: User, ada: User) -> None:
+def test_handover_keeps_the_uploader(gone: User, alice: User, ada: User) -> None:
     by_alice = factories.create_file(gone, uploaded_by=alice)
     by_ada = factories.create_file(gone, uploaded_by=ada)
     hand_over.hand_over_batch(gone, alice, by=ada)
     assert dict(File.objects.values_list("pk", "uploaded_by")) == {by_alice.pk: None, by_ada.pk: ada.pk}
 
 
-def test_upload_token_of_both_can_be_the_same(gone: User, alice: User, ada: User) -> None:
+def test_handover_works_if_both_owners_have_the_same_upload_token(gone: User, alice: User, ada: User) -> None:
     token = uuid.uuid4()
     for user in (gone, alice):
         factories.create_file(user, token=token)
@@ -77,7 +77,7 @@ def test_upload_token_of_both_can_be_the_same(gone: User, alice: User, ada: User
     assert File.objects.filter(owner=alice).count() == 2
 
 
-def test_each_file_has_an_event_and_so_has_the_whole(as_ada: Client, gone: User, alice: User) -> None:
+def test_handover_and_each_file_have_an_event(as_ada: Client, gone: User, alice: User) -> None:
     file = factories.create_file(gone)
     post(as_ada, gone, "alice")
     run_tasks()
@@ -95,7 +95,7 @@ def test_thousands_of_files_are_handed_over_in_batches(
     hand_over.start(gone, alice, by=ada)
     assert hand_over.receiver_of(gone) == alice
     run_tasks()
-    assert DBTaskResult.objects.count() == 6  # of which the last finds nothing left
+    assert DBTaskResult.objects.count() == 6  # the last one finds no more files
     assert (stored_usage(gone), stored_usage(alice)) == ((0, 0), (2_300, 2_300))
     assert hand_over.receiver_of(gone) is None
 
@@ -117,7 +117,7 @@ def test_repeating_changes_nothing(as_ada: Client, gone: User, alice: User) -> N
     assert (stored_usage(gone), stored_usage(alice)) == ((0, 0), (1, 4))
 
 
-def test_receiver_without_room_gets_nothing(as_ada: Client, gone: User, alice: User) -> None:
+def test_receiver_without_enough_quota_gets_no_files(as_ada: Client, gone: User, alice: User) -> None:
     factories.create_file(gone, b"four")
     Usage.objects.update_or_create(owner=alice, defaults={"quota_bytes": 3})
     response = post(as_ada, gone, "alice")
@@ -127,7 +127,7 @@ def test_receiver_without_room_gets_nothing(as_ada: Client, gone: User, alice: U
     assert File.objects.get().owner == gone
 
 
-def test_receiver_who_leaves_as_well_stops_it(gone: User, alice: User, ada: User) -> None:
+def test_deactivated_receiver_gets_no_files(gone: User, alice: User, ada: User) -> None:
     factories.create_file(gone)
     User.objects.filter(pk=alice.pk).update(is_active=False)
     assert hand_over.hand_over_files.func(gone.pk, alice.pk, ada.pk) == 0
@@ -141,7 +141,7 @@ def test_unknown_receiver_is_an_error_below_the_field(name: str, as_ada: Client,
     assert response.context["form"].errors["username"]
 
 
-def test_account_is_deactivated_first(as_ada: Client, bob: User, alice: User) -> None:
+def test_active_account_cannot_be_handed_over(as_ada: Client, bob: User, alice: User) -> None:
     assert post(as_ada, bob, "alice").status_code == 409
     assert as_ada.get(f"/people/{bob.pk}/hand-over").status_code == 409
 

@@ -75,7 +75,7 @@ def test_account_gets_role_teams_and_address_and_is_signed_in(as_ada: Client) ->
     assert (accepted.accepted_by, accepted.use_count) == (carol, 1)
 
 
-def test_everything_is_in_the_audit_log(as_ada: Client, link: str) -> None:
+def test_invitation_and_account_are_in_the_audit_log(as_ada: Client, link: str) -> None:
     Client().post(link, ACCOUNT)
     events = [(event.action, event.actor, event.detail.get("change")) for event in Event.objects.order_by("pk")]
     assert (Action.INVITATION, "ada", "created") in events
@@ -92,7 +92,7 @@ def test_link_works_once(link: str) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_two_who_accept_at_once_one_wins(ada: User) -> None:
+def test_only_one_of_two_concurrent_acceptances_succeeds(ada: User) -> None:
     invitation, _token = invitations.invite(by=ada, role=Role.UPLOADER)
     barrier, results = threading.Barrier(2), []
 
@@ -140,16 +140,14 @@ def test_unusable_account_is_an_error_below_its_field(data: dict[str, str], fiel
     assert Client().post(link, ACCOUNT).status_code == 302, "the invitation is not used up by it"
 
 
-def test_username_that_is_taken_meanwhile_is_an_error_below_the_field(
-    link: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_username_taken_concurrently_is_an_error_below_the_field(link: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("uploads.accounts.people_forms.AccountForm.clean_username", lambda form: "ada")
     monkeypatch.setattr("uploads.accounts.people_forms.AccountForm.validate_unique", lambda form: None)
     response = Client().post(link, {**ACCOUNT, "username": "ada"})
     assert response.context["form"].errors["username"]
 
 
-def test_with_single_sign_on_only_there_is_no_password(as_ada: Client, settings: Settings) -> None:
+def test_invited_account_has_no_password_with_single_sign_on_only(as_ada: Client, settings: Settings) -> None:
     settings.SSO_ONLY = True
     assert as_ada.post("/people/", {"role": "viewer"}).context["invite_form"].errors["email"]
     path = invite(as_ada, email="carol@example.org")
@@ -171,7 +169,7 @@ def test_with_single_sign_on_only_there_is_no_password(as_ada: Client, settings:
     [{"expires_at": timezone.now() - timedelta(seconds=1)}, {"revoked_at": timezone.now()},
      {"accepted_at": timezone.now()}],
 )  # fmt: skip
-def test_ended_invitation_is_410_with_whom_to_ask(fields: dict[str, Any], link: str) -> None:
+def test_ended_invitation_is_410_and_names_the_inviter(fields: dict[str, Any], link: str) -> None:
     change(**fields)
     for response in (Client().get(link), Client().post(link, ACCOUNT)):
         assert response.status_code == 410
@@ -193,7 +191,7 @@ def test_guesses_are_throttled(db: None) -> None:
     assert statuses[-1] == 429
 
 
-def test_page_and_errors_keep_the_token_to_themselves(link: str) -> None:
+def test_page_and_errors_have_headers_that_protect_the_token(link: str) -> None:
     page, error = Client().get(link), Client().get(f"/invitations/{'x' * 32}/")
     for response in (page, error):
         assert response.headers["Cache-Control"] == "private, no-store"
@@ -202,7 +200,7 @@ def test_page_and_errors_keep_the_token_to_themselves(link: str) -> None:
     assert error.headers["Referrer-Policy"] == "no-referrer"
 
 
-def test_inviter_who_is_deactivated_or_loses_the_permission_ends_it(ada: User, link: str) -> None:
+def test_deactivated_or_unpermitted_inviter_ends_invitation(ada: User, link: str) -> None:
     User.objects.filter(pk=ada.pk).update(is_active=False)
     assert Client().post(link, ACCOUNT).status_code == 410
     User.objects.filter(pk=ada.pk).update(is_active=True)
@@ -211,7 +209,7 @@ def test_inviter_who_is_deactivated_or_loses_the_permission_ends_it(ada: User, l
     assert Client().post(link, ACCOUNT).status_code == 410
 
 
-def test_role_above_the_inviter_ends_it(ada: User, as_ada: Client) -> None:
+def test_invitation_to_a_role_above_the_inviter_ends(ada: User, as_ada: Client) -> None:
     path = invite(as_ada, role="administrator")
     Group.objects.get(name="administrators").permissions.add(Permission.objects.get(codename="change_user"))
     ada.groups.set(Group.objects.filter(name="managers"))
@@ -229,7 +227,7 @@ def test_signed_in_user_must_sign_out_first(as_bob: Client, link: str) -> None:
     assert as_bob.post(link, ACCOUNT).status_code == 302
 
 
-def test_address_that_has_got_an_account_meanwhile_is_sent_to_sign_in(as_ada: Client, bob: User) -> None:
+def test_invited_address_with_an_account_is_sent_to_sign_in(as_ada: Client, bob: User) -> None:
     path = invite(as_ada, email="carol@example.org")
     User.objects.filter(pk=bob.pk).update(email="Carol@example.org")
     page = Client().get(path)
@@ -255,7 +253,7 @@ def test_unusable_invitation_is_an_error_below_its_field(data: dict[str, str], a
     assert not Invitation.objects.exists()
 
 
-def test_no_one_invites_above_themselves(roles: None) -> None:
+def test_inviting_to_a_higher_role_is_refused(roles: None) -> None:
     uploader = factories.create_user("uploader", "uploaders")
     uploader.user_permissions.add(Permission.objects.get(codename="manage_people"))
     auditors = Group.objects.create(name="auditors")
@@ -279,7 +277,7 @@ def test_address_invited_again_ends_the_first_link(as_ada: Client) -> None:
     assert Client().get(second).status_code == 200
 
 
-def test_without_mail_server_nothing_is_sent(as_ada: Client) -> None:
+def test_no_mail_is_sent_without_a_mail_server(as_ada: Client) -> None:
     invite(as_ada, email="carol@example.org")
     assert not OutgoingMail.objects.exists()
 
@@ -325,7 +323,7 @@ def test_confirmation_of_leaving_lists_invitations(as_ada: Client, admin_user: U
     assert "carol@example.org" in page
 
 
-# --- the command --------------------------------------------------------------------------------
+# --- command ------------------------------------------------------------------------------------
 
 
 def run(*arguments: str) -> list[str]:
@@ -359,7 +357,7 @@ def test_command_prints_the_link_in_json(admin_user: User, settings: Settings) -
     [["nonsense"], ["bob@example.org"], ["-", "--group", "nothing"], ["-", "--by", "bob"], ["-", "--by", "\x00"],
      ["-", "--role", "root"]],
 )  # fmt: skip
-def test_command_refuses_what_makes_no_invitation(arguments: list[str], admin_user: User, bob: User) -> None:
+def test_command_rejects_invalid_arguments(arguments: list[str], admin_user: User, bob: User) -> None:
     User.objects.filter(pk=bob.pk).update(email="bob@example.org")
     with pytest.raises(CommandError) as error:
         run(*arguments)
@@ -367,12 +365,12 @@ def test_command_refuses_what_makes_no_invitation(arguments: list[str], admin_us
     assert not Invitation.objects.exists()
 
 
-def test_command_needs_someone_who_invites(roles: None) -> None:
+def test_command_requires_an_active_superuser(roles: None) -> None:
     with pytest.raises(CommandError, match="No active superuser"):
         run("-")
 
 
-def test_invitation_days_are_a_setting(as_ada: Client, settings: Settings) -> None:
+def test_invitation_expires_after_the_configured_days(as_ada: Client, settings: Settings) -> None:
     settings.INVITATION_DAYS = 2
     invite(as_ada)
     expires_at = Invitation.objects.get().expires_at

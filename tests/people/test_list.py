@@ -1,4 +1,4 @@
-"""The list of people: who is in it, what it shows, and that its cost does not grow with the people."""
+"""The list of people: its columns, filters, permissions, and a constant number of queries."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_list_shows_role_teams_storage_and_two_factor(ada: User, as_ada: Client,
     assert "Uploader" in page
 
 
-def test_recovery_codes_alone_are_no_second_factor(as_ada: Client, bob: User) -> None:
+def test_recovery_codes_alone_do_not_count_as_two_factor(as_ada: Client, bob: User) -> None:
     Authenticator.objects.create(user=bob, type=Authenticator.Type.RECOVERY_CODES, data={})
     assert not with_details(User.objects.all()).get(pk=bob.pk).has_two_factor  # type: ignore[attr-defined]
 
@@ -80,7 +80,7 @@ def test_last_seen_is_the_newest_of_sign_in_action_and_session(as_ada: Client, b
     assert last_seen() > second  # type: ignore[operator]
 
 
-def test_list_takes_as_many_queries_for_many_people(
+def test_list_has_a_constant_number_of_queries(
     as_ada: Client, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     as_ada.get("/people/")
@@ -89,11 +89,11 @@ def test_list_takes_as_many_queries_for_many_people(
     team = Group.objects.create(name="press")
     for number in range(20):
         factories.create_file(factories.create_user(f"more{number}", "viewers")).owner.groups.add(team)
-    with django_assert_num_queries(len(few) + 1):  # the choices of teams
+    with django_assert_num_queries(len(few) + 1):  # for the choices of teams
         as_ada.get("/people/")
 
 
-def test_pages_of_fifty(as_ada: Client) -> None:
+def test_list_shows_fifty_people_per_page(as_ada: Client) -> None:
     User.objects.bulk_create(User(username=f"u{number:03}") for number in range(120))
     first = as_ada.get("/people/")
     assert len(first.context["rows"]) == 50
@@ -110,7 +110,7 @@ def test_invalid_input_breaks_nothing(query: dict[str, str], as_ada: Client) -> 
     assert as_ada.get("/people/", query).status_code == 200
 
 
-def test_hostile_names_are_text(as_ada: Client, bob: User) -> None:
+def test_hostile_names_are_escaped(as_ada: Client, bob: User) -> None:
     bob.groups.add(Group.objects.create(name=HOSTILE))
     User.objects.filter(pk=bob.pk).update(first_name=HOSTILE)
     for url in ("/people/", f"/people/{bob.pk}/", "/people/teams/"):
@@ -118,18 +118,18 @@ def test_hostile_names_are_text(as_ada: Client, bob: User) -> None:
 
 
 @pytest.mark.parametrize("role", ["viewers", "uploaders", "managers"])
-def test_page_is_for_administrators(role: str, roles: None) -> None:
+def test_people_pages_are_forbidden_to_other_roles(role: str, roles: None) -> None:
     client = signed_in(factories.create_user("someone", role))
     for url in ("/people/", "/people/teams/", "/people/invitations/"):
         assert client.get(url).status_code == 403
     assert "/people/" not in client.get("/").text
 
 
-def test_navigation_leads_there(as_ada: Client) -> None:
+def test_navigation_links_to_people(as_ada: Client) -> None:
     assert 'href="/people/"' in as_ada.get("/").text
 
 
-def test_second_factor_is_required_to_change_people_and_not_to_invite(
+def test_second_factor_is_required_to_change_people_but_not_to_invite(
     as_ada: Client, bob: User, settings: Settings
 ) -> None:
     settings.STAFF_SECOND_FACTOR = True

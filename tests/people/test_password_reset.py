@@ -1,4 +1,4 @@
-"""A new password by a link: mailed on request, or made by an administrator."""
+"""Password reset by a link that is mailed on request or created by an administrator."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def with_mail(settings: Settings) -> None:
 
 @pytest.fixture
 def link(as_ada: Client, bob: User) -> str:
-    """The path of a link for bob, made by an administrator."""
+    """The path of a reset link that an administrator created for bob."""
     response = as_ada.post(f"/people/{bob.pk}/password")
     match = re.search(r'value="http://testserver(/accounts/reset/[\w-]{32}/)"', response.text)
     assert match
@@ -91,7 +91,7 @@ def test_ended_link_is_410(fields: dict[str, Any], link: str, bob: User) -> None
     assert not User.objects.get(pk=bob.pk).check_password(NEW)
 
 
-def test_link_ends_with_the_account_and_with_its_maker(link: str, ada: User, bob: User) -> None:
+def test_link_ends_when_the_account_or_its_creator_is_deactivated(link: str, ada: User, bob: User) -> None:
     for user in (ada, bob):
         User.objects.filter(pk=user.pk).update(is_active=False)
         assert Client().post(link, FORM).status_code == 410
@@ -101,12 +101,12 @@ def test_link_ends_with_the_account_and_with_its_maker(link: str, ada: User, bob
     assert Client().post(link, FORM).status_code == 410
 
 
-def test_link_ends_when_the_person_rises_above_its_maker(link: str, bob: User) -> None:
+def test_link_ends_when_the_user_outranks_its_creator(link: str, bob: User) -> None:
     User.objects.filter(pk=bob.pk).update(is_superuser=True)
     assert Client().post(link, FORM).status_code == 410
 
 
-def test_new_link_ends_the_one_before(link: str, as_ada: Client, bob: User) -> None:
+def test_new_link_ends_the_previous_one(link: str, as_ada: Client, bob: User) -> None:
     as_ada.post(f"/people/{bob.pk}/password")
     assert Client().get(link).status_code == 410
 
@@ -135,7 +135,7 @@ def test_link_is_mailed_to_the_account_with_the_address(with_mail: None, bob: Us
     assert PasswordReset.objects.get().user == bob
 
 
-def test_mailed_link_works(with_mail: None, bob: User) -> None:
+def test_mailed_link_sets_the_password(with_mail: None, bob: User) -> None:
     _reset, token = create_reset(bob, by=bob)
     assert Client().post(reset_path(token), FORM).status_code == 302
     assert User.objects.get(pk=bob.pk).check_password(NEW)
@@ -165,7 +165,7 @@ def test_known_and_unknown_addresses_get_the_same_response_and_work(with_mail: N
     assert not PasswordReset.objects.exists(), "the worker looks for the account"
 
 
-def test_requests_are_throttled_alike(with_mail: None, bob: User) -> None:
+def test_known_and_unknown_addresses_are_throttled_alike(with_mail: None, bob: User) -> None:
     User.objects.filter(pk=bob.pk).update(email="bob@example.org")
     for address in ("bob@example.org", "eve@example.org"):
         assert [request_link(address).status_code for _ in range(5)] == [200, 200, 200, 429, 429]
@@ -190,12 +190,12 @@ def test_changed_address_ends_links(with_mail: None, as_ada: Client, link: str, 
     assert Client().get(link).status_code == 410
 
 
-def test_without_mail_there_is_no_form_and_no_link_to_it(db: None) -> None:
+def test_reset_page_is_404_without_a_mail_server(db: None) -> None:
     assert Client().get(REQUEST).status_code == 404
     assert REQUEST not in Client().get("/accounts/login/").text
 
 
-def test_with_single_sign_on_only_no_one_chooses_a_password(
+def test_password_reset_is_off_with_single_sign_on_only(
     with_mail: None, link: str, as_ada: Client, bob: User, settings: Settings
 ) -> None:
     User.objects.filter(pk=bob.pk).update(email="bob@example.org")
@@ -206,6 +206,6 @@ def test_with_single_sign_on_only_no_one_chooses_a_password(
     assert mail_resets.func("bob@example.org", "en") == 0
 
 
-def test_sign_in_page_leads_there(with_mail: None, db: None) -> None:
+def test_sign_in_page_links_to_the_reset_page(with_mail: None, db: None) -> None:
     assert REQUEST in Client().get("/accounts/login/").text
     assert Client().get(REQUEST).status_code == 200

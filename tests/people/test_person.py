@@ -39,7 +39,7 @@ def test_page_shows_the_person_and_who_is_signed_in(as_ada: Client, ada: User, b
 # --- role, teams, limits, address ---------------------------------------------------------------
 
 
-def test_role_is_one_choice(as_ada: Client, bob: User) -> None:
+def test_role_is_changed_and_removed(as_ada: Client, bob: User) -> None:
     assert post(as_ada, bob, "role", role="manager").status_code == 302
     assert role_of(User.objects.get(pk=bob.pk)) == Role.MANAGER
     assert post(as_ada, bob, "role", role="none").status_code == 302
@@ -52,12 +52,12 @@ def test_unknown_role_is_an_error_below_the_field(role: str, as_ada: Client, bob
     assert role_of(bob) == Role.UPLOADER
 
 
-def test_role_of_oneself_and_of_superusers_stays(as_ada: Client, ada: User, admin_user: User) -> None:
+def test_own_role_and_role_of_superusers_cannot_be_changed(as_ada: Client, ada: User, admin_user: User) -> None:
     assert "own role" in errors(post(as_ada, ada, "role", role="viewer"), "role_form")
     assert "Superusers" in errors(post(as_ada, admin_user, "role", role="viewer"), "role_form")
 
 
-def test_no_one_raises_someone_above_themselves(bob: User, roles: None) -> None:
+def test_granting_a_higher_role_is_refused(bob: User, roles: None) -> None:
     uploader = factories.create_user("uploader", "uploaders")
     uploader.user_permissions.add(Permission.objects.get(codename="manage_people"))
     client = signed_in(uploader)
@@ -107,7 +107,7 @@ def test_invalid_limit_is_an_error_below_the_field(data: dict[str, str], as_ada:
 
 
 @pytest.mark.parametrize("size", [0, 1, 999, 1000, 1_500_000, 50 * 10**9, 10**15, 123_456_789])
-def test_size_is_read_as_it_is_written(size: int) -> None:
+def test_formatted_size_is_parsed_to_the_same_number(size: int) -> None:
     assert parse_size(format_size(size)) == size
 
 
@@ -120,7 +120,7 @@ def test_address_is_changed_and_is_unique(as_ada: Client, bob: User, alice: User
     assert post(as_ada, alice, "email", email="alice@example.org").status_code == 302
 
 
-# --- out of reach -------------------------------------------------------------------------------
+# --- superusers and unknown people --------------------------------------------------------------
 
 
 ACTIONS: dict[str, dict[str, str]] = {
@@ -130,7 +130,7 @@ ACTIONS: dict[str, dict[str, str]] = {
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_superuser_is_out_of_an_administrators_reach(action: str, as_ada: Client, admin_user: User) -> None:
+def test_administrator_cannot_change_a_superuser(action: str, as_ada: Client, admin_user: User) -> None:
     before = User.objects.values().get(pk=admin_user.pk)
     response = post(as_ada, admin_user, action, **ACTIONS[action])
     assert response.status_code == (200 if action == "role" else 403)
@@ -200,7 +200,7 @@ def test_confirmation_lists_the_links_that_end(as_ada: Client, bob: User) -> Non
     assert Client().get(f"/s/{token}/").status_code == 200
 
 
-def test_reactivating_lets_them_sign_in_again(as_ada: Client, bob: User) -> None:
+def test_reactivated_account_can_sign_in_again(as_ada: Client, bob: User) -> None:
     post(as_ada, bob, "deactivate")
     post(as_ada, bob, "reactivate")
     assert is_signed_in(signed_in(User.objects.get(pk=bob.pk)))
@@ -208,14 +208,14 @@ def test_reactivating_lets_them_sign_in_again(as_ada: Client, bob: User) -> None
     assert Event.objects.filter(action=Action.ACCOUNT).count() == 2
 
 
-def test_no_one_deactivates_themselves(as_ada: Client, ada: User, admin_user: User) -> None:
+def test_own_account_cannot_be_deactivated(as_ada: Client, ada: User, admin_user: User) -> None:
     for response in (as_ada.get(f"/people/{ada.pk}/deactivate"), post(as_ada, ada, "deactivate")):
         assert response.status_code == 403
     assert User.objects.get(pk=ada.pk).is_active
 
 
 def test_last_active_administrator_stays(ada: User, roles: None) -> None:
-    """Someone who may manage people without being an administrator cannot remove the last one."""
+    """A person with `manage_people` who is not an administrator cannot remove the last one."""
     manager = factories.create_user("manager", "managers")
     manager.user_permissions.set(Permission.objects.filter(content_type__app_label="uploads"))
     client = signed_in(manager)

@@ -1,4 +1,4 @@
-"""Roles as one choice, teams, and who may manage whom."""
+"""Roles and teams, and the limits of managing other people."""
 
 from __future__ import annotations
 
@@ -79,8 +79,8 @@ def test_last_active_administrator_keeps_the_role(ada: User) -> None:
     assert set_role(ada, Role.MANAGER, by=None)
 
 
-def test_no_one_gives_more_permissions_than_they_have(bob: User, roles: None) -> None:
-    """A manager who was given `manage_people` alone manages those below."""
+def test_granting_permissions_that_the_user_lacks_is_refused(bob: User, roles: None) -> None:
+    """A manager with `manage_people` can grant roles up to their own."""
     manager = factories.create_user("manager", "managers")
     manager.user_permissions.add(Permission.objects.get(codename="manage_people"))
     manager.groups.get().permissions.remove(Permission.objects.get(codename="view_report"))
@@ -90,7 +90,7 @@ def test_no_one_gives_more_permissions_than_they_have(bob: User, roles: None) ->
     assert set_role(bob, Role.MANAGER, by=manager)
 
 
-def test_people_with_more_permissions_are_out_of_reach(ada: User, bob: User, admin_user: User) -> None:
+def test_people_with_more_permissions_cannot_be_managed(ada: User, bob: User, admin_user: User) -> None:
     assert is_manageable(bob, by=ada)
     assert not is_manageable(admin_user, by=ada)
     bob.user_permissions.add(Permission.objects.get(codename="change_user"))
@@ -100,7 +100,7 @@ def test_people_with_more_permissions_are_out_of_reach(ada: User, bob: User, adm
     assert set_role(bob, Role.VIEWER, by=admin_user)
 
 
-def test_team_with_permissions_is_given_by_those_who_have_them(ada: User, bob: User, admin_user: User) -> None:
+def test_team_with_permissions_is_given_only_by_holders(ada: User, bob: User, admin_user: User) -> None:
     auditors = Group.objects.create(name="auditors")
     auditors.permissions.add(Permission.objects.get(codename="change_user"))
     for user in (ada, bob):

@@ -1,4 +1,4 @@
-"""Teams: make, rename, delete, members, and the access that they give."""
+"""Teams: creating, renaming, deleting, members, and the access that they give."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_unknown_members_change_nothing(data: dict[str, str], as_ada: Client, pr
     assert not press.user_set.exists()
 
 
-def test_team_opens_folders_and_its_deletion_closes_them(
+def test_team_grants_access_to_folders_until_it_is_deleted(
     as_ada: Client, press: Group, bob: User, admin_user: User
 ) -> None:
     folder = Folder.objects.create(name="Brand")
@@ -100,7 +100,7 @@ def test_team_opens_folders_and_its_deletion_closes_them(
     assert Event.objects.filter(action=Action.TEAM).latest("pk").detail["folders"] == [folder.pk]
 
 
-def test_roles_are_no_teams(as_ada: Client, press: Group) -> None:
+def test_roles_are_not_listed_or_changed_as_teams(as_ada: Client, press: Group) -> None:
     role = Group.objects.get(name="viewers")
     assert [team.name for team in as_ada.get("/people/teams/").context["page"]] == ["press"]
     assert as_ada.get(f"/people/teams/{role.pk}/").status_code == 404
@@ -109,7 +109,7 @@ def test_roles_are_no_teams(as_ada: Client, press: Group) -> None:
 
 
 @pytest.mark.parametrize(("action", "data"), [("rename", {"name": "x"}), ("delete", {}), ("members", {"add": "ada"})])
-def test_team_with_permissions_is_for_those_who_have_them(
+def test_team_with_permissions_is_changed_only_by_holders(
     action: str, data: dict[str, str], as_ada: Client, press: Group, ada: User, admin_user: User
 ) -> None:
     press.permissions.add(Permission.objects.get(codename="change_user"))
@@ -125,7 +125,7 @@ def test_folder_page_offers_teams_and_roles(press: Group, admin_user: User) -> N
     assert labels == ["Role: Viewer", "Role: Uploader", "Role: Manager", "Role: Administrator", "press"]
 
 
-def test_list_counts_members(as_ada: Client, press: Group) -> None:
+def test_list_shows_the_number_of_members(as_ada: Client, press: Group) -> None:
     for number in range(3):
         factories.create_user(f"u{number}").groups.add(press)
     assert "3 members" in as_ada.get("/people/teams/").text
