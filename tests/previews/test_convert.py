@@ -1,4 +1,4 @@
-"""LibreOffice and ffmpeg in the sandbox. Stand-ins take their place: what is tested is how they are started."""
+"""LibreOffice and ffmpeg in the sandbox. Fake programs replace them, to test how they are started."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def upload_client(as_alice: Client, bucket: Bucket) -> UploadClient:
 
 @pytest.fixture
 def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str, bytes], None]:
-    """`program(name, code, output)`: a program of this name, which runs the code and then writes to `target`."""
+    """`program(name, code, output)` installs a fake program that runs the code and writes to `target`."""
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
@@ -66,13 +66,13 @@ def rendered(tmp_path: Path, media_type: str) -> Picture:
     return render(file, media_type, folder, seconds=60)["picture"]
 
 
-def test_a_document_is_shown_by_its_first_page(program: Callable[..., None], tmp_path: Path) -> None:
+def test_preview_of_a_document_is_its_first_page(program: Callable[..., None], tmp_path: Path) -> None:
     program("soffice", OFFICE + NETWORK + "target = folder / 'document.pdf'", pictures.pdf())
     picture = rendered(tmp_path, ODT)
     assert looks_like(opened(picture.body), 0.25, 0.5, (255, 0, 0))
 
 
-def test_a_video_is_shown_by_a_frame(program: Callable[..., None], tmp_path: Path) -> None:
+def test_preview_of_a_video_is_a_frame(program: Callable[..., None], tmp_path: Path) -> None:
     program("ffmpeg", NETWORK + "target = pathlib.Path(sys.argv[-1])", as_file(two_halves(640, 360)))
     picture = rendered(tmp_path, MP4)
     assert (picture.width, picture.height) == (640, 360)
@@ -80,7 +80,7 @@ def test_a_video_is_shown_by_a_frame(program: Callable[..., None], tmp_path: Pat
 
 
 @pytest.mark.parametrize(("name", "media_type"), [("soffice", ODT), ("ffmpeg", MP4)])
-def test_what_a_program_cannot_open_is_unreadable(
+def test_file_that_the_program_cannot_open_is_unreadable(
     program: Callable[..., None], tmp_path: Path, name: str, media_type: str
 ) -> None:
     program(name, "sys.exit(1)", b"")
@@ -88,13 +88,13 @@ def test_what_a_program_cannot_open_is_unreadable(
         rendered(tmp_path, media_type)
 
 
-def test_a_program_that_eats_memory_ends(program: Callable[..., None], tmp_path: Path) -> None:
+def test_program_over_the_memory_limit_is_killed(program: Callable[..., None], tmp_path: Path) -> None:
     program("soffice", "eaten = bytearray(4 * 1024**3)", b"")
     with pytest.raises(PreviewFailed, match="unreadable"):
         rendered(tmp_path, ODT)
 
 
-def test_without_the_program_the_reason_is_plain_and_nothing_is_fetched(
+def test_missing_program_is_reported_without_downloading_the_file(
     upload_client: UploadClient, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -1,4 +1,4 @@
-"""HEIC, SVG and RAW: drawn as they are meant, with nothing from outside the file."""
+"""HEIC, SVG and RAW: rendered correctly, without external resources."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BOMB = f'<!DOCTYPE svg [<!ENTITY a0 "aaaaaaaaaa">{ENTITIES}]><svg {HREF}><text>&
 
 
 def picture(tmp_path: Path, body: bytes, media_type: str) -> Image.Image:
-    """Render in the child process, with its limits."""
+    """Render the file in the sandbox."""
     file, folder = tmp_path / "file", tmp_path / "drawn"
     file.write_bytes(body)
     folder.mkdir()
@@ -33,7 +33,7 @@ def picture(tmp_path: Path, body: bytes, media_type: str) -> Image.Image:
 # --- HEIC ------------------------------------------------------------------------------------------
 
 
-def test_heic_is_drawn(tmp_path: Path) -> None:
+def test_heic_is_rendered(tmp_path: Path) -> None:
     body = HEIC.read_bytes()
     assert detect_type(body) == "image/heic"
     image = picture(tmp_path, body, "image/heic")
@@ -65,7 +65,7 @@ BOX = f'<rect width="10" height="10" fill="rgb{RED}"/><rect x="10" width="10" he
 @pytest.mark.parametrize(
     "size", ["", 'width="20" height="10"', 'width="100%" height="100%"', 'width="1e9" height="5e8"', 'width="-1"']
 )
-def test_svg_is_drawn_in_full_size(tmp_path: Path, size: str) -> None:
+def test_svg_is_rendered_in_full_size(tmp_path: Path, size: str) -> None:
     image = picture(tmp_path, f"<svg {HREF} {size}>{BOX}</svg>".encode(), "image/svg+xml")
     assert image.size == (1600, 800)
     assert looks_like(image, 0.25, 0.5, RED)
@@ -73,14 +73,14 @@ def test_svg_is_drawn_in_full_size(tmp_path: Path, size: str) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "iso-8859-1"])
-def test_svg_in_any_encoding_is_drawn(tmp_path: Path, encoding: str) -> None:
+def test_svg_in_any_encoding_is_rendered(tmp_path: Path, encoding: str) -> None:
     text = f'<?xml version="1.0" encoding="{encoding}"?><svg {HREF}><title>Ä</title>{BOX}</svg>'
     assert looks_like(picture(tmp_path, text.encode(encoding), "image/svg+xml"), 0.25, 0.5, RED)
 
 
 @pytest.mark.parametrize("attribute", ["href", "xlink:href"])
 @pytest.mark.parametrize("prefix", ["", "file://", " ", "&#9;"])
-def test_svg_shows_no_other_file_of_the_worker(tmp_path: Path, attribute: str, prefix: str) -> None:
+def test_svg_cannot_include_files_of_the_worker(tmp_path: Path, attribute: str, prefix: str) -> None:
     secret = tmp_path / "secret.png"
     secret.write_bytes(as_file(two_halves()))
     image = f'<image {attribute}="{prefix}{secret}" width="20" height="10"/>'
@@ -88,7 +88,7 @@ def test_svg_shows_no_other_file_of_the_worker(tmp_path: Path, attribute: str, p
     assert drawn.convert("RGBA").getchannel("A").getextrema() == (0, 0)
 
 
-def test_svg_shows_a_picture_that_it_holds(tmp_path: Path) -> None:
+def test_svg_shows_embedded_images(tmp_path: Path) -> None:
     data = base64.b64encode(as_file(two_halves())).decode()
     body = f'<svg {HREF}><image href="data:image/png;base64,{data}" width="20" height="10"/></svg>'
     assert looks_like(picture(tmp_path, body.encode(), "image/svg+xml"), 0.25, 0.5, RED)
@@ -115,7 +115,7 @@ def test_hostile_svg_fails_with_a_reason(tmp_path: Path, body: str) -> None:
 
 
 def raw(jpegs: list[bytes], *, order: str = "<", orientation: int = 1, compression: int = 1) -> bytes:
-    """A RAW file: a first directory, and for the sensor's data and each JPEG a directory below it."""
+    """Return a RAW file: a main directory, and subdirectories for the sensor data and for each JPEG."""
     body = bytearray((b"II*\0" if order == "<" else b"MM\0*") + bytes(4))
 
     def add(entries: dict[int, tuple[str, list[int]]]) -> int:
@@ -153,7 +153,7 @@ def test_the_largest_jpeg_of_a_raw_photo_is_shown_upright(tmp_path: Path, order:
     assert looks_like(image, 0.5, 0.75, BLUE)
 
 
-def test_a_lossless_jpeg_is_not_taken_for_the_picture(tmp_path: Path) -> None:
+def test_lossless_jpeg_is_not_used_as_the_preview(tmp_path: Path) -> None:
     lossless = bytearray(jpeg(600, 300))
     lossless[lossless.index(b"\xff\xc0") + 1] = 0xC3
     assert picture(tmp_path, raw([bytes(lossless), jpeg(60, 30)]), "image/x-adobe-dng").size == (60, 30)
@@ -166,7 +166,7 @@ def test_type_of_raw_photos_that_look_like_tiff_follows_their_name() -> None:
     assert detect_type(jpeg(60, 30), name="IMG_1.NEF") == "image/jpeg"
 
 
-def test_fuzzed_raw_photos_lead_nowhere_else(tmp_path: Path) -> None:
+def test_fuzzed_raw_photos_yield_a_jpeg_or_nothing(tmp_path: Path) -> None:
     body, random, file = raw([jpeg(160, 120), jpeg(60, 30)]), Random(1), tmp_path / "file"
     for _ in range(2000):
         fuzzed = bytearray(body[: random.choice([len(body), random.randrange(len(body))])])

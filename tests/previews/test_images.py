@@ -1,4 +1,4 @@
-"""What decoders make of odd, broken and very large pictures."""
+"""Rendering of unusual, broken and very large images."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ORIENTATION = 0x0112
 
 @pytest.fixture
 def drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Draw:
-    """`drawn(body, media_type)`: the larger preview; the smaller one has the same shape."""
+    """`drawn(body, media_type)` returns the larger preview and asserts that the thumbnail has the same shape."""
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", False)
 
     def draw_file(body: bytes, media_type: str) -> Image.Image:
@@ -39,9 +39,9 @@ def drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Draw:
     return draw_file
 
 
-# --- how the camera or the scanner was held ------------------------------------------------------
+# --- orientation ---------------------------------------------------------------------------------
 
-# Where the red left half of a picture of 600 by 300 comes to lie.
+# For each orientation, the position of the red left half of an image of 600 by 300.
 RED_AT = {
     1: (0.2, 0.5),
     2: (0.8, 0.5),
@@ -52,7 +52,7 @@ RED_AT = {
     7: (0.5, 0.8),
     8: (0.5, 0.8),
 }
-# And the brighter upper quarter of the left half: above, below, left or right of it.
+# The position of the green upper quarter of the left half.
 DOT_AT = {
     1: (0.1, 0.1),
     2: (0.9, 0.1),
@@ -86,7 +86,7 @@ def with_orientation(image: Image.Image, kind: str, orientation: int, **options:
      ("JPEG", {}), ("PNG", {}), ("WEBP", {}), ("AVIF", {})],
     ids=["plain", "lzw", "jpeg in tiff", "pages", "JPEG", "PNG", "WEBP", "AVIF"],
 )  # fmt: skip
-def test_a_picture_stands_upright_whatever_its_kind(
+def test_orientation_is_applied_in_every_format(
     drawn: Draw, kind: str, options: dict[str, object], orientation: int
 ) -> None:
     image = drawn(with_orientation(with_dot(), kind, orientation, **options), f"image/{kind.lower()}")
@@ -97,7 +97,7 @@ def test_a_picture_stands_upright_whatever_its_kind(
 
 @pytest.mark.parametrize("orientation", RED_AT)
 @pytest.mark.parametrize("mode", ["1", "L", "P", "I;16", "F", "CMYK", "RGBA", "fax"])
-def test_a_scan_stands_upright_whatever_its_pixels(drawn: Draw, mode: str, orientation: int) -> None:
+def test_orientation_is_applied_in_every_mode(drawn: Draw, mode: str, orientation: int) -> None:
     gray = with_dot().convert("L").point(lambda value: 255 if value > 100 else 0)
     image = gray.convert({"fax": "1", "I;16": "I"}.get(mode, mode))
     if mode == "I;16":
@@ -110,7 +110,7 @@ def test_a_scan_stands_upright_whatever_its_pixels(drawn: Draw, mode: str, orien
 
 
 @pytest.mark.parametrize("orientation", RED_AT)
-def test_a_picture_in_tiles_stands_upright(drawn: Draw, orientation: int) -> None:
+def test_orientation_is_applied_to_tiled_images(drawn: Draw, orientation: int) -> None:
     image, side = with_dot().resize((128, 64)), 64
     tiles = b"".join(image.crop((at, 0, at + side, side)).tobytes() for at in (0, 64))
     size = side * side * 3
@@ -124,14 +124,14 @@ def test_a_picture_in_tiles_stands_upright(drawn: Draw, orientation: int) -> Non
     assert looks_like(rendered, *DOT_AT[orientation], GREEN)
 
 
-def test_an_orientation_that_makes_no_sense_turns_nothing(drawn: Draw) -> None:
+def test_invalid_orientation_is_ignored(drawn: Draw) -> None:
     jpeg = as_file(two_halves(), "JPEG")
     exif = b"\xff\xe1" + struct.pack(">H", 26) + b"Exif\0\0" + b"no such thing at all"[:18]
     assert looks_like(drawn(jpeg[:2] + exif + jpeg[2:], "image/jpeg"), 0.25, 0.5, RED)
     assert looks_like(drawn(with_chunks(as_file(two_halves()), (b"eXIf", b"nonsense")), "image/png"), 0.25, 0.5, RED)
 
 
-# --- forms ---------------------------------------------------------------------------------------
+# --- PDF forms -----------------------------------------------------------------------------------
 
 WIDGETS = {
     "text": b"/Subtype/Widget/FT/Tx/V(words)/AP<</N 6 0 R>>",
@@ -145,18 +145,18 @@ WIDGETS = {
 
 
 @pytest.mark.parametrize("widget", WIDGETS)
-def test_what_was_filled_in_is_shown(drawn: Draw, widget: str) -> None:
+def test_filled_form_fields_are_shown(drawn: Draw, widget: str) -> None:
     image = drawn(pictures.form(WIDGETS[widget]), "application/pdf")
     assert looks_like(image, 0.75, 0.25, (0, 0, 255))
     assert looks_like(image, 0.25, 0.75, (255, 255, 255))
 
 
-def test_a_box_that_is_not_checked_is_shown_so(drawn: Draw) -> None:
+def test_unchecked_box_is_shown_unchecked(drawn: Draw) -> None:
     field = WIDGETS["check box"].replace(b"/V/Yes/AS/Yes", b"/V/Off/AS/Off")
     assert looks_like(drawn(pictures.form(field), "application/pdf"), 0.75, 0.25, (0, 255, 0))
 
 
-def test_words_without_an_appearance_get_one(drawn: Draw) -> None:
+def test_text_fields_without_appearance_are_rendered(drawn: Draw) -> None:
     field = b"/Subtype/Widget/FT/Tx/V(MMMMM)/DA(/Helv 40 Tf 0 0 1 rg)"
     font = b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>"
     image = drawn(
@@ -166,7 +166,7 @@ def test_words_without_an_appearance_get_one(drawn: Draw) -> None:
     assert sum(count for count, colour in colours if colour == (0, 0, 255)) > 1000
 
 
-# --- chunks of PNGs --------------------------------------------------------------------------------
+# --- PNG chunks ------------------------------------------------------------------------------------
 
 LONG = zlib.compress(b"a1b2c3d4" * 2**18)
 CHUNKS = {
@@ -183,7 +183,7 @@ CHUNKS = {
 
 @pytest.mark.parametrize("at_end", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("what", CHUNKS)
-def test_what_stands_beside_the_pixels_does_not_hide_them(drawn: Draw, what: str, at_end: bool) -> None:
+def test_unusual_chunks_do_not_prevent_rendering(drawn: Draw, what: str, at_end: bool) -> None:
     image = drawn(with_chunks(as_file(two_halves()), *CHUNKS[what], at_end=at_end), "image/png")
     assert looks_like(image, 0.25, 0.5, RED)
 
@@ -194,11 +194,11 @@ def test_wrong_checksum_of_an_unused_chunk_is_ignored(drawn: Draw, kind: bytes) 
     assert looks_like(drawn(body, "image/png"), 0.75, 0.5, BLUE)
 
 
-# --- what lost its end -----------------------------------------------------------------------------
+# --- truncated images ------------------------------------------------------------------------------
 
 
 def photo() -> Image.Image:
-    """Red on the left, blue on the right, with enough in the middle that part of the file is part of the picture."""
+    """Return a red and blue image with noise in the middle, so that a truncated file still has some pixels."""
     image = two_halves(1200, 800)
     image.paste(Image.effect_noise((600, 400), 80).convert("RGB"), (300, 200))
     return image
@@ -209,25 +209,25 @@ def photo() -> Image.Image:
     [("JPEG", {}, 2), ("JPEG", {}, 0.9), ("JPEG", {}, 0.5), ("JPEG", {"progressive": True}, 0.5), ("PNG", {}, 12),
      ("PNG", {}, 0.5), ("GIF", {"interlace": 0}, 0.5), ("WEBP", {}, 2), ("WEBP", {}, 0.5), ("BMP", {}, 0.9)],
 )  # fmt: skip
-def test_of_a_picture_without_an_end_the_rest_is_shown(
+def test_truncated_image_is_shown_as_far_as_possible(
     drawn: Draw, kind: str, options: dict[str, object], cut: float
 ) -> None:
     body = as_file(photo(), kind, **options)
     image = drawn(body[: int(len(body) * cut) if cut < 1 else -int(cut)], f"image/{kind.lower()}")
     assert image.size == (1200, 800)
-    y = 0.95 if kind == "BMP" else 0.05  # it begins below
+    y = 0.95 if kind == "BMP" else 0.05  # BMP rows start at the bottom
     assert looks_like(image, 0.25, y, RED, by=60)
     assert looks_like(image, 0.75, y, BLUE, by=60)
 
 
-def test_of_two_pictures_in_one_file_the_first_may_lack_its_end(drawn: Draw) -> None:
+def test_first_of_two_images_in_a_file_can_be_truncated(drawn: Draw) -> None:
     body = as_file(photo(), "MPO", save_all=True, append_images=[two_halves(30, 20)])
     second = body.index(b"\xff\xd8", 10)
     for broken in (body[: second - 900] + body[second:], body[: second - 900]):
         assert looks_like(drawn(broken, "image/jpeg"), 0.25, 0.05, RED)
 
 
-def test_a_red_picture_two_bytes_short_is_no_picture_without_pixels(drawn: Draw) -> None:
+def test_image_of_one_color_that_lacks_two_bytes_is_rendered(drawn: Draw) -> None:
     for colour in (RED, (0, 0, 0), (255, 255, 255)):
         assert looks_like(
             drawn(as_file(Image.new("RGB", (64, 64), colour), "JPEG")[:-2], "image/jpeg"), 0.5, 0.5, colour
@@ -244,17 +244,17 @@ def test_image_without_pixels_is_corrupted(drawn: Draw, mode: str, progressive: 
             drawn(body[:end], "image/jpeg")
 
 
-# --- very large ------------------------------------------------------------------------------------
+# --- very large images -----------------------------------------------------------------------------
 
 
 @pytest.fixture
 def room(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """`room(n)`: as a child that may take n MiB."""
+    """`room(n)` sets the memory limit to n MiB."""
     return lambda mebibytes: monkeypatch.setattr(resource, "getrlimit", lambda _what: (mebibytes * 2**20,) * 2)
 
 
 def of_size(width: int, height: int, **options: object) -> bytes:
-    """A JPEG whose head says so, as a camera's."""
+    """Return a JPEG whose header declares this size."""
     body = as_file(two_halves(64, 64), "JPEG", **options)
     start = body.index(b"\xff\xc2" if options.get("progressive") else b"\xff\xc0")
     return body[: start + 5] + struct.pack(">HH", height, width) + body[start + 9 :]
@@ -264,7 +264,7 @@ def needed(body: bytes, media_type: str) -> int:
     return render_image._bytes_needed(Image.open(io.BytesIO(body)), media_type) // 2**20
 
 
-def test_a_jpeg_of_two_hundred_megapixels_needs_little_memory() -> None:
+def test_memory_estimate_depends_on_the_jpeg_encoding() -> None:
     Image.MAX_IMAGE_PIXELS = None
     assert needed(of_size(16384, 12288), "JPEG") < 64
     assert needed(of_size(65000, 3000), "JPEG") < 64
@@ -272,7 +272,7 @@ def test_a_jpeg_of_two_hundred_megapixels_needs_little_memory() -> None:
     assert 1100 < needed(of_size(16384, 12288, progressive=True, subsampling=0), "JPEG") < 1300
 
 
-def test_what_needs_too_much_is_too_large_before_it_is_decoded(drawn: Draw, room: Callable[[int], None]) -> None:
+def test_image_over_the_memory_limit_is_rejected_before_decoding(drawn: Draw, room: Callable[[int], None]) -> None:
     room(768)
     with pytest.raises(RenderError, match="too_large"):
         drawn(of_size(30000, 20000, progressive=True), "image/jpeg")
@@ -291,7 +291,7 @@ def test_webp_that_needs_too_much_memory_is_too_large(drawn: Draw, room: Callabl
         drawn(bytes(webp), "image/webp")
 
 
-# --- numbers, inks and laboratories ------------------------------------------------------------------
+# --- numeric pixels, CMYK and Lab --------------------------------------------------------------------
 
 COUNT = 60 * 40
 RAMP = [float(number % 60) for number in range(COUNT)]
@@ -303,7 +303,7 @@ def floats(order: str, values: list[float]) -> bytes:
 
 @pytest.mark.parametrize("order", "<>")
 @pytest.mark.parametrize("hole", [NAN, INFINITE, -INFINITE, -9999.0, -3.4e38, 12345.0])
-def test_heights_are_shown_from_black_to_white_and_holes_are_clear(drawn: Draw, order: str, hole: float) -> None:
+def test_float_pixels_are_scaled_and_missing_values_are_transparent(drawn: Draw, order: str, hole: float) -> None:
     values = [hole] * 600 + RAMP[600:]
     image = drawn(tiff(floats(order, values), [32], 1, order=order, t339=[3], t42113=b"12345\0"), "image/tiff")
     clear = image.convert("RGBA").getchannel("A")
@@ -313,7 +313,7 @@ def test_heights_are_shown_from_black_to_white_and_holes_are_clear(drawn: Draw, 
     assert looks_like(image, 0.98, 0.9, (255, 255, 255))
 
 
-def test_a_picture_of_holes_is_clear(drawn: Draw) -> None:
+def test_image_without_values_is_transparent(drawn: Draw) -> None:
     image = drawn(tiff(floats("<", [NAN] * COUNT), [32], 1, t339=[3]), "image/tiff")
     assert image.convert("RGBA").getchannel("A").getextrema() == (0, 0)
 
@@ -324,7 +324,7 @@ def test_a_picture_of_holes_is_clear(drawn: Draw) -> None:
     [("d", 64, 3, 1.0), ("I", 32, 1, 70_000_000), ("i", 32, 2, 30_000_000), ("h", 16, 2, 500), ("H", 16, 1, 60),
      ("H", 16, 1, 1092)],
 )  # fmt: skip
-def test_numbers_of_any_kind_are_shown_from_black_to_white(
+def test_numeric_pixels_of_any_type_are_scaled(
     drawn: Draw, order: str, code: str, bits: int, kind: int, factor: float
 ) -> None:
     values = [type(factor)(number) * factor for number in RAMP]
@@ -338,18 +338,18 @@ def test_numbers_of_any_kind_are_shown_from_black_to_white(
 
 @pytest.mark.parametrize("order", "<>")
 @pytest.mark.parametrize("extra", [[1], [2], [1, 0], [2, 0]])
-def test_inks_beside_the_four_are_left_out(drawn: Draw, order: str, extra: list[int]) -> None:
+def test_extra_inks_are_ignored(drawn: Draw, order: str, extra: list[int]) -> None:
     pixel = bytes([0, 200, 200, 0, 255, 9][: 4 + len(extra)])
     body = tiff(pixel * COUNT, [8] * len(pixel), 5, order=order, t338=extra)
     assert looks_like(drawn(body, "image/tiff"), 0.5, 0.5, (255, 55, 55))
 
 
-def test_colours_of_the_laboratory_are_shown_as_colours(drawn: Draw) -> None:
+def test_lab_colors_are_converted(drawn: Draw) -> None:
     red = drawn(tiff(bytes([140, 70, 40]) * COUNT, [8, 8, 8], 8), "image/tiff")
     assert looks_like(red, 0.5, 0.5, (241, 57, 69))
 
 
-def test_what_is_see_through_by_a_colour_stays_so(drawn: Draw) -> None:
+def test_transparent_color_stays_transparent(drawn: Draw) -> None:
     palette = two_halves(60, 40).quantize(4)
     for image, given in (
         (palette, bytes([0, 0, 0, 0])),
@@ -360,7 +360,7 @@ def test_what_is_see_through_by_a_colour_stays_so(drawn: Draw) -> None:
         assert rendered.getchannel("A").getextrema() == (0, 0)
 
 
-def test_a_layout_that_no_decoder_knows_is_no_damage(drawn: Draw) -> None:
+def test_unsupported_layout_is_not_reported_as_corrupted(drawn: Draw) -> None:
     body = tiff(struct.pack("<3I", 1, 2, 3) * COUNT, [32, 32, 32], 2)
     with pytest.raises(RenderError, match="unsupported"):
         drawn(body, "image/tiff")

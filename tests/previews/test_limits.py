@@ -1,4 +1,4 @@
-"""A file may do what it likes to the child that draws it; the worker goes on."""
+"""A hostile file can take over the sandbox process but not the worker."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 MIB = 1024**2
 WAIT_SECONDS = 120.0  # on a busy machine
 
-# What a decoder that was taken over could do, in the place of the child's own code.
+# What a compromised decoder could do; each runs instead of the code of the sandbox.
 ATTACKS = {
     "eats memory": "x = bytearray(8 * 1024**3)",
     "eats time": "import time; time.sleep(600)",
@@ -52,7 +52,7 @@ sandbox.limit()
 
 @pytest.fixture
 def replaced(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], None]:
-    """`replaced(code)`: the child runs this, with the limits that are set before any file is read."""
+    """`replaced(code)` makes the sandbox process run this code under its usual limits."""
     start = subprocess.Popen
 
     def replace(code: str) -> None:
@@ -75,7 +75,7 @@ def rendered(tmp_path: Path, *, seconds: float = WAIT_SECONDS) -> dict[str, prev
 
 
 @pytest.mark.parametrize("what", ATTACKS)
-def test_whatever_the_child_does_it_ends_and_is_not_believed(
+def test_hostile_sandbox_process_is_stopped_and_its_output_rejected(
     what: str, replaced: Callable[[str], None], tmp_path: Path
 ) -> None:
     replaced(ATTACKS[what])
@@ -86,7 +86,7 @@ def test_whatever_the_child_does_it_ends_and_is_not_believed(
     ] == []
 
 
-def test_what_the_child_started_ends_with_it(replaced: Callable[[str], None], tmp_path: Path) -> None:
+def test_processes_started_in_the_sandbox_are_killed(replaced: Callable[[str], None], tmp_path: Path) -> None:
     replaced("import subprocess; p = subprocess.Popen(['sleep', '300']); open(folder + '/pid', 'w').write(str(p.pid))")
     with pytest.raises(PreviewFailed):
         rendered(tmp_path)
@@ -96,7 +96,7 @@ def test_what_the_child_started_ends_with_it(replaced: Callable[[str], None], tm
         time.sleep(0.01)
 
 
-def test_the_child_knows_none_of_our_secrets(
+def test_sandbox_has_no_secrets_in_its_environment(
     replaced: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SECRET_KEY", "very secret")
@@ -107,7 +107,7 @@ def test_the_child_knows_none_of_our_secrets(
     assert "SECRET" not in (tmp_path / "drawn" / "env").read_text()
 
 
-def test_the_child_has_its_limits_before_it_has_a_decoder() -> None:
+def test_sandbox_sets_its_limits_before_importing_a_decoder() -> None:
     code = "import sys, resource; from uploads.previews import sandbox; sandbox.limit();"
     code += "print('PIL' in sys.modules, 'django' in sys.modules, resource.getrlimit(resource.RLIMIT_AS)[0])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -117,11 +117,11 @@ def test_the_child_has_its_limits_before_it_has_a_decoder() -> None:
 @pytest.mark.parametrize(
     ("machine_mebibytes", "mebibytes"), [(256, 384), (640, 384), (1024, 768), (1456, 1200), (64 * 1024, 1200)]
 )
-def test_the_childs_memory_fits_beside_its_worker(machine_mebibytes: int, mebibytes: int) -> None:
+def test_memory_limit_depends_on_the_machine(machine_mebibytes: int, mebibytes: int) -> None:
     assert sandbox.memory_limit(machine_mebibytes * MIB) == mebibytes * MIB
 
 
-def test_the_child_dies_before_the_worker_where_memory_ends() -> None:
+def test_sandbox_has_the_highest_oom_score() -> None:
     code = "from uploads.previews import sandbox; sandbox.limit(); print(open('/proc/self/oom_score_adj').read())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "1000"
@@ -129,7 +129,7 @@ def test_the_child_dies_before_the_worker_where_memory_ends() -> None:
 
 @pytest.fixture
 def small_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The child finds a container of 1 GiB, as the smallest worker task on AWS is."""
+    """Run the sandbox in a container of 1 GiB, like the smallest worker task on AWS."""
     (tmp_path / "memory.max").write_text(str(1024 * MIB))
     start = subprocess.Popen
     code = f"from pathlib import Path; from amalga import capacity; whole = capacity.memory_limit;\
@@ -146,7 +146,7 @@ def jpeg(width: int, height: int, **options: Any) -> bytes:
     return as_file(Image.linear_gradient("L").resize((width, height)).convert("RGB"), "JPEG", quality=50, **options)
 
 
-def test_photos_of_two_hundred_megapixels_are_shown_in_a_gigabyte(small_machine: None, tmp_path: Path) -> None:
+def test_photos_of_200_megapixels_are_rendered_in_1_gib(small_machine: None, tmp_path: Path) -> None:
     for number, options in enumerate(({}, {"progressive": True})):
         file, folder = tmp_path / "file", tmp_path / str(number)
         file.write_bytes(jpeg(16_320, 12_240, **options))
@@ -154,7 +154,7 @@ def test_photos_of_two_hundred_megapixels_are_shown_in_a_gigabyte(small_machine:
         assert render(file, "image/jpeg", folder, seconds=WAIT_SECONDS)["picture"].width == 1600
 
 
-def test_what_takes_more_than_the_machine_has_is_too_large(small_machine: None, tmp_path: Path) -> None:
+def test_image_that_exceeds_the_memory_is_too_large(small_machine: None, tmp_path: Path) -> None:
     file, folder = tmp_path / "file", tmp_path / "drawn"
     Image.new("RGBA", (10_000, 10_000), (1, 2, 3, 4)).save(file, "PNG", compress_level=1)
     folder.mkdir()
@@ -162,7 +162,7 @@ def test_what_takes_more_than_the_machine_has_is_too_large(small_machine: None, 
         render(file, "image/png", folder, seconds=WAIT_SECONDS)
 
 
-def test_a_picture_of_a_hundred_megapixels_fits_into_the_limits(tmp_path: Path) -> None:
+def test_png_of_100_megapixels_is_rendered_within_the_limits(tmp_path: Path) -> None:
     file, folder = tmp_path / "file", tmp_path / "drawn"
     Image.new("RGBA", (10_000, 10_000), (1, 2, 3, 4)).save(file, "PNG", compress_level=1)
     folder.mkdir()

@@ -1,4 +1,4 @@
-"""What a file is by its first bytes, and which category a type belongs to."""
+"""Detection of types by the first bytes, and the categories of types."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ODT = "application/vnd.oasis.opendocument.text"
 
 
 class Pipe(io.RawIOBase):
-    """What cannot be sought: a zip written into it says the sizes of its members after them."""
+    """A stream that cannot seek, so that a zip has the sizes of its members after them."""
 
     def __init__(self) -> None:
         self.body = b""
@@ -44,7 +44,7 @@ def zipped(*names: str, stored: dict[str, bytes] | None = None, stream: bool = F
 
 
 def old_office(stream: str, *, at: int = 4608) -> bytes:
-    """An OLE file whose directory names this stream, as far into it as said."""
+    """Return an OLE file whose directory, at this offset, names this stream."""
     body = bytearray(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(16) + struct.pack("<HHHHH", 0x3E, 3, 0xFFFE, 9, 6))
     return (
         bytes(body.ljust(at, b"\0"))
@@ -80,7 +80,7 @@ ZIPS = {
 
 
 @pytest.mark.parametrize("what", ZIPS)
-def test_a_zip_is_what_its_members_say(what: str) -> None:
+def test_zip_type_is_detected_by_its_members(what: str) -> None:
     body, kind = ZIPS[what]
     assert detect_type(body[:FIRST_BYTES]) == kind
     assert category_of(kind) == ("archive" if kind in {"application/zip", *ARCHIVES_OF_ZIPS} else "document")
@@ -97,7 +97,7 @@ ARCHIVES_OF_ZIPS = {"application/java-archive", "application/vnd.android.package
      ("text/html", "a.html", "application/zip"), ("image/png", "a.png", "application/zip"),
      ("application/msword", "a.doc", "application/zip"), ("application/pdf", "a.pdf", "application/zip")],
 )  # fmt: skip
-def test_a_claim_counts_where_it_is_a_kind_of_zip(declared: str, name: str, kind: str) -> None:
+def test_declared_type_is_used_if_it_is_zip_based(declared: str, name: str, kind: str) -> None:
     assert detect_type(zipped("a.bin"), declared=declared, name=name) == kind
 
 
@@ -106,7 +106,7 @@ def test_a_claim_counts_where_it_is_a_kind_of_zip(declared: str, name: str, kind
     [("WordDocument", "application/msword"), ("Workbook", "application/vnd.ms-excel"),
      ("PowerPoint Document", "application/vnd.ms-powerpoint"), ("__nameid_version1.0", "application/vnd.ms-outlook")],
 )  # fmt: skip
-def test_an_old_document_is_what_its_directory_says(stream: str, kind: str) -> None:
+def test_ole_type_is_detected_by_its_directory(stream: str, kind: str) -> None:
     assert detect_type(old_office(stream)[:FIRST_BYTES]) == kind
 
 
@@ -116,7 +116,7 @@ def test_an_old_document_is_what_its_directory_says(stream: str, kind: str) -> N
      ("", "a.msg", "application/vnd.ms-outlook"), ("", "a.msi", "application/x-msi"),
      ("image/png", "a.png", "application/x-ole-storage")],
 )  # fmt: skip
-def test_a_claim_counts_where_the_directory_lies_too_deep(declared: str, name: str, kind: str) -> None:
+def test_declared_type_is_used_if_the_ole_directory_is_too_deep(declared: str, name: str, kind: str) -> None:
     body = old_office("WordDocument", at=20_000)[:FIRST_BYTES]
     assert detect_type(body, declared=declared, name=name) == kind
     assert category_of(kind) == ("other" if kind.endswith("msi") else "document")
@@ -152,12 +152,12 @@ TEXTS = {
 
 
 @pytest.mark.parametrize("what", TEXTS)
-def test_what_is_text_has_the_family_of_texts(what: str) -> None:
+def test_text_formats_have_the_text_category(what: str) -> None:
     assert category_of(detect_type(TEXTS[what])) == "text"
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
-def test_markup_is_markup_in_every_encoding(encoding: str) -> None:
+def test_html_and_svg_are_detected_in_every_encoding(encoding: str) -> None:
     assert detect_type("<p>x</p><script>alert(1)</script>\n".encode(encoding)) == "text/html"
     assert detect_type('<svg xmlns="x"/>\n'.encode(encoding)) == "image/svg+xml"
 
@@ -165,7 +165,7 @@ def test_markup_is_markup_in_every_encoding(encoding: str) -> None:
 @pytest.mark.parametrize(
     "body", [bytes(range(255, -1, -1)) * 9, b"words\0" * 99, bytes(999), b"\xff\xfe\0\0" + b"\xff" * 99], ids=range(4)
 )
-def test_unknown_type_has_no_preview(body: bytes) -> None:
+def test_unknown_binary_data_has_no_type(body: bytes) -> None:
     assert detect_type(body) == ""
 
 
@@ -175,7 +175,7 @@ def test_unknown_type_has_no_preview(body: bytes) -> None:
      (bytes.fromhex("fff95080") + b"\x1f\xfc" + bytes(500), "audio/aac"),
      (b"MSCF" + bytes(60), "application/vnd.ms-cab-compressed")],
 )  # fmt: skip
-def test_a_kind_goes_by_the_name_that_players_know(body: bytes, kind: str) -> None:
+def test_detected_types_use_common_names(body: bytes, kind: str) -> None:
     assert detect_type(body) == kind
 
 
@@ -195,19 +195,19 @@ FAMILIES = {
 
 
 @pytest.mark.parametrize("category", FAMILIES)
-def test_families_go_by_kind(category: str) -> None:
+def test_application_types_have_the_right_category(category: str) -> None:
     assert {kind: category_of(f"application/{kind}") for kind in FAMILIES[category].split()} == dict.fromkeys(
         FAMILIES[category].split(), category
     )
 
 
-def test_families_of_what_is_no_application() -> None:
+def test_other_types_have_the_right_category() -> None:
     kinds = {"message/rfc822": "text", "text/rtf": "document", "audio/x-mpegurl": "text", "image/heic": "image",
              "font/woff2": "other", "model/stl": "other", "": "other", "Text/CSV; charset=x": "text"}  # fmt: skip
     assert {kind: category_of(kind) for kind in kinds} == kinds
 
 
-def test_refusing_a_container_refuses_what_is_made_of_it_but_documents() -> None:
+def test_containers_of_returns_the_container_type_except_for_documents() -> None:
     assert containers_of("application/java-archive") == {"application/zip"}
     assert containers_of("application/x-msi") == {"application/x-ole-storage"}
     assert containers_of("audio/mp4") == {"video/mp4"}
@@ -215,8 +215,8 @@ def test_refusing_a_container_refuses_what_is_made_of_it_but_documents() -> None
     assert canonical("Application/X-Zip-Compressed; a=b") == "application/zip"
 
 
-def test_types_of_raw_photos_are_those_that_previews_read_as_tiff() -> None:
-    """uploads.previews has a table of its own, as its child process imports nothing else."""
+def test_raw_photo_types_equal_those_that_previews_decode_as_tiff() -> None:
+    """uploads.previews has its own table, because its sandbox process imports nothing else."""
     assert {media_type for media_type, decoder in PICTURES.items() if decoder == "TIFF"} == {
         "image/tiff", *KINDS["image/tiff"],
     }  # fmt: skip

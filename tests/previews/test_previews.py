@@ -1,4 +1,4 @@
-"""What previews look like, what has none, and what is left behind when things go wrong: nothing."""
+"""Previews: their contents, files without one, and cleanup after errors."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def upload_client(as_alice: Client, bucket: Bucket) -> UploadClient:
 
 
 def create_previews(upload_client: UploadClient, body: bytes, **more: Any) -> dict[str, Preview]:
-    """Upload these bytes and make their previews: the rows, by look."""
+    """Upload these bytes, make their previews, and return the rows by kind."""
     file = upload_client.send(body, **{"name": "x.bin", **more})
     services.make_previews(file)
     return {preview.kind: preview for preview in Preview.objects.filter(file=file)}
@@ -40,7 +40,7 @@ def picture(bucket: Bucket, preview: Preview) -> Image.Image:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "AVIF"])
-def test_a_picture_gets_a_thumbnail_and_a_larger_one(upload_client: UploadClient, bucket: Bucket, kind: str) -> None:
+def test_image_gets_a_thumbnail_and_a_picture(upload_client: UploadClient, bucket: Bucket, kind: str) -> None:
     previews = create_previews(upload_client, as_file(two_halves(2400, 1200), kind))
     assert set(previews) == {PreviewKind.THUMBNAIL, PreviewKind.PICTURE}
     for kind, size in ((PreviewKind.THUMBNAIL, (320, 160)), (PreviewKind.PICTURE, (1600, 800))):
@@ -51,7 +51,7 @@ def test_a_picture_gets_a_thumbnail_and_a_larger_one(upload_client: UploadClient
         assert looks_like(image, 0.75, 0.5, BLUE)
 
 
-def test_a_small_picture_is_not_blown_up(upload_client: UploadClient, bucket: Bucket) -> None:
+def test_small_image_is_not_enlarged(upload_client: UploadClient, bucket: Bucket) -> None:
     previews = create_previews(upload_client, as_file(two_halves(30, 20)))
     assert (
         picture(bucket, previews[PreviewKind.PICTURE]).size
@@ -61,24 +61,24 @@ def test_a_small_picture_is_not_blown_up(upload_client: UploadClient, bucket: Bu
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "I;16", "I", "F"])
-def test_every_mode_becomes_a_plain_picture(upload_client: UploadClient, bucket: Bucket, mode: str) -> None:
+def test_every_image_mode_is_converted(upload_client: UploadClient, bucket: Bucket, mode: str) -> None:
     image = Image.new("L", (200, 100), 200).convert({"I;16": "I;16", "I": "I", "F": "F"}.get(mode, mode))
     kind = "TIFF" if mode in {"CMYK", "F", "I"} else "PNG"
     assert picture(bucket, create_previews(upload_client, as_file(image, kind))[PreviewKind.PICTURE]).size == (200, 100)
 
 
-def test_a_picture_for_the_press_keeps_its_colours(upload_client: UploadClient, bucket: Bucket) -> None:
+def test_cmyk_image_keeps_its_colors(upload_client: UploadClient, bucket: Bucket) -> None:
     previews = create_previews(upload_client, as_file(two_halves().convert("CMYK"), "JPEG", quality=95))
     assert looks_like(picture(bucket, previews[PreviewKind.PICTURE]), 0.25, 0.5, RED)
 
 
-def test_what_is_see_through_stays_so(upload_client: UploadClient, bucket: Bucket) -> None:
+def test_transparency_is_kept(upload_client: UploadClient, bucket: Bucket) -> None:
     previews = create_previews(upload_client, as_file(Image.new("RGBA", (100, 100), (255, 0, 0, 0))))
     assert picture(bucket, previews[PreviewKind.THUMBNAIL]).convert("RGBA").getpixel((50, 50))[3] == 0  # type: ignore[index]
 
 
 @pytest.mark.parametrize(("turned", "red_at"), [(1, (0.2, 0.5)), (3, (0.8, 0.5)), (6, (0.5, 0.2)), (8, (0.5, 0.8))])
-def test_a_photo_stands_upright(
+def test_orientation_of_a_photo_is_applied(
     upload_client: UploadClient, bucket: Bucket, turned: int, red_at: tuple[float, float]
 ) -> None:
     exif = Image.Exif()
@@ -90,7 +90,7 @@ def test_a_photo_stands_upright(
     assert looks_like(image, *red_at, RED)
 
 
-def test_where_a_photo_was_taken_is_nobodys_business(upload_client: UploadClient, bucket: Bucket) -> None:
+def test_previews_contain_no_metadata(upload_client: UploadClient, bucket: Bucket) -> None:
     exif = Image.Exif()
     exif[0x010F] = "SecretCamera"
     exif.get_ifd(GPS)[1] = "N"
@@ -104,7 +104,7 @@ def test_where_a_photo_was_taken_is_nobodys_business(upload_client: UploadClient
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP"])
-def test_of_a_moving_picture_the_first_frame_is_shown(upload_client: UploadClient, bucket: Bucket, kind: str) -> None:
+def test_preview_of_an_animation_is_its_first_frame(upload_client: UploadClient, bucket: Bucket, kind: str) -> None:
     frames = [Image.new("RGB", (100, 100), colour) for colour in (RED, BLUE)]
     body = as_file(frames[0], kind, save_all=True, append_images=frames[1:])
     image = picture(bucket, create_previews(upload_client, body)[PreviewKind.PICTURE])
@@ -112,7 +112,7 @@ def test_of_a_moving_picture_the_first_frame_is_shown(upload_client: UploadClien
     assert looks_like(image, 0.5, 0.5, RED)
 
 
-def test_a_pdf_shows_its_first_page(upload_client: UploadClient, bucket: Bucket) -> None:
+def test_preview_of_a_pdf_is_its_first_page(upload_client: UploadClient, bucket: Bucket) -> None:
     image = picture(bucket, create_previews(upload_client, pictures.pdf(), name="plan.pdf")[PreviewKind.PICTURE])
     assert image.size == (1600, 800)
     assert looks_like(image, 0.25, 0.5, (255, 0, 0))
@@ -134,25 +134,25 @@ TEXTS = {
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_a_text_shows_its_beginning(upload_client: UploadClient, bucket: Bucket, name: str) -> None:
+def test_excerpt_of_a_text_is_decoded_and_cleaned(upload_client: UploadClient, bucket: Bucket, name: str) -> None:
     body, expected = TEXTS[name]
     previews = create_previews(upload_client, body, name="x.txt", type="text/plain")
     assert set(previews) == {PreviewKind.EXCERPT}
     assert bucket.read(previews[PreviewKind.EXCERPT].key).decode() == expected
 
 
-def test_of_a_long_text_no_more_is_fetched_than_is_shown(upload_client: UploadClient, bucket: Bucket) -> None:
+def test_excerpt_of_a_long_text_is_limited(upload_client: UploadClient, bucket: Bucket) -> None:
     previews = create_previews(upload_client, "ä".encode() * 100_000, name="x.txt")
     assert bucket.read(previews[PreviewKind.EXCERPT].key).decode() == "ä" * (32 * 1024)
 
 
-# --- what has none ------------------------------------------------------------------------------
+# --- files without a preview --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "body", [b"", bytes(range(256)) * 9, b"PK\x03\x04" + b"\0" * 60], ids=["empty", "binary", "zip"]
 )
-def test_what_cannot_be_shown_has_no_row(upload_client: UploadClient, bucket: Bucket, body: bytes) -> None:
+def test_unsupported_file_has_no_preview_rows(upload_client: UploadClient, bucket: Bucket, body: bytes) -> None:
     assert create_previews(upload_client, body, name="photo.png", type="") == {}
     assert len(bucket.objects()) == 1
 
@@ -168,7 +168,7 @@ def test_what_cannot_be_shown_has_no_row(upload_client: UploadClient, bucket: Bu
     ],
     ids=["cut off", "header only", "no pdf", "locked", "bomb"],
 )
-def test_what_cannot_be_drawn_says_why_and_is_not_tried_again(
+def test_failed_preview_has_a_reason_and_is_not_retried(
     upload_client: UploadClient, bucket: Bucket, body: bytes, reason: str
 ) -> None:
     previews = create_previews(upload_client, body)
@@ -178,7 +178,7 @@ def test_what_cannot_be_drawn_says_why_and_is_not_tried_again(
     assert not services.make_previews(File.objects.get())
 
 
-def test_a_file_that_is_too_large_is_not_even_fetched(
+def test_file_that_is_too_large_is_not_downloaded(
     alice: User, bucket: Bucket, upload_client: UploadClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("uploads.previews.renderer.MAX_PICTURE_BYTES", 100)
@@ -190,7 +190,7 @@ def test_a_file_that_is_too_large_is_not_even_fetched(
 # --- rows, objects and races ----------------------------------------------------------------------
 
 
-def test_making_twice_makes_nothing_twice(upload_client: UploadClient, bucket: Bucket) -> None:
+def test_make_previews_is_safe_to_repeat(upload_client: UploadClient, bucket: Bucket) -> None:
     create_previews(upload_client, as_file(two_halves()))
     before = bucket.objects()
     assert not services.make_previews(File.objects.get())
@@ -206,7 +206,7 @@ def test_leased_preview_is_not_started_again(upload_client: UploadClient, bucket
     assert Preview.objects.get().state == PreviewState.READY
 
 
-def test_a_store_that_is_away_leaves_the_wish_and_no_lease(
+def test_unavailable_storage_leaves_the_preview_pending_without_lease(
     upload_client: UploadClient, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = upload_client.send(as_file(two_halves()))
@@ -224,7 +224,7 @@ def raise_unavailable(*_: Any, **__: Any) -> None:
     raise StorageUnavailable
 
 
-def test_a_store_that_breaks_off_leaves_the_wish(
+def test_interrupted_download_leaves_the_preview_pending(
     upload_client: UploadClient, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = upload_client.send(as_file(two_halves()))
@@ -246,14 +246,14 @@ def test_vanished_object_is_reported(upload_client: UploadClient, bucket: Bucket
     assert {preview.reason for preview in Preview.objects.all()} == {"The file is missing from storage."}
 
 
-def test_what_is_in_the_trash_gets_none(upload_client: UploadClient, alice: User, bucket: Bucket) -> None:
+def test_trashed_file_gets_no_preview(upload_client: UploadClient, alice: User, bucket: Bucket) -> None:
     file = upload_client.send(b"words", name="a.txt")
     actions.trash_file(file, by=alice)
     assert not services.make_previews(file)
     assert not Preview.objects.exists()
 
 
-def test_a_file_that_goes_while_it_is_drawn_leaves_nothing(
+def test_file_purged_during_rendering_leaves_no_objects(
     upload_client: UploadClient, alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, settings: Settings
 ) -> None:
     settings.TRASH_RETENTION_DAYS = 0
@@ -264,7 +264,7 @@ def test_a_file_that_goes_while_it_is_drawn_leaves_nothing(
         actions.trash_file(file, by=alice)
         File.objects.filter(pk=file.pk).update(purge_after=seconds_from_now(-1))
         services.sweep()
-        assert File.objects.get().state == State.DELETING  # it waits for us
+        assert File.objects.get().state == State.DELETING  # it waits for the leased preview
         monkeypatch.setattr(s3, "put", put)
         put(key, body, **more)
 
@@ -276,7 +276,7 @@ def test_a_file_that_goes_while_it_is_drawn_leaves_nothing(
     assert bucket.objects() == {}
 
 
-def test_who_lost_the_lease_and_the_row_takes_the_object_away_again(
+def test_preview_object_is_deleted_if_its_row_is_gone(
     upload_client: UploadClient, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = upload_client.send(b"words", name="a.txt")
@@ -291,7 +291,7 @@ def test_who_lost_the_lease_and_the_row_takes_the_object_away_again(
     assert list(bucket.objects()) == [file.key]
 
 
-def test_a_file_goes_with_its_previews(upload_client: UploadClient, alice: User, bucket: Bucket) -> None:
+def test_purging_a_file_deletes_its_previews(upload_client: UploadClient, alice: User, bucket: Bucket) -> None:
     create_previews(upload_client, as_file(two_halves()))
     file = File.objects.get()
     File.objects.filter(pk=file.pk).update(state=State.TRASHED, purge_after=seconds_from_now(-1), signed_until=None)
@@ -300,7 +300,7 @@ def test_a_file_goes_with_its_previews(upload_client: UploadClient, alice: User,
     assert bucket.objects() == {}
 
 
-def test_which_files_have_which_looks() -> None:
+def test_preview_kinds_depend_on_category_type_and_size() -> None:
     kinds_for = services.kinds_for
     assert kinds_for(Category.IMAGE, "image/x-xcf", size=9) == []
     assert kinds_for(Category.IMAGE, "image/svg+xml", size=9) == [PreviewKind.THUMBNAIL, PreviewKind.PICTURE]

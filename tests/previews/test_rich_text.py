@@ -1,4 +1,4 @@
-"""CSV as a table and Markdown as a page, of texts that anyone may have uploaded."""
+"""CSV as tables and Markdown as HTML, from untrusted text."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_the_delimiter_is_detected(delimiter: str) -> None:
     assert (table.header, table.rows) == (["Ä", "1,5"], [["", "two\nlines"]])
 
 
-def test_rows_are_limited_and_filled_up() -> None:
+def test_rows_are_limited_and_padded() -> None:
     table = read_table("a,b,c\n" + "1,2\n" * 500, is_complete=True)
     assert table
     assert (len(table.rows), table.rows[0], table.is_complete) == (MAX_ROWS, ["1", "2", ""], False)
@@ -41,13 +41,13 @@ def test_columns_and_cells_are_limited() -> None:
     assert (len(table.header), len(table.header[0])) == (MAX_COLUMNS, MAX_CELL_CHARACTERS)
 
 
-def test_the_last_line_of_an_incomplete_text_is_left_out() -> None:
+def test_last_line_of_an_incomplete_text_is_omitted() -> None:
     table = read_table("a,b\n1,2\n3,", is_complete=False)
     assert table
     assert (table.rows, table.is_complete) == ([["1", "2"]], False)
 
 
-def test_a_text_without_rows_is_no_table() -> None:
+def test_text_without_rows_is_not_a_table() -> None:
     assert read_table("\n\n", is_complete=True) is None
 
 
@@ -64,13 +64,13 @@ def test_markdown_is_rendered() -> None:
      "<javascript:alert(1)>", '![a" onerror="x](x)', "[a]: javascript:alert(1)\n\n[a]", "```<script>\n</script>\n```",
      "|<script>|\n|-|\n|<b>|"],
 )  # fmt: skip
-def test_markdown_runs_and_loads_nothing(text: str) -> None:
+def test_hostile_markdown_is_escaped(text: str) -> None:
     html = render_markdown(text)
     for part in ("<script", "<img", "<b>", "href=", "src="):
         assert part not in html.replace("&lt;img src=", "")
 
 
-def test_links_of_markdown_open_elsewhere_and_vouch_for_nothing() -> None:
+def test_markdown_links_open_in_a_new_tab_without_referrer() -> None:
     attributes = 'target="_blank" rel="nofollow noopener noreferrer"'
     assert render_markdown("[a](https://x.example)") == f'<p><a href="https://x.example" {attributes}>a</a></p>'
 
@@ -79,12 +79,12 @@ HOSTILE = ["[" * 65_536, "![[]()" * 11_000, "**a" * 22_000, "|a" * 500 + "|\n" +
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_hostile_markdown_takes_little_time(text: str) -> None:
+def test_hostile_markdown_is_rendered_in_time(text: str) -> None:
     start = time.process_time()
     render_markdown(text)
     assert time.process_time() - start < 5
 
 
-def test_formats_go_by_name() -> None:
+def test_format_depends_on_the_file_extension() -> None:
     names = ("a.CSV", "a.tsv", "README.md", "a.txt", "csv")
     assert [rich_format_of(name) for name in names] == ["table", "table", "markdown", "", ""]

@@ -1,4 +1,4 @@
-"""Texts in the encodings that people's programs write, and what is left of them when they are broken."""
+"""Excerpts of texts in common encodings, and of truncated and broken texts."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ WORDS = {
 
 
 @pytest.mark.parametrize(("encoding", "text"), [(encoding, text) for encoding in WORDS for text in WORDS[encoding]])
-def test_a_text_reads_as_it_was_written(encoding: str, text: str) -> None:
+def test_text_is_decoded_correctly(encoding: str, text: str) -> None:
     assert excerpt_of(text.encode(encoding)).decode() == text
 
 
@@ -47,7 +47,7 @@ def test_a_text_reads_as_it_was_written(encoding: str, text: str) -> None:
      ("shift_jis", "これはテストファイルです。\n" * 4), ("euc_kr", "이것은 테스트 파일입니다.\n" * 4),
      ("big5", "這是一個測試文件，用於預覽。\n" * 4)],
 )  # fmt: skip
-def test_one_bad_byte_is_one_sign_and_no_other_encoding(encoding: str, text: str) -> None:
+def test_invalid_byte_does_not_change_the_detected_encoding(encoding: str, text: str) -> None:
     raw = text.encode(encoding)
     excerpt = excerpt_of(raw + b"\xff bad\n" + raw).decode()
     assert excerpt.startswith(text)
@@ -62,7 +62,7 @@ def test_one_bad_byte_is_one_sign_and_no_other_encoding(encoding: str, text: str
      ("big5", "這是一個測試文件，用於預覽。"), ("euc_kr", "이것은테스트파일입니다"), ("utf-8", "żółw東京🐢"),
      ("gb18030", "这是一个测试文件𠀀，用于预览。")],
 )  # fmt: skip
-def test_a_letter_that_is_cut_in_two_is_left_out(encoding: str, text: str, shift: int) -> None:
+def test_truncated_character_at_the_end_is_omitted(encoding: str, text: str, shift: int) -> None:
     long_text = "x" * shift + text * 6000
     excerpt = excerpt_of(long_text.encode(encoding)[: EXCERPT_BYTES + 9]).decode()
     assert long_text.startswith(excerpt)
@@ -76,5 +76,5 @@ def test_a_letter_that_is_cut_in_two_is_left_out(encoding: str, text: str, shift
      (b"old text\r\n\x1a", "old text\n"), (b"\x1b[31mred", "[31mred"), ("a\u2028b".encode(), "a\nb"), (b"", ""),
      (b"\xff\xfe", ""), (b"\xe9", "é")],
 )  # fmt: skip
-def test_signs_that_are_no_letters_glue_nothing_together(raw: bytes, excerpt: str) -> None:
+def test_control_characters_are_removed_or_become_line_breaks(raw: bytes, excerpt: str) -> None:
     assert excerpt_of(raw).decode() == excerpt
