@@ -38,7 +38,7 @@ def test_a_bucket_without_a_marker_is_refused(unmarked: stores.Bucket) -> None:
         require_marker()
 
 
-def test_the_bucket_of_another_database_is_refused_and_both_are_named(bucket: stores.Bucket) -> None:
+def test_bucket_of_another_database_is_rejected_naming_both(bucket: stores.Bucket) -> None:
     other = uuid4()
     s3.write_marker(other)
     with pytest.raises(WrongMarker, match=f"{other}.*{Installation.objects.own_id()}"):
@@ -53,7 +53,7 @@ def test_invalid_marker_is_reported(bucket: stores.Bucket, body: bytes) -> None:
 
 
 @pytest.mark.parametrize("read", [s3.read_marker, s3.read_checkpoint])
-def test_marker_that_arrives_halfway_is_a_fault_of_the_store(
+def test_truncated_marker_is_unavailable_storage(
     bucket: stores.Bucket, settings: Settings, read: Callable[[], object]
 ) -> None:
     s3.put_checkpoint(s3.Checkpoint(uuid4(), 1, timezone.now()))
@@ -66,7 +66,7 @@ def test_marker_that_arrives_halfway_is_a_fault_of_the_store(
     s3.reset()
 
 
-def test_unavailable_storage_is_no_missing_marker(bucket: stores.Bucket, settings: Settings) -> None:
+def test_unavailable_storage_is_not_a_missing_marker(bucket: stores.Bucket, settings: Settings) -> None:
     with storage_proxies.run_storage_proxy(settings.S3_ENDPOINT) as front:
         settings.S3_ENDPOINT = front.url
         s3.reset()
@@ -76,7 +76,7 @@ def test_unavailable_storage_is_no_missing_marker(bucket: stores.Bucket, setting
     s3.reset()
 
 
-def test_a_bucket_is_claimed_once_and_never_from_another(unmarked: stores.Bucket) -> None:
+def test_marker_is_written_once_and_never_overwritten(unmarked: stores.Bucket) -> None:
     assert ensure_marker()
     assert not ensure_marker()
     other = uuid4()
@@ -96,7 +96,7 @@ def test_a_local_installation_marks_its_own_bucket(
     require_marker()
 
 
-def test_preparing_again_leaves_anothers_marker_and_says_so(
+def test_bootstrap_keeps_a_foreign_marker_and_warns(
     bucket: stores.Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("django.core.management.call_command", lambda *_args, **_options: None)

@@ -1,4 +1,4 @@
-"""Delivery by CloudFront: a signature allows one file with our headers for some time, and the bucket refuses others."""
+"""CloudFront delivery: signed URLs allow one file with our headers until they expire; the bucket denies the rest."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def new() -> Signer:
 
 @pytest.fixture
 def edge(bucket: Bucket, authority: CertificateAuthority, old: Signer, new: Signer) -> Iterator[Edge]:
-    """Its group has both keys, as in the days of a rotation."""
+    """A CloudFront whose key group has both keys, as during a rotation."""
     with run_cloudfront(bucket, authority, old, new) as edge:
         yield edge
 
@@ -70,7 +70,7 @@ def by_edge(deliver_by: Deliver, old: Signer) -> None:
 
 @pytest.fixture
 def get(authority: CertificateAuthority) -> Callable[..., urllib3.BaseHTTPResponse]:
-    """A browser without cookies, that trusts the edge's authority and no other."""
+    """An HTTP client without cookies that trusts only the CA of the edge."""
     pool = urllib3.PoolManager(ca_certs=str(authority.file))
 
     def get(url: str, method: str = "GET", **headers: str) -> urllib3.BaseHTTPResponse:
@@ -91,7 +91,7 @@ def sent_to(client: Client, file: File, query: str = "") -> str:
 
 @pytest.mark.usefixtures("by_edge")
 @pytest.mark.parametrize("name", ["plain.txt", "שלום 😀.txt", 'quote"; x="y.txt', "100% sure; a+b&c=d#e~.txt"])
-def test_a_download_comes_by_cloudfront_with_exactly_our_headers(
+def test_download_comes_from_cloudfront_with_the_signed_headers(
     name: str, alice: User, as_alice: Client, bucket: Bucket, edge: Edge, get: Get
 ) -> None:
     file = factories.create_file(alice, b"<html>", bucket=bucket, name=name)
@@ -106,7 +106,7 @@ def test_a_download_comes_by_cloudfront_with_exactly_our_headers(
 
 
 @pytest.mark.usefixtures("by_edge")
-def test_no_name_of_the_bucket_and_no_signature_of_s3_goes_out(alice: User, as_alice: Client, bucket: Bucket) -> None:
+def test_url_contains_neither_bucket_name_nor_s3_signature(alice: User, as_alice: Client, bucket: Bucket) -> None:
     url = sent_to(as_alice, factories.create_file(alice, b"x", bucket=bucket))
     assert bucket.name not in url
     assert "X-Amz" not in url
@@ -119,7 +119,7 @@ def test_range_request_returns_a_part_of_the_file(alice: User, as_alice: Client,
 
 
 @pytest.mark.usefixtures("by_edge")
-def test_a_signed_url_cannot_be_bent(alice: User, as_alice: Client, bucket: Bucket, edge: Edge, get: Get) -> None:
+def test_tampered_signed_url_is_rejected(alice: User, as_alice: Client, bucket: Bucket, edge: Edge, get: Get) -> None:
     file, other = (factories.create_file(alice, b"x", bucket=bucket) for _ in range(2))
     url = sent_to(as_alice, file)
     until = parse_qs(urlsplit(url).query)["Expires"][0]
@@ -141,7 +141,7 @@ def test_a_signed_url_cannot_be_bent(alice: User, as_alice: Client, bucket: Buck
 
 
 @pytest.mark.usefixtures("by_edge")
-def test_a_download_ends_after_five_minutes(
+def test_download_url_expires_after_five_minutes(
     alice: User, as_alice: Client, bucket: Bucket, edge: Edge, get: Get
 ) -> None:
     url = sent_to(as_alice, factories.create_file(alice, b"x", bucket=bucket))
@@ -174,7 +174,7 @@ def test_content_host_gets_no_cookie_and_bucket_refuses_others(
     get(sent_to(as_alice, file))
     at_the_bucket = f"{bucket.address.endpoint}/{bucket.name}/{file.key}"
     assert edge.cookies == []
-    assert urllib3.request("GET", at_the_bucket).status in {400, 403}  # rclone says 400
+    assert urllib3.request("GET", at_the_bucket).status in {400, 403}  # rclone returns 400
     assert urllib3.request("GET", f"{at_the_bucket}?{urlsplit(sent_to(as_alice, file)).query}").status in {400, 403}
 
 
@@ -182,7 +182,7 @@ def test_content_host_gets_no_cookie_and_bucket_refuses_others(
 
 
 @pytest.mark.usefixtures("by_edge")
-def test_a_preview_is_the_same_for_a_quarter_of_an_hour_and_ends_with_what_browsers_keep(edge: Edge) -> None:
+def test_preview_url_is_stable_for_15_minutes_and_expires_with_the_cache(edge: Edge) -> None:
     urls = {s3.preview_url(KEY, content_type="image/webp", now=NOON + timedelta(seconds=n)) for n in (0, 450, 899)}
     (url,) = urls
     query = parse_qs(urlsplit(url).query)
@@ -193,7 +193,7 @@ def test_a_preview_is_the_same_for_a_quarter_of_an_hour_and_ends_with_what_brows
 
 
 @pytest.mark.usefixtures("by_edge")
-def test_a_preview_comes_by_cloudfront(bucket: Bucket, edge: Edge, get: Get) -> None:
+def test_preview_comes_from_cloudfront(bucket: Bucket, edge: Edge, get: Get) -> None:
     bucket.write(KEY, b"RIFF")
     response = get(s3.preview_url(KEY, content_type="image/webp"))
     assert (response.status, response.data, response.headers["Content-Type"]) == (200, b"RIFF", "image/webp")
@@ -201,16 +201,16 @@ def test_a_preview_comes_by_cloudfront(bucket: Bucket, edge: Edge, get: Get) -> 
 
 
 @pytest.mark.usefixtures("by_edge")
-def test_credentials_that_end_do_not_end_what_they_do_not_sign(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_expiring_credentials_do_not_shorten_cloudfront_urls(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("uploads.s3.signing.seconds_of_credentials", lambda _store, limit: min(10, limit))
     query = parse_qs(urlsplit(s3.preview_url(KEY, content_type="image/webp", now=NOON)).query)
     assert int(query["Expires"][0]) == (NOON + 2 * WINDOW).timestamp()
 
 
-# --- two keys ---------------------------------------------------------------------------------
+# --- key rotation ---------------------------------------------------------------------------------
 
 
-def test_a_key_is_exchanged_without_a_download_that_fails(
+def test_key_rotation_breaks_no_downloads(
     alice: User, as_alice: Client, bucket: Bucket, edge: Edge, get: Get, deliver_by: Deliver, old: Signer, new: Signer
 ) -> None:
     file = factories.create_file(alice, b"x", bucket=bucket)
@@ -225,7 +225,7 @@ def test_a_key_is_exchanged_without_a_download_that_fails(
 
 def test_foreign_key_is_refused(bucket: Bucket, edge: Edge, get: Get, deliver_by: Deliver) -> None:
     bucket.write(KEY, b"x")
-    deliver_by(Signer("KOLD0000000001"))  # the name of ours
+    deliver_by(Signer("KOLD0000000001"))  # our key ID with another key
     assert get(s3.preview_url(KEY, content_type="image/webp")).status == 403
 
 
@@ -239,8 +239,8 @@ def test_key_of_imported_file_is_requested_unchanged(key: str, bucket: Bucket, g
 
 @pytest.mark.usefixtures("by_edge")
 @pytest.mark.parametrize("key", ["imported/a//b.txt", "/leading.txt"])
-def test_a_key_that_paths_of_files_do_not_have_is_signed_as_it_is(key: str, edge: Edge) -> None:
-    """The store of this run keeps folders and refuses such keys; S3 has them."""
+def test_unusual_object_key_is_signed_unchanged(key: str, edge: Edge) -> None:
+    """The storage of this run rejects such keys because it uses folders; S3 allows them."""
     at = urlsplit(s3.download_url(key, disposition="attachment", content_type="text/plain"))
     assert at.path == f"/{key}"
     assert edge.is_signed(at.path, at.query)
@@ -249,7 +249,7 @@ def test_a_key_that_paths_of_files_do_not_have_is_signed_as_it_is(key: str, edge
 # --- the template -----------------------------------------------------------------------------
 
 
-def test_the_template_passes_on_what_our_urls_ask_for_and_keeps_nothing_for_longer_than_a_download() -> None:
+def test_template_forwards_url_overrides_and_limits_the_cache_time() -> None:
     resources = Template().resolved(Domain="files.example.org", HostedZoneId="Z", Image="image", ContentKey1="PEM")
     policy = resources["ContentCaching"]["Properties"]["CachePolicyConfig"]
     queries = policy["ParametersInCacheKeyAndForwardedToOrigin"]["QueryStringsConfig"]

@@ -1,7 +1,7 @@
-"""Requests that bear conditions: nothing is overwritten, only what is meant is removed, and only in our bucket.
+"""Conditional requests: nothing is overwritten, and only the intended object of our own bucket is deleted.
 
-LocalStack honors If-None-Match when it completes an upload in parts. For the rest a front before rclone, which honors
-none, holds requests to their conditions as S3 does.
+LocalStack honors If-None-Match when it completes a multipart upload. For the rest, a proxy in front of rclone checks
+conditions as S3 does, because rclone honors none.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ OBJECT = re.compile(r"<Object>(.*?)</Object>", re.DOTALL)
 
 
 class Conditions:
-    """Holds what a front sees to its conditions. `before` is done once, before the first request that bears one."""
+    """Checks the conditions of requests through a proxy. Calls `before` once, before the first conditional request."""
 
     def __init__(self, bucket: Bucket) -> None:
         self.bucket = bucket
@@ -103,7 +103,7 @@ def _element(text: str, name: str) -> str:
 
 @pytest.fixture
 def strict(bucket: Bucket, settings: Settings) -> Iterator[Conditions]:
-    """The store of this run, as if it honored every condition, and the settings say so."""
+    """The storage of this run, with every condition honored and enabled in the settings."""
     conditions = Conditions(bucket)
     settings.S3_CONDITIONS = ALL
     with between(bucket.address, settings) as front:
@@ -124,7 +124,7 @@ def etag_of(name: str) -> str:
 # --- writes -----------------------------------------------------------------------------------
 
 
-def test_an_upload_in_parts_never_overwrites_an_object(digest_bucket: Bucket) -> None:
+def test_multipart_upload_never_overwrites_an_object(digest_bucket: Bucket) -> None:
     name = key(1)
     multipart_id = s3.create_multipart(name)
     s3.upload_part(name, multipart_id, 1, b"late", sha256=sha256(b"late"))
@@ -134,9 +134,7 @@ def test_an_upload_in_parts_never_overwrites_an_object(digest_bucket: Bucket) ->
     assert digest_bucket.read(name) == b"first"
 
 
-def test_completion_with_lost_response_is_found_done(
-    as_alice: Client, digest_bucket: Bucket, settings: Settings
-) -> None:
+def test_complete_with_a_lost_response_is_detected(as_alice: Client, digest_bucket: Bucket, settings: Settings) -> None:
     settings.UPLOAD_PART_BYTES = two_stores.PART
     body = b"x" * two_stores.PART + b"the rest"
     with between(digest_bucket.address, settings) as front:
@@ -152,7 +150,7 @@ def test_completion_with_lost_response_is_found_done(
     assert digest_bucket.objects()[file.key] == len(body)
 
 
-def test_a_conflict_of_writers_is_to_be_repeated(digest_bucket: Bucket, settings: Settings) -> None:
+def test_conditional_conflict_is_unavailable_storage(digest_bucket: Bucket, settings: Settings) -> None:
     with between(digest_bucket.address, settings) as front:
         front.rules["complete"] = storage_proxies.status(409, "ConditionalRequestConflict")
         with pytest.raises(StorageUnavailable) as error:
@@ -160,7 +158,7 @@ def test_a_conflict_of_writers_is_to_be_repeated(digest_bucket: Bucket, settings
     assert "ConditionalRequestConflict" in error.value.detail
 
 
-def test_setting_aside_never_overwrites_what_came_meanwhile(bucket: Bucket, strict: Conditions) -> None:
+def test_quarantine_never_overwrites_a_newer_object(bucket: Bucket, strict: Conditions) -> None:
     bucket.write(key(1), b"hello")
     strict.before = lambda: bucket.write(f"quarantine/{key(1)}", b"other")
     with pytest.raises(Conflict, match="changed or deleted, or quarantine"):
@@ -168,7 +166,7 @@ def test_setting_aside_never_overwrites_what_came_meanwhile(bucket: Bucket, stri
     assert (bucket.read(key(1)), bucket.read(f"quarantine/{key(1)}")) == (b"hello", b"other")
 
 
-def test_setting_aside_can_be_repeated(bucket: Bucket, strict: Conditions) -> None:
+def test_quarantine_can_be_repeated(bucket: Bucket, strict: Conditions) -> None:
     bucket.write(key(1), b"hello")
     assert s3.quarantine(info_of(key(1))) == s3.quarantine(info_of(key(1)))
     assert strict.seen == ["put"]
@@ -181,7 +179,7 @@ def test_a_copy_never_overwrites_another_installations_object(bucket: Bucket, st
     assert bucket.client.head_object(Bucket=bucket.name, Key="photos/a.jpg")["Metadata"] == {}
 
 
-def test_a_file_that_is_sent_never_overwrites_another_installations_object(digest_bucket: Bucket) -> None:
+def test_put_file_never_overwrites_an_object_of_another_installation(digest_bucket: Bucket) -> None:
     digest_bucket.write("photos/a.jpg", b"theirs")
     digests = (sha256(b"ours"), "")
     with pytest.raises(StorageUnavailable) as error:
@@ -193,7 +191,7 @@ def test_a_file_that_is_sent_never_overwrites_another_installations_object(diges
 # --- removals ---------------------------------------------------------------------------------
 
 
-def test_only_the_object_that_is_meant_is_removed(bucket: Bucket, strict: Conditions) -> None:
+def test_delete_removes_only_an_object_with_the_expected_etag(bucket: Bucket, strict: Conditions) -> None:
     bucket.write(key(1), b"hello")
     etag = etag_of(key(1))
     bucket.write(key(1), b"newer")
@@ -204,7 +202,7 @@ def test_only_the_object_that_is_meant_is_removed(bucket: Bucket, strict: Condit
     assert bucket.objects() == {}
 
 
-def test_one_changed_object_among_many_stays_alone(bucket: Bucket, strict: Conditions) -> None:
+def test_delete_many_keeps_only_the_changed_object(bucket: Bucket, strict: Conditions) -> None:
     keys = [key(number) for number in range(3)]
     for name in keys:
         bucket.write(name, b"hello")
@@ -214,7 +212,7 @@ def test_one_changed_object_among_many_stays_alone(bucket: Bucket, strict: Condi
     assert set(bucket.objects()) == {keys[1]}
 
 
-def test_a_store_that_knows_no_conditions_is_sent_none(bucket: Bucket, strict: Conditions, settings: Settings) -> None:
+def test_storage_without_conditions_is_sent_none(bucket: Bucket, strict: Conditions, settings: Settings) -> None:
     settings.S3_CONDITIONS = frozenset()
     bucket.write(key(1), b"hello")
     s3.quarantine(info_of(key(1)))
@@ -223,13 +221,11 @@ def test_a_store_that_knows_no_conditions_is_sent_none(bucket: Bucket, strict: C
     assert (strict.seen, bucket.objects()) == ([], {})
 
 
-def test_an_orphan_that_is_overwritten_at_the_last_moment_stays(
-    alice: User, marked: Bucket, strict: Conditions
-) -> None:
+def test_orphan_overwritten_during_repair_is_kept(alice: User, marked: Bucket, strict: Conditions) -> None:
     stored(alice, marked)
     marked.write(key(1), b"hello")
     run()
-    strict.before = lambda: setattr(strict, "before", lambda: marked.write(key(1), b"newer"))  # at the second of them
+    strict.before = lambda: setattr(strict, "before", lambda: marked.write(key(1), b"newer"))  # at the second request
     assert run("--repair", "--max-repairs=1")[0] == 1
     assert strict.seen == ["put", "delete"]
     assert marked.read(key(1)) == b"newer"
@@ -237,7 +233,7 @@ def test_an_orphan_that_is_overwritten_at_the_last_moment_stays(
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_an_erased_file_leaves_what_others_wrote_under_its_key(
+def test_erasing_an_imported_file_keeps_a_changed_object(
     alice: User, marked: Bucket, strict: Conditions, count: int
 ) -> None:
     for number in range(count):
@@ -252,14 +248,14 @@ def test_an_erased_file_leaves_what_others_wrote_under_its_key(
     assert not File.objects.exists()
 
 
-def test_an_erased_file_leaves_nothing_under_a_key_of_ours(alice: User, marked: Bucket, strict: Conditions) -> None:
+def test_erasing_an_uploaded_file_deletes_a_changed_object(alice: User, marked: Bucket, strict: Conditions) -> None:
     row = create_row(alice, State.DELETING, key=key(1), etag="0" * 32)
     marked.write(row.key, b"sent a second time")
     assert services.sweep()["erased"] == 1
     assert marked.objects() == {}
 
 
-def test_an_original_that_is_overwritten_at_the_last_moment_stays(
+def test_original_overwritten_during_removal_is_kept(
     as_alice: Client, bucket: Bucket, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     second = two_stores.second_bucket(bucket.address)
@@ -278,12 +274,12 @@ def test_an_original_that_is_overwritten_at_the_last_moment_stays(
     assert bucket.read(file.key) == b"newer"
 
 
-# --- whose bucket -----------------------------------------------------------------------------
+# --- bucket owner -----------------------------------------------------------------------------
 
 
 @pytest.fixture
 def owned(bucket: Bucket, settings: Settings) -> Iterator[list[str]]:
-    """The store of this run, as if the bucket belonged to ACCOUNT; whose it was expected to be, request by request."""
+    """The storage of this run as if ACCOUNT owned the bucket. Yields the expected owner of each request."""
     expected_owners: list[str] = []
 
     def check(request: storage_proxies.Request) -> storage_proxies.Response | None:
@@ -315,7 +311,7 @@ def test_calls_and_upload_urls_reach_no_bucket_of_another_account(
 def test_calls_and_upload_urls_reach_the_bucket_of_the_right_account(
     as_alice: Client, bucket: Bucket, owned: list[str], small_parts: None
 ) -> None:
-    """Nor has a browser to send more headers than before."""
+    """Browsers need no additional headers."""
     file = UploadClient(as_alice).send(b"0123456789abcdefghijKLM")
     s3.quarantine(info_of(file.key))
     assert s3.delete_many([file.key]) == {}
@@ -338,57 +334,57 @@ def test_doctor_reports_a_bucket_of_another_account(owned: list[str], settings: 
     assert f"does not belong to account {OTHER_ACCOUNT}" in line.reason
 
 
-def test_doctor_tries_whether_the_owner_counts(owned: list[str]) -> None:
+def test_doctor_checks_that_storage_verifies_the_owner(owned: list[str]) -> None:
     line = only(owner_lines())
     assert (line.level, line.reason) == (
         Level.OK, f"the bucket belongs to account {ACCOUNT}, and the storage rejects any other (tested)",
     )  # fmt: skip
 
 
-def test_doctor_recommends_an_owner_on_aws_alone(bucket: Bucket, settings: Settings) -> None:
+def test_doctor_recommends_an_owner_only_on_aws(bucket: Bucket, settings: Settings) -> None:
     assert only(owner_lines()).level is Level.OK
     settings.S3_ENDPOINT = None
     assert only(owner_lines()).level is Level.WARN
 
 
-def test_doctor_fails_for_an_owner_that_the_store_ignores(bucket: Bucket, settings: Settings) -> None:
+def test_doctor_fails_if_storage_ignores_the_owner(bucket: Bucket, settings: Settings) -> None:
     settings.S3_BUCKET_OWNER = ACCOUNT
     line = only(owner_lines())
     assert (line.level, line.advice) == (Level.FAIL, "remove S3_BUCKET_OWNER")
 
 
-# --- what doctor finds out --------------------------------------------------------------------
+# --- doctor --------------------------------------------------------------------
 
 
-def test_what_each_store_honors_is_found_out(bucket: Bucket) -> None:
+def test_probe_finds_no_supported_conditions(bucket: Bucket) -> None:
     assert probe_conditions() == frozenset()
     assert (bucket.objects(), bucket.multipart_uploads()) == ({}, [])
 
 
-def test_what_the_digest_store_honors_is_found_out(digest_bucket: Bucket) -> None:
+def test_probe_finds_conditional_complete(digest_bucket: Bucket) -> None:
     assert probe_conditions() == {"complete"}
     assert (digest_bucket.objects(), digest_bucket.multipart_uploads()) == ({}, [])
 
 
-def test_a_store_that_honors_all_is_ok(strict: Conditions, bucket: Bucket) -> None:
+def test_doctor_accepts_storage_with_all_conditions(strict: Conditions, bucket: Bucket) -> None:
     line = only(condition_lines())
     assert (line.level, bucket.objects()) == (Level.OK, {})
 
 
-def test_conditions_that_the_store_ignores_fail(bucket: Bucket, settings: Settings) -> None:
+def test_doctor_fails_for_ignored_conditions(bucket: Bucket, settings: Settings) -> None:
     settings.S3_CONDITIONS = ALL
     lines = list(condition_lines())
     assert [line.level for line in lines] == [Level.FAIL] * 3
     assert {line.advice for line in lines} == {"set S3_CONDITIONS=off"}
 
 
-def test_a_condition_that_could_be_used_is_recommended(digest_bucket: Bucket, settings: Settings) -> None:
+def test_doctor_recommends_a_supported_condition(digest_bucket: Bucket, settings: Settings) -> None:
     settings.S3_CONDITIONS = frozenset()
     line = only(condition_lines())
     assert (line.level, line.advice) == (Level.WARN, "set S3_CONDITIONS=complete")
 
 
-def test_a_right_that_the_trial_misses_is_named(strict: Conditions, bucket: Bucket, settings: Settings) -> None:
+def test_doctor_names_a_permission_missing_in_the_probe(strict: Conditions, bucket: Bucket, settings: Settings) -> None:
     with between(bucket.address, settings) as front:
         front.rules["delete"] = lambda request: (
             storage_proxies.status(403, "AccessDenied")(request) if _header(request, "if-match") else request.forward()

@@ -1,5 +1,5 @@
-"""Bytes that are stored under a Content-Encoding: read, checked and handed out as they are stored, and never taken as
-an upload."""
+"""Objects with a Content-Encoding: they are read, verified and downloaded as stored, and rejected as
+uploads."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ENCODINGS = ["gzip", "deflate", "br", "zstd", "gzip, gzip", "aws-chunked,gzip", 
 
 
 def sent(upload_client: UploadClient, body: bytes, encoding: str) -> Upload:
-    """An upload whose bytes are stored, sent with this header."""
+    """Return an upload whose bytes were sent with this Content-Encoding."""
     upload = upload_client.start(body)
     response = put_bytes(upload.signed[1], body, headers={"Content-Encoding": encoding})
     assert response.status == 200, response.data
@@ -40,7 +40,7 @@ def sent(upload_client: UploadClient, body: bytes, encoding: str) -> Upload:
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
-def test_an_upload_that_came_with_an_encoding_is_refused_and_removed(
+def test_upload_with_an_encoding_is_rejected_and_removed(
     upload_client: UploadClient, alice: User, bucket: Bucket, encoding: str
 ) -> None:
     upload = sent(upload_client, b"this is neither", encoding)
@@ -55,18 +55,18 @@ def test_an_upload_that_came_with_an_encoding_is_refused_and_removed(
 
 
 @pytest.mark.parametrize("encoding", ["aws-chunked", "identity", ""])
-def test_a_header_that_encodes_nothing_is_no_reason_to_refuse(upload_client: UploadClient, encoding: str) -> None:
+def test_encoding_header_without_effect_is_accepted(upload_client: UploadClient, encoding: str) -> None:
     assert upload_client.finished(sent(upload_client, PACKED, encoding)).state == State.AVAILABLE
 
 
-def test_an_encoded_upload_is_refused_by_a_store_that_checks_digests(as_alice: Client, digest_bucket: Bucket) -> None:
+def test_encoded_upload_is_rejected_with_storage_checksums(as_alice: Client, digest_bucket: Bucket) -> None:
     upload_client = UploadClient(as_alice)
     upload = sent(upload_client, PACKED, "gzip")
     assert upload_client.finish(upload).status_code == 415
     assert upload.row().state == State.DELETING
 
 
-def test_a_sweep_ends_an_encoded_upload_that_was_left_completing(upload_client: UploadClient) -> None:
+def test_sweep_removes_an_encoded_upload_left_completing(upload_client: UploadClient) -> None:
     upload = sent(upload_client, b"this is no gzip", "gzip")
     checksum = upload.digests[0]
     File.objects.filter(pk=upload.id).update(
@@ -76,7 +76,7 @@ def test_a_sweep_ends_an_encoded_upload_that_was_left_completing(upload_client: 
     assert not File.objects.filter(pk=upload.id).exclude(state=State.DELETING).exists()
 
 
-def test_parts_that_come_with_an_encoding_make_a_plain_file(
+def test_parts_sent_with_an_encoding_make_a_plain_file(
     upload_client: UploadClient, bucket: Bucket, small_parts: None
 ) -> None:
     upload = upload_client.start(PACKED)
@@ -88,11 +88,11 @@ def test_parts_that_come_with_an_encoding_make_a_plain_file(
     assert verify(file) is ChecksumStatus.VERIFIED
 
 
-# --- files that are there already ---------------------------------------------------------------
+# --- existing files ---------------------------------------------------------------
 
 
 def stored(owner: User, bucket: Bucket, body: bytes, encoding: str, **facts: Any) -> File:
-    """An uploaded file whose object has an encoding, as older versions let through."""
+    """Return an uploaded file whose object has an encoding, as older versions allowed."""
     file = factories.create_file(owner, body, **facts)
     put = bucket.client.put_object(Bucket=bucket.name, Key=file.key, Body=body, ContentEncoding=encoding)
     File.objects.filter(pk=file.pk).update(etag=put["ETag"].strip('"'))
@@ -101,12 +101,12 @@ def stored(owner: User, bucket: Bucket, body: bytes, encoding: str, **facts: Any
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
-def test_stored_bytes_are_what_is_verified(alice: User, bucket: Bucket, encoding: str) -> None:
+def test_verify_reads_the_stored_bytes(alice: User, bucket: Bucket, encoding: str) -> None:
     file = stored(alice, bucket, PACKED, encoding, checksum_status=ChecksumStatus.CORRUPTED)
     assert verify(file) is ChecksumStatus.VERIFIED
 
 
-def test_a_small_object_that_unpacks_to_gigabytes_is_read_as_the_small_one(alice: User, bucket: Bucket) -> None:
+def test_compression_bomb_is_read_without_decompression(alice: User, bucket: Bucket) -> None:
     bomb = gzip.compress(gzip.compress(bytes(2**22)) * 1024)
     reading = ResumableHasher(stored(alice, bucket, bomb, "gzip, gzip"))
     assert reading.run()
@@ -119,11 +119,11 @@ def test_a_download_gives_the_stored_bytes(alice: User, as_alice: Client, bucket
     assert (response.data, response.headers["Content-Encoding"]) == (PACKED, "identity")
 
 
-# --- bodies without an end ----------------------------------------------------------------------
+# --- endless bodies ----------------------------------------------------------------------
 
 
 class Endless(io.RawIOBase):
-    """Says that it holds a few bytes, and goes on."""
+    """A body that never ends, whatever size it declares."""
 
     def __init__(self, declared_size: int) -> None:
         self.declared_size, self.given = declared_size, 0
@@ -132,7 +132,7 @@ class Endless(io.RawIOBase):
         return True
 
     def readinto(self, into: Any) -> int:
-        assert self.given < self.declared_size + 2 * streams.CHUNK_BYTES, "nobody ends it"
+        assert self.given < self.declared_size + 2 * streams.CHUNK_BYTES, "the stream was not stopped"
         self.given += len(into)
         into[:] = bytes(len(into))
         return len(into)
@@ -143,11 +143,11 @@ def endless(declared_size: int) -> s3.Stream:
     return s3.Stream(urllib3.HTTPResponse(Endless(declared_size), headers, preload_content=False))
 
 
-def test_a_stream_ends_with_the_piece_that_goes_past_the_object() -> None:
+def test_stream_stops_at_the_chunk_past_the_object_size() -> None:
     assert [len(piece) for piece in itertools.islice(endless(25).chunks(10), 9)] == [10, 10, 10]
 
 
-def test_an_object_that_goes_on_past_its_size_is_of_another_size(
+def test_object_larger_than_its_declared_size_is_corrupted(
     alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = factories.create_file(alice, bytes(25), etag="0")

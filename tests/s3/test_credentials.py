@@ -1,4 +1,4 @@
-"""Credentials as boto3 finds them: every place that they come from; and no URL is signed for longer than they live."""
+"""Credentials as boto3 finds them, from every source. No URL outlives its credentials."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ FIRST = "AWS_ACCESS_KEY_ID"
 
 @pytest.fixture
 def no_credentials(bucket: Bucket, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[pytest.MonkeyPatch]:
-    """No place to find any in, and what the test puts there is forgotten afterwards."""
+    """Remove every source of credentials, and reset the S3 clients afterwards."""
     for name in (FIRST, "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
@@ -53,7 +53,7 @@ def provider(no_credentials: pytest.MonkeyPatch, bucket: Bucket) -> Iterator[Cre
 
 @pytest.fixture
 def container(no_credentials: pytest.MonkeyPatch, provider: CredentialProvider) -> CredentialProvider:
-    """The role of a container gives the credentials."""
+    """The credentials of a container role."""
     no_credentials.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{provider.url}/role")
     return provider
 
@@ -70,7 +70,7 @@ def key_pair(provider: CredentialProvider) -> dict[str, str]:
     return {"aws_access_key_id": provider.key, "aws_secret_access_key": provider.secret}
 
 
-# --- each place ---------------------------------------------------------------------------------
+# --- sources ---------------------------------------------------------------------------------
 
 
 def environment(patch: pytest.MonkeyPatch, provider: CredentialProvider, _folder: Path) -> None:
@@ -136,7 +136,7 @@ ROLES = [source for source in SOURCES if "role" in source]
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_a_file_goes_up_and_comes_down_wherever_they_come_from(
+def test_upload_and_download_work_with_every_credential_source(
     upload_client: UploadClient,
     no_credentials: pytest.MonkeyPatch,
     provider: CredentialProvider,
@@ -152,10 +152,10 @@ def test_a_file_goes_up_and_comes_down_wherever_they_come_from(
 
 
 @pytest.mark.parametrize("source", ROLES)
-def test_every_role_says_when_its_credentials_end(
+def test_expiry_of_role_credentials_is_known(
     no_credentials: pytest.MonkeyPatch, provider: CredentialProvider, tmp_path: Path, source: str, bucket: Bucket
 ) -> None:
-    """Also at the first question: some are fetched only when something is signed. botocore moves the expiry of a
+    """Also at the first call: some are fetched only when signing. botocore moves the expiry of a
     machine's role if it is within 20 minutes."""
     provider.seconds = 1500
     SOURCES[source](no_credentials, provider, tmp_path)
@@ -174,7 +174,7 @@ def test_doctor_reports_a_role_without_credentials(
     assert line.advice
 
 
-# --- no URL outlives them -----------------------------------------------------------------------
+# --- URL expiry -----------------------------------------------------------------------
 
 
 def expiry_of(url: str) -> datetime:
@@ -202,21 +202,21 @@ def test_url_expires_with_its_credentials(container: CredentialProvider, kind: s
 
 
 @pytest.mark.parametrize("mode", ["payload", "sha256", "off"])
-def test_nor_does_one_of_any_kind_of_checksum(container: CredentialProvider, settings: Settings, mode: str) -> None:
+def test_url_expiry_holds_for_every_checksum_mode(container: CredentialProvider, settings: Settings, mode: str) -> None:
     settings.S3_CHECKSUMS = mode
     container.seconds = 100
     assert expiry_of(URLS["put"]()) <= datetime.now(UTC) + timedelta(seconds=100)
 
 
 @pytest.mark.parametrize("kind", URLS)
-def test_nothing_is_signed_with_credentials_that_have_ended(container: CredentialProvider, kind: str) -> None:
+def test_expired_credentials_sign_nothing(container: CredentialProvider, kind: str) -> None:
     container.seconds = -5
     with pytest.raises(StorageUnavailable):
         URLS[kind]()
 
 
 def test_credentials_are_refreshed_before_they_expire(container: CredentialProvider) -> None:
-    """Else a URL would be signed by new ones for as long as the old ones live."""
+    """Otherwise a URL could be signed with new credentials but the expiry of the old ones."""
     container.seconds = 30
     URLS["put"]()
     container.seconds = 6 * 3600
@@ -224,13 +224,13 @@ def test_credentials_are_refreshed_before_they_expire(container: CredentialProvi
 
 
 def test_downloads_are_signed_by_the_refreshed_credentials(container: CredentialProvider) -> None:
-    """django-storages would look for some of its own, and ask the role once more."""
+    """django-storages would otherwise look up its own credentials and request the role again."""
     tokens = {parse_qs(urlsplit(sign()).query)["X-Amz-Security-Token"][0] for sign in URLS.values()}
     assert tokens == {"token-1"}
     assert container.issued == 1
 
 
-def test_variables_of_django_storages_lead_nowhere_else(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_of_django_storages_are_ignored(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_S3_ACCESS_KEY_ID", "somebody-else")
     monkeypatch.setenv("AWS_S3_SECRET_ACCESS_KEY", "secret")
     s3.reset()
@@ -238,10 +238,10 @@ def test_variables_of_django_storages_lead_nowhere_else(bucket: Bucket, monkeypa
     s3.reset()
 
 
-def test_an_upload_outlives_its_credentials(
+def test_upload_continues_after_its_credentials_expire(
     upload_client: UploadClient, bucket: Bucket, container: CredentialProvider, settings: Settings
 ) -> None:
-    """They end while it is sent: the store refuses the URL, a new one is a call away, and the file is whole."""
+    """Storage denies the expired URL, the client requests a new one, and the file is complete."""
     settings.UPLOAD_PART_BYTES = 10
     container.seconds = 60
     with storage_proxies.run_storage_proxy(bucket.address.endpoint) as front:
@@ -262,10 +262,10 @@ def test_an_upload_outlives_its_credentials(
     assert bucket.read(file.key) == b"0123456789abc"
 
 
-def test_who_gives_them_is_not_waited_for_long(
+def test_hanging_credential_provider_times_out(
     no_credentials: pytest.MonkeyPatch, provider: CredentialProvider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """STS that says nothing would hold a person for two minutes."""
+    """Without a timeout, a silent STS would block a request for two minutes."""
     monkeypatch.setattr(client, "READ_SECONDS", 0.3)
     provider.mode = "hangs"
     web_identity(no_credentials, provider, tmp_path)
@@ -275,7 +275,7 @@ def test_who_gives_them_is_not_waited_for_long(
     assert time.monotonic() - started < 5
 
 
-def test_people_get_503_while_there_are_none(as_alice: Client, no_credentials: pytest.MonkeyPatch) -> None:
+def test_missing_credentials_return_503(as_alice: Client, no_credentials: pytest.MonkeyPatch) -> None:
     upload_client = UploadClient(as_alice)
     item = upload_client.item(b"hello")
     assert upload_client.announce(item).status_code == 503
@@ -304,11 +304,11 @@ def test_doctor_explains_missing_credentials_in_one_line(
     assert (line.level, reason in line.reason) == ("fail", True), line
 
 
-# --- where none belong --------------------------------------------------------------------------
+# --- repository --------------------------------------------------------------------------
 
 
-def test_no_file_of_ours_holds_a_key() -> None:
-    """Access keys of AWS, and private keys: neither in code nor in what images and templates are made of."""
+def test_repository_contains_no_keys() -> None:
+    """No tracked file contains an AWS access key or a private key."""
     key = re.compile(rb"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|-----BEGIN [A-Z ]*PRIVATE KEY-----\n[A-Za-z0-9+/]{20}")
     files_with_keys = {path.name for path in tracked() if path.suffix != ".png" and key.search(path.read_bytes())}
     assert files_with_keys == set()

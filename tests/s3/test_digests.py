@@ -1,4 +1,4 @@
-"""Against a store that verifies digests: what was announced is what arrives, or nothing does."""
+"""Storage that verifies checksums: the announced bytes are stored, or none."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def upload_client(as_alice: Client, digest_bucket: Bucket) -> UploadClient:
 
 
 def flipped(body: bytes) -> bytes:
-    """The same length, one bit different."""
+    """Return the same bytes with one bit changed."""
     return body[:-1] + bytes([body[-1] ^ 1])
 
 
@@ -39,10 +39,10 @@ def signed_headers(url: str) -> set[str]:
     return set(parse_qs(urlsplit(url).query)["X-Amz-SignedHeaders"][0].split(";"))
 
 
-# --- whole ways -------------------------------------------------------------------------------
+# --- successful uploads -------------------------------------------------------------------------------
 
 
-def test_a_file_in_parts_has_one_checksum_everywhere(upload_client: UploadClient, digest_bucket: Bucket) -> None:
+def test_multipart_file_has_one_checksum_everywhere(upload_client: UploadClient, digest_bucket: Bucket) -> None:
     """The checksum in the row, on the object, and computed again from the stored bytes."""
     upload = upload_client.start(BODY)
     upload_client.put(upload)
@@ -78,7 +78,7 @@ def test_list_parts_returns_the_checksums_of_storage(upload_client: UploadClient
     assert not PartDigest.objects.exists()
 
 
-def test_a_resume_sends_only_what_is_missing(upload_client: UploadClient, digest_bucket: Bucket) -> None:
+def test_resume_sends_only_the_missing_parts(upload_client: UploadClient, digest_bucket: Bucket) -> None:
     upload = upload_client.start(BODY)
     upload_client.put(upload, 2)
     upload.signed.clear()
@@ -87,7 +87,7 @@ def test_a_resume_sends_only_what_is_missing(upload_client: UploadClient, digest
     assert digest_bucket.read(upload_client.finished(upload).key) == BODY
 
 
-def test_reading_agrees_with_what_the_store_checked(upload_client: UploadClient) -> None:
+def test_verify_agrees_with_the_checksum_of_storage(upload_client: UploadClient) -> None:
     file = upload_client.send(BODY)
     assert services.verify(file) == "verified"
 
@@ -95,7 +95,7 @@ def test_reading_agrees_with_what_the_store_checked(upload_client: UploadClient)
 # --- wrong digests ----------------------------------------------------------------------------
 
 
-def test_a_flipped_bit_in_a_part_is_refused_and_the_true_part_still_fits(
+def test_flipped_bit_in_a_part_is_rejected_and_the_part_can_be_resent(
     upload_client: UploadClient, digest_bucket: Bucket
 ) -> None:
     upload = upload_client.start(BODY)
@@ -157,10 +157,10 @@ def test_parts_are_signed_only_with_their_digest(upload_client: UploadClient, di
     assert not digest_bucket.multipart_uploads()
 
 
-# --- what a signed URL is good for -------------------------------------------------------------
+# --- limits of a presigned URL -------------------------------------------------------------
 
 
-def test_everything_that_matters_is_signed(upload_client: UploadClient) -> None:
+def test_length_checksum_and_condition_are_signed(upload_client: UploadClient) -> None:
     several, small = upload_client.start(BODY), upload_client.start(b"small")
     every = {"host", "content-length", "x-amz-checksum-sha256"}
     assert signed_headers(upload_client.sign(several, 1)[0]["url"]) == every
@@ -200,7 +200,7 @@ def test_another_header_than_signed_is_refused(
     assert digest_bucket.objects() == {"f/secret": 6}
 
 
-def test_a_url_replayed_after_the_end_is_refused(upload_client: UploadClient, digest_bucket: Bucket) -> None:
+def test_url_replayed_after_finish_is_rejected(upload_client: UploadClient, digest_bucket: Bucket) -> None:
     upload = upload_client.start(b"hello")
     upload_client.put(upload)
     file = upload_client.finished(upload)
@@ -209,22 +209,22 @@ def test_a_url_replayed_after_the_end_is_refused(upload_client: UploadClient, di
     assert head["ETag"].strip('"') == file.etag
 
 
-def test_a_url_works_once_even_before_the_end(upload_client: UploadClient, digest_bucket: Bucket) -> None:
-    """Whose first answer was lost sees 412, and may finish."""
+def test_url_can_be_used_only_once_before_finish(upload_client: UploadClient, digest_bucket: Bucket) -> None:
+    """A client that lost the first response gets 412, and can finish."""
     upload = upload_client.start(b"hello")
     upload_client.put(upload)
     assert put_bytes(upload.signed[1], b"hello").status == 412
     assert digest_bucket.read(upload_client.finished(upload).key) == b"hello"
 
 
-def test_the_condition_cannot_be_left_out(upload_client: UploadClient, digest_bucket: Bucket) -> None:
+def test_condition_cannot_be_omitted(upload_client: UploadClient, digest_bucket: Bucket) -> None:
     upload = upload_client.start(b"hello")
     upload_client.put(upload)
     headers = {name: value for name, value in upload.signed[1]["headers"].items() if name != "If-None-Match"}
     assert put_bytes({"url": upload.signed[1]["url"], "headers": headers}, b"hello").status == 403
 
 
-def test_parts_of_a_finished_file_find_no_upload(upload_client: UploadClient, digest_bucket: Bucket) -> None:
+def test_parts_of_a_finished_file_are_rejected(upload_client: UploadClient, digest_bucket: Bucket) -> None:
     upload = upload_client.start(BODY)
     upload_client.put(upload)
     file = upload_client.finished(upload)
@@ -233,7 +233,7 @@ def test_parts_of_a_finished_file_find_no_upload(upload_client: UploadClient, di
     assert head["ETag"].strip('"') == file.etag
 
 
-def test_an_expired_url_is_answered_with_403_and_a_new_one_works(
+def test_expired_url_gets_403_and_a_new_one_works(
     upload_client: UploadClient, digest_bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
@@ -246,10 +246,10 @@ def test_an_expired_url_is_answered_with_403_and_a_new_one_works(
     assert upload_client.finished(upload).state == State.AVAILABLE
 
 
-# --- the store's word -------------------------------------------------------------------------
+# --- other wrong checksums -------------------------------------------------------------------------
 
 
-def test_a_wrong_digest_from_our_own_side_is_refused_as_well(digest_bucket: Bucket) -> None:
+def test_wrong_checksum_of_the_app_is_rejected(digest_bucket: Bucket) -> None:
     key = new_key()
     with pytest.raises(StorageUnavailable):
         s3.put(key, b"hello", sha256=sha256(b"other"))
@@ -258,7 +258,7 @@ def test_a_wrong_digest_from_our_own_side_is_refused_as_well(digest_bucket: Buck
     assert not digest_bucket.objects()
 
 
-def test_an_object_put_past_us_with_other_bytes_never_becomes_available(
+def test_object_written_directly_with_other_bytes_never_becomes_available(
     upload_client: UploadClient, digest_bucket: Bucket
 ) -> None:
     upload = upload_client.start(b"hello")

@@ -1,4 +1,4 @@
-"""Imported objects that are stored under a Content-Encoding: files of their stored bytes, everywhere."""
+"""Imported objects with a Content-Encoding: files contain the stored bytes everywhere."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def put(bucket: Bucket, key: str, body: bytes, encoding: str) -> None:
 
 @pytest.fixture(params=["local", "digests"])
 def there(request: pytest.FixtureRequest, alice: User) -> Bucket:
-    """Somebody else's objects, imported and not read by anybody."""
+    """Foreign objects that are imported but not verified."""
     bucket: Bucket = request.getfixturevalue("bucket" if request.param == "local" else "digest_bucket")
     for encoding, (name, body, _stored, _type) in STORED.items():
         put(bucket, f"site/{name}", body, encoding)
@@ -75,12 +75,12 @@ def downloaded(client: Client, file: File, **query: str) -> Any:
     return web.request("GET", client.get(f"/files/{file.pk}/download", query)["Location"])
 
 
-# --- what people get ----------------------------------------------------------------------------
+# --- pages and downloads ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("inline", [False, True])
 @pytest.mark.parametrize("read", [False, True])
-def test_a_download_is_the_stored_bytes_under_a_fitting_name(
+def test_download_has_the_stored_bytes_and_a_matching_extension(
     there: Bucket, as_alice: Client, read: bool, inline: bool
 ) -> None:
     if read:
@@ -103,7 +103,7 @@ def test_a_zip_has_the_stored_bytes_under_the_same_names(there: Bucket, as_alice
     assert {name.rpartition("/")[2]: body for name, body in members.items()} == contents | {"plain.txt": b"plain words"}
 
 
-def test_the_page_says_what_is_stored(there: Bucket, as_alice: Client) -> None:
+def test_file_page_shows_the_stored_encoding(there: Bucket, as_alice: Client) -> None:
     page = as_alice.get(f"/files/{named('a.json').pk}/").content.decode()
     assert "stored compressed (gzip), downloads as <bdi>a.json.gz</bdi>" in page
     assert f"{len(STORED['gzip'][1])} bytes" in page
@@ -114,7 +114,7 @@ def test_encoding_is_requested_once(there: Bucket, as_alice: Client, monkeypatch
     file, plain = named("a.json"), named("plain.txt")
     for item in (file, plain):
         as_alice.get(f"/files/{item.pk}/")
-    monkeypatch.setattr(s3, "head", lambda *_, **__: pytest.fail("it was asked again"))
+    monkeypatch.setattr(s3, "head", lambda *_, **__: pytest.fail("requested again"))
     for item in (file, plain):
         assert as_alice.get(f"/files/{item.pk}/download").status_code == 302
     bundle = as_alice.post("/files/zip", {"file": [str(file.pk), str(plain.pk)]})
@@ -138,7 +138,7 @@ def test_page_during_an_outage_shows_the_rest(there: Bucket, as_alice: Client, m
     assert file.content_encoding is None
 
 
-def test_a_database_that_keeps_nothing_is_no_reason_to_fail(
+def test_encoding_is_used_if_the_database_cannot_save_it(
     there: Bucket, as_alice: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(File.objects, "filter", fail(OperationalError()))
@@ -147,7 +147,7 @@ def test_a_database_that_keeps_nothing_is_no_reason_to_fail(
     assert file.stored_name == "a.json.gz"
 
 
-# --- what operators see -------------------------------------------------------------------------
+# --- commands -------------------------------------------------------------------------
 
 
 def test_verify_reads_every_object_as_it_is_stored_and_fsck_agrees(there: Bucket) -> None:
@@ -161,7 +161,7 @@ def test_verify_reads_every_object_as_it_is_stored_and_fsck_agrees(there: Bucket
     run_command("fsck", "--min-age", "0")
 
 
-def test_no_preview_is_made_of_packed_bytes_and_none_is_waited_for(there: Bucket, as_alice: Client) -> None:
+def test_compressed_files_get_no_preview(there: Bucket, as_alice: Client) -> None:
     for file in File.objects.all():
         services.make_previews(file)
     assert list(Preview.objects.values_list("file__name", flat=True)) == ["plain.txt"]
@@ -178,7 +178,7 @@ def test_a_manifest_keeps_the_encoding(bucket: Bucket, alice: User, tmp_path: Pa
     assert (named("a.json").content_encoding, named("a.json").stored_name) == ("gzip", "a.json.gz")
 
 
-def test_what_a_manifest_does_not_know_is_recovered_with_its_encoding(
+def test_orphan_missing_from_the_manifest_is_recovered_with_its_encoding(
     bucket: Bucket, alice: User, tmp_path: Path
 ) -> None:
     key = new_key()
@@ -234,7 +234,7 @@ def test_a_move_keeps_the_encoding_and_the_stored_bytes(
         ("x" * 300, "x" * MAX_ENCODING_CHARACTERS),
     ],
 )  # fmt: skip
-def test_a_header_is_read_as_the_encodings_it_names(header: str, encoding: str) -> None:
+def test_content_encoding_header_is_normalized(header: str, encoding: str) -> None:
     assert normalize_encoding(header) == encoding
 
 
@@ -246,5 +246,5 @@ def test_a_header_is_read_as_the_encodings_it_names(header: str, encoding: str) 
         ("a.gz", "br", "a.gz.br"), ("a", "zstd", "a.zst"), ("a.z", "compress", "a.z"), ("a", "nonsense", "a"),
     ],
 )  # fmt: skip
-def test_stored_bytes_have_a_fitting_name(name: str, encoding: str | None, stored: str) -> None:
+def test_stored_name_has_the_extension_of_the_encoding(name: str, encoding: str | None, stored: str) -> None:
     assert stored_name(name, encoding) == stored

@@ -1,4 +1,4 @@
-"""Listing a bucket: every key once, as it is, in order, and nothing but a whole listing taken for one."""
+"""Bucket listings: every key once, unchanged and in order; truncated listings are errors."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ ODD_KEYS = [
 
 
 class GeneratedListing:
-    """Answers to ListObjectsV2 for any keys, in the order given, so many to a page."""
+    """Responses to ListObjectsV2 with the given keys in the given order, `page` keys per page."""
 
     def __init__(self, keys: list[str], *, page: int = 2, size: int = 1) -> None:
         self.keys, self.page, self.size = keys, page, size
@@ -65,7 +65,7 @@ class GeneratedListing:
 
 @pytest.fixture
 def bucket(bucket: Bucket) -> Bucket:
-    """Without its marker: these tests look at everything that a bucket holds."""
+    """A bucket without its marker, because these tests list every object."""
     bucket.unmark()
     return bucket
 
@@ -107,7 +107,7 @@ def test_an_empty_bucket_has_no_pages(bucket: Bucket) -> None:
     assert keys_of() == keys_of("f/") == []
 
 
-def test_a_prefix_may_be_any_beginning_of_a_key(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prefix_can_end_anywhere_in_a_key(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listing, "PAGE_KEYS", 5)
     keys = [*plain(64), "fa", "p/x"]
     for key in keys:
@@ -116,7 +116,7 @@ def test_a_prefix_may_be_any_beginning_of_a_key(bucket: Bucket, monkeypatch: pyt
         assert keys_of(prefix) == [key for key in keys if key.startswith(prefix)], prefix
 
 
-def test_a_listing_goes_on_behind_any_key(front: StorageProxy) -> None:
+def test_listing_continues_after_any_key(front: StorageProxy) -> None:
     front.rules["listing"] = GeneratedListing(ODD_KEYS)
     for at, key in enumerate(ODD_KEYS):
         assert keys_of("f", after=key) == [later for later in ODD_KEYS[at + 1 :] if later.startswith("f")]
@@ -124,7 +124,7 @@ def test_a_listing_goes_on_behind_any_key(front: StorageProxy) -> None:
 
 @pytest.mark.parametrize("size", [0, 1])
 @pytest.mark.parametrize("page", [1, 2, 3, 100])
-def test_keys_that_are_no_paths_come_as_they_are(front: StorageProxy, page: int, size: int) -> None:
+def test_unusual_keys_are_listed_unchanged(front: StorageProxy, page: int, size: int) -> None:
     front.rules["listing"] = GeneratedListing(ODD_KEYS, page=page, size=size)
     assert keys_of() == ODD_KEYS
     assert keys_of("f/") == [key for key in ODD_KEYS if key.startswith("f/")]
@@ -139,7 +139,7 @@ def test_any_key_is_listed_unchanged(digest_bucket: Bucket, key: str) -> None:
     assert keys_of() == [key]
 
 
-def test_a_store_may_leave_etags_out(front: StorageProxy) -> None:
+def test_missing_etag_is_listed_as_empty(front: StorageProxy) -> None:
     pages = GeneratedListing(plain(3), page=5)
     body = pages(Request("GET", "http://x/", {}, b"")).body.replace(b"<ETag>&quot;e34&quot;</ETag>", b"", 1)
     front.rules["listing"] = lambda _request: Response(200, {}, body)
@@ -158,7 +158,7 @@ def test_a_store_may_leave_etags_out(front: StorageProxy) -> None:
         b"",
     ],
 )
-def test_what_is_no_whole_listing_is_not_taken_for_its_end(
+def test_truncated_listing_is_not_treated_as_complete(
     front: StorageProxy, monkeypatch: pytest.MonkeyPatch, body: bytes
 ) -> None:
     monkeypatch.setattr(listing, "BATCH_ATTEMPTS", 1)
@@ -194,7 +194,7 @@ def test_a_listing_out_of_order_is_refused(front: StorageProxy, wrong: list[str]
 
 @pytest.mark.parametrize("first", [True, False], ids=["first", "later"])
 @pytest.mark.parametrize("fault", FAULTS)
-def test_every_error_has_a_clear_message(
+def test_error_messages_contain_no_urls_or_credentials(
     front: StorageProxy, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fault: str, first: bool
 ) -> None:
     for module in (listing, client):
@@ -220,7 +220,7 @@ def test_head_reports_absence_only_for_404_of_storage(front: StorageProxy) -> No
         s3.head("f/" + "0" * 32)
 
 
-def test_head_does_not_believe_a_404_for_an_object_that_is_there(front: StorageProxy, bucket: Bucket) -> None:
+def test_404_of_head_for_an_existing_object_is_unavailable(front: StorageProxy, bucket: Bucket) -> None:
     bucket.write("f/" + "0" * 32, b"x")
     front.rules["head"] = lambda _request: Response(404, {}, b"")
     with pytest.raises(StorageUnavailable):
@@ -234,7 +234,7 @@ def test_head_without_headers_is_an_error(bucket: Bucket, front: StorageProxy) -
         s3.head("f/" + "0" * 32)
 
 
-def test_head_brings_the_checksum_where_the_store_keeps_it(digest_bucket: Bucket) -> None:
+def test_head_returns_the_checksum_if_storage_has_one(digest_bucket: Bucket) -> None:
     key = "f/" + "1" * 32
     digest_bucket.client.put_object(Bucket=digest_bucket.name, Key=key, Body=b"x", ChecksumAlgorithm="SHA256")
     metadata = s3.head(key)

@@ -1,15 +1,15 @@
-"""What Amalga needs of a store, on the functions of `uploads.s3` alone.
+"""The contract with S3-compatible storage, tested through the functions of `uploads.s3` only.
 
-It runs unchanged over the local store (rclone, S3_CHECKSUMS=off), over one that verifies digests, and over any store
-that is named by environment variables:
+It runs unchanged against local storage (rclone, S3_CHECKSUMS=off), storage that verifies checksums, and any storage
+that environment variables name:
 
     CONTRACT_ENDPOINT=https://s3.example.org CONTRACT_BUCKET=try CONTRACT_KEY=… CONTRACT_SECRET=… \
     [CONTRACT_REGION=us-east-1] [CONTRACT_CHECKSUMS=sha256|off] \
     python -m amalga.local --ephemeral python -m pytest tests/s3/test_store_contract.py \
         tests/s3/test_store_header_contract.py -k given
 
-The bucket must exist. Only keys `f/<random>` are written, and each is removed at the end. Parts are 5 MiB, the least
-that S3 takes: a run moves about 50 MiB.
+The bucket must exist. Only keys `f/<random>` are written, and each is deleted at the end. Parts are 5 MiB, the minimum
+of S3, so a run transfers about 50 MiB.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def given_address() -> Address:
 
 @pytest.fixture(scope="module", params=STORES)
 def store(request: pytest.FixtureRequest) -> Iterator[Bucket]:
-    """The app points at this store; its bucket, seen past the app."""
+    """Point the app at this storage, and yield its bucket for direct access."""
     address: Address
     if request.param == "local":
         address = Address.of_this_run()
@@ -67,7 +67,7 @@ def store(request: pytest.FixtureRequest) -> Iterator[Bucket]:
         S3_REGION=address.region,
         S3_CHECKSUMS=address.checksums,
         S3_CONDITIONS=address.conditions,
-        STORAGES={**settings.STORAGES},  # so that the storage that signs downloads is made anew
+        STORAGES={**settings.STORAGES},  # recreates the storage that signs downloads
     )
     with pytest.MonkeyPatch.context() as patch, overridden:
         for name, value in address.variables().items():
@@ -79,7 +79,7 @@ def store(request: pytest.FixtureRequest) -> Iterator[Bucket]:
 
 @pytest.fixture
 def key(store: Bucket) -> Iterator[str]:
-    """A key that nothing is at, before and after."""
+    """A key without an object, before and after the test."""
     key = new_key()
     yield key
     for multipart_id in s3.multipart_ids(key):
@@ -88,14 +88,14 @@ def key(store: Bucket) -> Iterator[str]:
 
 
 def send_parts(key: str) -> str:
-    """A multipart upload with all its parts."""
+    """Return the ID of a multipart upload with all its parts."""
     multipart_id = s3.create_multipart(key)
     for number, piece in enumerate(PIECES, start=1):
         s3.upload_part(key, multipart_id, number, piece, sha256=sha256(piece))
     return multipart_id
 
 
-# --- uploads in parts -------------------------------------------------------------------------
+# --- multipart uploads -------------------------------------------------------------------------
 
 
 def test_parts_are_listed_by_number_with_their_size_and_digest(key: str) -> None:
@@ -128,13 +128,13 @@ def test_complete_makes_the_object_out_of_its_parts(key: str) -> None:
     assert hashlib.sha256(b"".join(chunks)).digest() == hashlib.sha256(b"".join(PIECES)).digest()
 
 
-def test_nothing_is_at_the_key_before_complete(key: str) -> None:
+def test_object_does_not_exist_before_complete(key: str) -> None:
     send_parts(key)
     assert s3.head_and_sniff(key, size=SIZE) is None
 
 
-def test_a_second_complete_is_answered_either_way_and_changes_nothing(key: str) -> None:
-    """AWS says 200 again, others that there is no such upload."""
+def test_second_complete_changes_nothing(key: str) -> None:
+    """AWS returns 200 again; other storage reports NoSuchUpload."""
     multipart_id = send_parts(key)
     listed = s3.list_parts(key, multipart_id)
     assert listed
@@ -144,14 +144,14 @@ def test_a_second_complete_is_answered_either_way_and_changes_nothing(key: str) 
     assert s3.head_and_sniff(key, size=SIZE) == before
 
 
-def test_after_complete_the_upload_is_gone(key: str) -> None:
+def test_multipart_upload_does_not_exist_after_complete(key: str) -> None:
     multipart_id = send_parts(key)
     s3.complete_multipart(key, multipart_id, s3.list_parts(key, multipart_id) or [], size=SIZE)
     assert s3.list_parts(key, multipart_id) is None
     assert s3.multipart_ids(key) == []
 
 
-def test_abort_takes_the_parts_and_may_be_repeated(key: str) -> None:
+def test_abort_deletes_the_parts_and_can_be_repeated(key: str) -> None:
     multipart_id = send_parts(key)
     listed = s3.list_parts(key, multipart_id)
     assert listed
@@ -163,7 +163,7 @@ def test_abort_takes_the_parts_and_may_be_repeated(key: str) -> None:
     assert s3.head_and_sniff(key, size=SIZE) is None
 
 
-def test_every_open_upload_of_a_key_is_found_and_no_other(key: str) -> None:
+def test_multipart_ids_returns_only_open_uploads_of_the_key(key: str) -> None:
     neighbour = key + "0"
     ids = {s3.create_multipart(key), s3.create_multipart(key)}
     other = s3.create_multipart(neighbour)
@@ -171,8 +171,8 @@ def test_every_open_upload_of_a_key_is_found_and_no_other(key: str) -> None:
     s3.abort_multipart(neighbour, other)
 
 
-def test_an_upload_outlives_the_last_object_beside_it(key: str) -> None:
-    """rclone keeps keys in folders, and takes a folder away with what is last in it."""
+def test_multipart_upload_survives_deletion_of_a_neighboring_object(key: str) -> None:
+    """rclone stores keys in folders, and deletes a folder with its last object."""
     neighbour = new_key()
     s3.put(neighbour, b"x", sha256=sha256(b"x"))
     multipart_id = s3.create_multipart(key)
@@ -182,9 +182,9 @@ def test_an_upload_outlives_the_last_object_beside_it(key: str) -> None:
     assert s3.complete_multipart(key, multipart_id, s3.list_parts(key, multipart_id) or [], size=SIZE)
 
 
-def test_the_same_part_may_come_again(key: str) -> None:
+def test_part_can_be_sent_again(key: str) -> None:
     multipart_id = send_parts(key)
-    s3.upload_part(key, multipart_id, 2, PIECES[1], sha256=sha256(PIECES[1]))  # other bytes: rclone says 501
+    s3.upload_part(key, multipart_id, 2, PIECES[1], sha256=sha256(PIECES[1]))  # for other bytes rclone returns 501
     listed = s3.list_parts(key, multipart_id)
     assert listed
     assert [part.size for part in listed] == [len(piece) for piece in PIECES]
@@ -213,8 +213,8 @@ def test_inspect_returns_the_actual_size(key: str, size: int, expected: int) -> 
     assert (head.size, head.first_bytes) == (size, body[:8192])
 
 
-def test_many_looks_use_connections_again(key: str) -> None:
-    """A look that leaves a big body unread must not leave its connection unusable."""
+def test_repeated_inspections_reuse_connections(key: str) -> None:
+    """An inspection that leaves a large body unread must not make its connection unusable."""
     body = os.urandom(PART)
     s3.put(key, body, sha256=sha256(body))
     for _ in range(40):
@@ -224,7 +224,7 @@ def test_many_looks_use_connections_again(key: str) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 10])
-def test_what_is_not_there_is_none(key: str, size: int) -> None:
+def test_missing_object_is_none(key: str, size: int) -> None:
     assert s3.head_and_sniff(key, size=size) is None
     assert s3.read(key) is None
 
@@ -237,14 +237,14 @@ def test_an_object_is_read_back_in_chunks(key: str) -> None:
     assert max(map(len, chunks)) <= 1024**2
 
 
-def test_deleting_may_be_repeated(key: str) -> None:
+def test_delete_can_be_repeated(key: str) -> None:
     s3.put(key, b"x", sha256=sha256(b"x"))
     s3.delete(key)
     s3.delete(key)
     assert s3.head_and_sniff(key, size=1) is None
 
 
-def test_objects_are_octets_to_the_store(store: Bucket, key: str) -> None:
+def test_objects_are_stored_as_octet_stream(store: Bucket, key: str) -> None:
     s3.put(key, b"<html>", sha256=sha256(b"<html>"))
     assert store.client.head_object(Bucket=store.name, Key=key)["ContentType"] == "application/octet-stream"
 
@@ -260,7 +260,7 @@ CALLS: dict[str, Callable[[str], object]] = {
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_a_missing_bucket_is_a_fault_and_never_not_there(store: Bucket, call: str, settings: Settings) -> None:
+def test_missing_bucket_is_unavailable_and_not_a_missing_object(store: Bucket, call: str, settings: Settings) -> None:
     settings.S3_BUCKET = "amalga-no-such-bucket"
     with pytest.raises(StorageUnavailable):
         CALLS[call](new_key())
@@ -325,21 +325,21 @@ def test_a_header_that_was_not_signed_is_refused(store: Bucket, key: str, header
     assert s3.head_and_sniff(key, size=1) is None
 
 
-def test_a_url_dies_when_its_time_is_over(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_expired_url_is_rejected(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     s3.put(key, b"x", sha256=sha256(b"x"))
     monkeypatch.setattr("uploads.s3.signing.URL_SECONDS", 1)
     monkeypatch.setattr("uploads.s3.downloads.DOWNLOAD_SECONDS", 1)
     signed = s3.sign_put(key, size=1, sha256=sha256(b"y"))
     download = s3.download_url(key, disposition="attachment", content_type="text/plain")
     time.sleep(2.1)
-    # S3 says 403; rclone 400 to a PUT
+    # S3 returns 403; rclone returns 400 for a PUT
     assert put_bytes({"url": signed.url, "headers": signed.headers}, b"y").status in {400, 403}
     assert web.request("GET", download).status in {400, 403}
     assert b"".join(s3.read(key) or []) == b"x"
 
 
 @pytest.mark.parametrize("name", ["plain.txt", "שלום 😀.txt", 'quote"; x="y.txt', "100% sure;.txt"])
-def test_a_download_comes_with_exactly_our_headers(key: str, name: str) -> None:
+def test_download_has_the_signed_headers(key: str, name: str) -> None:
     s3.put(key, b"<html>", sha256=sha256(b"<html>"))
     header = content_disposition(name, inline=False)
     response = web.request("GET", s3.download_url(key, disposition=header, content_type="application/octet-stream"))
@@ -356,8 +356,8 @@ def test_the_headers_of_a_download_cannot_be_changed(key: str) -> None:
         assert web.request("GET", changed).status == 403
 
 
-def test_two_attempts_of_every_call_end_within_ten_seconds() -> None:
-    """With the pause in between, which boto3 draws from up to a second."""
+def test_all_attempts_of_a_call_time_out_within_ten_seconds() -> None:
+    """Including boto3's random backoff of up to one second."""
     max_seconds = s3_client.ATTEMPTS * (s3_client.CONNECT_SECONDS + s3_client.READ_SECONDS) + 1
     assert max_seconds < 10
     config: Any = s3_client.config()

@@ -1,5 +1,5 @@
-"""The contract with a store (test_store_contract.py), for headers of objects: what a sender adds to a signed PUT is
-refused, or kept and overridden, and bytes are read as they are stored."""
+"""The storage contract (test_store_contract.py) for object headers: unsigned headers of a PUT are
+rejected, or overridden in downloads, and bytes are read as stored."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ STORED_HEADERS = {
 
 @pytest.mark.parametrize("header", STORED_HEADERS)
 def test_a_header_that_is_not_signed_does_not_reach_a_download(key: str, header: str) -> None:
-    """The store keeps what a sender adds; what we sign for a download wins."""
+    """Storage keeps headers that a sender adds, but the signed headers of a download override them."""
     signed = s3.sign_put(key, size=5, sha256=sha256(b"bytes"))
     added = {header: STORED_HEADERS[header]}
     assert put_bytes({"url": signed.url, "headers": signed.headers}, b"bytes", headers=added).status == 200
@@ -54,7 +54,7 @@ def test_a_header_of_s3_that_is_not_signed_is_refused(key: str, header: str) -> 
     assert s3.head_and_sniff(key, size=1) is None
 
 
-def test_an_encoding_that_parts_are_sent_with_does_not_reach_the_object(key: str) -> None:
+def test_encoding_of_parts_does_not_reach_the_object(key: str) -> None:
     multipart_id = s3.create_multipart(key)
     for number, piece in enumerate(PIECES, start=1):
         signed = s3.sign_part(key, multipart_id, number, size=len(piece), sha256=sha256(piece))

@@ -72,7 +72,7 @@ def test_each_store_has_its_own_rule_for_digests(secondary: None, settings: Sett
     assert (s3.keeps_digests("old"), s3.needs_digests("old")) == (False, True)
 
 
-def test_a_custom_domain_is_the_main_stores_alone(secondary: None, settings: Settings) -> None:
+def test_custom_domain_applies_only_to_the_main_store(secondary: None, settings: Settings) -> None:
     options = {"custom_domain": "cdn.example.org", "querystring_auth": False}
     settings.STORAGES = {**settings.STORAGES, "default": {**settings.STORAGES["default"], "OPTIONS": options}}
     headers = {"disposition": "attachment", "content_type": "text/plain"}
@@ -90,14 +90,14 @@ def test_unconfigured_store_is_unavailable_and_logged(
     assert "SECONDARY_S3_STORE_NAME" in caplog.text
 
 
-def test_secrets_are_in_no_words_about_a_store(secondary: None) -> None:
+def test_repr_of_a_store_contains_no_secrets(secondary: None) -> None:
     text = repr(s3.secondary_store())
     assert "old-secret" not in text
     assert "OLDKEY" not in text
 
 
 @pytest.mark.parametrize("name", ["lost", "OLD", " old"])
-def test_names_are_taken_exactly(secondary: None, name: str) -> None:
+def test_store_names_must_match_exactly(secondary: None, name: str) -> None:
     with pytest.raises(StorageUnavailable):
         s3.read(KEY, store=name)
 

@@ -1,4 +1,4 @@
-"""A wrong setting names another bucket: what is not there says nothing, and no row and no object is lost over it."""
+"""A wrong bucket in the settings: missing objects prove nothing, and no row or object is lost."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def wrong(request: pytest.FixtureRequest, bucket: Bucket) -> Bucket:
 
 @contextmanager
 def named(bucket: Bucket, settings: Settings) -> Iterator[None]:
-    """As if AWS_STORAGE_BUCKET_NAME said so."""
+    """Use this bucket as if AWS_STORAGE_BUCKET_NAME named it."""
     right, settings.S3_BUCKET = settings.S3_BUCKET, bucket.name
     yield
     settings.S3_BUCKET = right
 
 
 def run(*args: str) -> tuple[int, str]:
-    """Exit status, and what was said at the end."""
+    """Return the exit status and the error message."""
     try:
         call_command(*args, stdout=io.StringIO(), stderr=io.StringIO())
     except CommandError as error:
@@ -61,7 +61,7 @@ def run(*args: str) -> tuple[int, str]:
 
 
 def all_that_is_due(alice: User, bucket: Bucket) -> None:
-    """One row of each kind that a sweep would do something about, with its object."""
+    """Create one row of each kind that a sweep acts on, with its object."""
     factories.create_file(alice, b"due", bucket=bucket, state=State.TRASHED, purge_after=PAST)
     factories.create_file(alice, b"overdue", bucket=bucket, state=State.UPLOADING, expires_at=PAST)
     factories.create_file(alice, b"going", bucket=bucket, state=State.DELETING)
@@ -82,15 +82,13 @@ def test_a_sweep_leaves_every_row_and_object(alice: User, bucket: Bucket, wrong:
     assert not File.objects.exclude(state=State.AVAILABLE).exists()
 
 
-def test_a_sweep_with_nothing_to_do_asks_nothing(
-    alice: User, bucket: Bucket, wrong: Bucket, settings: Settings
-) -> None:
+def test_sweep_with_nothing_to_do_succeeds(alice: User, bucket: Bucket, wrong: Bucket, settings: Settings) -> None:
     factories.create_file(alice, bucket=bucket)
     with named(wrong, settings):
         assert run("sweep") == (0, "")
 
 
-def test_half_made_previews_are_left(alice: User, bucket: Bucket, wrong: Bucket, settings: Settings) -> None:
+def test_unfinished_previews_are_kept(alice: User, bucket: Bucket, wrong: Bucket, settings: Settings) -> None:
     file = factories.create_file(alice, bucket=bucket, state=State.TRASHED)
     Preview.objects.create(file=file, kind=PreviewKind.EXCERPT, lease_until=PAST)
     with named(wrong, settings):
@@ -98,7 +96,7 @@ def test_half_made_previews_are_left(alice: User, bucket: Bucket, wrong: Bucket,
     assert Preview.objects.count() == 1
 
 
-def test_the_other_store_is_swept_all_the_same(alice: User, bucket: Bucket, wrong: Bucket, settings: Settings) -> None:
+def test_only_the_wrong_bucket_is_not_swept(alice: User, bucket: Bucket, wrong: Bucket, settings: Settings) -> None:
     at = wrong.address
     settings.SECONDARY_S3 = {
         "name": "old", "bucket": at.bucket, "endpoint": at.endpoint, "region": at.region, "addressing": "path",
@@ -128,7 +126,7 @@ def test_bucket_without_marker_stays_unchanged(alice: User, bucket: Bucket, sett
     assert not File.objects.exclude(state=State.AVAILABLE).exists()
 
 
-# --- people who wait ----------------------------------------------------------------------------
+# --- uploads ----------------------------------------------------------------------------
 
 
 def test_finish_of_multipart_upload_in_wrong_bucket_is_not_410(
@@ -153,7 +151,7 @@ def test_multipart_upload_is_not_started_again(
     assert upload.row().multipart_id == begun
 
 
-def test_a_cancelled_upload_keeps_its_row_until_its_object_can_go(
+def test_canceled_upload_keeps_its_row_until_its_object_is_deleted(
     upload_client: UploadClient, bucket: Bucket, wrong: Bucket, settings: Settings, alice: User
 ) -> None:
     upload = upload_client.start(b"small")
@@ -170,7 +168,7 @@ def test_a_cancelled_upload_keeps_its_row_until_its_object_can_go(
 
 
 def read_files(alice: User, bucket: Bucket, count: int) -> list[File]:
-    """Stored and read before, as ever."""
+    """Return stored files that are verified already."""
     files = [
         factories.create_file(alice, b"%d" % n, bucket=bucket, checksum_status=ChecksumStatus.VERIFIED)
         for n in range(count)
@@ -182,7 +180,7 @@ def read_files(alice: User, bucket: Bucket, count: int) -> list[File]:
 
 
 @pytest.mark.parametrize("options", [("--metadata-only",), ("--all",)])
-def test_verify_calls_nothing_missing(
+def test_verify_in_the_wrong_bucket_marks_nothing_missing(
     alice: User, bucket: Bucket, wrong: Bucket, settings: Settings, options: tuple[str, ...]
 ) -> None:
     read_files(alice, bucket, 5)
@@ -196,12 +194,12 @@ def test_verify_calls_nothing_missing(
     assert run("verify", *options)[0] == 0
 
 
-def test_without_a_marker_what_is_good_is_called_good(alice: User, unmarked: Bucket) -> None:
+def test_verify_succeeds_in_a_bucket_without_a_marker(alice: User, unmarked: Bucket) -> None:
     read_files(alice, unmarked, 2)
     assert run("verify", "--all") == (0, "")
 
 
-def test_the_bucket_of_another_is_not_even_read(alice: User, bucket: Bucket) -> None:
+def test_verify_does_not_read_a_bucket_of_another_installation(alice: User, bucket: Bucket) -> None:
     read_files(alice, bucket, 2)
     bucket.mark(uuid4())
     assert run("verify", "--all")[0] == 2
@@ -219,7 +217,7 @@ def test_verify_loop_warns_and_continues(alice: User, bucket: Bucket, wrong: Buc
     assert set(File.objects.values_list("checksum_status", flat=True)) == {ChecksumStatus.UNVERIFIED}
 
 
-def test_the_worker_settles_nothing_and_tries_again_later(
+def test_worker_leaves_files_unverified_and_retries_later(
     upload_client: UploadClient, bucket: Bucket, wrong: Bucket, settings: Settings
 ) -> None:
     files = [str(upload_client.send(body).pk) for body in (b"one", b"two")]
@@ -232,7 +230,7 @@ def test_the_worker_settles_nothing_and_tries_again_later(
     assert services.verify_files.call(files) == 2
 
 
-def test_more_missing_files_than_a_few_stop_a_run(alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_missing_files_stop_a_run(alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "SAVE_SECONDS", 1e9)  # all at once
     files = read_files(alice, bucket, 13)
     for file in files[:11]:
@@ -243,7 +241,7 @@ def test_more_missing_files_than_a_few_stop_a_run(alice: User, bucket: Bucket, m
     assert run("verify", "--metadata-only", "--max-missing", "10")[0] == 2
     assert run("verify", "--metadata-only", "--max-missing", "11")[0] == 1
     assert File.objects.filter(checksum_status=ChecksumStatus.MISSING).count() == 11
-    bucket.delete(files[11].key)  # what was known before is no news
+    bucket.delete(files[11].key)  # files already known as missing don't count
     assert run("verify", "--metadata-only")[0] == 1
     assert File.objects.filter(checksum_status=ChecksumStatus.MISSING).count() == 12
 
@@ -255,7 +253,7 @@ def test_run_stops_after_a_few_mismatches(alice: User, bucket: Bucket) -> None:
     assert File.objects.filter(checksum_status=ChecksumStatus.MISSING).count() <= runner.MIN_ALLOWED_MISSING
 
 
-def test_of_many_files_one_in_a_hundred_may_be_missing() -> None:
+def test_up_to_one_percent_of_many_files_can_be_missing() -> None:
     run = Run(Selection(iter(()), total=1_200))
     lost = [Verdict(File(checksum_status=ChecksumStatus.VERIFIED), ChecksumStatus.MISSING) for _ in range(13)]
     run._refuse_too_many(lost[:12])
