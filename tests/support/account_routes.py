@@ -1,4 +1,4 @@
-"""What everybody gets from the pages of accounts; read by tests/views/test_routes.py, as its own table is."""
+"""Expected statuses of the account pages for each role, for tests/views/test_routes.py."""
 
 SAFE = ("GET", "HEAD")
 VERBS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -13,7 +13,7 @@ SIGN_IN = {
 ACCOUNTS: dict[str, dict[str, str]] = {
     "login": SIGN_IN,
     "account_login": SIGN_IN,
-    # nobody here has a password or a second factor, and there is no single sign-on
+    # no user here has a password or a second factor, and single sign-on is off
     "sso": {
         **dict.fromkeys(VERBS, "405 405 405 405 405 405 405"),
         **dict.fromkeys(SAFE, "404 404 404 404 404 404 404"),

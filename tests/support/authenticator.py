@@ -1,4 +1,4 @@
-"""An authenticator app: RFC 6238, and what it reads from the page."""
+"""An authenticator app (RFC 6238), which reads its key from the page."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ KEY = re.compile(r'<code class="secret-key">([A-Z2-7]+)</code>')
 
 
 def code(key: str, *, periods_later: int = 0) -> str:
-    """The six digits that it shows now."""
+    """Return the current code."""
     counter = int(time.time()) // PERIOD_SECONDS + periods_later
     digest = hmac.digest(base64.b32decode(key), struct.pack(">Q", counter), "sha1")
     offset = digest[-1] & 15
@@ -22,7 +22,7 @@ def code(key: str, *, periods_later: int = 0) -> str:
 
 
 def wrong(key: str) -> str:
-    """Six digits that it shows neither now nor soon."""
+    """Return a code that is valid neither now nor soon."""
     shown = {code(key, periods_later=n) for n in range(-3, 4)}
     return next(text for n in range(100) if (text := f"{n:06}") not in shown)
 
@@ -34,7 +34,7 @@ def read_key(page: bytes) -> str:
 
 
 def set_up(client: Any) -> str:
-    """Somebody who has just signed in sets up a second factor; its key."""
+    """Set up two-factor authentication right after sign-in, and return the key."""
     key = read_key(client.get("/accounts/factor/add/").content)
     response = client.post("/accounts/factor/add/", {"code": code(key, periods_later=-1)})
     assert response.headers["Location"] == "/accounts/recovery-codes/", response.content.decode()

@@ -1,7 +1,7 @@
-"""AWS as moto plays it, with what it knows of the template made from the template itself.
+"""A moto server as AWS, with the resources of the template that moto supports.
 
-moto makes a bucket from CloudFormation and passes over most of its settings: these are put by calls here. It checks no
-signatures, and of a bucket's policy it overlooks the conditions, so that nothing in it can be read.
+moto ignores most bucket settings in CloudFormation, so API calls here set them. It checks no signatures and ignores
+the conditions of a bucket policy, so objects cannot be read.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ UNKNOWN = {"AWS::EC2::SecurityGroupEgress", "AWS::IAM::OIDCProvider"}
 
 
 class Account:
-    """An account at moto with one stack of ours in it."""
+    """An account at moto with our stack."""
 
     def __init__(self, endpoint: str) -> None:
         self.endpoint = endpoint
@@ -66,7 +66,7 @@ class Account:
 
 
 def set_bucket_up(s3: Any, bucket: str, *, endpoint: str = "vpce-1", **parameters: str) -> None:
-    """Give a bucket what the template says of it, each setting in the words of the API."""
+    """Apply the template's bucket settings through the API."""
     known = {("Bucket", ""): bucket, ("StoreEndpoint", ""): endpoint}
     resources = Template().resolved(lambda *key: known.get(key, plain(*key)), **parameters)
     its = resources["Bucket"]["Properties"]
@@ -93,7 +93,7 @@ def _encryption(its: dict[str, Any]) -> dict[str, Any]:
 
 
 def _lifecycle(its: dict[str, Any]) -> dict[str, Any]:
-    """As the API has it: a filter around the prefix, and the marker's end within the expiration."""
+    """Return the rules in the form of the API: prefix in a filter, delete marker in the expiration."""
     rules = [dict(rule) for rule in its["LifecycleConfiguration"]["Rules"]]
     for rule in rules:
         rule["ID"], rule["Filter"] = rule.pop("Id"), {"Prefix": rule.pop("Prefix")}
@@ -109,7 +109,7 @@ def _cors(its: dict[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def account(folder: Path) -> Iterator[Account]:
-    """A moto server of our own, with the stack in it."""
+    """Run a moto server with the stack."""
     if not MOTO.exists():
         raise RuntimeError("moto is not installed: make deploy-tools")
     port = free_port()

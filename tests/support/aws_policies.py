@@ -1,7 +1,7 @@
-"""What IAM answers, for what the template's policies use of it: statements, wildcards, a few conditions.
+"""Evaluation of IAM policies, as far as the template uses them: statements, wildcards, a few conditions.
 
-As documented ("Policy evaluation logic", one account): a Deny that fits ends it, then an Allow is needed, from the role
-or from the bucket's own policy. A condition of another kind than those here is an error, not a guess.
+As documented ("Policy evaluation logic", one account): a matching Deny wins; otherwise an Allow is needed, in the role
+or in the bucket policy. Unsupported condition types are an error.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ BUCKET = "arn:aws:s3:::bucket"
 
 @dataclass(frozen=True)
 class PolicyRequest:
-    """`role`: its name in the template, "" for none. `context`: condition keys of the request."""
+    """`role`: its name in the template, or "". `context`: condition keys of the request."""
 
     action: str
     resource: str
@@ -72,11 +72,11 @@ def _holds(kind: str, tests: Mapping[str, str], context: Mapping[str, str]) -> b
 
 def _compared(kind: str, expected: str, actual: str | None) -> bool:
     if kind == "StringNotEquals":
-        return actual != expected  # also where the request says nothing
+        return actual != expected  # also if the request lacks the key
     if actual is None:
         return False
     if kind == "NumericGreaterThan":
         return float(actual) > float(expected)
     if kind in {"StringEquals", "Bool", "ArnEquals"}:
         return actual == expected
-    raise ValueError(kind)  # a condition that no role of ours has
+    raise ValueError(kind)  # unsupported condition type

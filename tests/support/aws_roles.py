@@ -1,7 +1,7 @@
-"""A store that holds whoever asks to the policies of the template: a front that plays IAM before the real store.
+"""A storage proxy that enforces the IAM policies of the template.
 
-with acting_as("WebRole", address, settings) as front: …   # our requests come from a task of that role
-front.denied                                               # what it asked for and may not
+with acting_as("WebRole", address, settings) as front: …   # requests come from a task with that role
+front.denied                                               # the denied actions
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tests.support import storage_proxies, stores
 from tests.support.aws_policies import BUCKET, Policies, PolicyRequest
 from tests.support.doctor_results import between
 
-# the name that IAM has for each setting of a bucket, by S3's
+# S3 subresource: the part of the IAM action that is named after it
 SETTINGS = {
     "publicAccessBlock": "BucketPublicAccessBlock", "ownershipControls": "BucketOwnershipControls",
     "policy": "BucketPolicy", "encryption": "EncryptionConfiguration", "versioning": "BucketVersioning",
@@ -31,7 +31,7 @@ FORBIDDEN = storage_proxies.status(403, "AccessDenied")
 
 
 class Guard:
-    """The rule of a front: forwards what the role may, and says no to the rest."""
+    """A rule for a storage proxy: forwards permitted requests and denies all others."""
 
     def __init__(self, policies: Policies, role: str) -> None:
         self.policies, self.role = policies, role

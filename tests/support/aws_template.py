@@ -1,8 +1,8 @@
-"""The template of deploy/aws as CloudFormation reads it: parameters, conditions and functions worked out.
+"""The template of deploy/aws as CloudFormation evaluates it: parameters, conditions and functions.
 
-    template.resolved(Domain="files.example.org")   # the resources that would be made, by their names
+    template.resolved(Domain="files.example.org")   # the created resources by name
 
-What only AWS knows of a resource, such as its ARN or address, is what `resolve` returns.
+`resolve` returns values that only AWS knows, such as an ARN or an address.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ NOTHING = _Nothing()
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML with CloudFormation's short forms; and on, off and dates stay words."""
+    """YAML with CloudFormation's short forms; on, off and dates stay strings."""
 
 
 def _function(loader: _Loader, suffix: str, node: yaml.Node) -> dict[str, Any]:
@@ -50,7 +50,7 @@ _Loader.add_multi_constructor("!", _function)
 
 
 def plain(name: str, attribute: str) -> str:
-    """What the tests call a resource; ARNs where policies speak of them."""
+    """Return the tests' name of a resource, or an ARN where policies use one."""
     arns = {"Bucket": "arn:aws:s3:::bucket", "Registry": f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/registry",
             "Logs": f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:logs:*"}  # fmt: skip
     if attribute.endswith("Arn"):
@@ -66,7 +66,7 @@ class Template:
         self.document: dict[str, Any] = yaml.load(self.text, _Loader)  # noqa: S506 - a SafeLoader
 
     def resolved(self, resolve: Resolve = plain, /, **parameters: str) -> dict[str, Any]:
-        """The resources whose conditions hold. Raises KeyError for a parameter without value and default."""
+        """Return the resources whose conditions are true. Raises KeyError for a parameter without a value."""
         run = _Run(self.document, parameters, resolve)
         resources = {name: it for name, it in self.document["Resources"].items() if run.holds(it.get("Condition"))}
         return {name: run.value({key: it[key] for key in it if key != "Condition"}) for name, it in resources.items()}
@@ -155,7 +155,7 @@ class _Run:
 
 
 def _joined(between: str, parts: list[Any]) -> Any:
-    """Return a text, or a Join if AWS determines a part of it later."""
+    """Return a string, or a Join if AWS determines a part of it later."""
     if any(isinstance(part, dict) for part in parts):
         return {"Fn::Join": [between, [part for part in parts if part != ""]]}
     return between.join(str(part) for part in parts)

@@ -1,4 +1,4 @@
-"""A certificate authority for tests, and certificates with its signature or without one."""
+"""A certificate authority for tests, which also issues self-signed certificates."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class CertificateAuthority:
         self.file.write_bytes(own.sign(self.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
 
     def certificate(self, host: str, *, signed: bool = True, expired: bool = False) -> Path:
-        """A file with a key and a certificate for this host; not `signed`: by itself alone."""
+        """Create a file with a key and a certificate for this host, self-signed if not `signed`."""
         key = ec.generate_private_key(ec.SECP256R1())
         builder = self._builder(_name(host), key, issuer=None if signed else _name(host), expired=expired)
         builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)

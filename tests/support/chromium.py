@@ -1,6 +1,6 @@
-"""The browser of the tests: an installed Chrome or Chromium, else Playwright's own.
+"""The browser of the tests: an installed Chrome or Chromium, otherwise Playwright's own.
 
-`python -m tests.support.chromium` makes sure that there is one.
+`python -m tests.support.chromium` installs it if it is missing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tests.support import debian
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 MAC = Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")
 ARGUMENTS = [
-    # nothing but the pages of the tests may reach the network
+    # only the test pages may use the network
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
@@ -29,7 +29,7 @@ ADVICE = "No browser for the tests: install Chromium or Google Chrome, then run 
 
 
 def find() -> str | None:
-    """The path of a browser that is here, or None."""
+    """Return the path of an installed browser, or None."""
     for name in NAMES:
         if path := shutil.which(name):
             return path
@@ -45,13 +45,13 @@ def _playwrights_own() -> str | None:
 
 
 def install() -> bool:
-    """Install one where we may; Debian's package brings its libraries, Playwright's does not."""
+    """Install a browser. Prefers Debian's package, because Playwright's lacks the shared libraries."""
     command = [sys.executable, "-m", "playwright", "install", "chromium"]
     return debian.install("chromium") or subprocess.run(command, stdout=subprocess.DEVNULL).returncode == 0
 
 
 def main() -> str | None:
-    """None, or what a person has to do."""
+    """Return None, or advice for a person."""
     if find() or (install() and find()):
         return None
     return ADVICE

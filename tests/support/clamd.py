@@ -1,4 +1,4 @@
-"""A clamd that speaks INSTREAM as the real one does (clamd(8)), and can misbehave in the ways that it does.
+"""A fake clamd that supports INSTREAM (clamd(8)) and can fail like the real one.
 
 with FakeClamd() as clamd:
     settings.MALWARE_SCANNER = clamd.address
@@ -23,14 +23,14 @@ COMMAND = b"zINSTREAM\0"
 class FakeClamd:
     """Listens on a port, or on a Unix socket at `path`. `max_bytes` is its StreamMaxLength.
 
-    `work` answers. `hang` reads everything and never replies. `garbage` replies nonsense, `disconnect` closes the
-    connection in the middle of a stream, `error` replies with an error, `blind` finds everything clean.
+    `work` replies. `hang` reads everything and never replies. `garbage` sends an invalid reply, `disconnect` closes the
+    connection during a stream, `error` replies with an error, `blind` reports every stream as clean.
     """
 
     def __init__(self, *, path: Path | None = None, max_bytes: int = 25 * 1024**2) -> None:
         self.mode: Mode = "work"
         self.max_bytes = max_bytes
-        self.streams: list[bytes] = []  # that were complete
+        self.streams: list[bytes] = []  # complete streams only
         self._listener = socket.socket(socket.AF_UNIX if path else socket.AF_INET)
         self._listener.bind(str(path) if path else ("127.0.0.1", 0))
         self._listener.listen()
@@ -70,7 +70,7 @@ class FakeClamd:
             if reply is not None:
                 connection.sendall(reply + b"\0")
             elif self.mode == "hang":
-                connection.recv(1)  # until the client has had enough
+                connection.recv(1)  # until the client disconnects
 
     def _stream(self, connection: socket.socket) -> bytes | None:
         body = b""

@@ -1,6 +1,6 @@
-"""What CloudFront does before a bucket that answers nobody else: a TLS host that checks a canned signature by a
-group of public keys, its end and all of the URL, asks the store by its own right (origin access control), and keeps
-what the answer lets shared caches keep.
+"""A fake CloudFront in front of a private bucket: a TLS host that verifies signed URLs with a canned policy by a group
+of public keys, requests objects with its own credentials (origin access control), and caches the responses that
+shared caches may store.
 
 Written from the developer guide, "Create a signed URL using a canned policy", not from the signer under test.
 """
@@ -27,7 +27,7 @@ from tests.support.storage_proxies import Request, Response, StorageProxy
 from tests.support.stores import Bucket
 
 OWN = {"Expires", "Signature", "Key-Pair-Id"}
-# The cache policy in deploy/aws/amalga.yaml passes these on to the store, and nothing else of a query.
+# The only query parameters that the cache policy in deploy/aws/amalga.yaml forwards to the storage.
 OVERRIDES = {
     "response-cache-control",
     "response-content-disposition",
@@ -41,7 +41,7 @@ DENIED = Response(403, {"Content-Type": "text/xml"}, b"<Error><Code>AccessDenied
 
 
 class Signer:
-    """A pair of keys; the public half goes into a group, the private one into the variables."""
+    """A key pair: the public key for the key group, the private key for the app's variables."""
 
     def __init__(self, key_id: str) -> None:
         self.key_id = key_id
@@ -60,13 +60,13 @@ class Edge(StorageProxy):
         self.domain = f"{host}:{self.server.server_address[1]}"
         self.address = bucket.address
         self.group = {signer.key_id: signer.public for signer in signers}
-        self.cookies: list[str] = []  # that browsers sent along
+        self.cookies: list[str] = []  # sent by browsers
         self.cache: dict[str, Response] = {}
-        self.ahead = 0  # of the clock, in seconds
-        self.headers: dict[str, str] = {}  # put on every answer, as a policy of response headers does
+        self.ahead = 0  # seconds by which the clock is ahead
+        self.headers: dict[str, str] = {}  # added to every response, like a response headers policy
 
     def variables(self, signer: Signer) -> dict[str, str]:
-        """The environment of an app that delivers by this edge."""
+        """Return the environment variables of an app that delivers through this edge."""
         return {
             "CLOUDFRONT_DOMAIN": self.domain,
             "CLOUDFRONT_KEY_ID": signer.key_id,

@@ -1,4 +1,4 @@
-"""The management commands of this project, as their parsers describe them, and the page of documentation about them.
+"""The management commands of this project, by their parsers, and the documentation page about them.
 
 `python -m tests.support.commands` writes docs/commands.md (`make commands`).
 """
@@ -23,7 +23,7 @@ from uploads.management.help import epilog_text, own_actions
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "commands.md"
 PACKAGE = "uploads.management.commands"
 CODE = re.compile(r"(?<![`\w-])(?:--[a-z][a-z-]+|[A-Z][A-Z0-9]*_[A-Z0-9_]*\*?(?:=\w+)?)(?!`)")
-OF_DJANGO = {"migrate"}  # Django's command, which we only start without a time limit
+OF_DJANGO = {"migrate"}  # Django's command, which ours only runs without a statement timeout
 INTRODUCTION = """\
 # Commands
 

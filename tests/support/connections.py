@@ -6,7 +6,7 @@ from django.db import connection
 
 
 def close_other_connections() -> None:
-    """End the sessions of other clients. Postgres' own processes, such as autovacuum, belong to a superuser."""
+    """Terminate the connections of other clients, but not Postgres's own processes, such as autovacuum."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"

@@ -1,4 +1,4 @@
-"""The services that provide credentials: of a container, of a machine, and STS, as an HTTP server that plays them."""
+"""A fake HTTP server for AWS credentials: container endpoint, instance metadata and STS."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MACHINE = "/latest/meta-data/iam/security-credentials/"
 
 @dataclass
 class CredentialProvider:
-    """Returns the keys of this run's store, with a token that counts up, for `seconds`."""
+    """Issues the keys of the storage of this run, with a numbered token, valid for `seconds`."""
 
     key: str
     secret: str

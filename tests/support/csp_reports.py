@@ -1,4 +1,4 @@
-"""Where browsers report what a content security policy refused: a real address, that every site of the tests names."""
+"""A server for reports of content security policy violations, which every test site uses."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Inbox:
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True).start()
 
     def take(self) -> list[str]:
-        """What was reported since the last time, in one line each."""
+        """Return the reports since the last call, one line each."""
         reports, self.reports[:] = list(self.reports), []
         return reports
 
@@ -39,5 +39,5 @@ class Inbox:
 
 @functools.cache
 def begin() -> Inbox:
-    """The one of this run."""
+    """Return the inbox of this test run."""
     return Inbox()

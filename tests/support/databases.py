@@ -1,4 +1,4 @@
-"""Databases beside the one of the tests, for backups that are restored and releases that are upgraded."""
+"""Additional databases, for tests of restores and upgrades."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def another_database(name: str) -> Iterator[None]:
 
 
 def _drop(name: str) -> None:
-    """Drop the database, once no autovacuum is at work in it: that belongs to a superuser, and `--force` refuses."""
+    """Drop the database. Retries while autovacuum runs in it, which `--force` cannot terminate."""
     for _attempt in range(DROP_ATTEMPTS - 1):
         try:
             return postgres("dropdb", "--maintenance-db", "postgres", "--force", name)
@@ -49,5 +49,5 @@ def _drop(name: str) -> None:
 
 def connect_to(name: str) -> None:
     connection.close()
-    connection.close_pool()  # type: ignore[attr-defined]  # of the wrapper for Postgres alone
+    connection.close_pool()  # type: ignore[attr-defined]  # only in the Postgres wrapper
     connection.settings_dict["NAME"] = name

@@ -8,12 +8,12 @@ import subprocess
 
 
 def find(program: str) -> str | None:
-    """Return the path of a program, also of one that only root has in its PATH."""
+    """Return the path of a program, also if it is only in the PATH of root."""
     return shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 
 
 def install(*packages: str) -> bool:
-    """Install packages where this process can, without starting their services. Return whether it did."""
+    """Install packages, if possible, without starting their services. Return whether it succeeded."""
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         return False
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}

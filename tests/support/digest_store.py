@@ -1,6 +1,6 @@
-"""The digest-checking store's own process; runs in .venv-digest, never inside the tests' Python.
+"""The process of the storage that verifies checksums. It runs in .venv-digest, not in the tests' Python.
 
-LocalStack's S3 alone, bent in two places: it listens on every address of the machine, and it keeps objects in one
+LocalStack's S3 with two patches, because LocalStack listens on all addresses and keeps objects in one
 folder that all its instances share.
 """
 

@@ -1,7 +1,7 @@
-"""Dockerfile and .dockerignore without an engine: each instruction is carried out in a folder instead of a root.
+"""Run a Dockerfile without a container engine: each instruction runs in a folder instead of a root file system.
 
-It interprets stages, ARG, ENV, WORKDIR, COPY and RUN; the rest is only recorded. `/app` and `/opt/amalga`
-lead into the stage's folder wherever they stand; the Python of the base image is the one that runs this.
+It interprets stages, ARG, ENV, WORKDIR, COPY and RUN, and only records the rest. `/app` and `/opt/amalga`
+are replaced by paths in the folder of the stage; the running Python replaces that of the base image.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ class Instruction(NamedTuple):
     text: str
 
     def words(self) -> list[str]:
-        """The JSON form, or what a shell would split."""
+        """Return the words of the JSON form, or split the text like a shell."""
         return list(json.loads(self.text)) if self.text.startswith("[") else shlex.split(self.text)
 
 
 def instructions(dockerfile: str) -> list[Instruction]:
-    """In order, each in one line, without comments."""
+    """Return the instructions in order, with continued lines joined and without comments."""
     lines = [line for line in dockerfile.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     joined = re.sub(r"\s*\\\n\s*", " ", "\n".join(lines))
     return [Instruction(*line.split(None, 1)) for line in joined.splitlines()]
 
 
 def is_sent(path: str, ignore: list[str]) -> bool:
-    """Whether a file of the project reaches the engine: the last line of .dockerignore about it decides."""
+    """Return whether the build context includes a file: the last matching line of .dockerignore decides."""
     sent = True
     for line in ignore:
         pattern = line.removeprefix("!")
@@ -49,7 +49,7 @@ def is_sent(path: str, ignore: list[str]) -> bool:
 
 
 def _is_about(pattern: str, path: str) -> bool:
-    """A pattern speaks for what lies below it, too; `**/` stands for any number of folders, and none."""
+    """Return whether a pattern matches a path or a parent of it; `**/` matches any number of folders."""
     parts = path.split("/")
     heads = ["/".join(parts[:length]) for length in range(1, len(parts) + 1)]
     if pattern.startswith("**/"):
@@ -63,7 +63,7 @@ def ignore_lines(text: str) -> list[str]:
 
 @dataclass
 class Stage:
-    """One FROM: its folder, and its instructions."""
+    """A build stage: its folder and its instructions."""
 
     name: str
     root: Path
@@ -75,7 +75,7 @@ class Stage:
         return PLACES.sub(f"{self.root}/", text)
 
     def environment(self) -> dict[str, str]:
-        """What a process in the image finds, and nothing of ours but where programs are."""
+        """Return the environment of a process in the image, with only PATH from ours."""
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         return {"PATH": path, **{name: self.place(text).replace("$PATH", path) for name, text in self.env.items()}}
 
@@ -87,7 +87,7 @@ class Stage:
 
 
 class Build:
-    """Carries a Dockerfile out below `folder`; `stages` in their order, the last is the image."""
+    """Runs a Dockerfile below `folder`. `stages` are in order; the last one is the image."""
 
     def __init__(self, project: Path, folder: Path) -> None:
         self.project = project
@@ -132,7 +132,7 @@ class Build:
         for source_path in what:
             if source:
                 origin = next(earlier for earlier in self.stages if earlier.name == source)
-                # nobody writes to an earlier stage any more
+                # earlier stages are no longer written to, so hard links are safe
                 shutil.copytree(
                     origin.place(source_path), target, symlinks=True, dirs_exist_ok=True, copy_function=os.link
                 )
@@ -140,7 +140,7 @@ class Build:
                 self._copy_sent(source_path, target, is_folder=where.endswith("/"))
 
     def _copy_sent(self, source: str, target: Path, *, is_folder: bool) -> None:
-        """What .dockerignore keeps back does not exist for an engine."""
+        """Copy only files that .dockerignore does not exclude."""
         origin = self.project / source
         for path in [origin] if origin.is_file() else origin.rglob("*"):
             if path.is_file() and is_sent(path.relative_to(self.project).as_posix(), self._ignore):
@@ -149,7 +149,7 @@ class Build:
                 shutil.copy(path, inner)
 
     def _run(self, stage: Stage, text: str) -> None:
-        # layers are thrown away after an engine's build; here pip's cache saves asking the internet again
+        # an engine discards the cache with the layer; here, pip's cache avoids repeated downloads
         env = {name: value for name, value in stage.environment().items() if name != "PIP_NO_CACHE_DIR"}
         pip = {name: value for name, value in os.environ.items() if name.startswith("PIP_") or name == "HOME"}
         done = subprocess.run(

@@ -1,4 +1,4 @@
-"""What the tests of `doctor` ask it."""
+"""Helpers for tests of `doctor`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def only(lines: Iterable[CheckResult]) -> CheckResult:
 
 
 def worst(lines: Iterable[CheckResult]) -> dict[str, CheckResult]:
-    """The worst line of each subject."""
+    """Return the worst result of each subject."""
     worst_of_each: dict[str, CheckResult] = {}
     for line in sorted(lines, key=lambda line: [*Level].index(line.level)):
         worst_of_each[line.subject] = line
@@ -31,7 +31,7 @@ def worst(lines: Iterable[CheckResult]) -> dict[str, CheckResult]:
 
 
 def examined(*origins: str) -> dict[str, CheckResult]:
-    """What is said of the store and its bucket."""
+    """Return the worst result of each storage check."""
     return worst(store_checks(Deadline(30), origins or [ORIGIN]))
 
 
@@ -41,7 +41,7 @@ def level(lines: dict[str, CheckResult], subject: str) -> str:
 
 @contextmanager
 def between(address: stores.Address, settings: Settings) -> Iterator[storage_proxies.StorageProxy]:
-    """A front between the app and this store."""
+    """Run a proxy between the app and this storage."""
     with storage_proxies.run_storage_proxy(address.endpoint) as front:
         settings.S3_ENDPOINT = settings.S3_ORIGIN = front.url
         s3.reset()

@@ -1,4 +1,4 @@
-"""People, and files of any state with their objects, made in one step; and whole tables to compare."""
+"""Create users and files in any state, with objects; and read whole tables for comparison."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PART = 16 * 1024**2
 
 
 def create_user(name: str, *roles: str, **facts: Any) -> User:
-    """Somebody who signs in by `force_login`: a password would cost a second to hash."""
+    """Create a user without a password, because hashing takes a second; they sign in by `force_login`."""
     user = User.objects.create_user(name, **facts)
     user.groups.set(Group.objects.filter(name__in=roles))
     return user
@@ -29,7 +29,7 @@ def create_user(name: str, *roles: str, **facts: Any) -> User:
 def create_file(
     owner: User, body: bytes = b"hello", *, bucket: Bucket | None = None, state: State = State.AVAILABLE, **facts: Any
 ) -> File:
-    """A row of this state with its reservation; with `bucket` its object is there as well."""
+    """Create a row in this state with its usage, and with `bucket` also its object."""
     fields = {"name": "report.txt", "part_size": PART, "checksum": sha256(body), **_moments(state), **facts}
     if state in {State.AVAILABLE, State.TRASHED}:
         fields["etag"] = "0" * 32
@@ -53,24 +53,24 @@ def _moments(state: State) -> dict[str, Any]:
 
 
 def database_rows() -> dict[str, list[dict[str, Any]]]:
-    """Every row of every table of ours and Django's."""
+    """Return all rows of all models."""
     models = apps.get_models(include_auto_created=True)
     return {model._meta.label: list(model._default_manager.order_by("pk").values()) for model in models}
 
 
 def stored_usage(owner: User) -> tuple[int, int]:
-    """Files and bytes that this person has reserved."""
+    """Return the files and bytes in the usage of this person."""
     usage = Usage.objects.filter(owner=owner).first()
     return (usage.files, usage.bytes) if usage else (0, 0)
 
 
 def is_all_deleted(bucket: Bucket, owner: User) -> bool:
-    """No row, no object, no part, no reservation."""
+    """Return whether no row, object, part or usage is left."""
     left = (File.objects.count(), bucket.objects(), bucket.multipart_uploads(), stored_usage(owner))
     return left == (0, {}, [], (0, 0))
 
 
 def binary_content(size: int) -> bytes:
-    """Bytes that differ from part to part and are no text."""
+    """Return binary data whose parts differ."""
     block = b"\x00\xff" + hashlib.sha256(str(size).encode()).digest() * 2000
     return (block * (size // len(block) + 1))[:size]

@@ -1,4 +1,4 @@
-"""Rows in any state, made past the services: for tests of rules that need no bytes."""
+"""Create rows in any state without services or objects, for tests of rules."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ MINUTE = timedelta(minutes=1)
 
 
 def move_folder(folder: Folder, target: Folder | None, *, by: User) -> None:
-    """Move a folder as pages do, and refresh it."""
+    """Move a folder by the bulk action, and refresh it."""
     result = MoveAction().execute([], {"to": target}, by=by, folders=[folder.pk])
     assert [row.pk for row in result.folders] == [folder.pk]
     folder.refresh_from_db()
 
 
 def required_fields(state: State) -> dict[str, Any]:
-    """What a row of this state needs beside what every row needs."""
+    """Return the additional fields that a row in this state requires."""
     now = timezone.now()
     stored = {"etag": "e" * 32, "checksum": sha256(b"x"), "available_at": now}
     needed: dict[State, dict[str, Any]] = {
@@ -41,7 +41,7 @@ def required_fields(state: State) -> dict[str, Any]:
 
 @transaction.atomic
 def create_row(owner: User, state: State = State.UPLOADING, **more: Any) -> File:
-    """A row as it stands in that state, counted in its owner's usage; nothing is in the bucket."""
+    """Create a row in this state, counted in its owner's usage, without an object."""
     plain = {"owner": owner, "name": "report.txt", "size": 1, "part_size": 10}
     file = File.objects.create(**{**plain, "state": state, **required_fields(state), **more})
     if state != State.DELETING:
@@ -50,12 +50,12 @@ def create_row(owner: User, state: State = State.UPLOADING, **more: Any) -> File
 
 
 def path_of(file: File) -> str:
-    """Folder and name, as a person reads them."""
+    """Return the folder path and name of a file."""
     return "/".join([*folder_of(file).split("/"), file.name]) if file.folder_id else file.name
 
 
 def folder_of(file: File) -> str:
-    """The whole path of its folder, empty at the top."""
+    """Return the path of its folder, or "" at the top level."""
     return full_path(file.folder) if file.folder else ""
 
 
@@ -72,14 +72,14 @@ def stored_usage(owner: User) -> tuple[int, int]:
 
 
 def usage_by_rows(owner: User) -> tuple[int, int]:
-    """Files and bytes of the rows that count: all but those that are going."""
+    """Return files and bytes of all rows that are not being deleted."""
     rows = File.objects.filter(owner=owner).exclude(state=State.DELETING)
     sums = rows.aggregate(files=Count("pk"), bytes=Sum("size", default=0))
     return sums["files"], sums["bytes"]
 
 
 def ensure_folder(path: str, by: User) -> Folder:
-    """The folder of this path, made where it is missing."""
+    """Return the folder with this path, created if missing."""
     folder = folders.ensure([path], by=by)[path]
     assert isinstance(folder, Folder)
     return folder

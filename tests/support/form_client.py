@@ -1,4 +1,4 @@
-"""The upload form as a browser without JavaScript sends it: to Django's test client, or to a real server."""
+"""The upload form as a browser without JavaScript submits it, to Django's test client or to a real server."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MULTIPART = f"multipart/form-data; boundary={BOUNDARY}"
 
 @dataclass(frozen=True)
 class Chosen:
-    """One file that a person chose; `type` is what the browser claims."""
+    """A chosen file; `type` is the type that the browser declares."""
 
     name: str
     body: bytes = b"hello"
@@ -62,7 +62,7 @@ def _file(chosen: Chosen) -> bytes:
 
 
 def file_head(name: str, content_type: str = "application/octet-stream") -> bytes:
-    """What stands before the bytes of a file. Browsers escape three characters of a name
+    """Return the part headers of a file. Browsers escape three characters of a name
     (WHATWG HTML, "multipart/form-data encoding algorithm")."""
     escaped = name.replace("\r", "%0D").replace("\n", "%0A").replace('"', "%22")
     head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="files"; filename="{escaped}"\r\n'
@@ -82,7 +82,7 @@ def post(
 
 
 def send(client: Client, *files: Chosen, submission: str = "", private: bool = False) -> list[File]:
-    """As `post`, expecting success: the new rows, oldest first."""
+    """Like `post`, but assert success and return the new rows, oldest first."""
     before = set(File.objects.values_list("pk", flat=True))
     response = post(client, *files, submission=submission, private=private)
     assert response.status_code == 200, response.content
@@ -90,20 +90,20 @@ def send(client: Client, *files: Chosen, submission: str = "", private: bool = F
 
 
 def words_of(page: bytes) -> str:
-    """What a person reads on a page."""
+    """Return the visible text of a page."""
     return " ".join(unescape(re.sub(rb"<[^>]+>", b" ", page).decode()).split())
 
 
 def was_read(response: TestResponse) -> bool:
-    """Whether anything of the request's body was read before it was answered."""
-    return bool(getattr(response.wsgi_request, "_read_started"))  # noqa: B009 - Django has no public word for it
+    """Return whether the request body was read before the response."""
+    return bool(getattr(response.wsgi_request, "_read_started"))  # noqa: B009 - Django has no public API for it
 
 
 # --- a real server ------------------------------------------------------------------------------
 
 
 class Visitor:
-    """Somebody's browser at a real server: cookies, the token of the form, plain requests. No redirects."""
+    """A person's browser at a real server: cookies, CSRF token and requests, without redirects."""
 
     def __init__(self, site: str, user: User | None = None) -> None:
         self.address = (str(urlsplit(site).hostname), urlsplit(site).port or 80)
@@ -165,7 +165,7 @@ class Visitor:
         return self.request("POST", "/upload/", body(), headers=headers)
 
     def request_head(self, path: str, *, length: int | None, more: Sequence[str] = ()) -> bytes:
-        """The head of a POST of the form, for those who write to the socket themselves."""
+        """Return the request headers of a form POST, for tests that write to the socket."""
         lines = [f"POST {path} HTTP/1.1", f"Host: localhost:{self.address[1]}", f"Content-Type: {MULTIPART}", *more]
         lines += [f"{name}: {value}" for name, value in self.headers().items()]
         lines += [f"Content-Length: {length}"] if length is not None else []

@@ -1,4 +1,4 @@
-"""Running fsck over files that are there for long, and what its last report holds."""
+"""Run fsck over old files, and read its last report."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LONG_AGO = timedelta(days=2)
 
 
 def run(*args: str, grace: float = 0) -> tuple[int, str]:
-    """Exit status and what was written."""
+    """Run fsck, and return its exit status and output."""
     out = io.StringIO()
     try:
         call_command("fsck", f"--min-age={grace}", *args, stdout=out, stderr=io.StringIO())
@@ -29,14 +29,14 @@ def run(*args: str, grace: float = 0) -> tuple[int, str]:
 
 
 def findings() -> list[tuple[str, str]]:
-    """The kind and key of the last report's findings."""
+    """Return kind and key of the findings in the last report."""
     report = Report.objects.filter(command="fsck").first()
     assert report is not None
     return sorted(report.findings.values_list("kind", "key"))
 
 
 def stored(owner: User, bucket: Bucket, body: bytes = b"hello", **facts: Any) -> File:
-    """A file whose object is as its row says, both there for long."""
+    """Create an old file whose object matches its row."""
     file = create_file(owner, body, bucket=bucket, **facts)
     item = s3.head(file.key)
     assert item is not None
@@ -46,7 +46,7 @@ def stored(owner: User, bucket: Bucket, body: bytes = b"hello", **facts: Any) ->
 
 
 def skipped() -> dict[str, int]:
-    """What the last report left out, and why."""
+    """Return the skipped counts of the last report, by reason."""
     report = Report.objects.filter(command="fsck").first()
     assert report is not None
     return dict(report.summary["skipped"])

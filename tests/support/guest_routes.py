@@ -1,6 +1,6 @@
-"""What guests get from the pages and calls below a file request's link; read by tests/views/test_routes.py as well."""
+"""Expected statuses of the routes below the link of a file request; also used by tests/views/test_routes.py."""
 
-# Per route and verb: what a guest gets who has sent a file, and everyone else who knows the link, members included.
+# By route and verb: the status for a guest who has sent a file, and for others with the link, including members.
 # Any other verb is 405.
 GUEST_ROUTES: dict[str, dict[str, str]] = {
     "guest_upload": {"GET": "200 200", "HEAD": "200 200", "POST": "200 200"},

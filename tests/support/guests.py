@@ -1,4 +1,4 @@
-"""Guests of file requests: a request with its link, and a client that speaks the protocol through it."""
+"""Guests of file requests: create a request, and upload through its link."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ LIMITS: dict[str, Any] = {"max_file_bytes": 10**9, "max_files": 1000, "max_bytes
 
 
 def create_request(folder: Folder, maker: User, **fields: Any) -> tuple[FileRequest, str]:
-    """A request that is open for a week, and its token."""
+    """Create a file request that is open for a week, and return it with its token."""
     return file_requests.create(folder, by=maker, **{"days": 7, "title": "Photos", **LIMITS, **fields})
 
 
 class GuestClient(UploadClient):
-    """Speaks the protocol as a guest in a browser of their own."""
+    """Uploads as a guest, with a separate session."""
 
     def __init__(self, token: str, client: Client | None = None, **details: str) -> None:
         super().__init__(client or Client())

@@ -10,7 +10,7 @@ from socketserver import BaseServer
 
 @contextmanager
 def serve_in_thread(server: BaseServer) -> Iterator[None]:
-    """Serve until the end of the block, and close the server then."""
+    """Serve until the end of the block, then close the server."""
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:

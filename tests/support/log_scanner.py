@@ -1,4 +1,4 @@
-"""Reads all that is logged while the tests run, by them and by the servers they start, for what must never be there."""
+"""Scans the logs of the tests and of the servers that they start for secrets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from django.middleware import csrf
 
 from amalga.log import JSONFormatter, PlainFormatter
 
-# Texts of any installation: with a value behind it, each of these opens a door.
+# Patterns of secrets, for any installation.
 OPENERS = {
     "signature": r"X-Amz-(?:Signature|Credential|Security-Token)\W{1,4}\w|AWS4-HMAC-SHA256 \w",
     "signed address": r"[?&](?:Signature|Policy|Key-Pair-Id)=[\w~-]{8}",
@@ -34,13 +34,13 @@ SHORTEST_SECRET = 8
 
 
 class LogScanner(logging.Handler):
-    """Reads every record as code wrote it, before our formatters take out what they know, and as these write it."""
+    """Scans every record as written, before redaction, and as formatted by our formatters."""
 
     def __init__(self) -> None:
         super().__init__()
         self.ways = {"as written": logging.Formatter(), "plain": PlainFormatter(), "json": JSONFormatter()}
         self.found: list[str] = []
-        self.given_out: set[str] = set()  # sessions and tokens of forms that this process made up
+        self.given_out: set[str] = set()  # session keys and CSRF tokens that this process created
         self.secrets = {secret for secret in _of_this_run() if len(secret) >= SHORTEST_SECRET}
         self.records = 0
 
@@ -62,7 +62,7 @@ class LogScanner(logging.Handler):
         return leaks
 
     def watch(self) -> None:
-        """Also learn every session and every token of a form that is made up from now on."""
+        """Record every session key and CSRF token that is created from now on."""
         new_key, new_token = SessionBase._get_new_session_key, csrf._get_new_csrf_string  # type: ignore[attr-defined]
 
         def key_of(session: SessionBase) -> str:
@@ -100,10 +100,10 @@ scanner: LogScanner | None = None
 
 
 def begin() -> LogScanner:
-    """One for the whole run, where every logger of this process leads."""
+    """Return the scanner of this process, attached to the root logger."""
     global scanner
     if scanner is None:
         scanner = LogScanner()
         scanner.watch()
-    logging.getLogger().addHandler(scanner)  # again, in case that somebody configured logging; twice is once
+    logging.getLogger().addHandler(scanner)  # again, after a reconfiguration; twice has no effect
     return scanner

@@ -1,4 +1,4 @@
-"""Mail in tests: the settings for a server of the tests, and the worker's turn."""
+"""Mail in tests: settings for a test server, and running the worker."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def use_mail_server(server: SmtpServer, settings: Settings) -> None:
 
 
 def run_worker() -> None:
-    """Run all tasks that are due, as the worker does, but in the transaction of the test."""
+    """Run all due tasks like the worker, but in the transaction of the test."""
     worker = Worker(
         queue_names=["default"], excluded_queue_names=[], interval=0, batch=True, backend_name="default",
         startup_delay=False, max_tasks=None, worker_id="test",

@@ -1,7 +1,7 @@
-"""The texts that are marked for translation, and the catalogues that translate them: `make messages` brings these
-up to date, in plain Python, so that nobody needs gettext's tools.
+"""The messages marked for translation, and their catalogs. `make messages` updates the catalogs in plain Python,
+without the gettext tools.
 
-A text that is new stands in the catalogue with an empty translation, which a test refuses.
+A new message gets an empty translation in the catalog, which fails a test.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Text = tuple[str, str | None]  # singular, plural
 
 
 def collect() -> dict[Text, set[str]]:
-    """Every marked text, with the files it stands in."""
+    """Return every marked message with the files that contain it."""
     texts: dict[Text, set[str]] = {}
     for path in [*PROJECT.glob("uploads/**/*.py"), *PROJECT.glob("amalga/*.py")]:
         for text in _in_python(path.read_text()):
@@ -51,7 +51,7 @@ def _in_python(source: str) -> Iterator[Text]:
 
 
 def _in_template(source: str) -> Iterator[Text]:
-    """What Django makes of a template for xgettext: calls between filler."""
+    """Yield the messages of a template, from the code that Django generates for xgettext."""
     for call in CALL.finditer(templatize(source)):
         node = ast.parse(re.sub(r",\s*count\)$", ", 0)", call[0])).body[0]
         yield from _in_python(ast.unparse(node))
@@ -62,7 +62,7 @@ def catalogue(language: str) -> Path:
 
 
 def update(language: str) -> int:
-    """Bring one catalogue up to date and compile it; how many texts still wait for a translation."""
+    """Update and compile one catalog, and return the number of untranslated messages."""
     path = catalogue(language)
     known = (
         {(entry.msgid, entry.msgid_plural or None): entry for entry in polib.pofile(str(path))} if path.exists() else {}

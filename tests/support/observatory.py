@@ -1,8 +1,8 @@
-"""What MDN's HTTP Observatory asks of a page, and how it scores: its ten tests and the table of its grader.
+"""The ten tests of MDN's HTTP Observatory, and its scoring.
 
-After mdn/mdn-http-observatory 1.4.8, src/analyzer/tests and src/grader/charts.js; docs/operate/cdn.md tells how to run
-the original. Each test gives its verdict's points; below zero it has not passed. What the tests of the original tell
-apart further down than "not passed" is not distinguished here.
+From mdn/mdn-http-observatory 1.4.8, src/analyzer/tests and src/grader/charts.js; docs/operate/cdn.md describes how to
+run the original. Each test returns points; a negative number means failed. Unlike the original, this does not
+distinguish kinds of failure.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from html.parser import HTMLParser
 from http.cookies import Morsel
 
 BASE = 100
-GRADES = {100: "A+", 90: "A", 85: "A-", 80: "B+", 70: "B", 65: "B-"}  # and on; ours must be the first
+GRADES = {100: "A+", 90: "A", 85: "A-", 80: "B+", 70: "B", 65: "B-"}  # and lower; ours must be A+
 EXTRA_FROM = 90
 HALF_A_YEAR = 15_552_000
 BROAD = {"*", "http:", "https:", "ftp:", "http://*", "https://*", "http://*.*", "https://*.*"}
@@ -31,8 +31,8 @@ class PageResponse:
     headers: Headers
     body: str
     cookies: list[Morsel[str]]
-    preflight: Headers  # the answer to OPTIONS with an Origin
-    plain: tuple[int, str]  # status and Location of the same address by http
+    preflight: Headers  # response headers of an OPTIONS request with an Origin
+    plain: tuple[int, str]  # status and Location of the same address over http
     address: str  # its host and port
 
 
@@ -46,7 +46,7 @@ class Score:
 
     @property
     def total(self) -> int:
-        """Points on top count only from 90 on."""
+        """Return the total. Bonus points count only from a score of 90."""
         lost = BASE + sum(min(0, points) for points in self.points.values())
         return BASE + sum(self.points.values()) if lost >= EXTRA_FROM else lost
 
@@ -74,7 +74,7 @@ def score(page: PageResponse) -> Score:
 
 
 def policy_of(headers: Headers) -> dict[str, list[str]]:
-    """A directive that stands twice counts the first time (CSP3, 2.2.1)."""
+    """Parse the policy. Of duplicate directives, the first one counts (CSP3, 2.2.1)."""
     parts = [part.split() for part in headers.get("Content-Security-Policy", "").split(";") if part.strip()]
     return {name.lower(): sources for name, *sources in reversed(parts)}
 
@@ -104,7 +104,7 @@ def _resource_policy(value: str) -> int:
 
 
 def _redirection(page: PageResponse) -> int:
-    """The first step leads to https, and to the same host."""
+    """The first redirect must lead to https at the same host."""
     status, location = page.plain
     return 0 if status in {301, 302, 307, 308} and location.startswith(f"https://{page.address}/") else FAILED
 
@@ -126,7 +126,7 @@ class _Scripts(HTMLParser):
 
 
 def _integrity(page: PageResponse) -> int:
-    """Scripts of our own origin need none; those of others do."""
+    """Scripts from other origins require integrity hashes."""
     scripts = _Scripts(page.body).found
     foreign = [
         script for script in scripts if not str(script["src"]).startswith("/") or str(script["src"]).startswith("//")

@@ -1,4 +1,4 @@
-"""A provider of identities: OpenID Connect as providers speak it, over real HTTP, on one thread of the tests."""
+"""A fake OpenID Connect provider over real HTTP, in a thread of the tests."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ KEY_ID = "2026-11"
 
 @dataclass
 class Identity:
-    """What the provider says; a test changes it to let the provider lie."""
+    """The responses of the provider; tests change them to forge claims."""
 
     issuer: str = ""
     callback_issuer: str | None = None
     person: dict[str, Any] = field(default_factory=dict)
-    claims: dict[str, Any] = field(default_factory=dict)  # in the ID token alone
-    userinfo: list[Any] = field(default_factory=list)  # answered in the place of `person`, if there is one
+    claims: dict[str, Any] = field(default_factory=dict)  # in the ID token only
+    userinfo: list[Any] = field(default_factory=list)  # replaces `person` in the userinfo response
     signing_key: rsa.RSAPrivateKey = field(default_factory=lambda: rsa.generate_private_key(65537, 2048))
     published_key: rsa.RSAPrivateKey | None = None
     no_id_token: bool = False
-    away: set[str] = field(default_factory=set)  # paths that answer 500
+    away: set[str] = field(default_factory=set)  # paths that return 500
     extra_response: dict[str, str] = field(default_factory=dict)  # parameters of the callback
     codes: dict[str, dict[str, str]] = field(default_factory=dict)
     queries: list[str] = field(default_factory=list)
@@ -53,7 +53,7 @@ class Identity:
         return {"keys": [{**key, "kid": KEY_ID, "use": "sig", "alg": "RS256"}]}
 
     def authorize(self, query: dict[str, str]) -> str:
-        """The person agreed: back to the site, with a code."""
+        """Return the redirect to the site with a code, as after consent."""
         assert query["client_id"] == CLIENT
         assert query["code_challenge_method"] == "S256"
         code = secrets.token_hex(8)
@@ -61,7 +61,7 @@ class Identity:
         return f"{query['redirect_uri']}?{urlencode({'code': code, 'state': query['state'], **self.extra_response})}"
 
     def token(self, sent: dict[str, str]) -> dict[str, Any]:
-        query = self.codes.pop(sent["code"])  # once
+        query = self.codes.pop(sent["code"])  # a code works once
         challenge = base64.urlsafe_b64encode(hashlib.sha256(sent["code_verifier"].encode()).digest()).rstrip(b"=")
         assert query["code_challenge"] == challenge.decode()
         assert (sent["client_id"], sent["client_secret"]) == (CLIENT, SECRET)
@@ -77,7 +77,7 @@ class Identity:
 def _handler(identity: Identity) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def log_message(self, *_: Any) -> None:
-            """Quiet."""
+            """Log nothing."""
 
         def do_GET(self) -> None:
             parts = urlsplit(self.path)
@@ -123,7 +123,7 @@ def providing() -> Iterator[Identity]:
 
 
 def app(provider: Identity, slug: str = "", name: str = "Example", **policy: Any) -> dict[str, Any]:
-    """The settings of one provider, as amalga/settings/single_sign_on.py makes them."""
+    """Return the settings of one provider in the format of amalga/settings/single_sign_on.py."""
     settings = {"server_url": provider.issuer, "oauth_pkce_enabled": True, "slug": slug, "policy": policy}
     return {
         "provider_id": f"sso-{slug or 1}",
@@ -135,14 +135,14 @@ def app(provider: Identity, slug: str = "", name: str = "Example", **policy: Any
 
 
 def begin(client: Client, path: str = "/accounts/sso/", **more: str) -> str:
-    """Where the site sends a person to sign in."""
+    """Start a sign-in, and return the address at the provider."""
     response: Any = client.get(path, more)
     assert response.status_code == 302, response.content.decode()
     return str(response.headers["Location"])
 
 
 def sign_in(client: Client, path: str = "/accounts/sso/", **more: str) -> Any:
-    """The whole way there and back, and what the site answers to that."""
+    """Sign in through the provider, and return the response to the callback."""
     callback = urlsplit(agree(begin(client, path, **more)))
     return client.get(f"{callback.path}?{callback.query}")
 

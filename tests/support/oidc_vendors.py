@@ -1,4 +1,4 @@
-"""What five identity providers say about a person, by their documentation: claims of the ID token, and user info.
+"""ID token claims and userinfo of five identity providers, by their documentation.
 
 - Entra ID: learn.microsoft.com/entra/identity-platform/id-token-claims-reference, optional-claims-reference, userinfo
 - Google: developers.google.com/identity/openid-connect/openid-connect#an-id-tokens-payload
@@ -25,7 +25,7 @@ def _say(provider: Identity, sub: str, id_token: dict[str, Any], userinfo: dict[
 
 
 def entra(provider: Identity, address: str, **claims: Any) -> None:
-    """No `email_verified` at all; `email` and `groups` only if the app registration asks for these optional claims."""
+    """No `email_verified`; `email` and `groups` only if the app registration requests these optional claims."""
     id_token = {
         "ver": "2.0", "tid": TENANT, "oid": OBJECT_ID, "preferred_username": address, "name": "Alice Doe",
         "rh": "0.AX0A", "uti": "kl6Ij0Zp", "nbf": 1, **claims,

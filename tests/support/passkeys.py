@@ -1,4 +1,4 @@
-"""A device with passkeys: WebAuthn as an authenticator does it, with keys in memory and no attestation."""
+"""A fake WebAuthn authenticator, with keys in memory and without attestation."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Flag = AuthenticatorData.FLAG
 
 @dataclass
 class Device:
-    """One passkey. A test changes what the device or the browser says."""
+    """One passkey. Tests change the fields to forge responses of the device or browser."""
 
     origin: str = ORIGIN
     rp_id: str = "localhost"
@@ -35,7 +35,7 @@ class Device:
     user_handle: str = ""
 
     def create(self, options: dict[str, Any]) -> dict[str, Any]:
-        """Make the passkey, and return what the browser sends then."""
+        """Create the passkey, and return the browser's response."""
         public_key = options["publicKey"]
         self.user_handle = public_key["user"]["id"]
         cose_key = ES256.from_cryptography_key(self.key.public_key())  # type: ignore[no-untyped-call]
@@ -47,7 +47,7 @@ class Device:
         })  # fmt: skip
 
     def get(self, options: dict[str, Any]) -> dict[str, Any]:
-        """Sign the challenge, and return what the browser sends then."""
+        """Sign the challenge, and return the browser's response."""
         client_data = self._client_data(CollectedClientData.TYPE.GET, options["publicKey"]["challenge"])
         authenticator_data = AuthenticatorData.create(self._rp_id_hash(), self.flags, 0)
         signed = bytes(authenticator_data) + sha256(client_data).digest()

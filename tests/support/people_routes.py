@@ -1,4 +1,4 @@
-"""What everybody gets from the pages of people; read by tests/views/test_routes.py, as its own table is."""
+"""Expected statuses of the people pages for each role, for tests/views/test_routes.py."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PEOPLE: dict[str, dict[str, str]] = {
     "make_reset_link": {"POST": "login 403 403 403 403 403 200"},
     "deactivate_person": {"GET": "login 403 403 403 403 403 200", "POST": "login 403 403 403 403 403 302"},
     "reactivate_person": {"POST": "login 403 403 403 403 403 302"},
-    "hand_over_files": dict.fromkeys(("GET", "POST"), "login 403 403 403 403 403 409"),  # of an active account
+    "hand_over_files": dict.fromkeys(("GET", "POST"), "login 403 403 403 403 403 409"),  # the account is active
     "teams": {"GET": "login 403 403 403 403 403 200", "POST": "login 403 403 403 403 403 302"},
     "team": {"GET": "login 403 403 403 403 403 200"},
     "rename_team": {"POST": "login 403 403 403 403 403 302"},
@@ -44,19 +44,19 @@ PEOPLE: dict[str, dict[str, str]] = {
         **dict.fromkeys((*SAFE, "POST"), "404 404 404 404 404 404 404"),
     },
 }
-# What these forms must hold to be taken.
+# Required fields of these forms.
 FORMS = {"people": "role=viewer", "change_role": "role=viewer"}
 ABOUT_TEAMS = {"team", "rename_team", "change_members", "delete_team"}
 WITHOUT_ARGUMENTS = {"people", "teams", "invitations", "request_password_reset"}
 
 
 def form(route: str) -> str:
-    """Return the body of a form that the route takes."""
+    """Return a valid form body for the route."""
     return f"name={uuid.uuid4()}" if route in {"teams", "rename_team"} else FORMS.get(route, "")
 
 
 def arguments(route: str) -> list[Any]:
-    """Return what the address of a route is about: an active person, a team, or a new link."""
+    """Return the URL arguments of a route: an active person, a team, or a new link."""
     if route in WITHOUT_ARGUMENTS:
         return []
     if route in ABOUT_TEAMS:

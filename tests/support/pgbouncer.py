@@ -1,6 +1,6 @@
-"""pgbouncer in transaction mode before the Postgres of the tests.
+"""pgbouncer in transaction mode in front of the test Postgres.
 
-`python -m tests.support.pgbouncer` makes sure that there is one.
+`python -m tests.support.pgbouncer` installs it if it is missing.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ max_client_conn = 200
 
 
 class Bouncer:
-    """One of our own; two connections to the server, however many come."""
+    """A pgbouncer with at most two server connections."""
 
     def __init__(self, folder: Path) -> None:
         place, self.port = connection.settings_dict, free_port()
@@ -48,7 +48,7 @@ class Bouncer:
         program = find("pgbouncer")
         assert program, ADVICE
         step_down: tuple[str, ...] = ()
-        if os.geteuid() == 0:  # it refuses root, as Postgres does
+        if os.geteuid() == 0:  # like Postgres, pgbouncer refuses to run as root
             user = UnprivilegedUser()
             step_down = user.options
             for path in (folder, users, file):
@@ -76,7 +76,7 @@ class Bouncer:
 
 
 def main() -> str | None:
-    """None, or what a person has to do."""
+    """Return None, or advice for a person."""
     return None if find("pgbouncer") or (install("pgbouncer") and find("pgbouncer")) else ADVICE
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from PIL import Image
 
 RED, BLUE = (200, 30, 30), (30, 30, 200)
-LONGS = {273, 279, 324, 325}  # of the tags of a TIFF, those with four bytes for a number: where pixels are
+LONGS = {273, 279, 324, 325}  # TIFF tags with four-byte values: offsets and sizes of pixel data
 
 
 def two_halves(width: int = 640, height: int = 400) -> Image.Image:
@@ -32,13 +32,13 @@ def opened(body: bytes) -> Image.Image:
 
 
 def looks_like(image: Image.Image, x: float, y: float, colour: tuple[int, int, int], *, by: int = 30) -> bool:
-    """Whether the picture has about this colour at a place, given as parts of its width and height."""
+    """Return whether the pixel at these fractions of width and height has about this color."""
     pixel: Any = image.convert("RGB").getpixel((int(image.width * x), int(image.height * y)))
     return all(abs(channel - other) <= by for channel, other in zip(pixel, colour, strict=True))
 
 
 def pdf(*, width: int = 200, height: int = 100, password: str = "") -> bytes:
-    """One page with a red left half; with a password, as far as its trailer says so."""
+    """Return a PDF of one page with a red left half; with a password, the trailer marks it as encrypted."""
     drawn = f"1 0 0 rg 0 0 {width // 2} {height} re f".encode()
     objects = [
         b"<</Type/Catalog/Pages 2 0 R>>",
@@ -55,7 +55,7 @@ def pdf(*, width: int = 200, height: int = 100, password: str = "") -> bytes:
 
 
 def form(field: bytes, *more: bytes, flags: bytes = b"") -> bytes:
-    """A page with one field in its upper right quarter; its appearances are a blue and a green box, objects 6 and 7."""
+    """Return a PDF with one field in the upper right quarter; objects 6 and 7 are blue and green appearances."""
     boxes = [
         b"<</Type/XObject/Subtype/Form/BBox[0 0 100 50]/Length %d>>stream\n%s\nendstream" % (len(drawn), drawn)
         for drawn in (b"0 0 1 rg 0 0 100 50 re f", b"0 1 0 rg 0 0 100 50 re f")
@@ -75,7 +75,7 @@ def tiff(
     order: str = "<",
     **tags: Sequence[int] | bytes,
 ) -> bytes:
-    """An uncompressed TIFF of one strip; further tags by number, as `t338=[2]`."""
+    """Return an uncompressed TIFF with one strip and additional tags by number, such as `t338=[2]`."""
     width, height = size
     known: dict[int, Sequence[int] | bytes] = {
         256: [width], 257: [height], 258: bits, 259: [1], 262: [photometric], 277: [len(bits)], 278: [height], 284: [1],
@@ -104,7 +104,7 @@ def _written_values(tag: int, values: Sequence[int] | bytes, order: str) -> byte
 
 
 def with_chunks(png: bytes, *chunks: tuple[bytes, bytes], crc: bytes | None = None, at_end: bool = False) -> bytes:
-    """The PNG with more chunks, before its pixels or after them; all with this CRC, or with the right one."""
+    """Add chunks to a PNG, before or after its pixels, with this CRC or the correct one."""
     chunks_ = b"".join(
         struct.pack(">I", len(data)) + kind + data + (crc or struct.pack(">I", zlib.crc32(kind + data)))
         for kind, data in chunks

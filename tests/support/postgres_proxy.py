@@ -1,4 +1,4 @@
-"""What stands before Postgres at a provider: TLS, and a password asked for in the clear, as RDS asks for tokens.
+"""A proxy in front of Postgres like that of RDS: TLS and cleartext password authentication, for tokens.
 
 PostgreSQL documentation, "Frontend/Backend Protocol": Start-up, SSL Session Encryption.
 """
@@ -19,8 +19,8 @@ Gate = Callable[[str, str], bool]
 
 
 class PostgresProxy:
-    """Passes on to a server at this machine what comes over TLS. `lets_in`: by user and password; then that server has
-    to take whoever comes without one."""
+    """Forwards connections over TLS to a local server. `lets_in` checks user and password; that server must then
+    accept connections without a password."""
 
     def __init__(self, behind: tuple[str, int], context: ssl.SSLContext | None, lets_in: Gate | None = None) -> None:
         self.behind, self.context, self.lets_in = behind, context, lets_in
@@ -42,7 +42,7 @@ class PostgresProxy:
             threading.Thread(target=self._serve, args=(near,), daemon=True).start()
 
     def _serve(self, near: socket.socket) -> None:
-        with contextlib.suppress(OSError), near:  # a certificate that is refused is an OSError too
+        with contextlib.suppress(OSError), near:  # a rejected certificate is an OSError too
             start = _startup(near)
             while (code := struct.unpack(">i", start[4:8])[0]) in {SSL_REQUEST, GSS_REQUEST}:
                 if code == SSL_REQUEST and self.context:
@@ -76,7 +76,7 @@ class PostgresProxy:
 
 
 def _startup(near: socket.socket) -> bytes:
-    """A length, which counts itself, and what follows."""
+    """Read a message: its length, which includes itself, and its body."""
     length = _read(near, 4)
     return length + _read(near, struct.unpack(">i", length)[0] - 4)
 

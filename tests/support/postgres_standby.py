@@ -1,4 +1,4 @@
-"""A second Postgres: a streaming standby of the one that the tests use."""
+"""A streaming standby of the test Postgres."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ until = partial(wait_until, seconds=READY_SECONDS)
 
 
 def superuser_url(*, database: str, port: object = None) -> str:
-    """For what the application's own role may not do."""
+    """Return a superuser URL, for operations that the application role may not perform."""
     url = urlsplit(os.environ["LOCAL_SUPERUSER_URL"])
     return url._replace(netloc=f"{url.username}:{url.password}@127.0.0.1:{port or url.port}", path=database).geturl()
 
 
 def as_superuser(statement: str) -> Any:
-    """Run it in the database of the tests; the first row that it gives."""
+    """Run a statement in the test database, and return its first row."""
     url = superuser_url(database=connection.settings_dict["NAME"])
     with psycopg.connect(url, autocommit=True) as database:
         cursor = database.execute(statement)
@@ -40,20 +40,20 @@ def as_superuser(statement: str) -> Any:
 
 
 def reload_configuration() -> None:
-    """Return when the server lets in by the rules that stand in its files now."""
+    """Reload pg_hba.conf, and return when the server uses it."""
     before = as_superuser("SELECT pg_conf_load_time()")
     as_superuser("SELECT pg_reload_conf()")
-    until(lambda: as_superuser("SELECT pg_conf_load_time()") > before)  # a new connection has the server's own
+    until(lambda: as_superuser("SELECT pg_conf_load_time()") > before)  # by a new connection
 
 
 def data_folder() -> Path:
-    """Of the server of the tests."""
+    """Return the data folder of the test server."""
     return Path(as_superuser(f"SHOW {MARK}")[0])
 
 
 class Standby:
-    """Copied from the server of the tests, or from another of these, and following it until it is promoted; what it is
-    asked stands in its log."""
+    """A copy of the test server, or of another standby, which follows it until promoted. Its log contains all
+    queries."""
 
     def __init__(self, folder: Path, *, of: Standby | None = None) -> None:
         folder.mkdir(exist_ok=True)
@@ -93,7 +93,7 @@ class Standby:
 
     @contextmanager
     def standing_still(self) -> Iterator[None]:
-        """It answers, and learns of nothing more for a while."""
+        """Pause replay: the standby serves queries but applies no changes."""
         self.fetch_value("SELECT pg_wal_replay_pause()")
         until(lambda: self.fetch_value("SELECT pg_get_wal_replay_pause_state()") == "paused")
         try:
@@ -106,23 +106,23 @@ class Standby:
         assert self.fetch_value("SELECT pg_promote()")
 
     def kill(self) -> None:
-        """As a machine that loses its power."""
+        """Kill all processes, as in a power failure."""
         pid = int(self.kind.daemon.pid_file.read_text())
         for child in [*psutil.Process(pid).children(recursive=True), psutil.Process(pid)]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 child.kill()
 
     def catch_up(self) -> None:
-        """Return when it has all that the primary wrote before."""
+        """Return when it has replayed everything that the primary has written."""
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_current_wal_insert_lsn()")
             (number,) = cursor.fetchone()
         until(lambda: self.fetch_value(f"SELECT pg_last_wal_replay_lsn() >= '{number}'"))
 
     def last_queries(self) -> str:
-        """Return the queries so far, as its log has them."""
+        """Return the log with the queries so far."""
         return self.kind.daemon.log_file.read_text(errors="replace")
 
     def _url(self, port: object) -> str:
-        """Of the superuser: it copies a server, and stops and promotes one."""
+        """Return a superuser URL, to copy, pause and promote servers."""
         return superuser_url(database=self.place["NAME"], port=port)

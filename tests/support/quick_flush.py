@@ -1,7 +1,7 @@
 """Empty the test database after a transactional test by DELETE instead of TRUNCATE.
 
-TRUNCATE makes new files for every table and index, and Django's `flush` then makes all content types and permissions
-anew: together 130 ms for each test. Content types and permissions stay here: no test changes them.
+TRUNCATE creates new files for every table and index, and Django's `flush` then creates all content types and
+permissions again: 130 ms for each test. Here, content types and permissions stay, because no test changes them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MAX_BYTES = 16 * 1024**2  # of tables with their indexes; above, TRUNCATE is fas
 
 
 def install() -> None:
-    """Use this in place of Django's `flush` in this process."""
+    """Replace Django's `flush` in this process."""
     flush.Command.handle = _flush  # type: ignore[assignment]
 
 
@@ -31,7 +31,7 @@ def _flush(command: flush.Command, **options: Any) -> None:
         for name in connection.introspection.django_table_names(only_existing=True, include_views=False)
         if name not in STATIC_TABLES
     ]
-    # A connection each time: one that stays open would keep the test database from being dropped.
+    # A new connection each time: an open one would prevent dropping the test database.
     url = superuser_url(database=str(connection.settings_dict["NAME"]), port=connection.settings_dict["PORT"])
     with psycopg.connect(url, autocommit=True) as superuser:
         _empty(superuser, tables)
@@ -45,6 +45,6 @@ def _empty(superuser: psycopg.Connection[Any], tables: list[str]) -> None:
     if row and row[0] > MAX_BYTES:
         superuser.execute(sql.SQL("TRUNCATE {}").format(sql.SQL(", ").join(names)))
         return
-    # As a replica applies changes: no trigger fires, and the order of foreign keys does not matter.
+    # Like a replica: triggers do not fire, and the order of foreign keys does not matter.
     superuser.execute("SET session_replication_role = replica")
     superuser.execute(sql.SQL("; ").join(sql.SQL("DELETE FROM {}").format(name) for name in names))

@@ -1,6 +1,6 @@
-"""A real clamd, with the one signature that the tests need: no signatures come from the internet.
+"""A real clamd with one local signature, so that it downloads none.
 
-`python -m tests.support.real_clamd` makes sure that there is one.
+`python -m tests.support.real_clamd` installs it if it is missing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tests.support.debian import find, install
 ADVICE = "No clamd for the tests: install it (apt install clamav-daemon, brew install clamav), then run make again."
 READY_SECONDS = 60
 STREAM_MAX_BYTES = 1024**2
-# MD5, size and name, as in an .hdb file: of the EICAR test file.
+# MD5, size and name of the EICAR test file, in the format of an .hdb file.
 SIGNATURE = "44d88612fea8a8f36de82e1278abb02f:68:Eicar-Test-Signature\n"
 SETTINGS = """
 Foreground yes
@@ -32,7 +32,7 @@ LogFile {folder}/clamd.txt
 
 
 class RealClamd:
-    """One of our own, at a port and at a socket."""
+    """A clamd process with a TCP port and a Unix socket."""
 
     def __init__(self, folder: Path) -> None:
         self.port = free_port()

@@ -1,28 +1,28 @@
-"""Measures how long patterns take for hostile texts, and how that grows: `re` holds up the whole process meanwhile."""
+"""Measure how the time of patterns grows for hostile text, because a slow `re` search blocks the whole process."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
 
-# Growing, so that a bad pattern is known before it takes hours: an exponential one by the first lengths.
+# In growing order, to detect an exponential pattern with short text, before it takes hours.
 LENGTHS = (20, 26, 250, 1_000, 2_000, 8_000, 32_000)
-# For the longest text. A linear pattern takes 10 ms on a slow machine, a quadratic one seconds, a cubic one hours.
+# For the longest text: a linear pattern takes 10 ms on a slow machine, a quadratic one seconds, a cubic one hours.
 MAX_SECONDS = 0.1
-# From 8,000 to 32,000 characters: 4 where the pattern is linear, 16 where it is quadratic.
+# From 8,000 to 32,000 characters: 4 for a linear pattern, 16 for a quadratic one.
 MAX_GROWTH = 9
 NOISE_SECONDS = 0.01
 GLUE = ("", "=", ":", "://", "?", "'", " ", "\n", "@", "-", ".", "/", "<")
-END = "\x00"  # nothing that a pattern waits for
+END = "\x00"  # no pattern matches it
 
 
 def hostile(literals: Iterable[str]) -> list[str]:
-    """What a text is made of that makes a bad pattern slow: each literal, alone and with each kind of GLUE."""
+    """Return units whose repetition makes a bad pattern slow: each literal, alone and with each item of GLUE."""
     return sorted({literal + glue for literal in literals for glue in GLUE} - {""})
 
 
 def slow_units(search: Callable[[str], object], units: Iterable[str]) -> list[str]:
-    """The units whose repetition keeps `search` for too long, each with the time that it took."""
+    """Return the units whose repetition makes `search` too slow, each with its time."""
     return [f"{unit!r}: {problem}" for unit in units if (problem := _problem(search, unit))]
 
 
@@ -40,7 +40,7 @@ def _grows(before: float, took: float) -> bool:
 
 
 def _seconds(search: Callable[[str], object], text: str) -> float:
-    """Of this thread's processor time; the less of two where the first was suspicious."""
+    """Return the CPU time of this thread, measured again if suspicious."""
     took = _once(search, text)
     return min(took, _once(search, text)) if NOISE_SECONDS < took < 1 else took
 

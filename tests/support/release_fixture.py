@@ -1,9 +1,9 @@
-"""Make the fixture of a release, with which the test of upgrades begins: a database and a bucket as it leaves them.
+"""Create the fixture of a release for the upgrade test: its database and bucket.
 
 At the commit of the release: `python -m amalga.local --ephemeral python -m tests.support.release_fixture VERSION`
 
-It writes tests/fixtures/release-VERSION/: `database.sql` (pg_dump), `objects/` (the bucket) and `expected.json`, what
-people had: each file with its contents' SHA-256, its folder, tags, owner, state, and who sees it.
+It writes tests/fixtures/release-VERSION/: `database.sql` (pg_dump), `objects/` (the bucket) and `expected.json`:
+each file with its SHA-256, folder, tags, owner, state, and the people who can see it.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def make_library() -> None:
-    """What a small team does: upload, organize, restrict, replace, trash, import, and leave something unfinished."""
+    """Upload, organize, restrict, replace, trash and import files, and leave an upload unfinished."""
     from django.contrib.auth.models import Group, User
     from django.core.management import call_command
     from django.test import Client
@@ -112,7 +112,7 @@ def make_library() -> None:
 
 
 def leave_tasks() -> None:
-    """A file whose verification and previews are still in the queue."""
+    """Upload a file whose verification and previews stay in the queue."""
     from django.contrib.auth.models import User
     from django.test import Client
 
@@ -124,7 +124,7 @@ def leave_tasks() -> None:
 
 
 def expected() -> dict[str, Any]:
-    """What the release shows."""
+    """Return the expected contents of `expected.json`."""
     from django.contrib.auth.models import User
 
     from tests.support.file_rows import folder_of, stored_usage
@@ -155,7 +155,7 @@ def expected() -> dict[str, Any]:
 
 
 def write_objects(folder: Path) -> None:
-    """One file for each object; its name is the key, quoted."""
+    """Write one file for each object, named by its percent-encoded key."""
     from tests.support.stores import CHECKPOINT, MARKER, Address, Bucket
 
     bucket = Bucket(Address.of_this_run())
@@ -164,7 +164,7 @@ def write_objects(folder: Path) -> None:
 
 
 def dump() -> str:
-    """The database as SQL, with all that Postgres knows of it; nothing of it depends on the server's version."""
+    """Return a dump of the database without statements that depend on the server version."""
     from django.db import connection
 
     from amalga.local.postgres import installed_programs

@@ -1,7 +1,7 @@
-"""nginx and Caddy with the files of deploy/, before a gunicorn of the tests.
+"""nginx and Caddy with the files of deploy/, in front of a test gunicorn.
 
-Only addresses, certificates, folders and the user are replaced in them. `python -m tests.support.reverse_proxies` makes
-sure that both programs are there.
+Only addresses, certificates, folders and the user are replaced. `python -m tests.support.reverse_proxies` installs
+the programs if they are missing.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ READY_SECONDS = 15
 
 
 def get(front: str, path: str, *, cookies: str, trusted: ssl.SSLContext, seconds: float) -> http.client.HTTPResponse:
-    """The answer of a proxy to one request over a connection of its own, read to its end."""
+    """Send one request to a proxy over a new connection, and return the response, read completely."""
     place = urlsplit(front)
     connection = (
         http.client.HTTPSConnection(place.netloc, timeout=seconds, context=trusted)
@@ -46,7 +46,7 @@ def get(front: str, path: str, *, cookies: str, trusted: ssl.SSLContext, seconds
 
 
 class Nginx:
-    """One with a whole configuration of deploy/, whose parts lie beside it as in /etc/nginx/amalga."""
+    """nginx with a configuration of deploy/; its included files are beside it, as in /etc/nginx/amalga."""
 
     def __init__(
         self, folder: Path, main: str, replaced: Mapping[str, str], *, upstreams: str = "nginx/upstreams.conf"
@@ -66,7 +66,7 @@ class Nginx:
 
 
 def ours(text: str, folder: Path) -> str:
-    """With all files in this folder, and as the user that we are."""
+    """Return the configuration with all files in this folder and the current user."""
     kept_lines = [line for line in text.splitlines() if not line.startswith(("user ", "pid ", "error_log "))]
     user = ["user root;"] if os.geteuid() == 0 else []
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
@@ -110,7 +110,7 @@ def wait_for(port: int, daemon: Daemon) -> None:
 
 @dataclass(frozen=True)
 class Behind:
-    """Where gunicorn is: `HOST:PORT` or `unix:PATH`, for all requests and for health checks alone."""
+    """The addresses of gunicorn (`HOST:PORT` or `unix:PATH`), for all requests and for health checks only."""
 
     web: str
     probes: str
@@ -126,7 +126,7 @@ class Behind:
 
 @contextmanager
 def nginx_in_container(folder: Path, behind: Behind) -> Iterator[str]:
-    """deploy/nginx/container.conf, as a load balancer at AWS or Caddy in compose.yaml would reach it: its URL."""
+    """Run deploy/nginx/container.conf, and yield the URL that a load balancer or Caddy would use."""
     port = free_port()
     replaced = {"listen 8080": f"listen 127.0.0.1:{port}", **behind.replaced()}
     with running(Nginx(folder / "nginx", "nginx/container.conf", replaced), port):
@@ -135,7 +135,7 @@ def nginx_in_container(folder: Path, behind: Behind) -> Iterator[str]:
 
 @contextmanager
 def nginx_of_a_host(folder: Path, behind: Behind, authority: CertificateAuthority) -> Iterator[str]:
-    """deploy/systemd/nginx.conf."""
+    """Run deploy/systemd/nginx.conf."""
     port, plain, certificate = free_port(), free_port(), str(authority.certificate("localhost"))
     replaced = {
         "listen [::]:443 ssl http2 backlog=4096;": "",
@@ -153,7 +153,7 @@ def nginx_of_a_host(folder: Path, behind: Behind, authority: CertificateAuthorit
 
 @contextmanager
 def caddy_of_a_host(folder: Path, behind: Behind, authority: CertificateAuthority) -> Iterator[str]:
-    """deploy/systemd/Caddyfile before deploy/systemd/nginx-behind-caddy.conf."""
+    """Run deploy/systemd/Caddyfile in front of deploy/systemd/nginx-behind-caddy.conf."""
     port, middle, certificate = free_port(), free_port(), authority.certificate("localhost")
     between = {"127.0.0.1:8080": f"127.0.0.1:{middle}"}
     site = {"files.example.org {": f"https://localhost:{port} {{\n\tbind 127.0.0.1\n\ttls {certificate} {certificate}"}
@@ -167,7 +167,7 @@ def caddy_of_a_host(folder: Path, behind: Behind, authority: CertificateAuthorit
 
 @contextmanager
 def caddy_of_compose(folder: Path, behind: Behind) -> Iterator[str]:
-    """deploy/compose/Caddyfile before deploy/nginx/container.conf, with the sockets of compose.yaml."""
+    """Run deploy/compose/Caddyfile in front of deploy/nginx/container.conf, with the sockets of compose.yaml."""
     port, middle = free_port(), free_port()
     inner = {"listen 8080": f"listen 127.0.0.1:{middle}", **behind.replaced()}
     nginx = Nginx(folder / "nginx", "nginx/container.conf", inner, upstreams="compose/upstreams.conf")
@@ -188,7 +188,7 @@ def running(proxy: Nginx | Caddy, port: int) -> Iterator[None]:
 
 
 def main() -> str | None:
-    """None, or what a person has to do."""
+    """Return None, or advice for a person."""
     return None if all(map(find, PROGRAMS)) or (install(*PROGRAMS) and all(map(find, PROGRAMS))) else ADVICE
 
 

@@ -1,5 +1,5 @@
-"""What people get from the pages of favorites and saved searches; read by tests/views/test_routes.py, as its own table
-is. `delete_search` is asked for a search that does not exist: tests/views/test_saved.py has the others.
+"""Expected statuses of the pages of favorites and saved searches, for tests/views/test_routes.py.
+`delete_search` is for a search that does not exist: tests/views/test_saved.py tests the rest.
 """
 
 SAVED: dict[str, dict[str, str]] = {

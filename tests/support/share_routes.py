@@ -1,6 +1,6 @@
-"""What guests get from the pages of share links; read by tests/views/test_routes.py, as its own table is.
+"""Expected statuses of the pages of share links for guests, for tests/views/test_routes.py.
 
-The table has a link to alice's file. Its columns are states of the link, for a guest without an account: it works, it
+The table is for a link to alice's file and a guest without an account. Its columns are states of the link: it works, it
 shows previews only, it has a password that was not entered, it was revoked, and no link has this token.
 """
 
@@ -12,11 +12,11 @@ SHARED: dict[str, dict[str, str]] = {
     "shared_download": {"GET": "302 403 403 410 404", "HEAD": "200 403 403 410 404"},
     "shared_file_download": {"GET": "302 403 403 410 404", "HEAD": "200 403 403 410 404"},
     "shared_zip": {"GET": "200 403 403 410 404"},
-    # the link is to a file without a preview, and to no folder
+    # the link is to a file without a preview, not to a folder
     "shared_preview": {"GET": "404 404 403 410 404"},
     "shared_preview_page": {"GET": "404 404 403 410 404"},
     "shared_thumbnail": {"GET": "404 404 403 410 404"},
     "shared_folder": {"GET": "404 404 403 410 404"},
-    # without the password: an error below the field; a link without one leads to its page
+    # without the password: an error below the field; a link without a password redirects to its page
     "shared_password": {"POST": "302 302 400 410 404"},
 }

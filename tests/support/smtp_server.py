@@ -43,9 +43,9 @@ class Mail:
 
 @dataclass
 class SmtpServer:
-    """`rules`: what to reply instead, by verb (CONNECT, EHLO, …, DATA, END for the end of the data), or HANG or CLOSE.
+    """`rules`: replies by verb (CONNECT, EHLO, …, DATA, END for the end of the data), or HANG or CLOSE.
 
-    A list of replies is used up one by one; after it, the server replies as usual.
+    The replies of a list are used one by one; then the server replies as usual.
     """
 
     tls: ssl.SSLContext | None = None
@@ -90,7 +90,7 @@ class _Session(socketserver.BaseRequestHandler):
                 while line := self.file.readline(2048):
                     if not self._command(line):
                         return
-        except OSError:  # the client is gone, or does not trust our certificate
+        except OSError:  # the client disconnected or does not trust our certificate
             return
 
     def finish(self) -> None:
@@ -104,7 +104,7 @@ class _Session(socketserver.BaseRequestHandler):
         self.encrypted = True
 
     def _command(self, line: bytes) -> bool:
-        """Answer one command. Returns whether the session goes on."""
+        """Reply to one command. Return whether the session continues."""
         assert line.endswith(b"\r\n"), f"a line without CRLF: {line!r}"
         verb, _, argument = line.decode("ascii").strip().partition(" ")
         verb = verb.upper()
@@ -118,7 +118,7 @@ class _Session(socketserver.BaseRequestHandler):
         return self._send(self.smtp.rule(verb) or usual)
 
     def _send(self, text: str) -> bool:
-        """Send a reply, hang or close. Returns whether the session goes on."""
+        """Send a reply, hang or close. Return whether the session continues."""
         if text == HANG:
             self.smtp.ended.wait(HANG_SECONDS)
             return False
@@ -177,12 +177,12 @@ class _Session(socketserver.BaseRequestHandler):
         lines = []
         while (line := self.file.readline()) != b".\r\n":
             if not line:
-                return False  # the end never came: nothing is accepted
+                return False  # incomplete data is not accepted
             assert line.endswith(b"\r\n")
             assert len(line) <= 1000  # RFC 5321, 4.5.3.1.6
             lines.append(line[1:] if line.startswith(b".") else line)
         reply = self.smtp.rule("END")
-        if reply in (None, HANG, CLOSE):  # also a server whose answer is lost has accepted the mail
+        if reply in (None, HANG, CLOSE):  # the server accepts the mail even if its reply is lost
             self.smtp.mails.append(Mail(self.sender, self.recipient, b"".join(lines), self.encrypted, self.user))
         self.sender = self.recipient = ""
         return self._send(reply or "250 2.0.0 queued")

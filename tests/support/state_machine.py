@@ -1,7 +1,7 @@
-"""What people do with files, step by step, and what holds at any moment of it: for a machine that mixes the steps.
+"""A Hypothesis state machine: random steps with files, and invariants that must hold after each step.
 
-R1 what is available (or in the trash) is there, with the row's size, ETag and bytes; R2 and R4 everything in the bucket
-has a row; what was reported as stored is never lost; and what is used is the sum of the rows.
+R1 each available or trashed file has an object with its size, ETag and bytes; R2 and R4 everything in the bucket has a
+row; files reported as stored are never lost; and usage is the sum of the rows.
 """
 
 from __future__ import annotations
@@ -31,29 +31,29 @@ QUOTA_BYTES = 90
 QUOTA_FILES = 6
 STORED = {State.AVAILABLE, State.TRASHED}
 LONG_AGO = timedelta(hours=1)
-HELLO_ETAG = "5d41402abc4b2a76b9719d911017c592"  # the MD5 of what a shelf's file holds
+HELLO_ETAG = "5d41402abc4b2a76b9719d911017c592"  # the MD5 of b"hello", the contents of the neighbor's file
 
 
 @dataclass(frozen=True)
 class World:
-    """What the machine runs in, the same for every run of it."""
+    """The environment of the machine, shared by all its runs."""
 
     people: list[User]
     senders: list[UploadClient]
     bucket: Bucket
-    neighbour: User  # whose one file nobody touches
-    front: StorageProxy  # through which the app asks its store
+    neighbour: User  # has one file, which no step changes
+    front: StorageProxy  # between the app and its storage
     fork_server: ForkServer  # whose children crash
 
     def empty(self) -> None:
-        """Past the trigger that forbids it to everybody else."""
+        """Empty tables and bucket. TRUNCATE bypasses the trigger that forbids deletions."""
         with connection.cursor() as cursor:
             cursor.execute("TRUNCATE uploads_partdigest, uploads_file, uploads_usage, uploads_event CASCADE")
         self.front.rules.clear()
         self.bucket.empty()
         ensure_marker()
-        # As in a library that is in use: the embedded store takes an empty folder away with its last object, and
-        # then knows nothing more of the uploads that were under way in it.
+        # As in a library in use: the embedded storage deletes an empty folder with its last object, and then
+        # loses the multipart uploads in it.
         file = factories.create_file(self.neighbour, bucket=self.bucket)
         File.objects.filter(pk=file.pk).update(etag=HELLO_ETAG)
         Event.objects.record(Action.UPLOAD, by=self.neighbour, file=file)
@@ -68,17 +68,17 @@ class TrackedUpload:
     key: str
     state: str = State.UPLOADING
     reported_stored: bool = False
-    removed: bool = False  # somebody put it into the trash, where it may end
+    removed: bool = False  # in the trash, so it may be purged
     urls_are_dead: bool = False
 
-    link: uuid.UUID = field(default_factory=uuid.uuid4)  # of the page that people know the file by
+    link: uuid.UUID = field(default_factory=uuid.uuid4)  # the ID in the URL of its page
 
     def row(self) -> File | None:
         return File.objects.filter(pk=self.upload.id).first()
 
 
 class FileStateMachine(RuleBasedStateMachine):
-    """Two people, small files, and everything that may happen to them."""
+    """Two people, small files, and all operations on them."""
 
     world: World
     tracked_uploads = Bundle("tracked_uploads")
@@ -88,7 +88,7 @@ class FileStateMachine(RuleBasedStateMachine):
         self.world.empty()
         self.all: list[TrackedUpload] = []
 
-    # --- what people do -----------------------------------------------------------------------
+    # --- steps --------------------------------------------------------------------------------
 
     @initialize(target=tracked_uploads)
     def begin_with_some(self) -> MultipleResults[TrackedUpload]:
@@ -103,12 +103,12 @@ class FileStateMachine(RuleBasedStateMachine):
         assert upload_client.announce(upload_client.item(bytes(size))).status_code in {
             200,
             413,
-        }  # 200: something had expired
+        }  # 200: an upload had expired
         return multiple()
 
     @rule(target=tracked_uploads, tracked=tracked_uploads, size=st.integers(1, 12))
     def replace(self, tracked: TrackedUpload, size: int) -> TrackedUpload | MultipleResults[TrackedUpload]:
-        """Begin a new version of what is there."""
+        """Start a new version of an available file."""
         files, used_bytes = stored_usage(self.world.people[tracked.person])
         row = tracked.row()
         if row is None or row.state != State.AVAILABLE or files >= QUOTA_FILES or used_bytes + size > QUOTA_BYTES:
@@ -125,7 +125,7 @@ class FileStateMachine(RuleBasedStateMachine):
 
     @rule(tracked=tracked_uploads, number=st.integers(1, 3))
     def put(self, tracked: TrackedUpload, number: int) -> None:
-        """Ask for a URL and send a part, if the upload still takes one."""
+        """Request a URL and send a part, if the upload is still open."""
         number = min(number, tracked.upload.part_count)
         part = {"number": number, "sha256": tracked.upload.digests[number - 1]}
         response = self._sender(tracked).request_parts(tracked.upload.id, [part])
@@ -143,7 +143,7 @@ class FileStateMachine(RuleBasedStateMachine):
 
     @rule(tracked=tracked_uploads)
     def send_whole(self, tracked: TrackedUpload) -> None:
-        """What goes well, as long as the upload has time."""
+        """Send all parts and finish; this succeeds unless the upload has expired."""
         row = tracked.row()
         well = row is not None and is_open(row)
         self.put_everything(tracked)
@@ -152,7 +152,7 @@ class FileStateMachine(RuleBasedStateMachine):
 
     @rule(tracked=tracked_uploads)
     def put_late(self, tracked: TrackedUpload) -> None:
-        """A URL from before, used again whatever has happened since."""
+        """Reuse an earlier URL in any state."""
         if tracked.urls_are_dead:
             return
         for number, signed in tracked.upload.signed.items():
@@ -206,7 +206,7 @@ class FileStateMachine(RuleBasedStateMachine):
         assert {response.status_code for response in responses} == {404}
         assert File.objects.filter(pk=tracked.upload.id).values().first() == before
 
-    # --- what holds at any moment -------------------------------------------------------------
+    # --- invariants ---------------------------------------------------------------------------
 
     @invariant()
     def r1_what_is_stored_is_there(self) -> None:
@@ -225,7 +225,7 @@ class FileStateMachine(RuleBasedStateMachine):
         late = {tracked.key for tracked in self.all if tracked.upload.signed and not tracked.urls_are_dead}
         assert set(self.world.bucket.objects()) - OWN_KEYS <= keys
         assert {key for key, _id in self.world.bucket.multipart_uploads()} <= keys
-        assert late <= keys  # a URL that may still bring bytes has a row to bring them to
+        assert late <= keys  # a URL that can still upload bytes has a row
 
     @invariant()
     def reported_files_are_stored(self) -> None:
@@ -260,7 +260,7 @@ def is_open(row: File) -> bool:
 
 
 def reachable(source: str, target: str) -> bool:
-    """Whether moves of the table lead from one state to the other."""
+    """Return whether allowed transitions lead from one state to the other."""
     states = {State(source)}
     for _step in State:
         states |= {state for state in State if ALLOWED_TRANSITIONS[state] & states}

@@ -1,9 +1,9 @@
-"""A small HTTP server between the app and its store, that spoils answers.
+"""A small HTTP proxy between the app and its storage, which can fail on demand.
 
-    front.rules["complete"] = spoil.status(503, "SlowDown")   # from now on; `del front.rules["complete"]` heals it
-    front.seen                                                # every operation the app asked for
+    front.rules["complete"] = status(503, "SlowDown")   # until `del front.rules["complete"]`
+    front.seen                                                # all operations of the app so far
 
-A rule gets the request and gives the answer, or None to break the connection. It may ask the store itself first.
+A rule gets the request and returns the response, or None to drop the connection. It can forward the request first.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ class Response:
     status: int
     headers: Mapping[str, str]
     body: bytes
-    announced: int | None = None  # a Content-Length that is not true
+    announced: int | None = None  # a false Content-Length
 
 
 @dataclass(frozen=True)
 class Request:
     method: str
-    url: str  # at the store itself
+    url: str  # of the storage itself
     headers: Mapping[str, str]
     body: bytes
 
@@ -48,7 +48,7 @@ class Request:
 
     @property
     def is_signed_url(self) -> bool:
-        """Return whether it is of a client with a presigned URL, and not our own (we also request objects by URL)."""
+        """Return whether a client sent it with a presigned URL (the app also requests objects by URL)."""
         return self.method == "PUT" and "X-Amz-Signature" in self.url
 
     @property
@@ -87,16 +87,16 @@ class StorageProxy:
         return rule(request) if rule else request.forward()
 
     def hang(self, request: Request) -> None:
-        """Say nothing until the test is over."""
+        """Do not respond until the test is over."""
         self.closing.wait(30)
 
     def _handler(front) -> type[BaseHTTPRequestHandler]:  # noqa: N805
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
-            disable_nagle_algorithm = True  # else each body waits 40 ms for the acknowledgement of its headers
+            disable_nagle_algorithm = True  # otherwise each body waits 40 ms for the ACK of its headers
 
             def handle(self) -> None:
-                with contextlib.suppress(ConnectionError):  # who asked has hung up
+                with contextlib.suppress(ConnectionError):  # the client disconnected
                     super().handle()
 
             def handle_one(self) -> None:
@@ -139,7 +139,7 @@ def run_storage_proxy(target: str) -> Iterator[StorageProxy]:
 
 @contextmanager
 def proxy_of_app(settings: Any, bucket: Bucket) -> Iterator[StorageProxy]:
-    """The app asks its store through this proxy, `bucket` does not."""
+    """Run a proxy that the app uses, but `bucket` does not."""
     with run_storage_proxy(bucket.address.endpoint) as front:
         settings.S3_ENDPOINT = front.url
         forget_clients()
@@ -148,37 +148,37 @@ def proxy_of_app(settings: Any, bucket: Bucket) -> Iterator[StorageProxy]:
 
 
 def forget_clients() -> None:
-    """Less than `s3.reset()`: the session, which is slow to make, stays."""
+    """Reset the clients. Unlike `s3.reset()`, keep the session, which is slow to create."""
     s3_client.forget_clients()
     s3_client.http.cache_clear()
 
 
-# --- answers that spoil -----------------------------------------------------------------------
+# --- faults -----------------------------------------------------------------------------------
 
 
 def status(code: int, name: str = "", *, headers: Mapping[str, str] | None = None) -> Rule:
-    """An error of the store's, as S3 words it."""
+    """Return a rule that responds with an S3 error."""
     body = f"<?xml version='1.0'?><Error><Code>{name}</Code><Message>m</Message></Error>".encode() if name else b""
     return lambda _request: Response(code, {"Content-Type": "application/xml", **(headers or {})}, body)
 
 
 def page(code: int) -> Rule:
-    """What a proxy or a hotel's network says in the store's place."""
+    """Return a rule that responds with an HTML page, like a proxy or a captive portal."""
     body = b"<html><body><h1>Welcome</h1></body>"
     return lambda _request: Response(code, {"Content-Type": "text/html"}, body)
 
 
 def broken(_request: Request) -> None:
-    """The connection ends before the store hears of it."""
+    """Drop the connection before the request reaches the storage."""
 
 
 def lost(request: Request) -> None:
-    """The store does it; its answer never arrives."""
+    """Forward the request, but drop the response."""
     request.forward()
 
 
 def midway(request: Request) -> Response:
-    """Half of the answer arrives."""
+    """Forward the request, but send only half of the response."""
     response = request.forward()
     return Response(
         response.status,

@@ -1,7 +1,7 @@
-"""The stores that tests look into: the one of this run, and one that verifies digests.
+"""The storages of the tests: that of this run, and one that verifies checksums.
 
-rclone, the storage of `make run`, accepts any checksum. So digests are tested against LocalStack's S3,
-which refuses a wrong one, knows composite checksums and checks what a URL signs.
+rclone, the storage of `make run`, accepts any checksum. So checksums are tested with LocalStack's S3,
+which rejects wrong ones, supports composite checksums and verifies the signed headers of a URL.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ CHECKPOINT = "amalga-checkpoint.json"
 
 @dataclass(frozen=True)
 class Address:
-    """Where a store is and who may use it; `checksums` is its S3_CHECKSUMS."""
+    """The endpoint, bucket and credentials of a storage; `checksums` is its S3_CHECKSUMS."""
 
     endpoint: str
     bucket: str
@@ -57,7 +57,7 @@ class Address:
         )
 
     def variables(self) -> dict[str, str]:
-        """The environment that leads the app there."""
+        """Return the environment variables of an app that uses this storage."""
         return {
             "AWS_ENDPOINT_URL_S3": self.endpoint,
             "AWS_STORAGE_BUCKET_NAME": self.bucket,
@@ -71,7 +71,7 @@ class Address:
 
 @cache
 def _client(endpoint: str, region: str, key: str, secret: str) -> S3Client:
-    """One client for all tests of a process: making it takes longer than most requests."""
+    """Return one client for all tests of a process, because creating it is slower than most requests."""
     return boto3.client(
         "s3",
         endpoint_url=endpoint,
@@ -87,7 +87,7 @@ def _client(endpoint: str, region: str, key: str, secret: str) -> S3Client:
 
 
 class Bucket:
-    """A bucket seen past the app: what is really there."""
+    """A bucket, accessed directly instead of through the app."""
 
     def __init__(self, address: Address) -> None:
         self.address = address
@@ -95,7 +95,7 @@ class Bucket:
         self.client = _client(address.endpoint, address.region, address.key, address.secret)
 
     def objects(self) -> dict[str, int]:
-        """Every object but the marker and the checkpoint: key and size."""
+        """Return key and size of all objects except the marker and the checkpoint."""
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name)
         sizes = {item["Key"]: item["Size"] for page in pages for item in page.get("Contents", [])}
         for own in (MARKER, CHECKPOINT):
@@ -112,31 +112,31 @@ class Bucket:
         self.client.delete_object(Bucket=self.name, Key=key)
 
     def mark(self, installation: UUID) -> None:
-        """Say whose it is."""
+        """Write the marker of an installation."""
         self.write(MARKER, json.dumps({"installation": str(installation)}).encode())
 
     def unmark(self) -> None:
         self.delete(MARKER)
 
     def multipart_uploads(self) -> list[tuple[str, str]]:
-        """Every unfinished multipart upload: key and upload id."""
+        """Return key and upload ID of all unfinished multipart uploads."""
         pages = self.client.get_paginator("list_multipart_uploads").paginate(Bucket=self.name)
         try:
             return [(up["Key"], up["UploadId"]) for page in pages for up in page.get("Uploads", [])]
         except self.client.exceptions.NoSuchUpload:
-            return []  # what rclone says of a bucket that never had one
+            return []  # rclone's response for a bucket that never had one
 
     def empty(self) -> None:
-        """Remove all, and keep the marker: what a test loses, its own bucket lost."""
+        """Delete everything except the marker."""
         for key, upload in self.multipart_uploads():
             self.client.abort_multipart_upload(Bucket=self.name, Key=key, UploadId=upload)
-        for key in (*self.objects(), CHECKPOINT):  # one by one: the XML of DeleteObjects cannot hold every key
+        for key in (*self.objects(), CHECKPOINT):  # one by one: DeleteObjects cannot name every key
             self.delete(key)
 
 
 @contextmanager
 def digest_store(folder: Path) -> Iterator[Address]:
-    """A running store that verifies digests, with a bucket that lets pages of this machine in."""
+    """Run a storage that verifies checksums, with a bucket whose CORS rules allow localhost."""
     if not DIGEST_PYTHON.exists():
         raise RuntimeError("The digest-checking store is not installed: make digest-store")
     address = Address(
@@ -159,7 +159,7 @@ def digest_store(folder: Path) -> Iterator[Address]:
 
 
 def _environment(folder: Path, address: Address) -> dict[str, str]:
-    """Nothing of ours, no folder but its own, no wish to reach the internet."""
+    """Return an isolated environment, with its own folder and without internet access."""
     return {
         "PATH": os.environ["PATH"],
         "HOME": str(folder),

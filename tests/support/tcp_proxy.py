@@ -1,4 +1,4 @@
-"""A TCP proxy that can lose what is behind it, in the ways networks do."""
+"""A TCP proxy that can fail like a network."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ CUT_SECONDS = 2
 
 
 class Proxy:
-    """Stands before one server.
+    """A proxy in front of one server.
 
-    `pass` passes everything on. `refuse` closes the port and cuts every connection. `hang` keeps connections, takes
-    bytes and never answers. `reset` answers every byte with a TCP reset.
+    `pass` forwards everything. `refuse` closes the port and all connections. `hang` keeps connections open, accepts
+    bytes and never responds. `reset` resets every connection.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -34,7 +34,7 @@ class Proxy:
 
     @contextlib.contextmanager
     def being(self, mode: Mode) -> Iterator[None]:
-        """In this mode for a while, then passing again."""
+        """Use this mode in the block, then pass again."""
         self._become(mode)
         try:
             yield
@@ -54,7 +54,7 @@ class Proxy:
             self.listener = socket.create_server(("127.0.0.1", self.port))
             threading.Thread(target=self._accept, args=(self.listener,), daemon=True).start()
         if mode in {"refuse", "reset"} or before == "hang":
-            self._cut()  # what was swallowed meanwhile is lost for good
+            self._cut()  # bytes swallowed in this mode are lost
 
     def _cut(self) -> None:
         with self.lock:
@@ -63,7 +63,7 @@ class Proxy:
         for connection in sockets:
             _reset(connection)
         for carrier in carriers:
-            carrier.join(CUT_SECONDS)  # the kernel only resets what nobody reads from any more
+            carrier.join(CUT_SECONDS)  # the kernel resets a connection only if no thread reads from it
 
     def _accept(self, listener: socket.socket) -> None:
         while not self.closed:
@@ -92,7 +92,7 @@ class Proxy:
         try:
             while data := source.recv(CHUNK_BYTES):
                 if self.mode == "hang":
-                    continue  # taken, and never heard of again
+                    continue  # discard the bytes
                 target.sendall(data)
         except OSError:
             pass

@@ -1,5 +1,5 @@
-"""What stands before the app in production: a balancer that ends TLS, says by which scheme and from where one came,
-and takes nobody's word for either. Plain HTTP is spoken on the same port.
+"""A TLS proxy like a production load balancer: it terminates TLS and sets X-Forwarded-Proto itself, regardless of the
+client's headers. It also accepts plain HTTP on the same port.
 """
 
 from __future__ import annotations
@@ -62,18 +62,18 @@ class TlsProxy:
 
             def finish(self) -> None:
                 super().finish()
-                self.request.close()  # a wrapped one is no longer the server's
+                self.request.close()  # the server does not close a wrapped socket
 
             def pass_on(self) -> None:
                 response, body = front.forward(self)
                 self.send_response_only(response.status)
-                for name, value in response.getheaders():  # each cookie in a header of its own
+                for name, value in response.getheaders():  # keeps separate Set-Cookie headers
                     if name.lower() not in HOP_BY_HOP:
                         self.send_header(name, value)
                 length = len(body) if self.command != "HEAD" else response.headers.get("Content-Length", "0")
                 if response.status not in {204, 304}:
                     self.send_header("Content-Length", str(length))
-                self.send_header("Connection", "close")  # none is left open when the test is over
+                self.send_header("Connection", "close")  # so that none is open at the end of the test
                 self.end_headers()
                 self.wfile.write(body)
                 self.close_connection = True
@@ -87,15 +87,15 @@ class TlsProxy:
 
 
 class Server(ThreadingHTTPServer):
-    request_queue_size = 128  # browsers open many at once; those past it would wait for seconds
+    request_queue_size = 128  # browsers open many connections; those over the limit would wait for seconds
 
     def handle_error(self, request: Any, client_ip: Any) -> None:
-        """Browsers hang up as they like."""
+        """Ignore disconnecting browsers."""
 
 
 @contextlib.contextmanager
 def run_tls_proxy(authority: CertificateAuthority, behind: str = "") -> Iterator[TlsProxy]:
-    """Without `behind`, set it later: `front.behind = url`."""
+    """Run the proxy. `behind` can also be set later: `front.behind = url`."""
     front = TlsProxy(authority, behind)
     with serve_in_thread(front.server):
         yield front

@@ -1,4 +1,4 @@
-"""Two stores at once, as while an installation moves: which is the main one, which the other."""
+"""Two storages, as during a move of an installation: the main and the secondary one."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from tests.support.upload_client import web
 from uploads import s3
 from uploads.models import ChecksumStatus, File, Installation, Origin
 
-PART = 5 * 1024**2  # as small as stores out there take
+PART = 5 * 1024**2  # the smallest part size of S3
 SECOND_BUCKET = f"{xdist.own_bucket()}-second"
 
 
 @dataclass
 class TwoStores:
-    """`first` holds what is there, and its rows have the name ""; `second` is where it moves to."""
+    """`first` has the existing files, and its rows have the name ""; `second` is the destination."""
 
     first: Bucket
     second: Bucket
@@ -38,22 +38,22 @@ class TwoStores:
     names: tuple[str, str] = ("", "new")
 
     def before(self) -> None:
-        """The first is the main one; the second is known already."""
+        """Use the first storage as the main one and the second as the secondary one."""
         self._set(main=self.first, other=self.second)
 
     def swap(self) -> None:
-        """New files go to the second store from now on; both are this database's."""
+        """Use the second storage as the main one. Both buckets have the marker of this database."""
         for bucket in (self.second, self.first):
             self._set(main=bucket, other=None)
             s3.write_marker(Installation.objects.own_id())
         self._set(main=self.second, other=self.first)
 
     def alone(self) -> None:
-        """The move is over."""
+        """Use only the second storage, as after the move."""
         self._set(main=self.second, other=None)
 
     def variables(self) -> dict[str, str]:
-        """The environment of a process that knows what this one knows after `swap`."""
+        """Return the environment variables of a process with the settings after `swap`."""
         other = self.first.address
         return self.second.address.variables() | {
             "S3_STORE_NAME": self.names[1],
@@ -77,7 +77,7 @@ class TwoStores:
         self.settings.S3_CONDITIONS = at.conditions
         self.settings.S3_ENDPOINT = self.settings.S3_ORIGIN = at.endpoint
         self.settings.SECONDARY_S3 = None if other is None else self._store_settings(other)
-        if not is_common_password:  # who has found keys keeps them
+        if not is_common_password:  # a session caches its credentials
             s3.reset()
 
     def _name(self, bucket: Bucket) -> str:
@@ -99,7 +99,7 @@ class TwoStores:
 
 
 def second_bucket(address: Address) -> Bucket:
-    """Another bucket of the same store, empty; nothing says whose it is."""
+    """Return an empty bucket without a marker in the same storage."""
     bucket = Bucket(dataclasses.replace(address, bucket=SECOND_BUCKET))
     if SECOND_BUCKET not in {entry["Name"] for entry in bucket.client.list_buckets()["Buckets"]}:
         bucket.client.create_bucket(Bucket=SECOND_BUCKET)
@@ -112,7 +112,7 @@ def second_bucket(address: Address) -> Bucket:
 def two_stores(
     first: Bucket, second: Bucket, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[TwoStores]:
-    """Both, with the first as the main one; everything is forgotten afterwards."""
+    """Yield both storages, with the first as the main one, and reset the clients afterward."""
     stores = TwoStores(first, second, settings, monkeypatch)
     own_key = os.environ["AWS_ACCESS_KEY_ID"]
     stores.before()
@@ -122,7 +122,7 @@ def two_stores(
 
 
 def run(*args: str) -> tuple[int, dict[str, Any]]:
-    """Exit status and what the JSON says."""
+    """Run move_store, and return its exit status and JSON summary."""
     out = io.StringIO()
     try:
         call_command("move_store", "--json", *args, stdout=out, stderr=io.StringIO())
@@ -132,7 +132,7 @@ def run(*args: str) -> tuple[int, dict[str, Any]]:
 
 
 def _summary(document: str) -> dict[str, Any]:
-    """The document, with the outcomes beside the other values."""
+    """Parse the document, and merge its outcomes into the other values."""
     summary: dict[str, Any] = json.loads(document)
     return {**summary, **summary.pop("outcomes", {})}
 
@@ -146,7 +146,7 @@ def downloaded(client: Client, file: File) -> bytes:
 
 
 def imported(owner: User, bucket: Bucket, key: str, body: bytes, **facts: Any) -> File:
-    """A row as `import_bucket` makes it: its checksum is not known."""
+    """Create a row like `import_bucket`, without a checksum."""
     bucket.write(key, body)
     etag = bucket.client.head_object(Bucket=bucket.name, Key=key)["ETag"].strip('"')
     fields = {

@@ -1,15 +1,15 @@
-"""A client of the upload protocol, as small as one can be: it announces, sends bytes to the bucket, and finishes.
+"""A minimal client of the upload protocol: it creates uploads, sends parts to the bucket, and finishes.
 
     client = UploadClient(as_alice)
-    file = client.send(b"hello")                    # all of it at once: the available File
+    file = client.send(b"hello")                    # all steps: returns the available File
 
-    upload = client.start(b"hello", name="a.txt")   # or step by step: a row is reserved
-    client.put(upload)                              # every part goes to the bucket itself, by signed URLs
-    answer = client.finish(upload)                  # the HTTP answer; answer.json()["files"][0]
-    upload.row()                                    # the row as it is now
+    upload = client.start(b"hello", name="a.txt")   # or step by step: create the upload
+    client.put(upload)                              # send all parts to the bucket by presigned URLs
+    answer = client.finish(upload)                  # the HTTP response; answer.json()["files"][0]
+    upload.row()                                    # the current row
 
-Whatever may fail has a plain form as well: `announce`, `ask_parts` and `finish` give the raw answer and assert
-nothing, and `put_bytes` sends anything to a signed URL.
+To test failures, `announce`, `request_parts` and `finish` return the raw response and assert nothing, and
+`put_bytes` sends anything to a presigned URL.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ from uploads.models import File
 if TYPE_CHECKING:
     from django.test.client import _MonkeyPatchedWSGIResponse as TestResponse
 
-# One pool for all tests: no retries, so that what the store says is what a test sees.
+# One pool for all tests, without retries, so that tests see every response of the storage.
 web = urllib3.PoolManager(maxsize=64, retries=False, timeout=urllib3.Timeout(connect=5, read=30))
 
 
 def sha256(body: bytes) -> str:
-    """The base64 SHA-256 as the protocol wants it."""
+    """Return the SHA-256 in base64, as in the protocol."""
     return base64.b64encode(hashlib.sha256(body).digest()).decode()
 
 
 def cut(body: bytes, part_size: int) -> list[bytes]:
-    """The parts of a body; an empty body is one empty part."""
+    """Return the parts of a body; an empty body has one empty part."""
     return [body[start : start + part_size] for start in range(0, len(body), part_size)] or [b""]
 
 
 def composite(pieces: Sequence[bytes]) -> str:
-    """The checksum of an object made of these parts, computed here and not by the app's own arithmetic."""
+    """Return the checksum of an object with these parts, computed independently of the app."""
     if len(pieces) == 1:
         return sha256(pieces[0])
     outer = hashlib.sha256(b"".join(hashlib.sha256(piece).digest() for piece in pieces)).digest()
@@ -55,13 +55,13 @@ def composite(pieces: Sequence[bytes]) -> str:
 def put_bytes(
     signed: Mapping[str, Any], body: bytes, *, headers: Mapping[str, str] | None = None
 ) -> urllib3.BaseHTTPResponse:
-    """PUT to a signed URL (`{"url", "headers"}` of an answer) what a client would; `headers` adds or replaces."""
+    """PUT a body to a presigned URL (`{"url", "headers"}` of a response); `headers` adds or replaces headers."""
     return web.request("PUT", signed["url"], body=body, headers={**signed["headers"], **(headers or {})})
 
 
 @dataclass
 class Upload:
-    """One file on its way: what the app said of it, and its bytes."""
+    """An upload in progress: the response of the app, and the bytes."""
 
     id: uuid.UUID
     token: uuid.UUID
@@ -84,26 +84,26 @@ class Upload:
         return range(1, self.part_count + 1)
 
     def row(self) -> File:
-        """The row as it is now. Raises File.DoesNotExist once it is gone."""
+        """Return the current row. Raises File.DoesNotExist once it is deleted."""
         return File.objects.get(pk=self.id)
 
 
 class UploadClient:
-    """Speaks the protocol as the person whose test client it is given."""
+    """Uploads as the person who is signed in to the test client."""
 
     def __init__(self, client: Client) -> None:
         self.client = client
 
-    # --- whole ways -----------------------------------------------------------------------------
+    # --- all steps ------------------------------------------------------------------------------
 
     def send(self, body: bytes, **more: Any) -> File:
-        """Announce, put and finish one file: its available row."""
+        """Create an upload, send its parts and finish it. Return the available row."""
         upload = self.start(body, **more)
         self.put(upload)
         return self.finished(upload)
 
     def start(self, body: bytes, **more: Any) -> Upload:
-        """Reserve a row for these bytes. `more` goes into the announcement: name, folder, type, token, …"""
+        """Create an upload for these bytes. `more` is added to the request: name, folder, type, token, …"""
         item = self.item(body, **more)
         response = self.announce(item)
         assert response.status_code == 200, response.content
@@ -115,7 +115,7 @@ class UploadClient:
         )  # fmt: skip
 
     def sign(self, upload: Upload, *numbers: int) -> list[dict[str, Any]]:
-        """Signed URLs for these parts (all, if none is named), kept in `upload.signed` as well."""
+        """Return presigned URLs for these parts (by default all), and save them in `upload.signed`."""
         parts = [{"number": n, "sha256": upload.digests[n - 1]} for n in numbers or upload.numbers]
         response = self.request_parts(upload.id, parts)
         assert response.status_code == 200, response.content
@@ -124,7 +124,7 @@ class UploadClient:
         return signed
 
     def put(self, upload: Upload, *numbers: int) -> None:
-        """Send these parts (all, if none is named) to the bucket, asking for URLs where there are none."""
+        """Send these parts (by default all) to the bucket, and request missing URLs first."""
         part_numbers = list(numbers or upload.numbers)
         if unsigned := [n for n in part_numbers if n not in upload.signed]:
             self.sign(upload, *unsigned)
@@ -133,15 +133,15 @@ class UploadClient:
             assert response.status == 200, response.data
 
     def finished(self, upload: Upload) -> File:
-        """Finish, expecting success: the available row."""
+        """Finish, assert success, and return the available row."""
         response = self.finish(upload)
         assert response.status_code == 200, response.content
         return upload.row()
 
-    # --- single calls, whose answers are the test's to judge --------------------------------------
+    # --- single calls, without assertions ---------------------------------------------------------
 
     def item(self, body: bytes, **more: Any) -> dict[str, Any]:
-        """One entry of an announcement. The digest of a small file is in it, unless `sha256=None`."""
+        """Return one entry of a create request, with the checksum of a small file unless `sha256=None`."""
         item: dict[str, Any] = {
             "token": str(uuid.uuid4()), "name": "report.txt", "size": len(body), "sha256": sha256(body), **more,
         }  # fmt: skip
@@ -154,12 +154,12 @@ class UploadClient:
         return self.post(reverse("sign_parts", args=[pk]), {"parts": list(parts)})
 
     def finish(self, *uploads: Upload, digests: Sequence[str] | None = None) -> TestResponse:
-        """Finish with the true digests, or with those given for every upload."""
+        """Finish with the correct checksums, or with these for every upload."""
         files = [{"id": str(u.id), "sha256": list(u.digests if digests is None else digests)} for u in uploads]
         return self.post(reverse("finish"), {"files": files})
 
     def retrieve(self, upload: Upload) -> TestResponse:
-        """What the app says of the upload and of its stored parts."""
+        """Request the state of the upload and of its stored parts."""
         return self.client.get(reverse("upload_detail", args=[upload.id]))
 
     def unfinished(self) -> TestResponse:

@@ -10,7 +10,7 @@ POLL_SECONDS = 0.05
 
 
 def wait_until(condition: Callable[[], object], *, seconds: float = WAIT_SECONDS) -> None:
-    """Return when `condition` returns something true. Fails after `seconds`: to be named where they are promised."""
+    """Return when `condition` returns a true value. Fails after `seconds`; set it where a time is guaranteed."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, f"not within {seconds} seconds"

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 BANNED = {
-    # Riddles: say who acts, and what happens.
+    # Vague words: say who acts, and what happens.
     r"whoever|whomever": "the person: you, the user, an administrator, the client",
     r"nobody|no ?body": "no one, or turn the sentence around: no user, only administrators",
     r"somebody(?: else)?": "someone, another user",

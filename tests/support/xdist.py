@@ -1,5 +1,5 @@
-"""Several processes of pytest at once (pytest-xdist): each has a bucket of its own, as pytest-django gives each a
-database. A plugin of pytest's, since a bucket must be named before Django reads its settings."""
+"""Parallel pytest processes (pytest-xdist): each has its own bucket, just as pytest-django gives each its own
+database. A pytest plugin, because the bucket must be set before Django reads its settings."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def own_bucket() -> str:
 
 @contextmanager
 def once(name: str) -> Iterator[bool]:
-    """Whether the block is for this process to do; the others wait here until it is done."""
+    """Yield whether this process must run the block; the other processes wait until it is done."""
     if not WORKER:
         yield True
         return
@@ -39,7 +39,7 @@ def once(name: str) -> Iterator[bool]:
 
 
 def _store_folder() -> Path:
-    """The folder of the embedded store, which is beside that of Postgres."""
+    """Return the folder of the embedded storage, which is beside that of Postgres."""
     with psycopg.connect(os.environ["LOCAL_SUPERUSER_URL"]) as connection:
         row = connection.execute(f"SHOW {MARK}").fetchone()
     assert row

@@ -31,7 +31,7 @@ def is_installed() -> bool:
 
 
 def install() -> str | None:
-    """None, or what a person has to do."""
+    """Install the provider. Return None, or advice for a person."""
     npm = shutil.which("npm")
     if not npm and not _install_node():
         return ADVICE
@@ -46,7 +46,7 @@ def install() -> str | None:
 
 
 def _install_node() -> bool:
-    """Debian's packages, where we may."""
+    """Install Debian's packages if this process is root. Return whether it succeeded."""
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         return False
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
@@ -59,7 +59,7 @@ def _install_node() -> bool:
 
 @contextmanager
 def serving(folder: Path, issuer: str, *, redirect_uri: str) -> Iterator[None]:
-    """Run it until the end of the block; it knows one client."""
+    """Run the provider, with one client, until the end of the block."""
     node = shutil.which("node")
     assert node, ADVICE
     assert is_installed(), ADVICE
