@@ -24,7 +24,7 @@ ADDRESS = "203.0.113.7"
 
 
 def audit_rows(action: Action) -> list[tuple[str, str, str | None]]:
-    """Who, name and address of each event of this kind, oldest first."""
+    """Return the actor, name and address of each event with this action, oldest first."""
     return list(Event.objects.filter(action=action).order_by("id").values_list("actor", "name", "address"))
 
 
@@ -33,7 +33,7 @@ def post_login(url: str, name: str, password: str, **extra: Any) -> Any:
 
 
 @pytest.mark.parametrize("url", LOGIN_URLS)
-def test_signing_in_is_one_row_by_every_door(url: str, admin_user: User) -> None:
+def test_sign_in_records_one_event_at_each_login_page(url: str, admin_user: User) -> None:
     assert post_login(url, "root", PASSWORD).status_code == 302
     assert audit_rows(Action.LOGIN) == [("root", "", ADDRESS)]
     assert audit_rows(Action.LOGIN_FAILED) == []
@@ -41,14 +41,14 @@ def test_signing_in_is_one_row_by_every_door(url: str, admin_user: User) -> None
 
 @pytest.mark.parametrize("url", LOGIN_URLS)
 @pytest.mark.parametrize("name", ["root", "nobody"])
-def test_failing_to_sign_in_is_one_row_with_the_name_that_was_tried(url: str, name: str, admin_user: User) -> None:
+def test_failed_sign_in_records_the_attempted_name(url: str, name: str, admin_user: User) -> None:
     assert post_login(url, name, "wrong-Pa55word!").status_code == 200
     assert audit_rows(Action.LOGIN_FAILED) == [("", name, ADDRESS)]
     assert "wrong-Pa55word!" not in str(factories.database_rows()["uploads.Event"])
 
 
 @pytest.mark.parametrize("url", ["/accounts/logout/", "/admin/logout/"])
-def test_signing_out_is_one_row_by_every_door(url: str, admin_user: User) -> None:
+def test_sign_out_records_one_event_at_each_logout_page(url: str, admin_user: User) -> None:
     signed_in(admin_user).post(url)
     assert [actor for actor, _name, _address in audit_rows(Action.LOGOUT)] == ["root"]
 
@@ -59,7 +59,7 @@ def test_sign_out_without_session_records_no_user(db: None) -> None:
 
 
 @pytest.mark.parametrize("name", ["a\r\nadmin signed in", "x\x1b[31m", "\u202egpj", "n" * 10_000, "\u2028", "é" * 300])
-def test_a_hostile_name_is_kept_in_one_bounded_line(name: str, db: None) -> None:
+def test_attempted_name_is_recorded_printable_and_truncated(name: str, db: None) -> None:
     post_login("/accounts/login/", name, "x", headers={"User-Agent": "a\r\nb"})
     for _actor, recorded, _address in audit_rows(Action.LOGIN_FAILED):
         assert recorded.isprintable()
@@ -68,18 +68,18 @@ def test_a_hostile_name_is_kept_in_one_bounded_line(name: str, db: None) -> None
 
 
 @pytest.mark.parametrize("name", ["a\x00b", "\ud800", None, 12])
-def test_a_name_that_is_no_text_harms_nothing(name: object) -> None:
+def test_invalid_attempted_name_is_recorded_without_the_password(name: object) -> None:
     services.sign_in_events.on_login_failed(credentials={"username": name, "password": "secret"})
     assert "secret" not in str(Event.objects.values().get())
 
 
-def test_line_breaks_in_a_header_make_no_second_line_of_the_log(db: None, caplog: pytest.LogCaptureFixture) -> None:
+def test_line_breaks_in_sign_in_data_cannot_forge_a_log_line(db: None, caplog: pytest.LogCaptureFixture) -> None:
     post_login("/accounts/login/", "a\r\nINFO all is well", "x", headers={"User-Agent": "b\r\nINFO all is well"})
     assert not [line for line in caplog.text.splitlines() if line.startswith("INFO all is well")]
 
 
 @pytest.mark.parametrize("statement", ["UPDATE uploads_event SET actor = 'x'", "DELETE FROM uploads_event"])
-def test_the_database_refuses_to_change_or_remove_events(statement: str, alice: User) -> None:
+def test_database_rejects_changing_or_deleting_events(statement: str, alice: User) -> None:
     Event.objects.record(Action.LOGIN, by=alice)
     with pytest.raises(DatabaseError, match="only added to"), transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(statement)
@@ -90,7 +90,7 @@ def test_the_database_refuses_to_change_or_remove_events(statement: str, alice: 
     assert audit_rows(Action.LOGIN) == [("alice", "", None)]
 
 
-def test_the_log_survives_the_person_and_their_files(alice: User) -> None:
+def test_audit_log_survives_deletion_of_the_user_and_files(alice: User) -> None:
     file = factories.create_file(alice, name="gone.txt")
     actions.trash_files([file.pk], by=alice)
     type(file).objects.filter(pk=file.pk).update(state=State.DELETING)
@@ -109,7 +109,7 @@ def admin_events() -> list[tuple[str, str, str, list[str]]]:
     return [(row.detail["change"], row.detail["model"], row.name, row.detail["fields"]) for row in rows]
 
 
-def test_adding_changing_and_deleting_in_the_admin_is_a_row_each(as_admin: Client) -> None:
+def test_admin_changes_record_one_event_each(as_admin: Client) -> None:
     as_admin.post(reverse("admin:uploads_tag_add"), {"name": "Été"})
     tag = Tag.objects.get()
     as_admin.post(reverse("admin:uploads_tag_change", args=[tag.pk]), {"name": "Winter"})
@@ -121,7 +121,7 @@ def test_adding_changing_and_deleting_in_the_admin_is_a_row_each(as_admin: Clien
     ]
 
 
-def test_people_and_roles_are_no_exception(as_admin: Client, alice: User) -> None:
+def test_admin_changes_to_users_and_groups_are_recorded(as_admin: Client, alice: User) -> None:
     group = Group.objects.create(name="design")
     as_admin.post(reverse("admin:auth_group_change", args=[group.pk]), {"name": "designers"})
     passwords = {"password1": "Tr0ub4dor&3-horse", "password2": "Tr0ub4dor&3-horse", "usable_password": "true"}
@@ -139,7 +139,7 @@ def test_people_and_roles_are_no_exception(as_admin: Client, alice: User) -> Non
     assert "Tr0ub4dor" not in str(factories.database_rows()["uploads.Event"])
 
 
-def test_a_file_changed_in_the_admin_keeps_its_link_in_the_log(alice: User, admin_user: User) -> None:
+def test_file_change_in_the_admin_is_recorded_for_the_file(alice: User, admin_user: User) -> None:
     file = factories.create_file(alice, visibility="team")
     url = reverse("admin:uploads_file_change", args=[file.pk])
     with client_ip_context(None):

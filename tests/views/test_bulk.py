@@ -1,4 +1,4 @@
-"""Many files at once, from the pages."""
+"""Bulk actions on files from the pages."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def states(files: list[File]) -> list[str]:
         ("team", "Shared 3 files with the team.", "visibility", Visibility.TEAM),
     ],
 )
-def test_what_is_ticked_is_changed(
+def test_bulk_action_changes_the_selected_files(
     do: str, message: str, field: str, value: str, alice: User, as_alice: Client
 ) -> None:
     files = make_files(alice)
@@ -68,13 +68,13 @@ def test_bulk_tag_form_adds_tags(alice: User, as_alice: Client) -> None:
     assert set(Tagging.objects.values_list("tag__name", flat=True)) == {"spring"}
 
 
-def test_a_thousand_tags_are_refused(alice: User, as_alice: Client) -> None:
+def test_too_many_or_too_long_tags_are_rejected(alice: User, as_alice: Client) -> None:
     for tags in (",".join(f"t{n}" for n in range(1000)), "x" * 51, "a" * 50_000):
         assert post_bulk(as_alice, "tag", make_files(alice, 1), go=1, add=tags).status_code == 400
     assert not Tagging.objects.exists()
 
 
-def test_files_are_moved_where_one_says(alice: User, as_alice: Client) -> None:
+def test_bulk_move_puts_files_in_the_chosen_folder(alice: User, as_alice: Client) -> None:
     files = make_files(alice)
     brand = folders.ensure(["Brand"], by=alice)["Brand"]
     assert isinstance(brand, Folder)
@@ -86,7 +86,7 @@ def test_files_are_moved_where_one_says(alice: User, as_alice: Client) -> None:
     assert brand.files.count() == 0
 
 
-def test_what_is_not_ones_own_is_named_and_stays(alice: User, bob: User, as_alice: Client) -> None:
+def test_bulk_action_skips_and_lists_files_without_permission(alice: User, bob: User, as_alice: Client) -> None:
     mine, theirs = make_files(alice, 1), make_files(bob, 12)
     secret = make_files(bob, 1, visibility=Visibility.PRIVATE)
     response = post_bulk(as_alice, "trash", [*mine, *theirs, *secret], file_="x")
@@ -98,7 +98,7 @@ def test_what_is_not_ones_own_is_named_and_stays(alice: User, bob: User, as_alic
     assert set(states([*theirs, *secret])) == {State.AVAILABLE}
 
 
-def test_ids_that_are_none_are_counted(alice: User, as_alice: Client) -> None:
+def test_unknown_ids_are_counted_in_the_message(alice: User, as_alice: Client) -> None:
     (file,) = make_files(alice, 1)
     data = ["x", "", "' OR 1=1 --", str(uuid.uuid4()), str(file.link), str(file.link)]
     response = as_alice.post("/files/bulk", {"do": "trash", "file": data})
@@ -121,14 +121,14 @@ def test_bulk_action_without_action_or_files_is_refused(data: dict[str, str], me
 
 
 @pytest.mark.parametrize("url", ["https://evil.example/", "//evil.example", "/\\evil", "javascript:1", "x", "/" * 3000])
-def test_one_is_sent_back_to_pages_of_ours_alone(url: str, alice: User, as_alice: Client) -> None:
+def test_bulk_action_never_redirects_to_another_site(url: str, alice: User, as_alice: Client) -> None:
     assert post_bulk(as_alice, "trash", make_files(alice), next=url).headers["Location"] == "/"
 
 
 # --- all that match ---------------------------------------------------------------------------
 
 
-def test_all_that_match_are_changed_and_no_others(alice: User, as_alice: Client) -> None:
+def test_select_all_changes_only_matching_files(alice: User, as_alice: Client) -> None:
     brand = folders.ensure(["Brand"], by=alice)["Brand"]
     inside = [create_row(alice, State.AVAILABLE, name=f"logo {n}", folder=brand) for n in range(60)]
     outside = make_files(alice)
@@ -138,7 +138,7 @@ def test_all_that_match_are_changed_and_no_others(alice: User, as_alice: Client)
     assert set(states(outside)) == {State.AVAILABLE}
 
 
-def test_all_means_the_folder_one_is_in(alice: User, as_alice: Client) -> None:
+def test_select_all_covers_only_the_current_folder(alice: User, as_alice: Client) -> None:
     brand = folders.ensure(["Brand"], by=alice)["Brand"]
     assert isinstance(brand, Folder)
     create_row(alice, State.AVAILABLE, folder=brand)
@@ -152,14 +152,14 @@ def test_all_means_the_folder_one_is_in(alice: User, as_alice: Client) -> None:
     ("query", "folder"),
     [("?tag=nothing", ""), ("?type=x", ""), ("?q=" + "x" * 20_000, ""), ("", "999"), ("", "x"), ("", "9" * 40)],
 )
-def test_a_filter_that_cannot_be_used_changes_nothing(query: str, folder: str, alice: User, as_alice: Client) -> None:
+def test_select_all_with_invalid_filter_changes_nothing(query: str, folder: str, alice: User, as_alice: Client) -> None:
     files = make_files(alice)
     response = as_alice.post("/files/bulk", {"do": "trash", "all": "1", "query": query, "folder": folder})
     assert response.status_code == 400
     assert set(states(files)) == {State.AVAILABLE}
 
 
-def test_too_many_at_once_are_refused_whole(alice: User, as_alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_selecting_too_many_files_is_rejected(alice: User, as_alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(selection, "MAX_SELECTED", 2)
     files = make_files(alice)
     response = as_alice.post("/files/bulk", {"do": "trash", "all": "1", "query": ""})
@@ -176,7 +176,7 @@ def undo_event(response: Any) -> str:
     return str(message.extra_tags)
 
 
-def test_undo_brings_back_what_one_act_removed(alice: User, as_alice: Client) -> None:
+def test_undo_restores_only_the_files_of_that_action(alice: User, as_alice: Client) -> None:
     before, files = make_files(alice, 2), make_files(alice)
     post_bulk(as_alice, "trash", before)
     event = undo_event(post_bulk(as_alice, "trash", files))
@@ -194,11 +194,11 @@ def test_action_of_another_user_cannot_be_undone(alice: User, as_alice: Client, 
 
 
 @pytest.mark.parametrize("event", ["", "x", "0", "9" * 40, "-1"])
-def test_there_is_nothing_to_undo(event: str, as_alice: Client) -> None:
+def test_invalid_event_cannot_be_undone(event: str, as_alice: Client) -> None:
     assert as_alice.post("/trash/undo", {"event": event}).status_code == 409
 
 
-def test_the_trash_gives_back_many(alice: User, as_alice: Client, settings: Settings) -> None:
+def test_bulk_restore_restores_all_trashed_files(alice: User, as_alice: Client, settings: Settings) -> None:
     files = make_files(alice)
     post_bulk(as_alice, "trash", files)
     assert as_alice.get("/trash/?sort=name").context["files"][0].name == "file 0"
@@ -207,7 +207,7 @@ def test_the_trash_gives_back_many(alice: User, as_alice: Client, settings: Sett
     assert set(states(files)) == {State.AVAILABLE}
 
 
-def test_an_action_on_many_files_is_confirmed(alice: User, as_alice: Client) -> None:
+def test_action_on_more_than_100_files_needs_confirmation(alice: User, as_alice: Client) -> None:
     make_files(alice, 101)
     page = as_alice.post("/files/bulk", {"do": "trash", "all": 1, "query": ""}).content.decode()
     assert "(101 files)" in page
@@ -229,7 +229,7 @@ def test_bar_offers_changes_to_people_who_can_make_them(
     assert 'value="trash"' in as_viewer.get("/").content.decode()
 
 
-def test_number_of_all_that_match_is_exact(alice: User, as_alice: Client) -> None:
+def test_selection_count_is_exact(alice: User, as_alice: Client) -> None:
     files = make_files(alice, 3)
     make_files(alice, 1, size=2_000_000_000)
     folders.create("Brand", parent=None, by=alice)
@@ -249,7 +249,7 @@ def test_number_of_all_that_match_is_exact(alice: User, as_alice: Client) -> Non
         ("?show=recent", ""),
     ],
 )
-def test_all_means_no_folder_that_the_list_does_not_show(query: str, place: str, alice: User, as_alice: Client) -> None:
+def test_select_all_excludes_folders_that_the_list_hides(query: str, place: str, alice: User, as_alice: Client) -> None:
     folders.create("Brand", parent=None, by=alice)
     if place:
         TrashAction().execute([], {}, by=alice, folders=Folder.objects.values_list("pk", flat=True))

@@ -1,4 +1,4 @@
-"""How files go out: which headers, for how long, and that nothing that could run ever runs."""
+"""Headers of downloads: type, disposition, expiry, and no active content inline."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PNG = (
     b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x01\x00\x00\x00\x01\x08\x06\x00\x00\x00\x1f\x15\xc4\x89"
     b"\x00\x00\x00\rIDATx\x9cc\xf8\xff\xff?\x00\x05\xfe\x02\xfe\xdc\xccY\xe7\x00\x00\x00\x00IEND\xaeB`\x82"
 )
-# what could run in a browser, whatever its sender calls it
+# active content, under any name
 HOSTILE = {
     "page.html": b"<!doctype html><html><script>alert(1)</script></html>",
     "bare.html": b"<script>alert(1)</script>",
@@ -58,7 +58,7 @@ SHOWN = {
 
 
 def fetch(client: Client, file: File, *, inline: bool) -> urllib3.BaseHTTPResponse:
-    """The stored bytes with their headers, by the signed URL that a browser is sent to."""
+    """Return the response of the storage at the presigned URL of the redirect."""
     url = reverse("download", args=[file.pk]) + ("?inline=1" if inline else "")
     response = client.get(url)
     assert response.status_code == 302, response.content
@@ -67,7 +67,7 @@ def fetch(client: Client, file: File, *, inline: bool) -> urllib3.BaseHTTPRespon
 
 @pytest.mark.parametrize("claimed", ["image/png", "text/plain", "text/html", ""])
 @pytest.mark.parametrize("name", HOSTILE)
-def test_what_could_run_is_always_a_download(name: str, claimed: str, as_alice: Client, bucket: Bucket) -> None:
+def test_active_content_is_always_an_attachment(name: str, claimed: str, as_alice: Client, bucket: Bucket) -> None:
     file = UploadClient(as_alice).send(HOSTILE[name], name=name, type=claimed)
     response = fetch(as_alice, file, inline=True)
     assert response.headers["Content-Type"] == OCTET_STREAM
@@ -77,7 +77,7 @@ def test_what_could_run_is_always_a_download(name: str, claimed: str, as_alice: 
 
 @pytest.mark.parametrize("name", ["photo.png", "x.png.png", "drawing.svg.png"])
 @pytest.mark.parametrize("body", ["page.html", "drawing.svg", "late.svg", "data.xml", "code.js", "archive.mht"])
-def test_neither_name_nor_claim_makes_a_picture(name: str, body: str, as_alice: Client, bucket: Bucket) -> None:
+def test_name_and_declared_type_do_not_make_an_image(name: str, body: str, as_alice: Client, bucket: Bucket) -> None:
     file = UploadClient(as_alice).send(HOSTILE[body], name=name, type="image/png")
     response = fetch(as_alice, file, inline=True)
     assert "image" not in response.headers["Content-Type"]
@@ -86,7 +86,7 @@ def test_neither_name_nor_claim_makes_a_picture(name: str, body: str, as_alice: 
 
 
 @pytest.mark.parametrize("name", SHOWN)
-def test_what_only_shows_may_open_in_the_browser(name: str, as_alice: Client, bucket: Bucket) -> None:
+def test_passive_content_can_open_in_the_browser(name: str, as_alice: Client, bucket: Bucket) -> None:
     body, shown_as = SHOWN[name]
     file = UploadClient(as_alice).send(body, name=name, type="text/html")
     response = fetch(as_alice, file, inline=True)
@@ -96,34 +96,34 @@ def test_what_only_shows_may_open_in_the_browser(name: str, as_alice: Client, bu
 
 
 @pytest.mark.parametrize("name", SHOWN)
-def test_a_download_is_a_download_whatever_it_is(name: str, as_alice: Client, bucket: Bucket) -> None:
+def test_download_is_always_an_attachment(name: str, as_alice: Client, bucket: Bucket) -> None:
     response = fetch(as_alice, UploadClient(as_alice).send(SHOWN[name][0], name=name), inline=False)
     assert response.headers["Content-Type"] == OCTET_STREAM
     assert response.headers["Content-Disposition"].startswith("attachment")
 
 
-def test_a_picture_that_is_called_a_page_is_shown_as_a_picture(as_alice: Client, bucket: Bucket) -> None:
+def test_image_declared_as_html_is_served_as_an_image(as_alice: Client, bucket: Bucket) -> None:
     response = fetch(as_alice, UploadClient(as_alice).send(PNG, name="x.html", type="text/html"), inline=True)
     assert response.headers["Content-Type"] == "image/png"
 
 
-def test_the_list_of_what_may_open_holds_nothing_that_runs() -> None:
+def test_inline_types_contain_no_active_content() -> None:
     for word in ("html", "svg", "xml", "script", "flash", "octet", "x-sh", "rtf", "mht"):
         assert not any(word in kind for kind in content_headers.INLINE)
 
 
 @pytest.mark.parametrize("name", ["a.js", "a.HTML", "a.svg", "a.xml", "a.xhtml"])
-def test_words_under_the_name_of_code_are_a_download(name: str, alice: User) -> None:
+def test_text_with_a_script_extension_is_an_attachment(name: str, alice: User) -> None:
     file = File(owner=alice, name=name, detected_type="text/plain")
     assert content_headers.download_headers(file, inline=True)[0] == OCTET_STREAM
 
 
-def test_a_type_that_is_only_claimed_never_opens(alice: User) -> None:
+def test_declared_type_alone_is_never_inline(alice: User) -> None:
     file = File(owner=alice, name="a.png", declared_type="image/png", detected_type="")
     assert content_headers.download_headers(file, inline=True)[0] == OCTET_STREAM
 
 
-def test_the_redirect_is_for_this_person_now(alice: User, as_alice: Client) -> None:
+def test_download_redirect_is_private_and_short_lived(alice: User, as_alice: Client) -> None:
     response = as_alice.get(reverse("download", args=[factories.create_file(alice).pk]))
     assert response.status_code == 302
     assert set(response.headers["Cache-Control"].split(", ")) == {"private", "no-store"}
@@ -133,7 +133,7 @@ def test_the_redirect_is_for_this_person_now(alice: User, as_alice: Client) -> N
 
 
 def test_redirect_of_long_name_fits_into_4_kib(alice: User, as_alice: Client) -> None:
-    """4 KiB is what nginx buffers of a head by default. With the token of a role there is less room."""
+    """nginx buffers 4 KiB of response headers by default. A session token in the URL leaves less room."""
     file = factories.create_file(alice, name="報" * 180 + ".pdf")
     response = as_alice.get(reverse("download", args=[file.pk]))
     head = sum(len(f"{name}: {value}\r\n") for name, value in response.headers.items())
@@ -155,7 +155,7 @@ def test_head_of_download_has_the_headers_of_get(query: str, name: str, as_alice
         assert head.headers[header] == response.headers[header]
 
 
-def test_head_of_download_is_no_download_in_the_activity(alice: User, as_alice: Client) -> None:
+def test_head_of_download_records_no_download(alice: User, as_alice: Client) -> None:
     file = factories.create_file(alice)
     as_alice.head(reverse("download", args=[file.pk]))
     assert not Event.objects.filter(action=Action.DOWNLOAD).exists()
@@ -171,17 +171,17 @@ def test_head_of_download_sends_no_body_over_the_wire(alice: User, site: str) ->
     file = factories.create_file(alice, b"7 bytes")
     cookie = f"{live.SESSION_COOKIE_NAME}={signed_in(alice).session.session_key}"
     url = site + reverse("download", args=[file.pk])
-    for _ in range(2):  # on one connection: a body would stand before the second answer
+    for _ in range(2):  # on one connection: a body would precede the second response
         head = urllib3.request("HEAD", url, headers={"Cookie": cookie}, redirect=False)
         assert (head.status, head.headers["Content-Length"], head.data) == (200, "7", b"")
 
 
-def test_the_store_sends_what_the_url_says(as_alice: Client, bucket: Bucket) -> None:
+def test_storage_sends_the_cache_header_of_the_url(as_alice: Client, bucket: Bucket) -> None:
     response = fetch(as_alice, UploadClient(as_alice).send(b"hello"), inline=False)
     assert response.headers["Cache-Control"] == "private, no-store"
 
 
-def test_a_signed_url_cannot_be_bent(as_alice: Client, bucket: Bucket) -> None:
+def test_tampered_presigned_url_is_rejected(as_alice: Client, bucket: Bucket) -> None:
     file = UploadClient(as_alice).send(HOSTILE["page.html"], name="page.html")
     other = UploadClient(as_alice).send(b"other")
     url = as_alice.get(reverse("download", args=[file.pk])).headers["Location"]
@@ -204,7 +204,7 @@ def test_permission_is_checked_every_time(alice: User, as_bob: Client) -> None:
     assert as_bob.get(url).status_code == 404
 
 
-def test_an_empty_file_comes_back_empty(as_alice: Client, bucket: Bucket) -> None:
+def test_empty_file_downloads_as_empty(as_alice: Client, bucket: Bucket) -> None:
     response = fetch(as_alice, UploadClient(as_alice).send(b""), inline=False)
     assert (response.status, response.data) == (200, b"")
 
@@ -244,14 +244,14 @@ def by_rfc6266(header: str) -> str:
 
 
 def by_the_standard_library(header: str) -> str:
-    """It gives `filename*` last."""
+    """The standard library returns `filename*` last."""
     message = Message()
     message["Content-Disposition"] = header
     return collapse_rfc2231_value(message.get_params([], "content-disposition")[-1][1])
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_hostile_name_is_one_clean_line(name: str, as_alice: Client, bucket: Bucket) -> None:
+def test_hostile_name_is_safe_in_content_disposition(name: str, as_alice: Client, bucket: Bucket) -> None:
     file = UploadClient(as_alice).send(b"hello", name=name)
     header = fetch(as_alice, file, inline=False).headers["Content-Disposition"]
     assert header.isascii()
@@ -260,13 +260,13 @@ def test_a_hostile_name_is_one_clean_line(name: str, as_alice: Client, bucket: B
     assert by_the_standard_library(header) == file.name
 
 
-def test_a_name_that_got_past_cleaning_is_cleaned_on_its_way_out(alice: User, as_alice: Client, bucket: Bucket) -> None:
+def test_unclean_stored_name_is_cleaned_in_the_header(alice: User, as_alice: Client, bucket: Bucket) -> None:
     file = factories.create_file(alice, bucket=bucket, name="../\u202ea\r\nb.txt")
     header = fetch(as_alice, file, inline=False).headers["Content-Disposition"]
     assert by_rfc6266(header) == "ab.txt"
 
 
-def test_no_page_holds_a_signed_url(alice: User, as_alice: Client, as_admin: Client) -> None:
+def test_pages_contain_no_presigned_url(alice: User, as_alice: Client, as_admin: Client) -> None:
     file = factories.create_file(alice, detected_type="image/png")
     pages: list[Any] = [as_alice.get(url) for url in ("/", file.get_absolute_url(), "/trash/", "/upload/")]
     pages += [as_admin.get(url) for url in ("/admin/uploads/file/", f"/admin/uploads/file/{file.pk}/change/")]

@@ -25,11 +25,11 @@ from uploads.models import State
 
 pytestmark = pytest.mark.django_db
 
-UNKNOWN_ID = "6d0c4f5e-3d0b-4b52-9d7e-1f2a3b4c5d6e"  # the id of no file
+UNKNOWN_ID = "6d0c4f5e-3d0b-4b52-9d7e-1f2a3b4c5d6e"  # no file has this id
 
 
 def is_page(response: Any) -> bool:
-    """A whole page with a heading and a sentence, nothing of our insides in it."""
+    """Return whether this is an HTML page with a heading and a sentence, and without internals."""
     text = response.content.decode()
     return (
         response.headers["Content-Type"].startswith("text/html")
@@ -56,7 +56,7 @@ def storage_unavailable(settings: Settings) -> Iterator[None]:
     s3.reset()
 
 
-# --- each refusal, as a page and as JSON ------------------------------------------------------
+# --- each error status, as a page and as JSON ------------------------------------------------------
 
 
 def test_400(as_alice: Client) -> None:
@@ -80,7 +80,7 @@ def test_403(as_viewer: Client) -> None:
     assert (data.status_code, error_code(data)) == (403, "forbidden")
 
 
-def test_403_for_a_stranger_is_the_login_page_or_json(client: Client) -> None:
+def test_anonymous_request_gets_the_login_page_or_403_json(client: Client) -> None:
     assert client.get("/").headers["Location"] == "/accounts/login/?next=/"
     data = client.get("/uploads/")
     assert (data.status_code, error_code(data)) == (403, "login_required")
@@ -135,7 +135,7 @@ def test_415(as_alice: Client) -> None:
     assert (data.status_code, error_code(data)) == (415, "unsupported_media_type")
 
 
-def test_503_when_the_store_is_away(storage_unavailable: None, alice: User, as_alice: Client) -> None:
+def test_503_when_storage_is_unavailable(storage_unavailable: None, alice: User, as_alice: Client) -> None:
     page = form_client.post(as_alice, Chosen("a.txt"))
     assert (page.status_code, page.headers["Retry-After"]) == (503, "5")
     data = as_alice.get(reverse("upload_detail", args=[factories.create_file(alice, state=State.UPLOADING).pk]))
@@ -151,7 +151,7 @@ def raise_operational_error(*_: object, **__: object) -> None:
 
 
 @pytest.mark.parametrize(("error", "code"), [(raise_runtime_error, 500), (raise_operational_error, 503)])
-def test_a_fault_of_ours_leaks_nothing(
+def test_server_error_leaks_no_details(
     error: Any, code: int, as_alice: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     as_alice.raise_request_exception = False
@@ -182,13 +182,13 @@ def test_error_pages_have_the_navigation_for_people_who_are_signed_in(
     assert 'role="search"' not in Client().get("/static/nothing").content.decode()
 
 
-def test_error_pages_ask_the_database_nothing(as_alice: Client, django_assert_num_queries: Any) -> None:
+def test_error_pages_run_no_queries(as_alice: Client, django_assert_num_queries: Any) -> None:
     with django_assert_num_queries(0):
         assert as_alice.get("/?x=%00").status_code == 400
         assert as_alice.get("/nothing").status_code == 404
 
 
-def test_server_error_page_asks_the_database_nothing(
+def test_server_error_page_runs_no_queries(
     as_alice: Client, monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: Any
 ) -> None:
     def fail(request: Any) -> None:
@@ -204,25 +204,25 @@ def test_server_error_page_asks_the_database_nothing(
 # --- NUL, everywhere --------------------------------------------------------------------------
 
 
-def test_a_nul_in_an_address_is_refused(as_admin: Client) -> None:
+def test_nul_in_a_url_is_rejected(as_admin: Client) -> None:
     for path in ("/%00", "/files/%00/", "/?after=%00", "/?%00=1", "/uploads/%00/", "/admin/%00",
                  "/accounts/login/?next=%00", "/static/%00", "/trash/?after=%2500%00"):  # fmt: skip
         assert as_admin.get(path).status_code in {400, 404}, path
         assert as_admin.post(path).status_code in {400, 404}, path
 
 
-def test_a_nul_in_a_cookie_is_refused(as_alice: Client) -> None:
+def test_nul_in_a_cookie_is_ignored_or_rejected(as_alice: Client) -> None:
     for cookie in ("x=\x00", f"{live.SESSION_COOKIE_NAME}=a\x00b", f"{live.CSRF_COOKIE_NAME}=\x00"):
         assert Client().get("/", headers={"Cookie": cookie}).status_code in {302, 400}
 
 
-def test_a_nul_in_a_form_is_refused(client: Client) -> None:
+def test_nul_in_a_form_is_rejected(client: Client) -> None:
     for field in ("username", "password", "next", "csrfmiddlewaretoken", "extra\x00"):
         data = {"username": "a", "password": "b", field: "x\x00y"}
         assert client.post("/accounts/login/", data).status_code in {200, 400, 403}, field
 
 
-def test_a_nul_in_json_is_cleaned_or_refused(as_alice: Client) -> None:
+def test_nul_in_json_is_stripped_or_rejected(as_alice: Client) -> None:
     for member in ("token", "name", "type", "folder", "sha256", "visibility", "modified", "size"):
         item = {"token": str(uuid.uuid4()), "name": "a.txt", "size": 1, member: "x\x00y"}
         response = as_alice.post("/uploads/", {"files": [item]}, content_type="application/json")
@@ -230,7 +230,7 @@ def test_a_nul_in_json_is_cleaned_or_refused(as_alice: Client) -> None:
     assert b"\\u0000" not in as_alice.get("/uploads/").content
 
 
-# --- no request of any kind is a fault of ours ------------------------------------------------
+# --- no request causes a server error ------------------------------------------------
 
 PIECES = [
     "%00", "%0d%0a", "..", "%2e%2e%2f", "%ff%fe", "%c0%af", "%e2%80%ae", "\ud7ff", "💣", "'", '"', "<script>", "{}",
@@ -256,7 +256,7 @@ TYPES = ["application/json", "text/plain", form_client.MULTIPART, "multipart/for
 
 
 def random_requests(seed: int, count: int, paths: list[str]) -> Iterator[tuple[str, str, bytes, str]]:
-    rng = random.Random(seed)  # the same every time: a failure can be run again
+    rng = random.Random(seed)  # reproducible: a failure can be rerun
     for _ in range(count):
         path = rng.choice(paths)
         if rng.random() < 0.4:
@@ -268,8 +268,8 @@ def random_requests(seed: int, count: int, paths: list[str]) -> Iterator[tuple[s
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_no_request_is_a_fault_of_ours(seed: int, alice: User, admin_user: User) -> None:
-    # private to others and no staff; everything, the admin included; nobody
+def test_random_requests_cause_no_server_error(seed: int, alice: User, admin_user: User) -> None:
+    # a regular user, a superuser, and an anonymous client
     clients = [Client(), Client(), Client()]
     clients[0].force_login(alice)
     clients[1].force_login(admin_user)
@@ -289,14 +289,14 @@ def test_no_request_is_a_fault_of_ours(seed: int, alice: User, admin_user: User)
     assert faults == []
 
 
-def test_the_admins_way_to_the_site_breaks_nothing(as_admin: Client) -> None:
+def test_admin_view_on_site_url_causes_no_server_error(as_admin: Client) -> None:
     content_types = ContentType.objects.filter(model__in=["file", "user"]).values_list("pk", flat=True)
     for kind in (*content_types, "99999999999999999999", "x"):
         for object_id in ("x", "6e1bd3f6-7b44-4a7b-8c6d-3f3b6a2e9d55", "%00", "1" * 50):
             assert as_admin.get(f"/admin/r/{kind}/{object_id}/").status_code in {302, 400, 404}, (kind, object_id)
 
 
-def test_a_length_that_is_none_breaks_nothing(as_alice: Client) -> None:
+def test_invalid_content_length_is_rejected(as_alice: Client) -> None:
     as_alice.raise_request_exception = False
     for length in ("-1", "1.5", "x", "١", "9" * 5000, " 5", "+5"):
         response = as_alice.post("/uploads/", b"", content_type="application/json", CONTENT_LENGTH=length)

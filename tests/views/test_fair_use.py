@@ -87,7 +87,7 @@ def test_third_zip_of_a_person_is_throttled_while_two_run(
     close_response(again)
 
 
-def test_zip_that_cannot_begin_gives_its_slot_back(alice: User, as_alice: Client, bucket: Bucket) -> None:
+def test_failed_zip_releases_its_slot(alice: User, as_alice: Client, bucket: Bucket) -> None:
     broken = factories.create_file(alice)  # a row without its object
     for _ in range(MAX_PER_PERSON + 1):
         assert request_zip(as_alice, broken).status_code == 503
@@ -162,7 +162,7 @@ def post_slowly(alice: Client, upload_client: tuple[socket.socket, socket.socket
 FIRST_BYTES = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.txt"\r\n\r\n' + b"a" * 5_000
 
 
-def test_form_below_the_minimum_rate_ends_and_leaves_nothing(
+def test_form_below_the_minimum_rate_is_stopped_and_stores_nothing(
     as_alice: Client,
     upload_client: tuple[socket.socket, socket.socket],
     bucket: Bucket,
@@ -177,7 +177,7 @@ def test_form_below_the_minimum_rate_ends_and_leaves_nothing(
     assert bucket.objects() == {}
 
 
-def test_time_of_the_storage_does_not_count_against_the_sender(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_storage_time_does_not_count_against_the_sender(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SenderWatch, "CHECK_SECONDS", 0.02)
     monkeypatch.setattr(LowestRate, "WINDOW_SECONDS", 0.2)
     ours, theirs = socket.socketpair()

@@ -1,4 +1,4 @@
-"""What is typed and refused: the page stays, with the text in its field and the reason below."""
+"""Rejected input: the page keeps the text in its field and shows the reason below it."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_refused_tags_stay_in_their_field(file: File, as_alice: Client) -> None:
     assert 'id="add-tag-error"' in page
 
 
-def test_changed_extension_is_named(file: File, as_alice: Client) -> None:
+def test_renaming_reports_a_changed_extension(file: File, as_alice: Client) -> None:
     page = as_alice.post(f"{file.get_absolute_url()}rename", {"name": "plan"}, follow=True).content.decode()
     assert "The extension changed from “.xlsx” to “”." in page
     page = as_alice.post(f"{file.get_absolute_url()}rename", {"name": "plan.XLSX"}, follow=True).content.decode()
@@ -88,7 +88,7 @@ def test_changed_extension_is_named(file: File, as_alice: Client) -> None:
         ("", "/"),
     ],
 )
-def test_sign_in_after_a_form_leads_to_its_page(referer: str, next_url: str, client: Client) -> None:
+def test_sign_in_after_a_form_returns_to_its_page(referer: str, next_url: str, client: Client) -> None:
     response = client.post("/files/bulk", {"do": "trash"}, headers={"referer": referer})
     assert response.status_code == 302
     assert Client().get(response.headers["Location"]).context["next"] == next_url

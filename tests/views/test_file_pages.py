@@ -1,4 +1,4 @@
-"""The page of one file: its look, its facts, its versions, and what people do to it."""
+"""The file page: preview, details, versions and actions."""
 
 from __future__ import annotations
 
@@ -45,32 +45,32 @@ def page_of(client: Client, file: File) -> str:
     return str(client.get(file.get_absolute_url()).content.decode())
 
 
-# --- looking ----------------------------------------------------------------------------------
+# --- previews ----------------------------------------------------------------------------------
 
 
 def add_preview(file: File, kind: PreviewKind, state: PreviewState = PreviewState.READY, **fields: Any) -> None:
     Preview.objects.create(file=file, kind=kind, state=state, lease_until=timezone.now(), **fields)
 
 
-def test_a_picture_is_shown_by_its_preview(file: File, as_bob: Client) -> None:
+def test_image_is_shown_by_its_preview(file: File, as_bob: Client) -> None:
     add_preview(file, PreviewKind.PICTURE, width=640, height=480)
     assert f'<img src="/files/{file.pk}/preview" alt="Preview of logo.png" width="640"' in page_of(as_bob, file)
 
 
-def test_a_text_is_shown_in_a_frame_that_runs_nothing(file: File, as_bob: Client) -> None:
+def test_text_is_shown_in_a_sandboxed_frame(file: File, as_bob: Client) -> None:
     add_preview(file, PreviewKind.EXCERPT)
     assert f'<iframe sandbox src="/files/{file.pk}/preview"' in page_of(as_bob, file)
 
 
 @pytest.mark.parametrize(("category", "media_type"), [("video", "video/mp4"), ("audio", "audio/mpeg")])
-def test_what_can_be_played_is_played(category: str, media_type: str, file: File, as_bob: Client) -> None:
+def test_playable_media_gets_a_player(category: str, media_type: str, file: File, as_bob: Client) -> None:
     File.objects.update(category=category, detected_type=media_type)
     assert f"<{category} controls" in page_of(as_bob, file)
     File.objects.update(detected_type="video/x-unknown")
     assert f"<{category} controls" not in page_of(as_bob, file)
 
 
-def test_what_cannot_be_shown_says_why(file: File, as_bob: Client) -> None:
+def test_missing_preview_shows_the_reason(file: File, as_bob: Client) -> None:
     File.objects.update(detected_type="application/zip", category="archive")
     assert "No preview available for this type of file" in page_of(as_bob, file)
     File.objects.update(detected_type="image/png", category="image")
@@ -83,7 +83,7 @@ def test_what_cannot_be_shown_says_why(file: File, as_bob: Client) -> None:
 # --- changing ---------------------------------------------------------------------------------
 
 
-def test_a_file_is_renamed_and_its_link_stays(file: File, as_alice: Client) -> None:
+def test_rename_changes_the_name_and_keeps_the_link(file: File, as_alice: Client) -> None:
     response = post(as_alice, file, "rename", name=" new\u202e name.png")
     assert response.headers["Location"] == file.get_absolute_url()
     file.refresh_from_db()
@@ -91,13 +91,13 @@ def test_a_file_is_renamed_and_its_link_stays(file: File, as_alice: Client) -> N
 
 
 @pytest.mark.parametrize("name", ["", "  ", "x" * 10_000, "\x00"])
-def test_a_name_that_is_none_is_refused(name: str, file: File, as_alice: Client) -> None:
+def test_invalid_name_is_rejected(name: str, file: File, as_alice: Client) -> None:
     assert post(as_alice, file, "rename", name=name).status_code == 400
     file.refresh_from_db()
     assert file.name == "logo.png"
 
 
-def test_a_file_is_moved_where_one_says(file: File, alice: User, as_alice: Client) -> None:
+def test_file_is_moved_to_the_chosen_folder(file: File, alice: User, as_alice: Client) -> None:
     brand = ensure_folder("Brand", alice)
     assert isinstance(brand, Folder)
     assert f'value="{brand.pk}"' in as_alice.get(f"{file.get_absolute_url()}move").content.decode()
@@ -107,7 +107,7 @@ def test_a_file_is_moved_where_one_says(file: File, alice: User, as_alice: Clien
     assert not brand.files.exists()
 
 
-def test_tags_go_on_and_off(file: File, as_alice: Client) -> None:
+def test_tags_can_be_added_and_removed(file: File, as_alice: Client) -> None:
     post(as_alice, file, "tag", add="Logo, spring")
     post(as_alice, file, "tag", remove="LOGO")
     assert list(Tag.objects.filter(taggings__file=file).values_list("name", flat=True)) == ["spring"]
@@ -115,13 +115,13 @@ def test_tags_go_on_and_off(file: File, as_alice: Client) -> None:
 
 
 @pytest.mark.parametrize(("data", "status"), [("private", 302), ("team", 302), ("", 400), ("everyone", 400)])
-def test_who_sees_it_is_its_owners_choice(data: str, status: int, file: File, as_alice: Client) -> None:
+def test_owner_can_change_the_visibility(data: str, status: int, file: File, as_alice: Client) -> None:
     assert post(as_alice, file, "visibility", visibility=data).status_code == status
     file.refresh_from_db()
     assert file.visibility == (data if status == 302 else Visibility.TEAM)
 
 
-def test_what_one_may_not_do_is_not_offered(file: File, as_bob: Client) -> None:
+def test_forbidden_actions_are_not_offered(file: File, as_bob: Client) -> None:
     page = page_of(as_bob, file)
     for action in ("rename", "move", "tag", "visibility", "replace", "trash"):
         assert f"{file.get_absolute_url()}{action}" not in page
@@ -131,7 +131,7 @@ def test_what_one_may_not_do_is_not_offered(file: File, as_bob: Client) -> None:
 
 
 def replace(client: Client, file: File, body: bytes) -> File:
-    """By the plain form, as its page sends it."""
+    """Replace the file through the plain form."""
     page = client.get(f"{file.get_absolute_url()}replace")
     fields = {"submission": str(page.context["form"]["submission"].value()), "replaces": str(file.link)}
     response = client.post("/upload/", fields | {"files": SimpleUploadedFile("new.png", body)})
@@ -139,9 +139,7 @@ def replace(client: Client, file: File, body: bytes) -> File:
     return File.objects.by_link(file.link).get()
 
 
-def test_a_new_version_takes_the_place_and_the_old_one_comes_back(
-    alice: User, as_alice: Client, bucket: Bucket
-) -> None:
+def test_file_can_be_replaced_and_its_previous_version_restored(alice: User, as_alice: Client, bucket: Bucket) -> None:
     file = factories.create_file(alice, b"old", bucket=bucket, name="logo.png")
     current = replace(as_alice, file, b"new")
     assert (current.link, current.name, bucket.read(current.key)) == (file.pk, "logo.png", b"new")
@@ -177,7 +175,7 @@ def test_file_page_shows_its_activity(file: File, alice: User, as_alice: Client,
         assert text in page
 
 
-def test_odd_details_of_old_events_break_nothing(file: File, as_alice: Client) -> None:
+def test_malformed_event_details_are_tolerated_and_escaped(file: File, as_alice: Client) -> None:
     for detail in ({}, {"folder_id": None}, {"added": None}, {"added": 7 * ["<b>"]}):
         for action in ("rename", "move", "tag", "visibility"):
             Event.objects.create(action=action, actor="x", file_id=file.link, name="n", detail=detail)
@@ -186,7 +184,7 @@ def test_odd_details_of_old_events_break_nothing(file: File, as_alice: Client) -
     assert "<b>" not in page
 
 
-def test_the_cost_of_the_page_does_not_grow(
+def test_query_count_does_not_grow_with_versions_and_tags(
     file: File, alice: User, as_alice: Client, django_assert_max_num_queries: Any
 ) -> None:
     counts = []

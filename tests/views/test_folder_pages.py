@@ -1,4 +1,4 @@
-"""What people do to folders on their pages."""
+"""Folder actions on the folder pages."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def post(client: Client, folder: Folder, act: str, **sent: Any) -> Any:
     return client.post(f"{folder.get_absolute_url()}{act}", sent)
 
 
-def test_a_new_folder_opens(logos: Folder, as_alice: Client) -> None:
+def test_creating_a_folder_redirects_to_it(logos: Folder, as_alice: Client) -> None:
     response = as_alice.post("/folders/", {"name": "  Old ", "parent": logos.pk})
     folder = Folder.objects.get(name="Old")
     assert (response.headers["Location"], folder.parent) == (folder.get_absolute_url(), logos)
@@ -51,7 +51,7 @@ def test_a_new_folder_opens(logos: Folder, as_alice: Client) -> None:
     ],
 )
 @pytest.mark.parametrize("act", ["create", "rename"])
-def test_a_name_that_is_none_is_refused_with_words(
+def test_invalid_folder_name_is_rejected_with_a_reason(
     act: str, name: str, says: str, logos: Folder, as_alice: Client
 ) -> None:
     url = "/folders/" if act == "create" else f"{logos.get_absolute_url()}rename"
@@ -61,25 +61,25 @@ def test_a_name_that_is_none_is_refused_with_words(
     assert set(Folder.objects.values_list("name", flat=True)) == {"Brand", "Logos"}
 
 
-def test_a_name_that_is_there_is_refused(logos: Folder, as_alice: Client) -> None:
+def test_existing_folder_name_is_rejected(logos: Folder, as_alice: Client) -> None:
     response = as_alice.post("/folders/", {"name": "Brand"})
     assert (response.status_code, "already exists here" in response.content.decode()) == (409, True)
     assert Folder.objects.filter(name="Brand").count() == 1
 
 
 @pytest.mark.parametrize("parent", ["999999", "x", "-1", "9" * 40, "1e3"])
-def test_a_folder_in_one_that_is_not_there_is_refused(parent: str, as_alice: Client) -> None:
+def test_unknown_parent_folder_is_rejected(parent: str, as_alice: Client) -> None:
     assert as_alice.post("/folders/", {"name": "a", "parent": parent}).status_code == 400
     assert not Folder.objects.exists()
 
 
-def test_a_folder_gets_another_name(logos: Folder, as_alice: Client) -> None:
+def test_folder_can_be_renamed(logos: Folder, as_alice: Client) -> None:
     post(as_alice, logos, "rename", name="Marks")
     logos.refresh_from_db()
     assert (logos.name, logos.normalized_name) == ("Marks", "marks")
 
 
-def test_a_folder_is_moved_where_one_says(logos: Folder, alice: User, as_alice: Client) -> None:
+def test_folder_is_moved_to_the_chosen_folder(logos: Folder, alice: User, as_alice: Client) -> None:
     archive = create_folders("Archive", by=alice)
     page = as_alice.get(f"{logos.get_absolute_url()}move").content.decode()
     assert f'value="{archive.pk}"' in page
@@ -102,11 +102,11 @@ def test_a_folder_is_not_moved_into_itself(logos: Folder, as_alice: Client) -> N
 
 
 @pytest.mark.parametrize("to", ["999999", "x", "9" * 30])
-def test_a_move_to_nowhere_is_refused(to: str, logos: Folder, as_alice: Client) -> None:
+def test_move_to_an_unknown_folder_is_rejected(to: str, logos: Folder, as_alice: Client) -> None:
     assert post(as_alice, logos, "move", to=to, go=1).status_code == 400
 
 
-def test_a_folder_is_found_by_its_name(logos: Folder, alice: User, as_alice: Client) -> None:
+def test_move_page_finds_folders_by_name(logos: Folder, alice: User, as_alice: Client) -> None:
     for n in range(60):
         create_folders(f"Archive {n:02}/Été", by=alice)
     page = as_alice.post(f"{logos.get_absolute_url()}move", {"find": "ete"}).content.decode()
@@ -137,7 +137,7 @@ def test_access_rules_cannot_lock_out_all_managers(level: str, logos: Folder, as
     assert not Grant.objects.exists()
 
 
-def test_folder_goes_to_the_trash_with_its_files_after_a_question(logos: Folder, alice: User, as_alice: Client) -> None:
+def test_folder_is_trashed_with_its_files_after_confirmation(logos: Folder, alice: User, as_alice: Client) -> None:
     create_row(alice, State.AVAILABLE, folder=logos)
     url = f"{logos.get_absolute_url()}remove"
     assert "Move “Logos” and its 1 file to trash?" in as_alice.get(url).content.decode()
@@ -147,7 +147,7 @@ def test_folder_goes_to_the_trash_with_its_files_after_a_question(logos: Folder,
     assert not Folder.objects.living().filter(pk=logos.pk).exists()
 
 
-def test_a_folder_with_an_upload_on_its_way_says_so(logos: Folder, alice: User, as_alice: Client) -> None:
+def test_folder_with_an_unfinished_upload_cannot_be_trashed(logos: Folder, alice: User, as_alice: Client) -> None:
     create_row(alice, State.UPLOADING, folder=logos)
     response = post(as_alice, logos, "remove")
     assert response.status_code == 409
@@ -155,14 +155,14 @@ def test_a_folder_with_an_upload_on_its_way_says_so(logos: Folder, alice: User, 
     assert Folder.objects.living().filter(pk=logos.pk).exists()
 
 
-def test_what_one_may_not_do_is_not_offered(logos: Folder, as_bob: Client, as_viewer: Client) -> None:
+def test_forbidden_actions_are_not_offered(logos: Folder, as_bob: Client, as_viewer: Client) -> None:
     bob = as_bob.get(logos.get_absolute_url()).content.decode()
     viewer = as_viewer.get(logos.get_absolute_url()).content.decode()
     assert ("New folder" in bob, ">This folder<" in bob) == (True, False)
     assert ("New folder" in viewer, ">This folder<" in viewer) == (False, False)
 
 
-def test_the_plain_form_puts_files_into_the_folder(logos: Folder, as_alice: Client) -> None:
+def test_plain_form_shows_the_target_folder(logos: Folder, as_alice: Client) -> None:
     page = as_alice.get(f"/upload/?folder={logos.pk}").content.decode()
     assert "Upload to Brand › Logos" in page
     assert f'name="folder" value="{logos.pk}"' in page
@@ -185,7 +185,7 @@ def test_folder_without_upload_permission_refuses_uploads(
     assert not File.objects.exists()
 
 
-def test_groups_that_the_page_does_not_show_keep_what_they_may(
+def test_groups_not_shown_on_the_page_keep_their_access(
     logos: Folder, as_manager: Client, manager: User, admin_user: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, last = Group.objects.create(name="a first"), Group.objects.create(name="z last")

@@ -36,7 +36,7 @@ SECONDS = 20
 
 @pytest.fixture(scope="module")
 def small_parts(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A site that cuts at the smallest part S3 takes, and takes no more than 64 MiB."""
+    """A site with the smallest part size that S3 accepts and a quota of 64 MiB."""
     folder = tmp_path_factory.mktemp("small-parts")
     variables = {"UPLOAD_PART_BYTES": str(PART), "UPLOAD_QUOTA_BYTES": str(64 * MIB), "TMPDIR": str(folder)}
     with serving(folder, variables) as url:
@@ -53,7 +53,7 @@ def connect(visitor: Visitor) -> socket.socket:
 
 
 def read_head(connection: socket.socket) -> bytes:
-    """The head of what the server says; empty when it hangs up without a word."""
+    """Return the head of the response; empty if the server closes the connection without one."""
     received = b""
     with contextlib.suppress(OSError):
         while b"\r\n\r\n" not in received and (chunk := connection.recv(65536)):
@@ -66,7 +66,7 @@ def status_of(response: bytes) -> int:
 
 
 def send_until_refused(connection: socket.socket, *, max_bytes: int) -> int:
-    """Send until the other side takes no more: how many bytes it took."""
+    """Send until the server accepts no more, and return the number of bytes sent."""
     sent, chunk = 0, b"x" * 65536
     connection.settimeout(2)
     try:
@@ -78,7 +78,7 @@ def send_until_refused(connection: socket.socket, *, max_bytes: int) -> int:
 
 
 def post_status(visitor: Visitor, chosen: Chosen) -> int:
-    """The code of the answer; 0 when the server hung up while the body was still on its way."""
+    """Return the status code; 0 if the server closed the connection during the body."""
     try:
         return visitor.post(chosen)[0].status
     except OSError:
@@ -96,7 +96,7 @@ def memory_of(site: str) -> int:
 
 
 def open_paths(site: str) -> set[str]:
-    """Files on a disk that the workers have open, deleted ones too; not those of installed packages."""
+    """Return the files that workers have open, including deleted ones, without those of installed packages."""
     paths = set()
     for worker in workers_of(site):
         for entry in Path(f"/proc/{worker.pid}/fd").iterdir():
@@ -108,7 +108,7 @@ def open_paths(site: str) -> set[str]:
 # --- what works -------------------------------------------------------------------------------
 
 
-def test_files_of_every_size_arrive(small_parts: str, alice: User, bucket: Bucket) -> None:
+def test_files_of_every_size_are_stored(small_parts: str, alice: User, bucket: Bucket) -> None:
     visitor = Visitor(small_parts, alice).open_form()
     bodies = {"empty": b"", "small": b"words", "part": os.urandom(PART), "parts": os.urandom(2 * PART + 1)}
     response, page = visitor.post(*(Chosen(name, body) for name, body in bodies.items()))
@@ -118,9 +118,7 @@ def test_files_of_every_size_arrive(small_parts: str, alice: User, bucket: Bucke
 
 
 @pytest.mark.parametrize("size", [5, PART + 1])
-def test_a_form_that_is_sent_twice_at_once_makes_one_file(
-    size: int, small_parts: str, alice: User, bucket: Bucket
-) -> None:
+def test_form_sent_twice_at_once_creates_one_file(size: int, small_parts: str, alice: User, bucket: Bucket) -> None:
     visitor = Visitor(small_parts, alice).open_form()
     submission, chosen = str(uuid.uuid4()), Chosen("a.bin", b"x" * size)
     with ThreadPoolExecutor(2) as pool:
@@ -134,8 +132,8 @@ def test_a_form_that_is_sent_twice_at_once_makes_one_file(
 
 
 def test_many_forms_at_once_never_exceed_the_quota(small_parts: str, alice: User, bucket: Bucket) -> None:
-    """64 MiB are free: of eight files of 12 MiB five fit, whatever each reserves while it comes. More than two of one
-    person at once are throttled."""
+    """64 MiB are free: of eight files of 12 MiB, five fit, whatever each reserves during upload. More than two of one
+    user at once are throttled."""
     visitor = Visitor(small_parts, alice).open_form()
     chosen = Chosen("a.bin", b"x" * 12 * MIB)
     with ThreadPoolExecutor(8) as pool:
@@ -147,12 +145,12 @@ def test_many_forms_at_once_never_exceed_the_quota(small_parts: str, alice: User
     assert list(bucket.objects().values()) == [12 * MIB] * stored
 
 
-# --- bodies that break off --------------------------------------------------------------------
+# --- interrupted bodies --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("sent", [10, 100_000, 3 * PART], ids=["in a field", "in a small file", "between parts"])
 @pytest.mark.parametrize("polite", [True, False], ids=["closed", "reset"])
-def test_a_body_that_breaks_off_leaves_nothing(
+def test_interrupted_body_stores_nothing(
     sent: int, polite: bool, small_parts: str, alice: User, bucket: Bucket
 ) -> None:
     visitor = Visitor(small_parts, alice).open_form()
@@ -168,7 +166,7 @@ def test_a_body_that_breaks_off_leaves_nothing(
 
 
 def test_body_without_final_boundary_is_refused(small_parts: str, alice: User, bucket: Bucket) -> None:
-    """All bytes that were announced came, but the form does not end: perhaps the file did not either."""
+    """The body has its full length but no final boundary, so the file may be incomplete."""
     visitor = Visitor(small_parts, alice).open_form()
     body = Form([], token=visitor.token).head() + file_head("a.bin") + b"x" * 1000
     with connect(visitor) as connection:
@@ -178,12 +176,12 @@ def test_body_without_final_boundary_is_refused(small_parts: str, alice: User, b
     wait_until(lambda: is_all_deleted(bucket, alice))
 
 
-def test_the_next_one_is_served_after_a_broken_one(small_parts: str, alice: User, bucket: Bucket) -> None:
+def test_request_after_interrupted_ones_is_served(small_parts: str, alice: User, bucket: Bucket) -> None:
     visitor = Visitor(small_parts, alice).open_form()
     for _ in range(20):
         with connect(visitor) as connection:
             connection.sendall(visitor.request_head("/upload/", length=10 * MIB) + b"x" * 1000)
-    # the last ones occupy a person's slots for a moment
+    # interrupted requests hold the user's slots for a moment
     wait_until(lambda: post_status(visitor, Chosen("a.txt")) != 429)
     assert visitor.post(Chosen("b.txt"))[0].status == 200
 
@@ -191,17 +189,17 @@ def test_the_next_one_is_served_after_a_broken_one(small_parts: str, alice: User
 # --- bodies that are not read -----------------------------------------------------------------
 
 
-def test_a_strangers_body_is_not_read(small_parts: str, bucket: Bucket) -> None:
+def test_body_of_an_anonymous_client_is_not_read(small_parts: str, bucket: Bucket) -> None:
     stranger = Visitor(small_parts)
     with connect(stranger) as connection:
         connection.sendall(stranger.request_head("/upload/", length=100 * MIB))
         response = read_head(connection)
         assert status_of(response) == 302
         assert b"/accounts/login/" in response
-        assert send_until_refused(connection, max_bytes=100 * MIB) < 8 * MIB  # what lies in sockets' buffers
+        assert send_until_refused(connection, max_bytes=100 * MIB) < 8 * MIB  # socket buffers
 
 
-def test_more_than_is_free_is_refused_before_it_is_sent(small_parts: str, alice: User, bucket: Bucket) -> None:
+def test_body_over_the_free_quota_is_rejected_before_reading(small_parts: str, alice: User, bucket: Bucket) -> None:
     visitor = Visitor(small_parts, alice).open_form()
     with connect(visitor) as connection:
         connection.sendall(visitor.request_head("/upload/", length=65 * MIB))
@@ -210,7 +208,7 @@ def test_more_than_is_free_is_refused_before_it_is_sent(small_parts: str, alice:
     assert is_all_deleted(bucket, alice)
 
 
-def test_a_body_from_another_site_is_not_read(small_parts: str, alice: User, bucket: Bucket) -> None:
+def test_cross_site_body_is_rejected_before_reading(small_parts: str, alice: User, bucket: Bucket) -> None:
     visitor = Visitor(small_parts, alice).open_form()
     with connect(visitor) as connection:
         head = visitor.request_head("/upload/", length=50 * MIB, more=["Origin: https://evil.example"])
@@ -228,7 +226,7 @@ def test_a_body_of_unknown_length_is_refused(path: str, small_parts: str, alice:
 
 
 @pytest.mark.parametrize("path", ["/uploads/", "/uploads/finish/", "/accounts/login/", "/admin/login/"])
-def test_a_large_body_is_refused_where_none_belongs(path: str, small_parts: str, alice: User) -> None:
+def test_large_body_is_rejected_outside_the_upload_form(path: str, small_parts: str, alice: User) -> None:
     for visitor in (Visitor(small_parts), Visitor(small_parts, alice)):
         with connect(visitor) as connection:
             connection.sendall(visitor.request_head(path, length=5 * MIB))
@@ -236,7 +234,7 @@ def test_a_large_body_is_refused_where_none_belongs(path: str, small_parts: str,
 
 
 @pytest.mark.parametrize("length", ["-1", "1e3", "0x10", "١٢", "9" * 5000, "5, 5"])
-def test_a_length_that_is_none_is_refused(length: str, small_parts: str, alice: User) -> None:
+def test_invalid_content_length_is_rejected(length: str, small_parts: str, alice: User) -> None:
     visitor = Visitor(small_parts, alice)
     with connect(visitor) as connection:
         connection.sendall(visitor.request_head("/upload/", length=None, more=[f"Content-Length: {length}"]))
@@ -246,7 +244,7 @@ def test_a_length_that_is_none_is_refused(length: str, small_parts: str, alice: 
 # --- memory and disk --------------------------------------------------------------------------
 
 
-def test_a_large_file_needs_neither_memory_nor_disk(site: str, alice: User, bucket: Bucket) -> None:
+def test_large_upload_uses_little_memory_and_no_disk(site: str, alice: User, bucket: Bucket) -> None:
     visitor = Visitor(site, alice).open_form()
     visitor.post(Chosen("warm.txt"))
     before, memory_samples, opened_paths = memory_of(site), [0], set(open_paths(site))
@@ -270,7 +268,7 @@ def test_a_large_file_needs_neither_memory_nor_disk(site: str, alice: User, buck
     assert bucket.objects()[File.objects.get(name="large.bin").key] == LARGE
 
 
-def test_a_large_file_comes_back_as_it_was(small_parts: str, alice: User, bucket: Bucket) -> None:
+def test_large_file_is_stored_unchanged(small_parts: str, alice: User, bucket: Bucket) -> None:
     visitor = Visitor(small_parts, alice).open_form()
     block = os.urandom(MIB)
     visitor.post_stream("large.bin", (block for _ in range(40)), size=40 * MIB)

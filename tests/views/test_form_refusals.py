@@ -1,4 +1,4 @@
-"""What the plain form refuses: each refusal is reported, and leaves nothing behind."""
+"""Rejected uploads through the plain form: each one is reported and stores nothing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_form_without_files_is_refused(alice: User, as_alice: Client, bucket: Bu
 
 
 @pytest.mark.parametrize("submission", ["not-a-uuid", "\x00", "x" * 5000])
-def test_a_broken_form_leaves_nothing(submission: str, alice: User, as_alice: Client, bucket: Bucket) -> None:
+def test_form_with_an_invalid_id_stores_nothing(submission: str, alice: User, as_alice: Client, bucket: Bucket) -> None:
     response = post(as_alice, Chosen("a.txt"), submission=submission)
     assert response.status_code == 400
     assert "This form has expired" in words_of(response.content)
@@ -41,7 +41,7 @@ def test_a_broken_form_leaves_nothing(submission: str, alice: User, as_alice: Cl
     assert len(send(as_alice, Chosen("a.txt"), submission=new_submission[1].decode())) == 1
 
 
-def test_a_refused_type_fails_alone(alice: User, as_alice: Client, bucket: Bucket, settings: Settings) -> None:
+def test_refused_type_fails_only_its_file(alice: User, as_alice: Client, bucket: Bucket, settings: Settings) -> None:
     settings.UPLOAD_REFUSED_TYPES = [".exe"]
     stream_name = Chosen("d.exe::$DATA", b"d")
     response = post(as_alice, Chosen("a.txt", b"a"), Chosen("b.EXE", b"bb"), Chosen("c.txt", b"c"), stream_name)
@@ -53,7 +53,7 @@ def test_a_refused_type_fails_alone(alice: User, as_alice: Client, bucket: Bucke
 
 
 @pytest.mark.parametrize("refused", ["text/html", "text/*"])
-def test_a_type_that_shows_only_in_the_bytes_is_refused_as_well(
+def test_refused_type_is_detected_in_the_bytes(
     refused: str, alice: User, as_alice: Client, bucket: Bucket, settings: Settings
 ) -> None:
     settings.UPLOAD_REFUSED_TYPES = [refused]
@@ -63,7 +63,7 @@ def test_a_type_that_shows_only_in_the_bytes_is_refused_as_well(
     assert factories.stored_usage(alice) == (0, 0)
 
 
-def test_a_large_refused_file_in_the_middle_does_not_hurt_the_next(
+def test_large_refused_file_does_not_affect_the_next_file(
     alice: User, as_alice: Client, bucket: Bucket, settings: Settings
 ) -> None:
     settings.UPLOAD_PART_BYTES = PART
@@ -78,7 +78,7 @@ def test_a_large_refused_file_in_the_middle_does_not_hurt_the_next(
     assert bucket.multipart_uploads() == []
 
 
-def test_a_file_over_the_limit_fails_alone(alice: User, as_alice: Client, bucket: Bucket, settings: Settings) -> None:
+def test_oversized_file_fails_only_itself(alice: User, as_alice: Client, bucket: Bucket, settings: Settings) -> None:
     settings.UPLOAD_MAX_BYTES = 1000
     response = post(as_alice, Chosen("a.bin", b"x" * 1000), Chosen("b.bin", b"x" * 1001))
     assert "1 of 2 stored" in words_of(response.content)
@@ -92,7 +92,7 @@ def test_one_file_over_the_limit_is_413(alice: User, as_alice: Client, bucket: B
     assert is_all_deleted(bucket, alice)
 
 
-def test_more_than_the_quota_is_413_and_the_rest_fits(
+def test_files_over_the_quota_are_rejected_and_the_others_stored(
     alice: User, as_alice: Client, bucket: Bucket, settings: Settings
 ) -> None:
     settings.UPLOAD_QUOTA_BYTES = 2500
@@ -104,17 +104,17 @@ def test_more_than_the_quota_is_413_and_the_rest_fits(
     assert len(bucket.objects()) == 2
 
 
-def test_a_file_of_parts_that_fits_the_quota_exactly_is_taken(
+def test_multipart_file_that_fits_the_quota_exactly_is_stored(
     alice: User, as_alice: Client, bucket: Bucket, settings: Settings
 ) -> None:
-    """Its size is known only at its end; until then no more may be reserved than there is."""
+    """The size is known only at the end; until then, the reservation must not exceed the quota."""
     settings.UPLOAD_PART_BYTES = PART
     settings.UPLOAD_QUOTA_BYTES = settings.UPLOAD_MAX_BYTES = 2 * PART + 5
     (file,) = send(as_alice, Chosen("a.bin", binary_content(2 * PART + 5)))
     assert file.size == 2 * PART + 5
 
 
-def test_more_files_than_one_may_have_are_413(
+def test_files_over_the_file_quota_are_rejected(
     alice: User, as_alice: Client, bucket: Bucket, settings: Settings
 ) -> None:
     settings.UPLOAD_QUOTA_FILES = 1
@@ -131,7 +131,7 @@ def test_content_length_over_the_limit_is_refused_before_reading(as_alice: Clien
 
 
 @pytest.mark.parametrize("token", ["", "wrong", "x" * 64, "\x00"])
-def test_a_form_without_the_right_token_leaves_nothing(
+def test_form_without_a_valid_csrf_token_stores_nothing(
     token: str, alice: User, bucket: Bucket, settings: Settings
 ) -> None:
     settings.UPLOAD_PART_BYTES = PART
@@ -144,7 +144,7 @@ def test_a_form_without_the_right_token_leaves_nothing(
     assert is_all_deleted(bucket, alice)
 
 
-def test_a_form_with_its_token_is_taken(alice: User, bucket: Bucket) -> None:
+def test_form_with_a_csrf_token_is_accepted(alice: User, bucket: Bucket) -> None:
     client = Client(enforce_csrf_checks=True)
     client.force_login(alice)
     token = str(client.get("/upload/").context["csrf_token"])
@@ -165,7 +165,7 @@ def test_cross_site_form_is_refused_before_reading(alice: User, bucket: Bucket) 
     assert is_all_deleted(bucket, alice)
 
 
-def test_a_file_in_any_other_form_is_not_taken(alice: User, as_alice: Client, bucket: Bucket) -> None:
+def test_file_in_another_form_is_not_stored(alice: User, as_alice: Client, bucket: Bucket) -> None:
     form = Form([Chosen("a.txt", b"x" * 500_000)])
     file = factories.create_file(alice)
     for url in ("/accounts/login/", f"/files/{file.pk}/trash", "/uploads/"):
@@ -180,7 +180,7 @@ def test_a_file_in_any_other_form_is_not_taken(alice: User, as_alice: Client, bu
      "multipart/form-data; boundary=", "multipart/mixed; boundary=x", f"multipart/form-data; boundary={'x' * 300}",
      "multipart/form-data; boundary=\"\xff\"", ""],
 )  # fmt: skip
-def test_what_is_no_form_is_refused(content_type: str, alice: User, as_alice: Client, bucket: Bucket) -> None:
+def test_invalid_content_type_is_rejected(content_type: str, alice: User, as_alice: Client, bucket: Bucket) -> None:
     response = as_alice.generic("POST", "/upload/", Form([Chosen("a.txt")]).body(), content_type)
     assert response.status_code == 400
     assert is_all_deleted(bucket, alice)
@@ -199,7 +199,7 @@ def test_unavailable_storage_is_reported_and_leaves_no_rows(
     assert is_all_deleted(bucket, alice)
 
 
-def test_a_store_that_fails_in_the_middle_fails_that_file_alone(
+def test_storage_failure_fails_only_its_own_file(
     alice: User, as_alice: Client, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put, calls = s3.put, iter(range(9))

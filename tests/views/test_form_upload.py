@@ -1,4 +1,4 @@
-"""The upload form without JavaScript: the same files, the same names, the same states; nothing left of what fails."""
+"""The upload form without JavaScript: same files, names and states as the API; failures leave nothing."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PART = 5 * MIB
 # --- what works -------------------------------------------------------------------------------
 
 
-def test_several_files_arrive_as_they_were(alice: User, as_alice: Client, bucket: Bucket) -> None:
+def test_several_files_are_stored_unchanged(alice: User, as_alice: Client, bucket: Bucket) -> None:
     bodies = {"a.txt": b"first", "b.bin": bytes(range(256)) * 50, "c.txt": b"third"}
     files = send(as_alice, *(Chosen(name, body) for name, body in bodies.items()))
     assert {file.name: bucket.read(file.key) for file in files} == bodies
@@ -35,13 +35,13 @@ def test_several_files_arrive_as_they_were(alice: User, as_alice: Client, bucket
     assert factories.stored_usage(alice) == (3, sum(len(body) for body in bodies.values()))
 
 
-def test_an_empty_file_is_a_file(as_alice: Client, bucket: Bucket) -> None:
+def test_empty_file_is_stored(as_alice: Client, bucket: Bucket) -> None:
     (file,) = send(as_alice, Chosen("empty.txt", b""))
     assert (file.size, file.state, bucket.objects()) == (0, State.AVAILABLE, {file.key: 0})
 
 
 @pytest.mark.parametrize("size", [1, PART - 1, PART, PART + 1, 2 * PART, 2 * PART + 7])
-def test_a_large_file_is_sent_on_in_parts(
+def test_large_file_is_uploaded_in_parts(
     size: int, alice: User, as_alice: Client, bucket: Bucket, settings: Settings
 ) -> None:
     settings.UPLOAD_PART_BYTES = PART
@@ -63,7 +63,7 @@ def test_small_and_large_files_in_any_order(alice: User, as_alice: Client, bucke
     assert factories.stored_usage(alice) == (7, sum(len(body) for body in bodies))
 
 
-def test_as_many_files_arrive_as_are_allowed_and_with_one_more_none(
+def test_form_with_too_many_files_stores_none(
     alice: User, as_alice: Client, bucket: Bucket, settings: Settings
 ) -> None:
     assert settings.DATA_UPLOAD_MAX_NUMBER_FILES == 100
@@ -82,7 +82,7 @@ def test_checksum_status_is_shown(as_alice: Client, bucket: Bucket) -> None:
     assert "not verified yet" in words_of(response.content)
 
 
-def test_the_same_bytes_have_the_same_facts_by_both_doors(as_alice: Client, bucket: Bucket) -> None:
+def test_form_and_api_store_the_same_metadata(as_alice: Client, bucket: Bucket) -> None:
     body = b"%PDF-1.7 words"
     (by_form,) = send(as_alice, Chosen("a.pdf", body, "application/pdf"))
     by_api = UploadClient(as_alice).send(body, name="a.pdf", type="application/pdf")
@@ -92,7 +92,7 @@ def test_the_same_bytes_have_the_same_facts_by_both_doors(as_alice: Client, buck
 
 
 @pytest.mark.parametrize("private", [True, False])
-def test_private_is_what_was_ticked(private: bool, as_alice: Client, bucket: Bucket) -> None:
+def test_private_checkbox_sets_the_visibility(private: bool, as_alice: Client, bucket: Bucket) -> None:
     files = send(as_alice, Chosen("a.txt"), Chosen("b.txt"), private=private)
     assert {file.visibility for file in files} == {Visibility.PRIVATE if private else Visibility.TEAM}
 
@@ -143,7 +143,7 @@ NAMES = [
 ]
 
 
-def test_both_doors_keep_the_same_names(as_alice: Client, bucket: Bucket) -> None:
+def test_form_and_api_store_the_same_names(as_alice: Client, bucket: Bucket) -> None:
     bodies = {name: b"x" * size for size, name in enumerate(NAMES, start=1)}
     files = send(as_alice, *(Chosen(name, body) for name, body in bodies.items()))
     upload_client = UploadClient(as_alice)
@@ -152,15 +152,13 @@ def test_both_doors_keep_the_same_names(as_alice: Client, bucket: Bucket) -> Non
     assert all(re.fullmatch(r"f/[0-9a-f]{32}", file.key) for file in files)
 
 
-def test_a_name_of_ten_thousand_characters_is_refused_by_both_doors(
-    alice: User, as_alice: Client, bucket: Bucket
-) -> None:
+def test_form_and_api_reject_a_name_of_10000_characters(alice: User, as_alice: Client, bucket: Bucket) -> None:
     assert post(as_alice, Chosen("x" * 10_000 + ".txt")).status_code == 400
     assert UploadClient(as_alice).announce(UploadClient(as_alice).item(b"hello", name="x" * 10_000)).status_code == 400
     assert is_all_deleted(bucket, alice)
 
 
-def test_a_hostile_claim_of_a_type_is_only_text(as_alice: Client, bucket: Bucket) -> None:
+def test_hostile_declared_type_is_cleaned(as_alice: Client, bucket: Bucket) -> None:
     (file,) = send(as_alice, Chosen("a.txt", b"hello", "text/html<script>\x00"))
     assert file.declared_type in {"", "text/html<script>"}
 
@@ -168,7 +166,7 @@ def test_a_hostile_claim_of_a_type_is_only_text(as_alice: Client, bucket: Bucket
 # --- sent twice -------------------------------------------------------------------------------
 
 
-def test_a_form_that_is_sent_twice_makes_each_file_once(alice: User, as_alice: Client, bucket: Bucket) -> None:
+def test_form_sent_twice_creates_each_file_once(alice: User, as_alice: Client, bucket: Bucket) -> None:
     submission = str(uuid.uuid4())
     responses = [post(as_alice, Chosen("a.txt", b"a"), Chosen("b.txt", b"b"), submission=submission) for _ in range(2)]
     assert [response.status_code for response in responses] == [200, 200]
@@ -178,7 +176,7 @@ def test_a_form_that_is_sent_twice_makes_each_file_once(alice: User, as_alice: C
     assert factories.stored_usage(alice) == (2, 2)
 
 
-def test_a_large_file_that_is_sent_twice_is_one_file(
+def test_large_file_sent_twice_is_stored_once(
     alice: User, as_alice: Client, bucket: Bucket, settings: Settings
 ) -> None:
     settings.UPLOAD_PART_BYTES = PART
@@ -196,7 +194,7 @@ def test_a_large_file_that_is_sent_twice_is_one_file(
     [Chosen("other.txt", b"one"), Chosen("a.txt", b"two")],
     ids=["another name", "other bytes"],
 )
-def test_the_same_form_with_another_file_makes_another_file(second: Chosen, as_alice: Client, bucket: Bucket) -> None:
+def test_same_submission_with_another_file_creates_a_new_file(second: Chosen, as_alice: Client, bucket: Bucket) -> None:
     submission = str(uuid.uuid4())
     (first,) = send(as_alice, Chosen("a.txt", b"one"), submission=submission)
     (other,) = send(as_alice, second, submission=submission)
@@ -204,11 +202,11 @@ def test_the_same_form_with_another_file_makes_another_file(second: Chosen, as_a
     assert (other.name, bucket.read(other.key)) == (second.name, second.body)
 
 
-def test_twins_in_one_form_are_two_files(as_alice: Client, bucket: Bucket) -> None:
+def test_identical_files_in_one_form_are_both_stored(as_alice: Client, bucket: Bucket) -> None:
     assert len(send(as_alice, Chosen("a.txt"), Chosen("a.txt"))) == 2
 
 
-def test_what_was_removed_can_be_sent_again_with_the_same_form(as_alice: Client, bucket: Bucket) -> None:
+def test_trashed_file_can_be_sent_again_with_the_same_form(as_alice: Client, bucket: Bucket) -> None:
     submission = str(uuid.uuid4())
     (first,) = send(as_alice, Chosen("a.txt"), submission=submission)
     File.objects.filter(pk=first.pk).move_to(State.TRASHED, purge_after=first.available_at)
@@ -216,7 +214,7 @@ def test_what_was_removed_can_be_sent_again_with_the_same_form(as_alice: Client,
     assert second.state == State.AVAILABLE
 
 
-def test_another_person_with_the_same_form_has_files_of_their_own(
+def test_same_submission_of_another_user_creates_their_own_file(
     alice: User, bob: User, as_alice: Client, as_bob: Client, bucket: Bucket
 ) -> None:
     submission = str(uuid.uuid4())

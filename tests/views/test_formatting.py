@@ -1,4 +1,4 @@
-"""How sizes, times and kinds are said on pages."""
+"""Sizes, times and file categories as shown on pages."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def _today(monkeypatch: pytest.MonkeyPatch) -> None:
         (7_000_000_000_000_000, "7,000 TB"),
     ],
 )
-def test_sizes_come_in_powers_of_ten(size: int, expected: str) -> None:
+def test_sizes_use_decimal_units(size: int, expected: str) -> None:
     assert formatting.filesize(size).replace("\u00a0", " ") == expected
 
 
-def test_an_unknown_size_says_nothing() -> None:
+def test_unknown_size_is_empty() -> None:
     assert formatting.filesize(None) == formatting.exact_bytes(None) == ""
 
 
@@ -59,15 +59,15 @@ def test_exact_bytes_are_grouped() -> None:
         (NOW + timedelta(days=60), "21 Jan 2027"),
     ],
 )
-def test_times_are_as_near_as_a_person_needs(time: datetime, expected: str) -> None:
+def test_time_format_depends_on_the_distance(time: datetime, expected: str) -> None:
     assert formatting.when(time) == expected
 
 
-def test_no_time_says_nothing() -> None:
+def test_missing_time_is_empty() -> None:
     assert formatting.when(None) == formatting.exact_time(None) == ""
 
 
-def test_the_exact_time_names_its_zone() -> None:
+def test_exact_time_includes_its_zone() -> None:
     assert formatting.exact_time(NOW) == "22 Nov 2026 14:02:11 UTC"
 
 
@@ -83,7 +83,7 @@ def test_the_exact_time_names_its_zone() -> None:
         ("", "other"),
     ],
 )
-def test_every_type_has_a_picture(media_type: str, kind: str) -> None:
+def test_media_type_has_a_category(media_type: str, kind: str) -> None:
     assert category_of(media_type) == kind
 
 

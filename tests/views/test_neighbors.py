@@ -25,7 +25,7 @@ def files(alice: User, bob: User) -> dict[str, File]:
 
 
 def opened(client: Client, file: File, source: str = "", **headers: str) -> dict[str, str]:
-    """Return the names of the files, and the address of the list, to which the page leads."""
+    """Return the names of the linked files and the URL of the linked list."""
     query = {"from": source} if source else {}
     page = client.get(file.get_absolute_url(), query, headers=headers).content.decode()
     links = dict(re.findall(r'rel="(prev|next|up)" href="([^"]+)"', page))
@@ -49,7 +49,7 @@ def test_neighbors_follow_the_list(files: dict[str, File], as_alice: Client) -> 
     assert opened(as_alice, files["c.txt"], "/?subfolders=1&sort=name")["next"] == "top.png"
 
 
-def test_list_is_the_page_before(files: dict[str, File], as_alice: Client) -> None:
+def test_list_is_taken_from_the_previous_page(files: dict[str, File], as_alice: Client) -> None:
     site, file = "http://testserver", files["c.txt"]
     assert opened(as_alice, file, referer=f"{site}/?q=png&sort=name")["up"] == "/?q=png&amp;sort=name"
     assert opened(as_alice, file, hx_current_url=f"{site}/?sort=size")["up"] == "/?sort=size"
@@ -61,7 +61,7 @@ def test_list_is_the_page_before(files: dict[str, File], as_alice: Client) -> No
     "source",
     ["", "//evil.example/", "javascript:alert(1)", "/folders/999999/", "/trash/", "http://[broken", "/x" * 5_000],
 )
-def test_unknown_list_is_that_of_the_folder(source: str, files: dict[str, File], as_alice: Client) -> None:
+def test_unknown_list_falls_back_to_folder_or_library(source: str, files: dict[str, File], as_alice: Client) -> None:
     folder = files["a.png"].folder
     assert folder
     assert opened(as_alice, files["a.png"], source)["up"] in {folder.get_absolute_url(), "/"}

@@ -33,7 +33,7 @@ def test_the_list_shows_the_users_own_notifications(alice: User, bob: User, as_a
     assert "97 %" not in page
 
 
-def test_an_empty_list_says_so(as_alice: Client) -> None:
+def test_empty_list_shows_a_message(as_alice: Client) -> None:
     assert "You have no notifications." in as_alice.get("/notifications/").text
 
 
@@ -53,7 +53,7 @@ def test_a_name_with_markup_is_escaped(alice: User, as_alice: Client) -> None:
     assert "<script>alert" not in as_alice.get("/notifications/").text
 
 
-def test_pages_are_as_long_as_said_and_follow_each_other(alice: User, as_alice: Client) -> None:
+def test_notifications_are_paginated(alice: User, as_alice: Client) -> None:
     notify_often(alice, PAGE_SIZE + 3)
     first = as_alice.get("/notifications/")
     assert len(first.context["notifications"]) == PAGE_SIZE
@@ -63,11 +63,11 @@ def test_pages_are_as_long_as_said_and_follow_each_other(alice: User, as_alice: 
 
 
 @pytest.mark.parametrize("before", ["x", "-1", "9" * 30, "9" * 18, "0", ""])
-def test_an_odd_cursor_is_no_error(alice: User, as_alice: Client, before: str) -> None:
+def test_invalid_cursor_is_ignored(alice: User, as_alice: Client, before: str) -> None:
     assert as_alice.get("/notifications/", {"before": before}).status_code == 200
 
 
-def test_a_long_list_takes_no_more_queries(
+def test_query_count_does_not_grow_with_the_list(
     alice: User, as_alice: Client, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     for number in range(20):
@@ -79,7 +79,7 @@ def test_a_long_list_takes_no_more_queries(
         as_alice.get("/notifications/")
 
 
-def test_one_is_marked_as_read(alice: User, as_alice: Client) -> None:
+def test_notification_can_be_marked_as_read(alice: User, as_alice: Client) -> None:
     notify(alice, KIND, key="a")
     row = Notification.objects.get()
     response = as_alice.post(reverse("read_notification", args=[row.pk]))
@@ -88,7 +88,7 @@ def test_one_is_marked_as_read(alice: User, as_alice: Client) -> None:
     assert row.read_at is not None
 
 
-def test_opening_marks_as_read_and_leads_to_the_file(alice: User, as_alice: Client) -> None:
+def test_opening_marks_as_read_and_redirects_to_the_file(alice: User, as_alice: Client) -> None:
     file = factories.create_file(alice)
     notify(alice, NotificationKind.FILE_CORRUPTED, key="a", file=str(file.link))
     row = Notification.objects.get()
@@ -97,14 +97,14 @@ def test_opening_marks_as_read_and_leads_to_the_file(alice: User, as_alice: Clie
     assert Notification.objects.count_unseen(alice) == 0
 
 
-def test_someone_elses_is_not_found(alice: User, as_bob: Client) -> None:
+def test_notification_of_another_user_is_not_found(alice: User, as_bob: Client) -> None:
     notify(alice, KIND, key="a")
     assert as_bob.post(reverse("read_notification", args=[Notification.objects.get().pk])).status_code == 404
     assert as_bob.post(reverse("read_notification", args=[2**70])).status_code == 404
     assert Notification.objects.count_unseen(alice) == 1
 
 
-def test_all_are_marked_as_read_but_those_that_came_since(alice: User, bob: User, as_alice: Client) -> None:
+def test_marking_all_as_read_excludes_newer_notifications(alice: User, bob: User, as_alice: Client) -> None:
     notify(alice, KIND, key="a")
     notify(bob, KIND, key="a")
     last = as_alice.get("/notifications/").context["notifications"][0].notification.pk
@@ -155,14 +155,14 @@ def test_each_kind_can_be_turned_off(alice: User, as_alice: Client) -> None:
     assert '<input type="checkbox" name="mail-quota_low">' in page
 
 
-def test_only_operators_choose_what_is_for_operators(as_alice: Client, as_admin: Client) -> None:
+def test_operator_notification_settings_are_for_operators_only(as_alice: Client, as_admin: Client) -> None:
     assert "drift" not in as_alice.get("/notifications/settings/").text
     as_alice.post("/notifications/settings/", {"in_app-drift": "on", "in_app-nonsense": "on"})
     assert not NotificationPreference.objects.filter(kind__in=("drift", "nonsense")).exists()
     assert "drift" in as_admin.get("/notifications/settings/").text
 
 
-def test_settings_say_why_there_is_no_mail(
+def test_settings_explain_why_mail_is_unavailable(
     alice: User, as_alice: Client, mail_server: SmtpServer, settings: Settings
 ) -> None:
     assert "Your account has no email address." in as_alice.get("/notifications/settings/").text

@@ -1,4 +1,4 @@
-"""The pages on which people find their files again."""
+"""The library, file, trash and unfinished uploads pages."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def storage_unavailable(settings: Settings) -> Iterator[None]:
 
 
 def add_files(owner: User, count: int, *, start: int = 0, **fields: Any) -> None:
-    """`count` files, file-0000 the oldest; always two were added in the same moment."""
+    """Add `count` files, file-0000 the oldest; every two files share a timestamp."""
     state = fields.pop("state", State.AVAILABLE)
     column = "purge_after" if state == State.TRASHED else "available_at"
     common = {"owner": owner, "size": 1, "part_size": factories.PART, "etag": "e", "checksum": "c", "state": state}
@@ -74,15 +74,15 @@ def all_names(client: Client, url: str | None) -> list[str]:
 # --- the library ------------------------------------------------------------------------------
 
 
-def test_the_library_is_newest_first_page_by_page(alice: User, as_bob: Client) -> None:
+def test_library_lists_newest_files_first_across_pages(alice: User, as_bob: Client) -> None:
     add_files(alice, 120)
     names = all_names(as_bob, "/")
     assert len(names) == len(set(names)) == 120
-    numbers = [int(name[-4:]) // 2 for name in names]  # two share a moment, in either order
+    numbers = [int(name[-4:]) // 2 for name in names]  # pairs share a timestamp, in either order
     assert numbers == sorted(numbers, reverse=True)
 
 
-def test_files_that_arrive_while_one_reads_on_neither_double_nor_hide_any(alice: User, as_bob: Client) -> None:
+def test_files_added_during_paging_cause_no_duplicates_or_gaps(alice: User, as_bob: Client) -> None:
     add_files(alice, 120)
     names: list[str] = []
     url: str | None = "/"
@@ -96,7 +96,7 @@ def test_files_that_arrive_while_one_reads_on_neither_double_nor_hide_any(alice:
     assert sorted(names) == [f"file-{n:04}" for n in range(120)]
 
 
-def test_files_that_go_while_one_reads_on_do_not_hide_others(alice: User, as_bob: Client) -> None:
+def test_files_trashed_during_paging_hide_no_others(alice: User, as_bob: Client) -> None:
     add_files(alice, 120)
     response = as_bob.get("/")
     first_names = names_on(response.content)
@@ -106,21 +106,21 @@ def test_files_that_go_while_one_reads_on_do_not_hide_others(alice: User, as_bob
 
 
 @pytest.mark.parametrize("count", [0, 1, PAGE_SIZE - 1, PAGE_SIZE, PAGE_SIZE + 1, 2 * PAGE_SIZE])
-def test_a_page_has_a_next_one_exactly_when_there_is_more(count: int, alice: User, as_alice: Client) -> None:
+def test_next_page_link_exists_only_if_more_files_follow(count: int, alice: User, as_alice: Client) -> None:
     add_files(alice, count)
     response = as_alice.get("/")
     assert (next_url(response) is not None) == (count > PAGE_SIZE)
     assert len(all_names(as_alice, "/")) == count
 
 
-def test_a_page_leads_back_to_the_newest(alice: User, as_alice: Client) -> None:
+def test_later_page_links_to_the_first_page(alice: User, as_alice: Client) -> None:
     add_files(alice, 60)
     response = as_alice.get("/")
     assert response.context["first_url"] is None
     assert as_alice.get(str(next_url(response))).context["first_url"] == "/"
 
 
-def test_a_fresh_library_invites(as_alice: Client, as_viewer: Client, as_charlie: Client) -> None:
+def test_empty_library_invites_users_to_upload(as_alice: Client, as_viewer: Client, as_charlie: Client) -> None:
     assert b"No files yet" in as_alice.get("/").content
     assert b"Choose files" in as_alice.get("/").content
     assert b"Choose files" not in as_viewer.get("/").content
@@ -147,7 +147,7 @@ TAMPERED = [
     "2026-01-01T12:00:00+00:00_' OR 1=1 --",
     "\ufffd_\u202e",
 ]
-# odd, but each is a moment and an id: an empty or full page is a fair answer
+# unusual, but each is a valid time and id: an empty or a full page is correct
 UNUSUAL = [
     f"0001-01-01T00:00:00+00:00_{A_UUID}",
     f"9999-12-31T23:59:59.999999+00:00_{A_UUID}",
@@ -173,12 +173,12 @@ def test_malformed_cursor_is_not_found(path: str, as_alice: Client) -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/trash/"])
-def test_unusual_cursor_breaks_nothing(path: str, as_alice: Client) -> None:
+def test_unusual_cursor_causes_no_server_error(path: str, as_alice: Client) -> None:
     for text in UNUSUAL:
         assert as_alice.get(path, {"after": text}).status_code in {200, 404}, text
 
 
-def test_a_place_in_the_list_shows_nothing_that_one_may_not_see(alice: User, as_bob: Client) -> None:
+def test_cursor_does_not_reveal_private_files(alice: User, as_bob: Client) -> None:
     add_files(alice, 3, visibility=Visibility.PRIVATE)
     after = f"9999-01-01T00:00:00+00:00_{A_UUID}"
     assert names_on(as_bob.get("/", {"after": after}).content) == []
@@ -187,7 +187,7 @@ def test_a_place_in_the_list_shows_nothing_that_one_may_not_see(alice: User, as_
 # --- the page of a file -----------------------------------------------------------------------
 
 
-def test_the_page_of_a_file_says_what_it_is(alice: User, as_alice: Client, bucket: Bucket) -> None:
+def test_file_page_shows_the_file_details(alice: User, as_alice: Client, bucket: Bucket) -> None:
     body = b"%PDF-1.7 and so on"
     file = UploadClient(as_alice).send(body, name="plan.pdf", folder="Brand/2026", type="application/x-claimed")
     page = as_alice.get(file.get_absolute_url()).content.decode()
@@ -198,20 +198,20 @@ def test_the_page_of_a_file_says_what_it_is(alice: User, as_alice: Client, bucke
         assert text in page
 
 
-def test_the_key_stays_between_us_and_the_bucket(alice: User, as_alice: Client) -> None:
+def test_pages_do_not_reveal_the_object_key(alice: User, as_alice: Client) -> None:
     file = factories.create_file(alice)
     assert file.key not in as_alice.get(file.get_absolute_url()).content.decode()
     assert file.key not in as_alice.get("/").content.decode()
 
 
-def test_the_page_offers_to_open_what_a_browser_may_show(alice: User, as_alice: Client) -> None:
+def test_file_page_offers_to_open_inline_types(alice: User, as_alice: Client) -> None:
     inline_file = factories.create_file(alice, detected_type="image/png")
     attachment_file = factories.create_file(alice, detected_type="text/html", declared_type="image/png")
     assert b"?inline=1" in as_alice.get(inline_file.get_absolute_url()).content
     assert b"?inline=1" not in as_alice.get(attachment_file.get_absolute_url()).content
 
 
-def test_the_trash_is_offered_to_whom_it_obeys(
+def test_trash_button_is_shown_to_the_owner_and_managers(
     alice: User, as_alice: Client, as_bob: Client, as_manager: Client
 ) -> None:
     file = factories.create_file(alice)
@@ -237,7 +237,7 @@ def test_a_name_cannot_become_markup(alice: User, as_alice: Client, as_admin: Cl
     assert (json.headers["Content-Type"], json.headers["X-Content-Type-Options"]) == ("application/json", "nosniff")
 
 
-def test_a_file_page_works_while_the_store_is_away(storage_unavailable: None, alice: User, as_alice: Client) -> None:
+def test_pages_work_while_storage_is_unavailable(storage_unavailable: None, alice: User, as_alice: Client) -> None:
     file = factories.create_file(alice)
     for url in ("/", file.get_absolute_url(), "/trash/", "/unfinished/", "/upload/"):
         assert as_alice.get(url).status_code == 200
@@ -246,7 +246,7 @@ def test_a_file_page_works_while_the_store_is_away(storage_unavailable: None, al
 # --- the trash --------------------------------------------------------------------------------
 
 
-def test_a_file_goes_to_the_trash_and_comes_back(alice: User, as_alice: Client, bucket: Bucket) -> None:
+def test_file_can_be_trashed_and_restored(alice: User, as_alice: Client, bucket: Bucket) -> None:
     file = UploadClient(as_alice).send(b"hello")
     assert as_alice.post(reverse("trash_file", args=[file.pk])).headers["Location"] == "/"
     assert as_alice.get(file.get_absolute_url()).status_code == 404
@@ -259,7 +259,7 @@ def test_a_file_goes_to_the_trash_and_comes_back(alice: User, as_alice: Client, 
     assert (file.state, file.purge_after) == (State.AVAILABLE, None)
 
 
-def test_the_trash_says_how_long_it_keeps(alice: User, as_alice: Client, settings: Settings) -> None:
+def test_trash_shows_the_retention_period(alice: User, as_alice: Client, settings: Settings) -> None:
     settings.TRASH_RETENTION_DAYS = 3
     file = factories.create_file(alice)
     as_alice.post(reverse("trash_file", args=[file.pk]))
@@ -271,13 +271,13 @@ def test_the_trash_says_how_long_it_keeps(alice: User, as_alice: Client, setting
     assert "After 3 days, they are permanently deleted" in page
 
 
-def test_the_trash_has_pages_too(alice: User, as_alice: Client) -> None:
+def test_trash_is_paginated(alice: User, as_alice: Client) -> None:
     add_files(alice, 120, state=State.TRASHED)
     names = all_names(as_alice, "/trash/")
     assert sorted(names) == [f"file-{n:04}" for n in range(120)]
 
 
-def test_an_unfinished_upload_cannot_go_to_the_trash(alice: User, as_alice: Client) -> None:
+def test_unfinished_upload_cannot_be_trashed(alice: User, as_alice: Client) -> None:
     file = factories.create_file(alice, state=State.UPLOADING)
     assert as_alice.post(reverse("trash_file", args=[file.pk])).status_code in {404, 409}
     file.refresh_from_db()
@@ -294,7 +294,7 @@ def test_unfinished_uploads_are_listed_to_their_owner(alice: User, as_alice: Cli
     assert as_alice.get("/").context["unfinished_count"] == 1
 
 
-def test_a_cancelled_upload_gives_everything_back(alice: User, as_alice: Client, bucket: Bucket) -> None:
+def test_canceled_upload_frees_quota_and_storage(alice: User, as_alice: Client, bucket: Bucket) -> None:
     file = factories.create_file(alice, b"x" * 1000, bucket=bucket, state=State.UPLOADING)
     assert factories.stored_usage(alice) == (1, 1000)
     assert as_alice.post(reverse("cancel_upload", args=[file.pk])).headers["Location"] == "/unfinished/"
@@ -303,7 +303,7 @@ def test_a_cancelled_upload_gives_everything_back(alice: User, as_alice: Client,
     assert bucket.objects() == {}
 
 
-def test_a_cancelled_upload_is_remembered_until_the_store_is_back(
+def test_canceled_upload_stays_deleting_while_storage_is_unavailable(
     storage_unavailable: None, alice: User, as_alice: Client
 ) -> None:
     file = factories.create_file(alice, b"x" * 1000, state=State.UPLOADING)
@@ -313,7 +313,7 @@ def test_a_cancelled_upload_is_remembered_until_the_store_is_back(
     assert factories.stored_usage(alice) == (0, 0)
 
 
-def test_what_is_being_completed_cannot_be_cancelled(alice: User, as_alice: Client) -> None:
+def test_completing_upload_cannot_be_canceled(alice: User, as_alice: Client) -> None:
     file = factories.create_file(alice, state=State.COMPLETING)
     response = as_alice.post(reverse("cancel_upload", args=[file.pk]))
     assert response.status_code == 409
@@ -344,7 +344,7 @@ def test_cached_rows_change_with_their_file_and_with_the_day(
     assert b"yesterday" in as_alice.get("/").content
 
 
-def test_the_footer_names_the_version_to_staff_alone(as_alice: Client, alice: User, admin_client: Client) -> None:
+def test_footer_shows_the_version_only_to_staff(as_alice: Client, alice: User, admin_client: Client) -> None:
     footer = f'<footer class="site-footer">Amalga {__version__}</footer>'
     assert footer not in as_alice.get("/").content.decode()
     alice.is_staff = True

@@ -1,4 +1,4 @@
-"""The way to previews and older versions: who gets it, for how long, and what browsers may keep."""
+"""URLs of previews and previous versions: permissions, expiry and browser caching."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def fetched(client: Client, url: str) -> urllib3.BaseHTTPResponse:
 
 
 @pytest.mark.parametrize(("route", "width"), [("thumbnail", 320), ("preview", 640)])
-def test_a_picture_comes_from_the_store_as_what_it_is(photo: File, as_bob: Client, route: str, width: int) -> None:
+def test_preview_image_has_its_type_and_cache_headers(photo: File, as_bob: Client, route: str, width: int) -> None:
     response = fetched(as_bob, reverse(route, args=[photo.pk]))
     assert (response.status, response.headers["Content-Type"]) == (200, "image/webp")
     assert response.headers["Content-Disposition"] == "inline"
@@ -61,7 +61,7 @@ def test_head_of_preview_has_the_headers_of_get(photo: File, as_bob: Client, rou
     assert head.headers["Content-Type"] == response.headers["Content-Type"] == "image/webp"
 
 
-def test_code_comes_as_plain_words_whatever_it_says(as_alice: Client, bucket: Bucket) -> None:
+def test_preview_of_html_is_plain_text(as_alice: Client, bucket: Bucket) -> None:
     body = b"<html><script>alert(1)</script></html>"
     file = shown(UploadClient(as_alice).send(body, name="page.html", type="text/html"))
     response = fetched(as_alice, reverse("preview", args=[file.pk]))
@@ -71,7 +71,7 @@ def test_code_comes_as_plain_words_whatever_it_says(as_alice: Client, bucket: Bu
 
 
 @pytest.mark.parametrize("route", ["thumbnail", "preview"])
-def test_who_may_not_see_the_file_does_not_see_its_preview(
+def test_preview_is_hidden_from_users_who_cannot_see_the_file(
     photo: File, as_bob: Client, as_charlie: Client, alice: User, as_alice: Client, route: str
 ) -> None:
     url = reverse(route, args=[photo.pk])
@@ -83,7 +83,7 @@ def test_who_may_not_see_the_file_does_not_see_its_preview(
     assert Client().get(url).headers["Location"].startswith(reverse("login"))
 
 
-def test_what_is_not_ready_or_failed_is_not_there(alice: User, as_alice: Client, bucket: Bucket) -> None:
+def test_pending_or_failed_preview_is_not_found(alice: User, as_alice: Client, bucket: Bucket) -> None:
     file = factories.create_file(alice, b"no picture", bucket=bucket, detected_type="image/png", category="image")
     url = reverse("preview", args=[file.pk])
     assert as_alice.get(url).status_code == 404
@@ -95,14 +95,14 @@ def url_at(moment: datetime) -> str:
     return s3.preview_url("p/" + "0" * 32, content_type="image/webp", now=moment)
 
 
-def test_within_a_window_the_url_stays_the_same() -> None:
+def test_preview_url_is_stable_within_a_window() -> None:
     urls = {url_at(NOON + timedelta(seconds=after)) for after in (0, 1, 450, 899)}
     assert len(urls) == 1
     assert url_at(NOON + WINDOW) not in urls
     assert s3.preview_url("p/" + "1" * 32, content_type="image/webp", now=NOON) not in urls
 
 
-def test_a_browser_keeps_it_no_longer_than_the_url_is_good() -> None:
+def test_browser_cache_expires_with_the_preview_url() -> None:
     query = parse_qs(urlsplit(url_at(NOON)).query)
     assert query["X-Amz-Date"] == ["20261123T120000Z"]
     assert query["X-Amz-Expires"] == ["1800"]
@@ -110,7 +110,7 @@ def test_a_browser_keeps_it_no_longer_than_the_url_is_good() -> None:
     assert query["response-expires"] == ["Mon, 23 Nov 2026 12:30:00 GMT"]
 
 
-def test_the_url_works_and_ends(photo: File) -> None:
+def test_preview_url_expires(photo: File) -> None:
     key = photo.previews.first().key  # type: ignore[union-attr]
     now = datetime.now(UTC)
     for moment, good in ((now, True), (now - WINDOW, True), (now - 2 * WINDOW - timedelta(seconds=1), False)):
@@ -132,19 +132,19 @@ def test_the_url_never_outlives_the_credentials(monkeypatch: pytest.MonkeyPatch)
     assert query["response-expires"] == ["Mon, 23 Nov 2026 12:16:39 GMT"]
 
 
-def test_a_store_that_checks_signatures_takes_it(digest_bucket: Bucket) -> None:
+def test_storage_that_checks_signatures_accepts_the_url(digest_bucket: Bucket) -> None:
     key = "p/" + "2" * 32
     digest_bucket.write(key, b"RIFF")
     response = urllib3.request("GET", s3.preview_url(key, content_type="image/webp"))
     assert (response.status, response.data, response.headers["Content-Type"]) == (200, b"RIFF", "image/webp")
 
 
-# --- older versions, and what is written down -------------------------------------------------
+# --- previous versions and the audit log -------------------------------------------------
 
 
 @pytest.fixture
 def versions(as_alice: Client, bucket: Bucket) -> tuple[File, File]:
-    """The older and the newer version of one file."""
+    """Return the previous and the current version of one file."""
     upload_client = UploadClient(as_alice)
     old = upload_client.send(b"old", name="report.txt")
     new = upload_client.send(b"new", name="report.txt", replaces=str(old.link))
@@ -152,7 +152,7 @@ def versions(as_alice: Client, bucket: Bucket) -> tuple[File, File]:
     return old, new
 
 
-def test_an_older_version_can_be_downloaded(versions: tuple[File, File], as_bob: Client) -> None:
+def test_previous_version_can_be_downloaded(versions: tuple[File, File], as_bob: Client) -> None:
     old, new = versions
     for version, body in ((old, b"old"), (new, b"new")):
         response = fetched(as_bob, reverse("download_version", args=[new.link, version.pk]))
@@ -160,14 +160,14 @@ def test_an_older_version_can_be_downloaded(versions: tuple[File, File], as_bob:
         assert response.headers["Content-Disposition"] == 'attachment; filename="report.txt"'
 
 
-def test_head_of_older_version_has_its_size_and_no_event(versions: tuple[File, File], as_bob: Client) -> None:
+def test_head_of_previous_version_has_its_size_and_adds_no_event(versions: tuple[File, File], as_bob: Client) -> None:
     old, new = versions
     head = as_bob.head(reverse("download_version", args=[new.link, old.pk]))
     assert (head.status_code, head.headers["Content-Length"]) == (200, str(old.size))
     assert not Event.objects.filter(action=Action.DOWNLOAD).exists()
 
 
-def test_a_version_of_another_file_or_of_one_that_is_hidden_is_not_there(
+def test_version_of_another_or_a_hidden_file_is_not_found(
     versions: tuple[File, File], alice: User, as_bob: Client
 ) -> None:
     old, new = versions
@@ -181,7 +181,7 @@ def downloads() -> list[Any]:
     return list(Event.objects.filter(action=Action.DOWNLOAD).order_by("id").values_list("actor", "file_id", "detail"))
 
 
-def test_every_way_to_the_bytes_is_written_down(versions: tuple[File, File], as_bob: Client) -> None:
+def test_downloads_of_files_and_versions_are_recorded(versions: tuple[File, File], as_bob: Client) -> None:
     old, new = versions
     as_bob.get(reverse("download", args=[new.link]))
     as_bob.get(reverse("download_version", args=[new.link, old.pk]))
@@ -189,7 +189,7 @@ def test_every_way_to_the_bytes_is_written_down(versions: tuple[File, File], as_
     assert downloads() == [("bob", new.link, {}), ("bob", new.link, {"version": str(old.pk)})]
 
 
-def test_a_film_that_asks_for_its_parts_is_written_down_once(photo: File, as_bob: Client) -> None:
+def test_repeated_inline_requests_are_recorded_once(photo: File, as_bob: Client) -> None:
     for _ in range(3):
         as_bob.get(reverse("download", args=[photo.pk]) + "?inline=1")
     assert downloads() == [("bob", photo.pk, {"shown": True})]
@@ -209,7 +209,7 @@ def test_page_of_file_with_pending_preview_polls(alice: User, as_alice: Client) 
 # --- tables and Markdown ----------------------------------------------------------------------
 
 
-def test_a_csv_file_is_shown_as_a_table_in_a_frame_that_runs_nothing(as_alice: Client, bucket: Bucket) -> None:
+def test_csv_file_is_shown_as_a_table_in_a_sandboxed_frame(as_alice: Client, bucket: Bucket) -> None:
     file = shown(UploadClient(as_alice).send(b"name;size\n<b>x</b>;1,5\n", name="export.csv"))
     page = as_alice.get(file.get_absolute_url()).content.decode()
     url = reverse("preview_page", args=[file.pk])
@@ -232,6 +232,6 @@ def test_markdown_is_shown_as_a_page_to_people_who_see_the_file(
     assert as_bob.get(url).status_code == 404
 
 
-def test_other_texts_have_no_page(as_alice: Client, bucket: Bucket) -> None:
+def test_plain_text_has_no_preview_page(as_alice: Client, bucket: Bucket) -> None:
     file = shown(UploadClient(as_alice).send(b"just words\n", name="notes.txt"))
     assert as_alice.get(reverse("preview_page", args=[file.pk])).status_code == 404

@@ -41,13 +41,13 @@ database = pytest.mark.django_db
 
 
 def led_to(response: Any) -> str:
-    """The host of a redirect, as a browser reads it: a backslash is a slash, and blanks in front are none."""
+    """Return the host of a redirect as browsers read it: backslashes are slashes, leading blanks are ignored."""
     location = response.headers.get("Location", "").replace("\\", "/").strip()
     return urlsplit(location).netloc if location.startswith("//") or ":" in location.split("/")[0] else ""
 
 
 def request_target(user: User | None, method: str, url: str, target: str) -> Any:
-    """Everything that might lead somewhere says where, at once."""
+    """Put the target into every parameter and header that could cause a redirect."""
     client = signed_in(user) if user else Client()
     client.raise_request_exception = False
     named = {"next": target, "redirect_to": target, "url": target, "process": "login"}
@@ -57,10 +57,10 @@ def request_target(user: User | None, method: str, url: str, target: str) -> Any
 
 @database
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_no_address_leads_to_another_host(method: str, alice: User, admin_user: User, bucket: object) -> None:
+def test_no_url_redirects_to_another_host(method: str, alice: User, admin_user: User, bucket: object) -> None:
     signed_in(alice)  # the log is not empty
     elsewhere = {}
-    for url in list(every_address()):  # first all: some take away what others are about
+    for url in list(every_address()):  # collected first: some requests delete what others need
         for user in (None, admin_user):
             host = led_to(request_target(user, method, url, f"//{EVIL}"))
             if host not in OURS | {STORE}:
@@ -68,7 +68,7 @@ def test_no_address_leads_to_another_host(method: str, alice: User, admin_user: 
     assert elsewhere == {}
 
 
-# Whatever reads where one wants to go.
+# Routes that read a redirect target.
 DOORS = [
     ("GET", "login"),
     ("GET", "admin:login"),
@@ -84,7 +84,7 @@ DOORS = [
 
 @database
 @pytest.mark.parametrize("target", HOSTILE_URLS)
-def test_no_door_leads_where_a_hostile_address_points(target: str, admin_user: User) -> None:
+def test_no_route_redirects_to_a_hostile_url(target: str, admin_user: User) -> None:
     for method, door in DOORS:
         response = request_target(admin_user, method, reverse(door), target)
         assert led_to(response) in OURS, (door, method)
@@ -92,7 +92,7 @@ def test_no_door_leads_where_a_hostile_address_points(target: str, admin_user: U
 
 
 @database
-def test_forms_about_a_file_lead_back_to_us(alice: User, bucket: object) -> None:
+def test_file_forms_redirect_to_this_site(alice: User, bucket: object) -> None:
     for target in HOSTILE_URLS:
         file = factories.create_file(alice)
         for route in ("trash_file", "restore_file"):
@@ -106,7 +106,7 @@ def test_forms_about_a_file_lead_back_to_us(alice: User, bucket: object) -> None
 
 
 def request_raw(front: TlsProxy, path: str, **headers: str) -> tuple[int, str, bytes]:
-    """Past the front, as what could reach the app's own port would ask it."""
+    """Bypass the proxy and send a request straight to the app's port."""
     with closing(http.client.HTTPConnection(urlsplit(front.behind).netloc, timeout=20)) as wire:
         wire.putrequest("GET", path, skip_host=True)
         for name, value in headers.items():
@@ -122,14 +122,14 @@ transactional = pytest.mark.django_db(transaction=True)
 @transactional
 @pytest.mark.parametrize("host", HOSTS)
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_another_host_is_refused_and_not_repeated(host: str, scheme: str, tls_site: TlsProxy) -> None:
+def test_unknown_host_is_rejected_and_not_echoed(host: str, scheme: str, tls_site: TlsProxy) -> None:
     status, location, body = request_raw(tls_site, "/accounts/login/", Host=host, X_Forwarded_Proto=scheme)
     assert (status, location) == (400, "")
     assert EVIL.encode() not in body
 
 
 @transactional
-def test_what_a_proxy_may_say_of_the_host_is_not_listened_to(tls_site: TlsProxy) -> None:
+def test_forwarded_host_headers_are_ignored(tls_site: TlsProxy) -> None:
     headers = {"X_Forwarded_Host": EVIL, "Forwarded": f"host={EVIL};proto=https", "X_Forwarded_Port": "1"}
     status, location, body = request_raw(tls_site, "/", Host="localhost", X_Forwarded_Proto="http", **headers)
     assert (status, location) == (301, "https://localhost/")
@@ -139,7 +139,7 @@ def test_what_a_proxy_may_say_of_the_host_is_not_listened_to(tls_site: TlsProxy)
 
 
 @transactional
-def test_plain_http_leads_to_the_same_address_by_tls(tls_site: TlsProxy) -> None:
+def test_plain_http_redirects_to_the_same_url_over_https(tls_site: TlsProxy) -> None:
     for path in ("/", "/files/?a=b&c=d", "/admin/", "/uploads/", f"//{EVIL}/", "/%0d%0aSet-Cookie:%20a=b"):
         response = urllib3.request("GET", f"http://{tls_site.address}{path}", redirect=False, retries=False)
         assert response.status == 301, path
@@ -149,16 +149,16 @@ def test_plain_http_leads_to_the_same_address_by_tls(tls_site: TlsProxy) -> None
 
 
 @transactional
-def test_a_visitor_cannot_say_that_it_came_by_tls(tls_site: TlsProxy) -> None:
-    """The front says how one came, whatever one brings along."""
+def test_client_cannot_spoof_the_forwarded_scheme(tls_site: TlsProxy) -> None:
+    """The proxy overwrites the header that the client sends."""
     claim = {"X-Forwarded-Proto": "https"}
     response = urllib3.request("GET", f"http://{tls_site.address}/", headers=claim, redirect=False, retries=False)
     assert response.status == 301
 
 
 @transactional
-def test_only_the_balancer_says_by_which_scheme_one_came(django_db_setup: None, tmp_path: Path) -> None:
-    """From another address than FORWARDED_ALLOW_IPS, the same words are worth nothing."""
+def test_forwarded_scheme_is_trusted_only_from_the_load_balancer(django_db_setup: None, tmp_path: Path) -> None:
+    """The same headers from an address outside FORWARDED_ALLOW_IPS are ignored."""
     with serving(tmp_path, {"HTTPS": "on", "FORWARDED_ALLOW_IPS": "10.1.2.3"}) as site:
         claim = {"X-Forwarded-Proto": "https", "X-Forwarded-Ssl": "on", "X-Forwarded-Protocol": "ssl"}
         response = urllib3.request("GET", site, headers=claim, redirect=False, retries=False)
@@ -169,7 +169,7 @@ def test_only_the_balancer_says_by_which_scheme_one_came(django_db_setup: None, 
 
 
 @transactional
-def test_every_cookie_of_a_day_is_for_this_host_by_tls_and_for_no_script(
+def test_all_cookies_are_host_only_secure_and_httponly(
     tls_site: TlsProxy, authority: CertificateAuthority, admin_user: User
 ) -> None:
     lines = list(cookies_of_a_day(tls_site, authority, admin_user))
@@ -180,7 +180,7 @@ def test_every_cookie_of_a_day_is_for_this_host_by_tls_and_for_no_script(
         assert line.startswith("__Host-"), line
         assert {"secure", "path", "samesite"} <= attributes, line
         assert "domain" not in attributes, line
-        assert "httponly" in attributes or '=""' in line, line  # Django takes cookies away without it
+        assert "httponly" in attributes or '=""' in line, line  # Django deletes cookies without it
 
 
 def cookies_of_a_day(front: TlsProxy, authority: CertificateAuthority, user: User) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Every route × verb × person against a written table: what is not written here does not get in."""
+"""Check every route, verb and role against a table of expected status codes."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ from uploads.services.guess_limit import LINK_GUESSES
 
 pytestmark = pytest.mark.django_db
 
-# alice owns what every address below is about
+# alice owns the objects in every URL below
 USERS = ("anonymous", "charlie", "viewer", "bob", "alice", "manager", "root")
 
-# Per route and verb: what these seven people get. A verb that is not here is 405 for everybody who is signed in;
+# Status per route and verb for these seven users. A missing verb is 405 for every signed-in user;
 # "login" is a redirect to the login page.
 PAGES: dict[str, dict[str, str]] = {
     "library": {"GET": "login 200 200 200 200 200 200"},
@@ -102,7 +102,7 @@ PROTOCOL: dict[str, dict[str, str]] = {
     "conflicts": {"POST": "403 403 403 200 200 200 200"},
     "finish": {"POST": "403 403 403 404 200 404 404"},
 }
-# What stands in the address of a route beside its own words.
+# Routes by the kind of object in their URL.
 ABOUT_UPLOADS = {"cancel_upload", "upload_detail", "sign_parts"}
 ABOUT_VERSIONS = {"restore_version", "download_version"}
 ABOUT_FILES = {"file", "download", "preview", "preview_page", "thumbnail",
@@ -113,19 +113,19 @@ ABOUT_FOLDERS = {"folder", "rename_folder", "move_folder", "access_folder", "rem
                  "share_folder", "folder_sharing", "favorite_folder"}  # fmt: skip
 ABOUT_REQUESTS = {"close_file_request"}
 ABOUT_QUARANTINE = {"release_file", "delete_quarantined"}
-# What a form must hold to be taken.
+# Valid form data per route.
 FORMS = {"rename_file": "name=b.txt", "tag_file": "add=a", "visibility_file": "visibility=private",
          "access_folder": "access=everyone", "share_file": "days=7", "share_folder": "days=7",
          "release_file": "reason=known", "save_search": "name=a&query=%3Fq%3Da",
          "request_files": "title=a&days=1&max_files=1&max_file_bytes=1+GB&max_bytes=1+GB&ask_name=no&ask_address=no",
          }  # fmt: skip
-# The admin, by GET: alice has files but is no staff; clerk is staff without a role; root is everything.
-# What only takes POST is 405; what nobody may do is 403 even for root.
+# The admin, by GET: alice has files but isn't staff, clerk is staff without a role, root is a superuser.
+# Routes that only allow POST are 405; disabled actions are 403 even for root.
 ADMIN_USERS = ("anonymous", "alice", "clerk", "root")
 
 
 def _of_model(model: str, **root: int) -> dict[str, str]:
-    """The pages of one model: staff without a role are refused, and root gets what is said here."""
+    """Return the pages of one model: 403 for staff without a role, the given status for root."""
     return {f"admin:{model}_{page}": f"login login 403 {code}" for page, code in root.items()}
 
 
@@ -177,7 +177,7 @@ UNKNOWN_TOKEN = "a" * 32
 
 
 def routes(resolver: URLResolver | None = None, prefix: str = "") -> Iterator[str]:
-    """Return the name of every configured route; one without a name has its pattern instead."""
+    """Return the name of every configured route, or its pattern if it has no name."""
     for entry in (resolver or get_resolver()).url_patterns:
         if isinstance(entry, URLResolver):
             yield from routes(entry, f"{prefix}{entry.namespace}:" if entry.namespace else prefix)
@@ -206,7 +206,7 @@ def people(roles: None) -> dict[str, Client]:
 
 
 class RouteRequest:
-    """One request to a route about something of alice's, made fresh for it."""
+    """One request to a route, with new objects that alice owns."""
 
     def __init__(self, route: str, bucket: Bucket) -> None:
         self.route = route
@@ -277,7 +277,7 @@ def arguments(route: str, file: File, folder: Folder, token: str = UNKNOWN_TOKEN
 
 def status_of(response: HttpResponseBase) -> str:
     if isinstance(response, StreamingHttpResponse):
-        response.getvalue()  # a zip that nobody reads holds its place
+        response.getvalue()  # an unread ZIP holds its slot
     to_login = response.status_code == 302 and "/login/" in response.headers["Location"]
     return "login" if to_login else str(response.status_code)
 
@@ -293,12 +293,12 @@ def expected_status(route: str, verb: str, name: str) -> str:
     return "403" if route in PROTOCOL else "login"
 
 
-def test_every_route_is_written_down() -> None:
+def test_every_route_is_in_the_table() -> None:
     assert set(routes()) == {*TABLE, *ADMIN, *GUEST_ROUTES, *SHARED}
 
 
 @pytest.mark.parametrize("route", TABLE)
-def test_everybody_gets_what_is_written(route: str, people: dict[str, Client], bucket: Bucket) -> None:
+def test_users_get_the_expected_status(route: str, people: dict[str, Client], bucket: Bucket) -> None:
     wrong = {}
     for name in USERS:
         for verb in VERBS:
@@ -324,8 +324,8 @@ def expected_for_guest(route: str, verb: str, state: str) -> str:
 
 
 @pytest.mark.parametrize("route", SHARED)
-def test_guests_get_what_is_written(route: str, people: dict[str, Client], bucket: Bucket) -> None:
-    """With and without an account: the link decides."""
+def test_guests_get_the_expected_status(route: str, people: dict[str, Client], bucket: Bucket) -> None:
+    """The share link decides, with and without an account."""
     facts: dict[str, dict[str, Any]] = {
         "view_only": {"view_only": True}, "locked": {"password": "md5$x$x"}, "revoked": {"revoked_at": Now()},
         "unknown": {"token_digest": b"another"},
@@ -344,7 +344,7 @@ def test_guests_get_what_is_written(route: str, people: dict[str, Client], bucke
     assert wrong == {}
 
 
-def test_guest_with_a_link_is_a_stranger_everywhere_else(people: dict[str, Client], bucket: Bucket) -> None:
+def test_guest_with_a_share_link_is_anonymous_everywhere_else(people: dict[str, Client], bucket: Bucket) -> None:
     guest, wrong = Client(), {}
     opened = RouteRequest("shared", bucket)
     ShareLink.objects.filter(pk=opened.link.pk).update(password=make_password("password"))
@@ -376,7 +376,7 @@ def _some_task() -> DBTaskResult[Any, Any]:
 
 
 def admin_url(route: str) -> str:
-    """The address in the admin about alice, her file, or her group."""
+    """Return the admin URL of an object that belongs to alice."""
     alice = user_of("alice")
     about = {
         "file": factories.create_file(alice).pk,
@@ -404,13 +404,13 @@ def admin_url(route: str) -> str:
 
 
 @pytest.mark.parametrize("route", ADMIN)
-def test_the_admin_is_for_staff_with_rights(route: str, people: dict[str, Client]) -> None:
+def test_admin_is_for_staff_with_permissions(route: str, people: dict[str, Client]) -> None:
     actual = [status_of(people[name].get(admin_url(route))) for name in ADMIN_USERS]
     assert actual == ADMIN[route].split()
 
 
 def every_address() -> Iterator[str]:
-    """Every address of a GET, about something that is there."""
+    """Yield the URL of every route, with existing objects."""
     alice = user_of("alice")
     folder = Folder.objects.create(name="Brand", created_by=alice)
     for route in TABLE:
@@ -418,7 +418,7 @@ def every_address() -> Iterator[str]:
     yield from (admin_url(route) for route in ADMIN)
 
 
-def test_a_stranger_gets_200_from_the_two_login_pages_and_links_alone(people: dict[str, Client]) -> None:
+def test_anonymous_users_can_open_only_login_pages_and_links(people: dict[str, Client]) -> None:
     open_urls = {url for url in every_address() if people["anonymous"].get(url).status_code == 200}
     links = {url for url in open_urls if url.startswith(LINK_PATHS)}
     assert len(links) == 2
@@ -426,15 +426,15 @@ def test_a_stranger_gets_200_from_the_two_login_pages_and_links_alone(people: di
 
 
 def tables_without_log() -> dict[str, Any]:
-    """The whole database, but for the log that says who downloaded what, and for what a visitor's session holds."""
+    """Return all rows of the database, without the audit log and sessions."""
     rows = factories.database_rows()
     del rows["uploads.Event"], rows["sessions.Session"]
     return rows
 
 
-def test_reading_changes_nothing_in_the_database(people: dict[str, Client]) -> None:
+def test_get_and_head_change_nothing_in_the_database(people: dict[str, Client]) -> None:
     urls = list(every_address())
-    apply_deltas()  # so that the dashboard has nothing left to add up
+    apply_deltas()  # otherwise the dashboard applies pending deltas
     before = tables_without_log()
     for name in ("alice", "manager", "root"):
         for url in urls:
@@ -450,14 +450,14 @@ def changing_routes() -> list[tuple[str, str]]:
 
 
 def csrf_client(user: User) -> Client:
-    """A client that must show where it comes from, as browsers must."""
+    """Return a client with CSRF checks."""
     client = Client(enforce_csrf_checks=True)
     client.force_login(user)
     return client
 
 
 @pytest.mark.parametrize(("route", "verb"), changing_routes())
-def test_a_change_without_a_token_is_refused(route: str, verb: str, people: dict[str, Client], bucket: Bucket) -> None:
+def test_change_without_csrf_token_is_refused(route: str, verb: str, people: dict[str, Client], bucket: Bucket) -> None:
     request = RouteRequest(route, bucket)
     client = Client(enforce_csrf_checks=True) if route == "login" else csrf_client(user_of("alice"))
     before = factories.database_rows()
@@ -487,8 +487,8 @@ def test_changes_from_another_site_are_refused(people: dict[str, Client], bucket
     assert (accepted, after) == ([], before)
 
 
-def test_the_same_change_with_its_token_works(people: dict[str, Client]) -> None:
-    """Else the two tests above would prove nothing."""
+def test_change_with_a_csrf_token_succeeds(people: dict[str, Client]) -> None:
+    """Without this, the two tests above would prove nothing."""
     client = csrf_client(user_of("alice"))
     token = str(client.get("/upload/").context["csrf_token"])
     file = factories.create_file(user_of("alice"))

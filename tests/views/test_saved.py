@@ -1,4 +1,4 @@
-"""What people keep for themselves: favorites, recent files and saved searches."""
+"""Favorites, recent files and saved searches."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def close(folder: Folder, *, by: User) -> None:
 # --- favorites --------------------------------------------------------------------------------
 
 
-def test_favorites_are_listed_for_their_person_alone(alice: User, as_alice: Client, as_bob: Client) -> None:
+def test_favorites_are_listed_only_for_their_user(alice: User, as_alice: Client, as_bob: Client) -> None:
     file = add(alice, "b.txt", folder=ensure_folder("Brand/Logos", alice))
     add(alice, "a.txt")
     for url in (file.get_absolute_url(), ensure_folder("Brand/Logos", alice).get_absolute_url()):
@@ -67,7 +67,7 @@ def test_favorite_that_is_no_longer_visible_is_not_listed(
     assert as_bob.post(f"{folder.get_absolute_url()}favorite").status_code == 404
 
 
-def test_favorite_follows_versions_and_goes_with_the_last_one(alice: User, bucket: Bucket) -> None:
+def test_favorite_is_kept_until_the_last_version_is_deleted(alice: User, bucket: Bucket) -> None:
     old = add(alice, "a.txt")
     File.objects.filter(pk=old.pk).update(series=old.pk, current=False)
     new = add(alice, "a.txt", series=old.pk)

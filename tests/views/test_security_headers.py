@@ -29,7 +29,7 @@ TOO_MUCH = live.DATA_UPLOAD_MAX_MEMORY_SIZE + 1
 
 
 def responses(client: Client, alice: User) -> Iterator[tuple[str, Any]]:
-    """One answer of every kind: pages, JSON, redirects, refusals from every layer."""
+    """Yield one response of every kind: pages, JSON, redirects, and errors from every layer."""
     file = factories.create_file(alice)
     unfinished = factories.create_file(alice, state=State.UPLOADING)
     client.raise_request_exception = False
@@ -62,7 +62,7 @@ def policy(response: Any) -> dict[str, list[str]]:
     return {name: sources for name, *sources in parts}
 
 
-def test_every_answer_carries_the_headers_that_protect(alice: User, as_alice: Client) -> None:
+def test_every_response_has_the_security_headers(alice: User, as_alice: Client) -> None:
     for what, response in responses(as_alice, alice):
         headers = response.headers
         assert headers.get("X-Content-Type-Options") == "nosniff", what
@@ -74,7 +74,7 @@ def test_every_answer_carries_the_headers_that_protect(alice: User, as_alice: Cl
         assert "default-src 'none'" in headers.get("Content-Security-Policy", ""), what
 
 
-def test_the_admin_carries_them_too(alice: User, as_admin: Client) -> None:
+def test_admin_pages_have_the_security_headers(alice: User, as_admin: Client) -> None:
     file = factories.create_file(alice)
     for url in ("/admin/", "/admin/uploads/file/", reverse("admin:uploads_file_change", args=[file.pk])):
         response = as_admin.get(url)
@@ -82,7 +82,7 @@ def test_the_admin_carries_them_too(alice: User, as_admin: Client) -> None:
         assert response.headers["X-Frame-Options"] == "DENY"
 
 
-def test_the_policy_lets_in_ourselves_and_the_bucket_and_nothing_else(as_alice: Client) -> None:
+def test_content_security_policy_allows_only_the_site_and_bucket(as_alice: Client) -> None:
     directives = policy(as_alice.get("/"))
     assert directives["default-src"] == directives["frame-ancestors"] == directives["base-uri"] == ["'none'"]
     assert directives["script-src"] == directives["style-src"] == directives["form-action"] == ["'self'"]
@@ -93,7 +93,7 @@ def test_the_policy_lets_in_ourselves_and_the_bucket_and_nothing_else(as_alice: 
     assert directives["media-src"] == directives["frame-src"] == ["'self'", live.S3_ORIGIN]
 
 
-def test_static_files_are_not_sniffed_either(site: str) -> None:
+def test_static_files_have_nosniff_and_are_immutable(site: str) -> None:
     import urllib3
 
     page = urllib3.request("GET", f"{site}/accounts/login/").data.decode()
@@ -105,10 +105,10 @@ def test_static_files_are_not_sniffed_either(site: str) -> None:
     assert "immutable" in response.headers["Cache-Control"]
 
 
-# --- what may be kept -------------------------------------------------------------------------
+# --- caching -------------------------------------------------------------------------
 
 
-def test_answers_that_hold_a_signature_are_not_kept(alice: User, as_alice: Client, bucket: Bucket) -> None:
+def test_responses_with_a_signature_are_not_cached(alice: User, as_alice: Client, bucket: Bucket) -> None:
     upload_client = UploadClient(as_alice)
     item = upload_client.item(b"hello")
     announced = upload_client.announce(item)
@@ -128,7 +128,7 @@ def test_protocol_responses_are_not_cached(alice: User, as_alice: Client) -> Non
             assert "no-store" in response.headers.get("Cache-Control", ""), what
 
 
-def test_pages_of_a_person_are_not_for_shared_caches(alice: User, as_alice: Client) -> None:
+def test_personal_pages_are_not_stored_in_shared_caches(alice: User, as_alice: Client) -> None:
     file = factories.create_file(alice)
     for url in ("/", file.get_absolute_url(), "/trash/", "/unfinished/", "/upload/"):
         assert "private" in as_alice.get(url).headers.get("Cache-Control", ""), url
@@ -137,7 +137,7 @@ def test_pages_of_a_person_are_not_for_shared_caches(alice: User, as_alice: Clie
 # --- cookies and HTTPS ------------------------------------------------------------------------
 
 
-def test_no_script_reads_a_cookie(alice: User) -> None:
+def test_scripts_cannot_read_cookies(alice: User) -> None:
     alice.set_password("a long word of its own")
     alice.save()
     client = Client()
@@ -170,7 +170,7 @@ print(json.dumps({
 
 @pytest.fixture(scope="module")
 def by_https() -> dict[str, Any]:
-    """What the app says with the settings of production; the login page asks no database."""
+    """Return a response with production settings; the login page needs no database."""
     env = {
         **os.environ,
         "HTTPS": "on",
@@ -183,7 +183,7 @@ def by_https() -> dict[str, Any]:
     return result
 
 
-def test_plain_http_is_sent_to_https(by_https: dict[str, Any]) -> None:
+def test_plain_http_redirects_to_https(by_https: dict[str, Any]) -> None:
     assert by_https["plain"] == [301, "https://files.example.org/accounts/login/?next=/"]
 
 
@@ -195,7 +195,7 @@ def test_hsts_lasts_a_year(by_https: dict[str, Any]) -> None:
     assert "includeSubDomains" in header
 
 
-def test_cookies_belong_to_this_host_and_to_https(by_https: dict[str, Any]) -> None:
+def test_cookies_are_host_only_and_secure(by_https: dict[str, Any]) -> None:
     (name, cookie), *others = by_https["cookies"].items()
     assert not others
     assert name.startswith("__Host-")
@@ -205,7 +205,7 @@ def test_cookies_belong_to_this_host_and_to_https(by_https: dict[str, Any]) -> N
     assert (secure, domain) == (True, None)
 
 
-def test_without_https_nothing_promises_it(client: Client) -> None:
+def test_hsts_is_not_sent_without_https(client: Client) -> None:
     response = client.get("/accounts/login/")
     assert response.status_code == 200
     assert "Strict-Transport-Security" not in response.headers

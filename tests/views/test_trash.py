@@ -1,4 +1,4 @@
-"""Into the trash, out of it again, and for good: no object goes before its time, no row before its object."""
+"""Trash, restore and purge: objects are deleted when due, and rows only after their objects."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def test_trash_hides_the_file_and_keeps_its_bytes(file: File, alice: User, bucke
     assert bucket.read(file.key) == b"hello"
 
 
-def test_trashing_twice_does_not_move_the_day_of_the_purge(file: File, alice: User) -> None:
+def test_trashing_twice_keeps_the_purge_date(file: File, alice: User) -> None:
     actions.trash_file(file, by=alice)
     due = File.objects.get(pk=file.pk).purge_after
     actions.trash_file(file, by=alice)
     assert File.objects.get(pk=file.pk).purge_after == due
 
 
-def test_restore_brings_back_the_file_as_it_was(file: File, alice: User, bucket: Bucket) -> None:
+def test_restore_returns_the_file_unchanged(file: File, alice: User, bucket: Bucket) -> None:
     before = File.objects.values(*FIELDS).get()
     actions.trash_file(file, by=alice)
     actions.restore_file(file, by=alice)
@@ -52,7 +52,7 @@ def test_restore_brings_back_the_file_as_it_was(file: File, alice: User, bucket:
 
 
 @pytest.mark.parametrize("state", [State.UPLOADING, State.COMPLETING, State.DELETING])
-def test_only_what_is_available_goes_into_the_trash(alice: User, state: State) -> None:
+def test_unavailable_files_cannot_be_trashed_or_restored(alice: User, state: State) -> None:
     file = create_row(alice, state)
     with pytest.raises(InvalidTransition):
         actions.trash_file(file, by=alice)
@@ -73,7 +73,7 @@ def test_a_file_is_purged_when_it_is_due_and_not_before(file: File, alice: User,
     assert stored_usage(alice) == usage_by_rows(alice) == (0, 0)
 
 
-def test_what_was_restored_in_time_is_not_purged(file: File, alice: User, bucket: Bucket) -> None:
+def test_restored_file_is_not_purged(file: File, alice: User, bucket: Bucket) -> None:
     actions.trash_file(file, by=alice)
     File.objects.update(purge_after=timezone.now())
     actions.restore_file(file, by=alice)
@@ -82,7 +82,7 @@ def test_what_was_restored_in_time_is_not_purged(file: File, alice: User, bucket
     assert bucket.read(file.key) == b"hello"
 
 
-def test_what_is_being_purged_cannot_be_restored(file: File, alice: User) -> None:
+def test_file_being_purged_cannot_be_restored(file: File, alice: User) -> None:
     actions.trash_file(file, by=alice)
     File.objects.update(purge_after=timezone.now())
     services.sweep()
@@ -90,7 +90,7 @@ def test_what_is_being_purged_cannot_be_restored(file: File, alice: User) -> Non
         actions.restore_file(file, by=alice)
 
 
-def test_the_row_stays_until_the_object_is_gone(
+def test_row_is_kept_until_the_object_is_deleted(
     file: File, alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     actions.trash_file(file, by=alice)
@@ -105,7 +105,7 @@ def test_the_row_stays_until_the_object_is_gone(
     assert not File.objects.exists()
 
 
-def test_erasing_takes_everything_at_the_key_and_then_the_row(alice: User, bucket: Bucket) -> None:
+def test_erasing_deletes_object_multipart_upload_and_row(alice: User, bucket: Bucket) -> None:
     file = create_row(alice, State.DELETING, size=100)
     bucket.write(file.key, b"late")
     s3.create_multipart(file.key)
@@ -115,16 +115,14 @@ def test_erasing_takes_everything_at_the_key_and_then_the_row(alice: User, bucke
     assert not File.objects.exists()
 
 
-def test_erasing_twice_is_as_good_as_once(alice: User, bucket: Bucket) -> None:
+def test_erasing_twice_is_harmless(alice: User, bucket: Bucket) -> None:
     file = create_row(alice, State.DELETING)
     assert services.erase(file)
     assert not services.erase(file)
 
 
 @pytest.mark.parametrize("minutes", [1, -1])
-def test_a_row_outlives_its_signed_urls_by_the_difference_of_two_clocks(
-    alice: User, bucket: Bucket, minutes: int
-) -> None:
+def test_row_outlives_its_presigned_urls_by_the_clock_skew(alice: User, bucket: Bucket, minutes: int) -> None:
     file = create_row(alice, State.DELETING, signed_until=timezone.now() + timedelta(minutes=minutes))
     bucket.write(file.key, b"late")
     assert not services.erase(file)
@@ -133,7 +131,7 @@ def test_a_row_outlives_its_signed_urls_by_the_difference_of_two_clocks(
 
 
 @pytest.mark.parametrize("state", [state for state in State if state != State.DELETING])
-def test_erasing_never_takes_a_row_that_is_not_going(alice: User, bucket: Bucket, state: State) -> None:
+def test_erasing_never_deletes_a_row_that_is_not_being_deleted(alice: User, bucket: Bucket, state: State) -> None:
     file = create_row(alice, state)
     bucket.write(file.key, b"x")
     services.erase(file)

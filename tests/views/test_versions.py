@@ -33,7 +33,7 @@ def first(upload_client: UploadClient, alice: User) -> File:
     return file
 
 
-def test_a_new_version_takes_the_place_of_the_old_one_and_the_link_stays(
+def test_new_version_replaces_the_old_one_and_keeps_the_link(
     upload_client: UploadClient, first: File, bucket: Bucket
 ) -> None:
     second = upload_client.send(b"second", name="other.txt", replaces=first.pk)
@@ -46,7 +46,7 @@ def test_a_new_version_takes_the_place_of_the_old_one_and_the_link_stays(
     assert bucket.read(first.key) == b"one"
 
 
-def test_until_its_bytes_are_there_a_new_version_changes_nothing(upload_client: UploadClient, first: File) -> None:
+def test_unfinished_new_version_changes_nothing(upload_client: UploadClient, first: File) -> None:
     upload = upload_client.start(b"second", replaces=first.pk)
     upload_client.put(upload)
     assert current_file(first.link) == first
@@ -55,14 +55,14 @@ def test_until_its_bytes_are_there_a_new_version_changes_nothing(upload_client: 
     assert File.objects.versions_of(current_file(first.link)).count() == 1
 
 
-def test_versions_of_versions_are_one_series(upload_client: UploadClient, first: File) -> None:
+def test_repeated_replacements_are_one_series(upload_client: UploadClient, first: File) -> None:
     for number in range(3):
         upload_client.send(f"version {number}".encode(), replaces=first.pk)
     assert File.objects.versions_of(current_file(first.pk)).available().count() == 4
     assert File.objects.listed().count() == 1
 
 
-def test_an_older_version_comes_back_with_everything_that_is_the_files(
+def test_restored_version_keeps_the_name_and_tags_of_the_file(
     upload_client: UploadClient, alice: User, first: File
 ) -> None:
     second = upload_client.send(b"second", replaces=first.pk)
@@ -71,7 +71,7 @@ def test_an_older_version_comes_back_with_everything_that_is_the_files(
     current = current_file(first.pk)
     assert (current.pk, current.name) == (first.pk, "renamed.txt")
     assert Tag.objects.get(taggings__file=current).name == "final"
-    assert services.restore_version(current, first, by=alice) == current, "again is the same"
+    assert services.restore_version(current, first, by=alice) == current, "restoring again changes nothing"
     assert Event.objects.filter(action=Action.VERSION_RESTORED).count() == 1
 
 
@@ -89,30 +89,30 @@ def test_versions_of_other_owners_cannot_be_replaced_or_restored(as_bob: Client,
 
 
 @pytest.mark.parametrize("replaces", [7, "x", [], {}, "\x00"])
-def test_replacing_nonsense_is_refused(upload_client: UploadClient, replaces: object) -> None:
+def test_invalid_replaces_value_is_rejected(upload_client: UploadClient, replaces: object) -> None:
     assert upload_client.announce(upload_client.item(b"x", replaces=replaces)).status_code == 400
 
 
-def test_a_file_that_is_not_there_cannot_be_replaced(upload_client: UploadClient, alice: User) -> None:
+def test_missing_trashed_or_unfinished_file_cannot_be_replaced(upload_client: UploadClient, alice: User) -> None:
     for link in (uuid.uuid4(), create_row(alice, State.TRASHED).pk, create_row(alice).pk):
         assert upload_client.announce(upload_client.item(b"x", replaces=link)).status_code == 403
 
 
-def test_a_managers_version_of_somebodys_file_stays_that_persons(
+def test_version_uploaded_by_a_manager_belongs_to_the_owner(
     as_manager: Client, manager: User, alice: User, first: File
 ) -> None:
     upload_client = UploadClient(as_manager)
     second = upload_client.start(b"by the manager", replaces=first.pk)
     upload_client.put(second)
     assert upload_client.finish(second).status_code == 200
-    assert upload_client.finish(second).json()["files"][0]["state"] == "available", "asked again, answered the same"
+    assert upload_client.finish(second).json()["files"][0]["state"] == "available", "repeating returns the same state"
     current = current_file(first.pk)
     assert (current.owner, current.uploaded_by) == (alice, manager)
     assert stored_usage(alice) == usage_by_rows(alice) == (2, 17)
     assert stored_usage(manager) == usage_by_rows(manager) == (0, 0)
 
 
-def test_trash_restore_and_purge_take_every_version(
+def test_trash_restore_and_purge_apply_to_every_version(
     upload_client: UploadClient, alice: User, first: File, bucket: Bucket
 ) -> None:
     upload_client.send(b"second", replaces=first.pk)
@@ -129,7 +129,7 @@ def test_trash_restore_and_purge_take_every_version(
     assert stored_usage(alice) == (0, 0)
 
 
-def test_a_version_that_arrives_while_the_file_is_in_the_trash_stays_there_with_it(
+def test_version_finished_while_its_file_is_trashed_is_trashed_too(
     upload_client: UploadClient, alice: User, first: File
 ) -> None:
     upload = upload_client.start(b"second", replaces=first.pk)
@@ -142,9 +142,7 @@ def test_a_version_that_arrives_while_the_file_is_in_the_trash_stays_there_with_
     assert File.objects.versions_of(current_file(first.pk)).available().count() == 2
 
 
-def test_a_version_of_a_file_that_was_purged_meanwhile_is_given_up(
-    upload_client: UploadClient, alice: User, first: File
-) -> None:
+def test_version_of_a_purged_file_is_abandoned(upload_client: UploadClient, alice: User, first: File) -> None:
     upload = upload_client.start(b"second", replaces=first.pk)
     upload_client.put(upload)
     actions.trash_file(first, by=alice)
@@ -155,7 +153,7 @@ def test_a_version_of_a_file_that_was_purged_meanwhile_is_given_up(
     assert stored_usage(alice) == (0, 0)
 
 
-def test_who_lost_the_right_meanwhile_replaces_nothing(
+def test_version_is_rejected_after_permission_is_lost(
     as_manager: Client, manager: User, alice: User, first: File
 ) -> None:
     upload_client = UploadClient(as_manager)
@@ -176,7 +174,7 @@ def test_uploader_of_version_sees_nothing_of_hidden_file(as_manager: Client, ali
     assert upload_client.finish(upload).json()["files"][0] == {"id": str(upload.id), "state": "available"}
 
 
-def test_moving_hiding_and_renaming_hold_for_every_version(
+def test_move_visibility_and_rename_apply_to_every_version(
     upload_client: UploadClient, alice: User, first: File
 ) -> None:
     upload_client.send(b"second", replaces=first.pk)
@@ -187,7 +185,7 @@ def test_moving_hiding_and_renaming_hold_for_every_version(
     assert set(File.objects.values_list("folder", "visibility", "name")) == {(folder.pk, "private", "now.txt")}
 
 
-def test_of_a_series_the_database_lets_one_count(upload_client: UploadClient, first: File) -> None:
+def test_database_allows_one_current_version_per_series(upload_client: UploadClient, first: File) -> None:
     upload_client.send(b"second", replaces=first.pk)
     with pytest.raises(IntegrityError), transaction.atomic():
         File.objects.update(current=True)
