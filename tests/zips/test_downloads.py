@@ -54,7 +54,7 @@ def request_zip(client: Client, *files: File) -> Any:
 
 
 def unzip(response: Any) -> dict[str, bytes]:
-    """What is in the zip, once its length and its manifest were found to be true."""
+    """Return the contents of the ZIP after checking its length and CRCs."""
     assert response.status_code == 200, response.content
     body = b"".join(response.streaming_content)
     assert int(response.headers["Content-Length"]) == len(body)
@@ -64,7 +64,7 @@ def unzip(response: Any) -> dict[str, bytes]:
 
 
 def close_response(response: Any) -> None:
-    """Close what the answer reads from. Its own `close` would also end the test's database connection."""
+    """Close the sources of the response. Its own `close` would also end the test's database connection."""
     for close in response._resource_closers:
         close()
 
@@ -75,7 +75,7 @@ def contents(response: Any) -> dict[str, bytes]:
     return files
 
 
-def test_what_is_in_it_is_what_was_uploaded(alice: User, as_bob: Client, bucket: Bucket) -> None:
+def test_zip_contains_the_uploaded_files(alice: User, as_bob: Client, bucket: Bucket) -> None:
     first, two = (
         create_file(alice, bucket, b"one", "a.txt"),
         create_file(alice, bucket, bytes(range(256)) * 5000, "b.bin"),
@@ -88,13 +88,13 @@ def test_what_is_in_it_is_what_was_uploaded(alice: User, as_bob: Client, bucket:
     assert contents(response) == {"a.txt": b"one", "b.bin": bytes(range(256)) * 5000, "empty": b""}
 
 
-def test_files_of_several_parts_are_checked_part_by_part(alice: User, as_bob: Client, bucket: Bucket) -> None:
+def test_multipart_files_are_included_unchanged(alice: User, as_bob: Client, bucket: Bucket) -> None:
     bodies = {f"{size}.bin": factories.binary_content(size) for size in (10, 11, 20, 25, 700_001)}
     files = [create_file(alice, bucket, body, name, part_size=10) for name, body in bodies.items()]
     assert contents(request_zip(as_bob, *files)) == bodies
 
 
-def test_the_manifest_is_what_sha256sum_checks(alice: User, as_bob: Client, bucket: Bucket, tmp_path: Path) -> None:
+def test_sha256sum_accepts_the_manifest(alice: User, as_bob: Client, bucket: Bucket, tmp_path: Path) -> None:
     names = ["a.txt", "Übergröße é.txt", "with  spaces.txt", "sub/שלום.txt", "sub/'quoted'.txt", "12:30/con.txt"]
     files = [create_file(alice, bucket, name.encode(), f"Top/{name}") for name in names]
     response = request_zip(as_bob, *files)
@@ -106,7 +106,7 @@ def test_the_manifest_is_what_sha256sum_checks(alice: User, as_bob: Client, buck
     assert result.stdout.count(b": OK") == len(files)
 
 
-def test_names_are_relative_to_the_folder_that_holds_them_all(alice: User, as_bob: Client, bucket: Bucket) -> None:
+def test_names_are_relative_to_the_common_folder(alice: User, as_bob: Client, bucket: Bucket) -> None:
     paths = ["Brand/Logos/a.png", "Brand/Logos/Old/b.png", "Brand/Fonts/c.ttf"]
     response = request_zip(as_bob, *[create_file(alice, bucket, b"x", path) for path in paths])
     assert response.headers["Content-Disposition"] == 'attachment; filename="Brand.zip"'
@@ -129,7 +129,7 @@ def test_times_are_those_of_the_files(alice: User, as_bob: Client, bucket: Bucke
         assert archive.getinfo("a.txt").date_time == (2019, 7, 14, 10, 30, 20)
 
 
-def test_a_list_can_be_had_whole(alice: User, as_bob: Client, bucket: Bucket) -> None:
+def test_all_files_of_a_list_can_be_downloaded(alice: User, as_bob: Client, bucket: Bucket) -> None:
     for path in ("Brand/a.png", "Brand/sub/b.png", "Brand/notes.txt"):
         create_file(alice, bucket, path.encode(), path)
     folder = Folder.objects.get(name="Brand")
@@ -137,7 +137,7 @@ def test_a_list_can_be_had_whole(alice: User, as_bob: Client, bucket: Bucket) ->
     assert contents(response) == {"a.png": b"Brand/a.png", "sub/b.png": b"Brand/sub/b.png"}
 
 
-def test_by_link_as_well_as_by_form_and_head_reads_nothing(
+def test_get_returns_the_zip_and_head_reads_no_file(
     alice: User, as_bob: Client, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = create_file(alice, bucket, b"one")
@@ -148,7 +148,7 @@ def test_by_link_as_well_as_by_form_and_head_reads_nothing(
     assert head.headers["Content-Length"] == str(len(body))
 
 
-# --- what is refused before it begins -------------------------------------------------------------
+# --- errors before the download -------------------------------------------------------------
 
 
 def test_empty_zip_is_an_error_page(as_bob: Client) -> None:
@@ -170,9 +170,7 @@ def test_zip_with_hidden_files_is_refused(alice: User, as_bob: Client, as_charli
     assert not Event.objects.filter(action=Action.DOWNLOAD).exists()
 
 
-def test_files_that_are_known_to_be_missing_are_named_and_nothing_is_sent(
-    alice: User, as_bob: Client, bucket: Bucket
-) -> None:
+def test_zip_with_missing_files_is_rejected_by_name(alice: User, as_bob: Client, bucket: Bucket) -> None:
     present = create_file(alice, bucket, b"x", "kept.txt")
     missing = [
         create_file(alice, bucket, b"x", f"lost{n}.txt", checksum_status=ChecksumStatus.MISSING) for n in range(7)
@@ -185,7 +183,7 @@ def test_files_that_are_known_to_be_missing_are_named_and_nothing_is_sent(
     assert contents(request_zip(as_bob, present)) == {"kept.txt": b"x"}
 
 
-def test_more_than_ten_thousand_are_too_many(as_bob: Client) -> None:
+def test_more_than_ten_thousand_files_are_rejected(as_bob: Client) -> None:
     response = as_bob.post(URL, {"file": [str(uuid4()) for _ in range(10_001)]})
     assert response.status_code == 400
 
@@ -213,7 +211,7 @@ def test_too_many_concurrent_zips_are_503(alice: User, as_alice: Client, as_bob:
     assert unzip(request_zip(as_bob, file))
 
 
-def test_every_file_is_written_down(alice: User, as_bob: Client, bucket: Bucket) -> None:
+def test_zip_records_a_download_of_every_file(alice: User, as_bob: Client, bucket: Bucket) -> None:
     files = [create_file(alice, bucket, b"x", f"{n}.txt") for n in range(3)]
     close_response(request_zip(as_bob, *files))
     events = Event.objects.filter(action=Action.DOWNLOAD).values_list("actor", "file_id", "detail")
@@ -221,7 +219,7 @@ def test_every_file_is_written_down(alice: User, as_bob: Client, bucket: Bucket)
     assert {str(detail) for *_who, detail in events} == {"{'zip': True}"}
 
 
-# --- what goes wrong on the way ---------------------------------------------------------------------
+# --- errors during the download ---------------------------------------------------------------------
 
 
 def read_until_failure(response: Any) -> bytes:
@@ -245,16 +243,14 @@ def test_an_object_that_vanishes_fails_the_download(alice: User, as_bob: Client,
 
 
 @pytest.mark.parametrize("body", [b"other bytes", b"", b"x" * 300_009, b"x" * 400_000])
-def test_other_bytes_than_were_uploaded_fail_the_download(
-    alice: User, as_bob: Client, bucket: Bucket, body: bytes
-) -> None:
+def test_changed_object_fails_the_download(alice: User, as_bob: Client, bucket: Bucket, body: bytes) -> None:
     files = some_files(alice, bucket)
     bucket.write(files[9].key, body)
     read_until_failure(request_zip(as_bob, *files))
 
 
 def imported_file(owner: User, bucket: Bucket, body: bytes, name: str) -> File:
-    """As `import_bucket` creates it: not read yet, so its checksum is unknown."""
+    """Return a file as `import_bucket` creates it: not verified, so its checksum is unknown."""
     return imported(owner, bucket, f"photos/{name}", body, name=name, part_size=10)
 
 
@@ -276,14 +272,14 @@ def test_overwritten_unverified_file_fails_the_download(
 
 @pytest.fixture
 def front(settings: Any, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[StorageProxy]:
-    """The app asks the store through it, `bucket` does not."""
+    """The app reaches storage through this proxy; `bucket` bypasses it."""
     monkeypatch.setattr(streams, "PAUSE_SECONDS", 0.0)
     with storage_proxies.proxy_of_app(settings, bucket) as front:
         yield front
 
 
 @pytest.mark.parametrize("fault", ["503", "403", "page 200", "broken"])
-def test_a_store_that_fails_midway_fails_the_download(
+def test_storage_error_midway_fails_the_download(
     alice: User, as_bob: Client, bucket: Bucket, front: StorageProxy, fault: str
 ) -> None:
     files = some_files(alice, bucket)
@@ -308,7 +304,7 @@ def test_broken_connection_is_resumed(alice: User, as_bob: Client, bucket: Bucke
 
 
 @pytest.mark.django_db(transaction=True)
-def test_over_the_wire_a_failed_zip_is_a_failed_download(alice: User, bucket: Bucket, site: str) -> None:
+def test_http_client_detects_a_failed_zip(alice: User, bucket: Bucket, site: str) -> None:
     files = some_files(alice, bucket, size=2_000_000)
     for broken in (False, True):
         if broken:
@@ -345,7 +341,7 @@ def test_log_of_a_broken_zip_names_no_file(alice: User, bucket: Bucket, tmp_path
 
 
 @pytest.mark.django_db(transaction=True)
-def test_who_hangs_up_gives_the_place_back(alice: User, bucket: Bucket, site: str) -> None:
+def test_disconnected_client_releases_its_slot(alice: User, bucket: Bucket, site: str) -> None:
     files = some_files(alice, bucket, size=4_000_000)
     for _ in range(8):
         with http_download(signed_in(alice), site, files) as response:
@@ -370,9 +366,7 @@ def http_download(client: Client, site: str, files: list[File]) -> Iterator[http
 # --- memory ---------------------------------------------------------------------------------------
 
 
-def test_no_more_is_read_ahead_than_there_is_room_for(
-    alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_prefetch_is_bounded(alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prefetch, "CHUNK_BYTES", 1000)
     files = [create_file(alice, bucket, factories.binary_content(20_000), f"{n}.bin") for n in range(20)]
     sizes: list[int] = []

@@ -1,4 +1,4 @@
-"""Names inside a zip, and the arithmetic of its length, far beyond what a test could download."""
+"""Names inside a ZIP, and its length, also for sizes too large to download in a test."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def count_written(members: list[Member]) -> int:
 
 @given(st.lists(st.tuples(st.text(min_size=1, max_size=60), st.integers(0, 3000)), max_size=30))
 @settings(deadline=None, max_examples=50)
-def test_the_length_is_known_before(files: list[tuple[str, int]]) -> None:
+def test_length_is_known_in_advance(files: list[tuple[str, int]]) -> None:
     paths = paths_of([([], name) for name, _size in files])
     members = [Member(path, size, MOMENT) for path, (_name, size) in zip(paths, files, strict=True)]
     assert count_written(members) == length_of(members)
@@ -47,16 +47,16 @@ def test_the_length_is_known_before(files: list[tuple[str, int]]) -> None:
     [[5 * GIB, 10], [MAX_SHORT], [MAX_SHORT + 1], [2**31], [2**30, 2**30, 2**30, 2**30, 1]],
     ids=["5 GiB", "last short", "first long", "2 GiB", "far entries"],
 )
-def test_large_files_have_long_sizes(sizes: list[int]) -> None:
+def test_length_of_large_zips_is_exact(sizes: list[int]) -> None:
     members = [Member(f"{number}.bin", size, MOMENT) for number, size in enumerate(sizes)]
     assert count_written(members) == length_of(members)
 
 
-# --- readers that cannot go back ------------------------------------------------------------------
+# --- streaming readers ------------------------------------------------------------------
 
 
 def read_streaming(archive: bytes) -> dict[str, bytes]:
-    """The entries as Java's ZipInputStream reads them: front to back, without the central directory."""
+    """Return the entries as Java's ZipInputStream reads them: front to back, without the central directory."""
     entries, offset = {}, 0
     while archive[offset : offset + 4] == b"PK\3\4":
         flags, method = struct.unpack_from("<HH", archive, offset + 6)
@@ -76,7 +76,7 @@ def read_streaming(archive: bytes) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("chunk", [1, 1000, 65_535, 65_536, 262_144])
-def test_a_streaming_reader_reads_every_entry_however_its_bytes_come(chunk: int) -> None:
+def test_streaming_reader_reads_every_entry_for_any_chunk_size(chunk: int) -> None:
     sizes = [0, 1, 9, 65_534, 65_535, 65_536, 131_070, 131_071] if chunk > 1 else [0, 1, 70_000]
     bodies = {f"{size}.bin": random.Random(size).randbytes(size) for size in sizes}
     entries = [
@@ -96,7 +96,7 @@ def test_a_descriptor_has_64_bit_sizes_only_beyond_32_bits(size: int, format_: s
     assert struct.unpack(format_, descriptor)[3] == size
 
 
-def test_more_entries_than_a_short_number_counts() -> None:
+def test_more_than_65535_entries_can_be_written() -> None:
     members = [Member(f"{number}.txt", 0, MOMENT) for number in range(65_536)]
     body = io.BytesIO(b"".join(write((member, ()) for member in members)))
     assert len(body.getvalue()) == length_of(members)
@@ -135,24 +135,24 @@ def test_the_same_name_twice_is_numbered_before_its_extension() -> None:
     assert names("a.txt", "a.txt", "a.txt", "b", "b") == ["a.txt", "a (2).txt", "a (3).txt", "b", "b (2)"]
 
 
-def test_names_that_differ_only_by_case_or_by_how_accents_are_written_are_numbered() -> None:
+def test_names_that_differ_only_by_case_or_normalization_are_numbered() -> None:
     assert names("A.txt", "a.TXT") == ["A.txt", "a (2).TXT"]
     assert names("caf\u00e9", "CAFE\u0301") == ["caf\u00e9", "CAF\u00c9 (2)"]
     assert names("می\u200cخواهم", "میخواهم") == ["می\u200cخواهم", "میخواهم (2)"]
     assert names("x/a", "X/A", "x/a.") == ["x/a", "X/A (2)", "x/a (3)"]
 
 
-def test_a_number_that_is_taken_is_not_given() -> None:
+def test_numbering_skips_existing_names() -> None:
     assert names("a.txt", "a (2).txt", "a.txt") == ["a.txt", "a (2).txt", "a (3).txt"]
 
 
-def test_a_file_does_not_take_the_name_of_a_folder_or_of_the_manifest() -> None:
+def test_file_is_renamed_if_a_folder_or_the_manifest_has_its_name() -> None:
     assert names("a/b.txt", "A", "a/B.txt/c") == ["a/b (2).txt", "A (2)", "a/B.txt/c"]
     assert names("sha256sums", "x/SHA256SUMS") == ["sha256sums (2)", "x/SHA256SUMS"]
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "..", ".", "C:\\x", "a\x00b", "\u202egpj.exe", ""])
-def test_no_name_leads_out_of_the_folder_it_is_unpacked_in(name: str) -> None:
+def test_paths_stay_inside_the_extraction_folder(name: str) -> None:
     (path,) = paths_of([(["..", "/abs", ""], name)])
     assert not path.startswith("/")
     assert not {"", ".", ".."} & set(path.split("/"))
@@ -177,18 +177,18 @@ def test_no_name_leads_out_of_the_folder_it_is_unpacked_in(name: str) -> None:
         ("com10.txt", "com10.txt"),
     ],
 )
-def test_what_windows_cannot_make_is_replaced_in_files_and_folders(given: str, path: str) -> None:
+def test_names_invalid_on_windows_are_replaced(given: str, path: str) -> None:
     assert paths_of([([], given)]) == [path]
     assert paths_of([([given, "below"], "x")]) == [f"{path}/below/x"]
 
 
-def test_names_that_become_the_same_by_what_was_replaced_are_numbered() -> None:
+def test_names_that_collide_after_replacement_are_numbered() -> None:
     assert names("a:b", "a?b", "a_b", "con", "CON_") == ["a_b", "a_b (2)", "a_b (3)", "con_", "CON_ (2)"]
     assert names("a:b/c", "a?b/c", "a*b") == ["a_b/c", "a_b/c (2)", "a_b (2)"]
 
 
 @given(st.lists(st.tuples(st.lists(oddly_named, max_size=2), oddly_named), max_size=8))
-def test_windows_can_make_every_path_of_a_zip(places: list[tuple[list[str], str]]) -> None:
+def test_every_path_is_valid_on_windows(places: list[tuple[list[str], str]]) -> None:
     paths = paths_of(places)
     assert len({path.casefold() for path in paths}) == len(places)
     for segment in (segment for path in paths for segment in path.split("/")):
@@ -198,13 +198,13 @@ def test_windows_can_make_every_path_of_a_zip(places: list[tuple[list[str], str]
         assert 0 < len(segment.encode()) <= 255
 
 
-def test_a_name_fits_on_a_disk_and_keeps_its_extension() -> None:
+def test_long_name_is_truncated_and_keeps_its_extension() -> None:
     for path in names("漢" * 200 + ".jpeg", "漢" * 200 + ".jpeg", "x" * 255, "x" * 255):
         assert len(path.encode()) <= 255
         assert path.endswith((".jpeg", "x", " (2)"))
 
 
-def test_a_way_that_is_too_long_keeps_its_end() -> None:
+def test_long_path_is_truncated_at_the_start() -> None:
     deep = [f"{number:03}" * 20 for number in range(500)]
     path, other = paths_of([(deep, "a.txt"), ([*deep, "more"], "a.txt")])
     assert path.startswith("…/")
@@ -213,5 +213,5 @@ def test_a_way_that_is_too_long_keeps_its_end() -> None:
     assert other.endswith("/more/a.txt")
 
 
-def test_ten_thousand_of_one_name_are_no_matter_of_minutes() -> None:
+def test_ten_thousand_equal_names_are_numbered() -> None:
     assert paths_of([([], "a.txt")] * 10_000)[-1] == "a (10000).txt"
