@@ -1,4 +1,4 @@
-"""What every test may ask for: people, a look into the bucket, a store that verifies digests, a site.
+"""Fixtures for all tests: people, the bucket, a storage that verifies checksums, a running site.
 
 Three people: alice owns, bob is on her team, charlie should see nothing.
 """
@@ -46,11 +46,11 @@ from uploads.services import zips
 
 PROJECT = Path(__file__).resolve().parents[1]
 SITE_SECONDS = 30
-collect_ignore = [] if os.geteuid() == 0 else ["amalga/test_local_root.py"]  # what only root can try
+collect_ignore = [] if os.geteuid() == 0 else ["amalga/test_local_root.py"]  # tests that require root
 
 
 def pytest_configure() -> None:
-    """Tests empty the bucket: that must never be the one of `make run`, or a real one."""
+    """Refuse any bucket except that of the tests, because tests empty it."""
     if os.environ.get("AWS_STORAGE_BUCKET_NAME") != xdist.own_bucket():
         raise pytest.UsageError("Start tests with: python -m amalga.local --ephemeral python -m pytest")
     _choose_temporary_folder()
@@ -58,9 +58,9 @@ def pytest_configure() -> None:
 
 
 def _choose_temporary_folder() -> None:
-    """Tests start programs in their temporary folders, which hardened systems forbid in /tmp (noexec)."""
+    """Choose a temporary folder in which programs can run, because hardened systems mount /tmp noexec."""
     noexec = getattr(os, "ST_NOEXEC", 0)  # Linux
-    for folder in (tempfile.gettempdir(), "/var/tmp"):  # noqa: S108  # pytest makes a folder of its own in it
+    for folder in (tempfile.gettempdir(), "/var/tmp"):  # noqa: S108  # pytest creates its own folder in it
         if os.access(folder, os.W_OK) and not os.statvfs(folder).f_flag & noexec:
             os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", folder)
             return
@@ -68,8 +68,8 @@ def _choose_temporary_folder() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """`--dist loadgroup` keeps the tests of a module in one process, but for modules with `SPREAD`: their tests share
-    nothing that takes long to begin."""
+    """Keep the tests of a module in one process (`--dist loadgroup`), except in modules with `SPREAD`, whose tests
+    share no slow fixtures."""
     for item in items:
         if not getattr(getattr(item, "module", None), "SPREAD", False):
             item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
@@ -79,7 +79,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A test that is skipped proves nothing and looks like one that does: it fails."""
+    """Fail skipped tests, because a skipped test looks like a passed one."""
     report = yield
     if report.skipped and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
@@ -89,7 +89,7 @@ def pytest_runtest_makereport(
 
 @pytest.fixture(autouse=True)
 def nothing_secret_is_logged(request: pytest.FixtureRequest) -> Iterator[None]:
-    """What a test logs, here and in the processes it starts, opens no door (tests/support/log_scanner.py)."""
+    """Fail a test that logs a secret, in this process or in one that it starts (tests/support/log_scanner.py)."""
     scanner = log_scanner.begin()
     yield
     folder: Path | None = request.node.funcargs.get("tmp_path")
@@ -100,7 +100,7 @@ def nothing_secret_is_logged(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def every_zip_is_closed() -> Iterator[None]:
-    """A test that leaves a zip open would take the place of another one."""
+    """Fail a test that leaves a ZIP open, because it would occupy a slot in later tests."""
     before = zips._slots._value
     yield
     assert zips._slots._value == before
@@ -108,7 +108,7 @@ def every_zip_is_closed() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def english() -> Iterator[None]:
-    """A request in another language leaves it behind in this thread."""
+    """Deactivate the language that a request activated in this thread."""
     yield
     translation.deactivate()
 
@@ -118,7 +118,7 @@ def english() -> Iterator[None]:
 
 @pytest.fixture
 def roles(db: None) -> None:
-    """The groups that a migration makes. Transactional tests truncate them; this brings them back."""
+    """The groups of the roles. A migration creates them, and this restores them after transactional tests."""
     if not Group.objects.exists():
         with connection.schema_editor() as editor:
             importlib.import_module("uploads.migrations.0003_roles").create_roles(apps, editor)
@@ -129,7 +129,7 @@ def roles(db: None) -> None:
                         code(apps, editor)
 
 
-# Django's own hasher with one round: signing in works everywhere, and a person is made in no time.
+# Django's own hasher with one iteration, so that creating users and signing in is fast.
 PASSWORD = PBKDF2PasswordHasher().encode("correct horse battery staple", "salt", iterations=1)
 
 
@@ -141,7 +141,7 @@ def person(name: str, *roles: str) -> User:
 
 @pytest.fixture
 def alice(roles: None) -> User:
-    """An uploader who owns what the test is about."""
+    """An uploader who owns the files of the test."""
     return person("alice", "uploaders")
 
 
@@ -153,7 +153,7 @@ def bob(roles: None) -> User:
 
 @pytest.fixture
 def charlie(roles: None) -> User:
-    """Somebody with an account and no role: sees nothing."""
+    """A user without a role, who sees nothing."""
     return person("charlie")
 
 
@@ -169,7 +169,7 @@ def manager(roles: None) -> User:
 
 @pytest.fixture
 def admin_user(roles: None) -> User:
-    """A superuser, for the admin. Takes the place of pytest-django's fixture of that name."""
+    """A superuser, for the admin. Replaces pytest-django's fixture of this name."""
     return User.objects.create(username="root", password=PASSWORD, is_staff=True, is_superuser=True)
 
 
@@ -209,12 +209,12 @@ def as_admin(admin_user: User) -> Client:
     return signed_in(admin_user)
 
 
-# --- stores -----------------------------------------------------------------------------------
+# --- storage ----------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def bucket(db: None) -> stores.Bucket:
-    """The bucket the app uses, seen past the app: empty, but marked as this database's."""
+    """The bucket of the app, accessed directly: empty except for the marker of this database."""
     return own(stores.Address.of_this_run())
 
 
@@ -227,14 +227,14 @@ def own(address: stores.Address) -> stores.Bucket:
 
 @pytest.fixture
 def unmarked(bucket: stores.Bucket) -> stores.Bucket:
-    """As `bucket`, but nothing says whose it is."""
+    """Like `bucket`, but without the marker."""
     bucket.unmark()
     return bucket
 
 
 @pytest.fixture
 def marker(bucket: stores.Bucket) -> UUID:
-    """This database's, as the bucket has it."""
+    """The installation ID of this database, which is also in the bucket marker."""
     return Installation.objects.own_id()
 
 
@@ -245,19 +245,19 @@ def marked(bucket: stores.Bucket) -> stores.Bucket:
 
 @pytest.fixture
 def small_parts(settings: Settings) -> None:
-    """Parts of ten bytes, smaller than a store out there would take: a file of several stays readable."""
+    """Parts of ten bytes (S3 requires 5 MiB), so that files of several parts stay short."""
     settings.UPLOAD_PART_BYTES = 10
 
 
 @pytest.fixture
 def upload_client(as_alice: Client, bucket: stores.Bucket) -> UploadClient:
-    """Alice, speaking the upload protocol."""
+    """A client of the upload protocol, signed in as alice."""
     return UploadClient(as_alice)
 
 
 @pytest.fixture(scope="session")
 def digest_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[stores.Address]:
-    """A second store that verifies SHA-256 and what a URL signs; the app does not use it by itself."""
+    """A second storage that verifies SHA-256 and signed headers; the app does not use it by default."""
     with stores.digest_store(tmp_path_factory.mktemp("digests")) as address:
         yield address
 
@@ -266,7 +266,7 @@ def digest_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[stores.Ad
 def digest_bucket(
     digest_store: stores.Address, settings: Settings, monkeypatch: pytest.MonkeyPatch, db: None
 ) -> Iterator[stores.Bucket]:
-    """The app in this process uses the digest store, as in production; its bucket, as `bucket` is."""
+    """Switch the app in this process to the digest store, as in production, and return its bucket."""
     for name, value in digest_store.variables().items():
         monkeypatch.setenv(name, value)
     settings.S3_ENDPOINT = settings.S3_ORIGIN = digest_store.endpoint
@@ -279,7 +279,7 @@ def digest_bucket(
 
 @pytest.fixture
 def fresh(digest_bucket: stores.Bucket, settings: Settings) -> stores.Bucket:
-    """The app is led to a bucket of a new name, at a store that knows every setting of buckets; there is none yet."""
+    """Point the app to a bucket that does not exist yet, in a storage that supports all bucket settings."""
     settings.S3_BUCKET = f"fresh-{uuid4().hex[:12]}"
     settings.ALLOWED_HOSTS, settings.CSRF_TRUSTED_ORIGINS = ["files.example.org"], []
     settings.HTTPS = True
@@ -288,20 +288,20 @@ def fresh(digest_bucket: stores.Bucket, settings: Settings) -> stores.Bucket:
 
 @pytest.fixture
 def mail_server(settings: Settings) -> Iterator[SmtpServer]:
-    """A mail server that the app uses; its `mails` are those that it has accepted."""
+    """The mail server of the app; `mails` has the accepted mails."""
     with SmtpServer().running() as server:
         use_mail_server(server, settings)
         yield server
 
 
-# --- the site ---------------------------------------------------------------------------------
+# --- site -------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="session")
 def site(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of the app in gunicorn, over the test database and the bucket of this run.
+    """The URL of the app in gunicorn, with the test database and the bucket of this run.
 
-    It sees what is committed: use it with `transactional_db`.
+    It sees only committed data: use it with `transactional_db`.
     """
     with serving(tmp_path_factory.mktemp("site"), {}) as url:
         yield url
@@ -313,14 +313,14 @@ def digest_site(
     digest_store: stores.Address,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[str]:
-    """As `site`, over the digest store."""
+    """Like `site`, with the digest store."""
     with serving(tmp_path_factory.mktemp("digest-site"), digest_store.variables()) as url:
         yield url
 
 
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> CertificateAuthority:
-    """Signs the certificates of what stands before the site and its store."""
+    """The certificate authority of the TLS proxies for the site and its storage."""
     return CertificateAuthority(tmp_path_factory.mktemp("authority"))
 
 
@@ -328,7 +328,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> CertificateAuthority:
 def tls_site(
     django_db_setup: None, authority: CertificateAuthority, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[TlsProxy]:
-    """As `site`, as in production: behind a load balancer that terminates TLS, with storage over TLS."""
+    """Like `site`, but as in production: behind a load balancer that terminates TLS, with storage over TLS."""
     store = stores.Address.of_this_run().endpoint
     reports = urlsplit(csp_reports.begin().url)
     with (
@@ -351,10 +351,10 @@ def tls_site(
 
 @contextmanager
 def serving(folder: Path, variables: Mapping[str, str], *, database_port: int | None = None) -> Iterator[str]:
-    """A gunicorn of our own; what it says is in `web.log` of this folder."""
+    """Run gunicorn, with its log in `web.log` of this folder, and yield its URL."""
     port = free_port()
     database = {**connection.settings_dict, "PORT": database_port or connection.settings_dict["PORT"]}
-    reports = "" if variables.get("HTTPS") == "on" else csp_reports.begin().url  # by TLS: as `tls_site` has it
+    reports = "" if variables.get("HTTPS") == "on" else csp_reports.begin().url  # `tls_site` has its own TLS address
     env = {**os.environ, "CSP_REPORT_URI": reports, **variables, "PORT": str(port)}
     env["DATABASE_URL"] = "postgres://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**database)
     gunicorn = [sys.executable, "-m", "gunicorn", "-c", str(PROJECT / "amalga" / "gunicorn_conf.py")]
@@ -383,7 +383,7 @@ def _wait_for(url: str, web: Daemon) -> None:
 
 @pytest.fixture(scope="session")
 def standby(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standby]:
-    """A server that follows the one of the tests, and takes no writes."""
+    """A read-only standby of the test database server."""
     standby = Standby(tmp_path_factory.mktemp("standby"))
     yield standby
     standby.stop()
@@ -391,9 +391,9 @@ def standby(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture(scope="session", autouse=True)
 def static_files() -> None:
-    """Pages name static files by their hashes, so these must have been collected.
+    """Collect the static files once, because pages refer to them by their hashes.
 
-    Each test client would read the whole folder anew, which takes longer than most tests.
+    With autorefresh, test clients do not read the whole folder, which would take longer than most tests.
     """
     with xdist.once("static-files") as mine:
         if mine:
