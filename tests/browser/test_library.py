@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from django.contrib.auth.models import User
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.browser.uploader_page import UploaderPage
 from tests.support import file_rows
@@ -46,6 +46,39 @@ def selected(page: Page) -> list[int]:
 
 def count_of(page: Page) -> Any:
     return expect(page.locator(".bulk-count"))
+
+
+# --- layout -----------------------------------------------------------------------------------
+
+
+MAX_SHIFT = 0.02
+OBSERVE_SHIFTS = """
+window.shifts = [];
+new PerformanceObserver((list) => {
+  for (const { value, sources } of list.getEntries()) {
+    window.shifts.push([value, ...sources.map(({ node }) => node?.outerHTML?.slice(0, 100))]);
+  }
+}).observe({ type: "layout-shift", buffered: true });
+"""
+
+
+@pytest.mark.parametrize("width", [1280, 360])
+@pytest.mark.parametrize("path", ["", "?view=grid", "folders/{folder}/", "upload/"])
+def test_scripts_that_load_late_do_not_shift_the_layout(
+    path: str, width: int, listed: Page, uploader: UploaderPage, logos: Folder
+) -> None:
+    delayed: list[Route] = []
+    listed.set_viewport_size({"width": width, "height": 800})
+    listed.add_init_script(OBSERVE_SHIFTS)
+    listed.route("**/*.js", lambda route: delayed.append(route))
+    listed.goto(f"{uploader.site}/{path.format(folder=logos.pk)}", wait_until="commit")
+    while not listed.evaluate("performance.getEntriesByName('first-contentful-paint').length"):
+        listed.wait_for_timeout(50)
+    for route in delayed:
+        route.continue_()
+    listed.wait_for_load_state("networkidle")
+    shifts: list[list[Any]] = listed.evaluate("window.shifts")
+    assert sum(value for value, *sources in shifts) < MAX_SHIFT, shifts
 
 
 # --- search -----------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 // @ts-check
 /** Progressive enhancement: what pages do beyond links and forms. Everything here works without scripts as well. */
-import { announce, ref, setVisible } from "./dom.js";
+import { announce, ref } from "./dom.js";
 
 const COPIED_LABEL_MS = 1600;
 
@@ -69,18 +69,6 @@ export function enhance() {
   document.body.addEventListener("htmx:historyRestore", restoreSearch);
   rememberScroll();
   reloadOutdatedLists();
-}
-
-/**
- * Show or hide the elements that need scripts or the uploader, as their `data-needs` says.
- * @param {{uploader: boolean}} options  whether the uploader is available
- */
-export function showSupported({ uploader }) {
-  const supported = { scripts: true, "no-scripts": false, uploader, https: !uploader };
-  for (const element of document.querySelectorAll("[data-needs]")) {
-    const need = /** @type {keyof typeof supported} */ (element.getAttribute("data-needs"));
-    setVisible(/** @type {HTMLElement} */ (element), supported[need]);
-  }
 }
 
 /** Show the dialog of keyboard shortcuts. */

@@ -4,7 +4,7 @@ import { Api, Gate, Session } from "./api.js";
 import { UploadContext, VerificationPoller } from "./context.js";
 import { announce } from "./dom.js";
 import { listenForFiles, refuseDrops } from "./drop-target.js";
-import { enhance, showStored, showSupported } from "./enhance.js";
+import { enhance, showStored } from "./enhance.js";
 import { Messages, translatorOf } from "./i18n.js";
 import { listenForLightbox } from "./lightbox.js";
 import { canHash } from "./parts.js";
@@ -33,20 +33,15 @@ const LOOKUP_TIMEOUT_MS = 5000;
 const MAX_NAMES_PER_CALL = 500;
 
 const box = document.getElementById("tray");
-const canUpload = box !== null && canHash();
 enhance();
 listenForSelection();
 listenForRowMenu();
 listenForRowChanges();
 listenForLightbox();
-onPage(() => showSupported({ uploader: canUpload }));
-if (box && canUpload) startUploader(box);
-else refuseDrops();
-
-/** Call a function now, and after every page that htmx loads. @param {() => void} callback */
-function onPage(callback) {
-  callback();
-  document.body.addEventListener("htmx:afterSettle", callback);
+if (box && canHash()) startUploader(box);
+else {
+  document.documentElement.classList.add("no-uploader");
+  refuseDrops();
 }
 
 /** Return what a guest says of themselves, as a member of the call that creates uploads. */
