@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
+from uploads.previews.text_excerpt import HIDDEN, LINE_ENDS
+
 PROJECT = Path(__file__).resolve().parents[2]
 WAIT_SECONDS = 30.0
 MAX_PREVIEW_BYTES = 8 * 1024**2
@@ -68,6 +70,20 @@ VIDEOS = {
 }  # fmt: skip
 OFFICE_WAIT_SECONDS = 60.0  # LibreOffice takes seconds to start
 
+# Documents whose text can be read, besides plain texts.
+TEXT_DOCUMENTS = {
+    DOCUMENT,
+    "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    "application/vnd.openxmlformats-officedocument.presentationml.presentation",
+    "application/vnd.oasis.opendocument.text",
+    "application/vnd.oasis.opendocument.spreadsheet",
+    "application/vnd.oasis.opendocument.presentation",
+}
+MAX_TEXT_CHARACTERS = 1_000_000  # that are read of a document
+MAX_TEXT_BYTES = 4 * MAX_TEXT_CHARACTERS
+TEXT_WAIT_SECONDS = 15.0
+
 MAX_PICTURE_BYTES = 200 * MIB
 MAX_DOCUMENT_BYTES = 100 * MIB
 MAX_VIDEO_BYTES = 2000 * MIB  # fetched to the worker's disk
@@ -96,7 +112,28 @@ def render(file: Path, media_type: str, folder: Path, *, seconds: float = WAIT_S
     Raises PreviewFailed. Takes at most `seconds`, whatever the file is.
     """
     program = shutil.which(required_program(media_type)) or ""
-    command = [sys.executable, "-m", "uploads.previews.sandbox", str(file), media_type, str(folder), program]
+    _run_child("uploads.previews.sandbox", str(file), media_type, str(folder), program, seconds=seconds)
+    return _read_result(folder)
+
+
+def read_text(file: Path, folder: Path, *, seconds: float = TEXT_WAIT_SECONDS) -> str:
+    """Return up to MAX_TEXT_CHARACTERS of the text of a document, with the empty `folder` for the child's output.
+
+    Raises PreviewFailed. Takes at most `seconds`, whatever the file is.
+    """
+    _run_child("uploads.previews.document_text", str(file), str(folder), seconds=seconds)
+    try:
+        if why := json.loads(_read(folder / "report.json", MAX_REPORT_BYTES)).get("why"):
+            raise PreviewFailed(cast(Why, why) if why in CHILD_MESSAGES else "corrupted")
+        text = _read(folder / "text.txt", MAX_TEXT_BYTES).decode(errors="replace")
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise PreviewFailed("corrupted") from error
+    return HIDDEN.sub("", LINE_ENDS.sub("\n", text))[:MAX_TEXT_CHARACTERS]
+
+
+def _run_child(module: str, *arguments: str, seconds: float) -> None:
+    """Run the module as a child process with these arguments. Raises PreviewFailed."""
+    command = [sys.executable, "-m", module, *arguments]
     # the child gets no secrets in its environment, and cannot write to the log
     child = subprocess.Popen(
         command, cwd=PROJECT, env={"PATH": os.defpath}, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
@@ -110,7 +147,6 @@ def render(file: Path, media_type: str, folder: Path, *, seconds: float = WAIT_S
         _kill_all(child)
     if code:
         raise PreviewFailed("too_hard")
-    return _read_result(folder)
 
 
 def _kill_all(child: subprocess.Popen[bytes]) -> None:
