@@ -193,24 +193,25 @@ def normalize_for_search(text: str) -> str:
     return unicodedata.normalize("NFC", plain.translate(_CHARACTER_MAP))
 
 
-def matched_ranges(name: str, search: str) -> list[tuple[int, int]]:
+def contains_words(name: str, search: str) -> bool:
+    """Return whether the name contains each word of the search, ignoring case and accents."""
+    normalized = normalize_for_search(name)
+    return all(word in normalized for word in normalize_for_search(search).split())
+
+
+def matched_ranges(name: str, search: str, *, words: bool = False) -> list[tuple[int, int]]:
     """Return start and end of each part of the name that a word of the search matches, in order, without overlaps.
 
-    A match that begins or ends inside a character, such as the `t` of `№`, includes the whole character.
+    With `words`, only at the beginning of a word. A match that begins or ends inside a character, such as the `t` of
+    `№`, includes the whole character.
     """
-    normalized, places = "", []
-    if name.isascii():
-        normalized, places = normalize_for_search(name), [(place, place + 1) for place in range(len(name))]
-    else:
-        for start, end in _characters(name):
-            piece = normalize_for_search(name[start:end])
-            normalized += piece
-            places += [(start, end)] * len(piece)
+    normalized, places = _normalize_with_places(name)
     matches = []
     for word in set(normalize_for_search(search).split()):
         at = normalized.find(word)
         while at >= 0:
-            matches.append((places[at][0], places[at + len(word) - 1][1]))
+            if not words or not _is_inside_word(normalized, at):
+                matches.append((places[at][0], places[at + len(word) - 1][1]))
             at = normalized.find(word, at + 1)
     ranges: list[tuple[int, int]] = []
     for start, end in sorted(matches):
@@ -219,6 +220,18 @@ def matched_ranges(name: str, search: str) -> list[tuple[int, int]]:
         else:
             ranges.append((start, end))
     return ranges
+
+
+def _normalize_with_places(text: str) -> tuple[str, list[tuple[int, int]]]:
+    """Return the normalized text, and for each of its characters start and end of the original one."""
+    if text.isascii():
+        return normalize_for_search(text), [(place, place + 1) for place in range(len(text))]
+    normalized, places = "", []
+    for start, end in _characters(text):
+        piece = normalize_for_search(text[start:end])
+        normalized += piece
+        places += [(start, end)] * len(piece)
+    return normalized, places
 
 
 def _characters(text: str) -> Iterator[tuple[int, int]]:
@@ -251,3 +264,119 @@ def _without_stroke(letter: str) -> str:
 
 
 _CHARACTER_MAP = _CharacterMap()
+
+
+# --- words of texts ----------------------------------------------------------------------------
+
+MAX_WORD_CHARACTERS = 100
+MAX_WORD_BYTES = 400_000  # of all words of a text together; a tsvector has up to 1 MiB
+MIN_PREFIX_CHARACTERS = 3  # too many words begin with fewer
+CHUNK_CHARACTERS = 1_000
+# Scripts without spaces between words: Thai, Lao, Myanmar, Khmer, kana, ideographs.
+_UNSPACED = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
+    "\U00020000-\U0003ffff]+"
+)
+
+
+def index_words(text: str) -> list[str]:
+    """Return the different words of a text, normalized like names, up to MAX_WORD_BYTES.
+
+    Scripts without spaces give each pair of neighboring characters instead, and the last character.
+    """
+    words: dict[str, None] = {}
+    size = 0
+    for _start, chunk in _chunks(text):
+        for piece, is_unspaced in _pieces(normalize_for_search(chunk)):
+            for word in [*_pairs(piece), piece[-1]] if is_unspaced else [piece[:MAX_WORD_CHARACTERS]]:
+                if word in words:
+                    continue
+                words[word] = None
+                size += len(word.encode())
+                if size > MAX_WORD_BYTES:
+                    return list(words)
+    return list(words)
+
+
+def search_terms(search: str) -> list[tuple[str, bool]]:
+    """Return the words of a search as `index_words` has them, and whether each can be the beginning of a longer one."""
+    terms: dict[tuple[str, bool], None] = {}
+    for piece, is_unspaced in _pieces(normalize_for_search(search)):
+        if not is_unspaced:
+            terms[piece[:MAX_WORD_CHARACTERS], len(piece) >= MIN_PREFIX_CHARACTERS] = None
+        elif len(piece) > 1:
+            terms |= dict.fromkeys((pair, False) for pair in _pairs(piece))
+        else:
+            terms[piece, True] = None
+    return list(terms)
+
+
+def matched_excerpt(text: str, search: str, *, characters: int) -> str:
+    """Return the part of a text around the first word that begins with one of the search; empty if there is none."""
+    words = [word for word, _is_prefix in search_terms(search)]
+    for start, chunk in _chunks(text):
+        normalized = normalize_for_search(chunk)
+        if all(_find_word(normalized, word) < 0 for word in words):
+            continue
+        normalized, places = _normalize_with_places(chunk)
+        matches = [at for at in (_find_word(normalized, word) for word in words) if at >= 0]
+        if matches:
+            return _excerpt(text, start + places[min(matches)][0], characters)
+    return ""
+
+
+def _excerpt(text: str, place: int, characters: int) -> str:
+    first = max(0, place - characters // 3)
+    first = text.find(" ", first, place) + 1 or first if first else 0
+    last = first + characters
+    return ("…" if first else "") + text[first:last].strip() + ("…" if last < len(text) else "")
+
+
+def _chunks(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the text in pieces that end at a space, each with its start. Much longer words are cut."""
+    start = 0
+    while start < len(text):
+        end = text.find(" ", start + CHUNK_CHARACTERS, start + 2 * CHUNK_CHARACTERS)
+        end = start + 2 * CHUNK_CHARACTERS if end < 0 else end
+        yield start, text[start:end]
+        start = end
+
+
+def _pieces(normalized: str) -> Iterator[tuple[str, bool]]:
+    """Yield runs of letters, digits and marks, and whether their script has no spaces."""
+    for word in normalized.translate(_WORD_MAP).split():
+        last = 0
+        for run in _UNSPACED.finditer(word):
+            if run.start() > last:
+                yield word[last : run.start()], False
+            yield run[0], True
+            last = run.end()
+        if last < len(word):
+            yield word[last:], False
+
+
+def _pairs(piece: str) -> list[str]:
+    return [piece[at : at + 2] for at in range(len(piece) - 1)]
+
+
+def _find_word(normalized: str, word: str) -> int:
+    """Return the place of the first word that begins with this one, or -1."""
+    at = normalized.find(word)
+    while at > 0 and _is_inside_word(normalized, at):
+        at = normalized.find(word, at + 1)
+    return at
+
+
+def _is_inside_word(normalized: str, at: int) -> bool:
+    return at > 0 and normalized[at - 1].isalnum() and not _UNSPACED.match(normalized, at)
+
+
+class _WordMap(dict[int, str]):
+    """A table for str.translate that leaves letters, digits and marks, and makes all else a space."""
+
+    def __missing__(self, code: int) -> str:
+        self[code] = char = chr(code) if unicodedata.category(chr(code))[0] in "LNM" else " "
+        return char
+
+
+_WORD_MAP = _WordMap()

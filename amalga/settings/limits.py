@@ -37,6 +37,9 @@ TRASH_RETENTION_DAYS = integer("TRASH_RETENTION_DAYS", 30, minimum=0, maximum=36
 # Pauses expiry and deletion, for example to examine a restored backup.
 PURGE_PAUSED = boolean("PURGE_PAUSED", default=False)
 
+# Whether searches look into the text of documents, which the worker reads.
+CONTENT_SEARCH = boolean("CONTENT_SEARCH", default=False)
+
 # Share links: in general, and for how many days they work: by default, and at most (0: without limit).
 SHARE_LINKS = boolean("SHARE_LINKS", default=True)
 SHARE_LINK_MAX_DAYS = integer("SHARE_LINK_MAX_DAYS", 365, minimum=0, maximum=3650)

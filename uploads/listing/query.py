@@ -11,7 +11,7 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from uploads.models import Tag
+from uploads.models import FileContent, Tag
 from uploads.models.querysets import FileQuerySet
 
 SHOW_FILTERS = {"favorites": _("Favorites"), "recent": _("Recent files")}
@@ -84,7 +84,7 @@ class ListQuery:
 
     def filter(self, rows: FileQuerySet) -> FileQuerySet:
         """Apply the filters to files. `show` needs the user: `selectors.files_for` and `trash_for` apply it."""
-        rows = rows.matching(self.q)
+        rows = rows.matching(self.q, or_contents=FileContent.objects.matching(self.q))
         if self.category:
             rows = rows.filter(category=self.category)
         if self.owner:

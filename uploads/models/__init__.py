@@ -1,6 +1,7 @@
 """Models: files and their states, folders, tags, previews, usage, the audit log and statistics."""
 
 from uploads.models.audit import Action, Event, client_ip_context
+from uploads.models.content import FileContent
 from uploads.models.file import LISTED, File, PartDigest, new_key
 from uploads.models.file_request import Ask, FileRequest, GuestSession
 from uploads.models.folder import AccessLevel, Folder, Grant
@@ -46,6 +47,7 @@ __all__ = [
     "Event",
     "Favorite",
     "File",
+    "FileContent",
     "FileRequest",
     "Finding",
     "FindingKind",

@@ -250,17 +250,19 @@ class FileQuerySet(models.QuerySet["File"]):
         )  # fmt: skip
         return same.exclude(pk=file.pk)
 
-    def matching(self, text: str) -> FileQuerySet:
-        """Return the files whose name contains each of these words, ignoring case and accents."""
-        rows = self
+    def matching(self, text: str, *, or_contents: Q | None = None) -> FileQuerySet:
+        """Return the files whose name contains each of these words, ignoring case and accents.
+
+        `or_contents` is a condition of `FileContentQuerySet.matching` for those that are found by their text.
+        """
+        matches = Q()
         for word in names.normalize_for_search(text).split():
             # without three letters in a row Postgres would scan the whole trigram index
             indexed = TRIGRAM.search(word) is not None
-            condition = (
+            matches &= (
                 Q(normalized_name__contains=word) if indexed else Q(_TextContains(F("normalized_name"), Value(word)))
             )
-            rows = rows.filter(condition)
-        return rows
+        return self.filter(matches | or_contents if matches and or_contents else matches)
 
     def in_folder(self, folder: Folder | None) -> FileQuerySet:
         return self.filter(folder=folder) if folder else self.filter(folder__isnull=True)

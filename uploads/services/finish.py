@@ -34,6 +34,7 @@ from uploads.media_types import category_of
 from uploads.models import Category, ChecksumStatus, File, GuestSession, ObjectMetadata, State, publish
 from uploads.parts import checksum_of
 from uploads.services.bucket_guard import require_own_bucket
+from uploads.services.contents import request_contents
 from uploads.services.file_requests import require_accepted_from_guest
 from uploads.services.malware.tasks import request_scans_of_new
 from uploads.services.mime import detect_type
@@ -157,6 +158,7 @@ def _publish(owner: User, assembled: Sequence[tuple[File, ObjectMetadata | Probl
     failpoint("finish.7-published")
     held = request_scans_of_new(published, owner_id=owner.pk)
     _request_previews(owner, assembled, published - held)  # the others get theirs after the malware check
+    request_contents(published - held, owner_id=owner.pk)
     _request_verification(owner, assembled, published)
     if published:
         warn_of_quota({owner.pk, *(file.owner_id for file, _outcome in assembled)})

@@ -168,7 +168,7 @@ def _rendered(file: File) -> Iterator[Mapping[PreviewKind, previews.Picture]]:
     with tempfile.TemporaryDirectory(prefix=TEMP_PREFIX) as folder:
         output = Path(folder) / "drawn"
         output.mkdir()
-        pictures = previews.render(_fetch(file, Path(folder) / "file"), file.type, output, seconds=_seconds_for(file))
+        pictures = previews.render(fetch(file, Path(folder) / "file"), file.type, output, seconds=_seconds_for(file))
         yield {PreviewKind(kind): picture for kind, picture in pictures.items()}
 
 
@@ -183,7 +183,8 @@ def _seconds_for(file: File) -> float:
     return max(SHORT_SECONDS, seconds * SHORT_FRACTION) if too_hard.exists() else seconds
 
 
-def _fetch(file: File, path: Path) -> Path:
+def fetch(file: File, path: Path) -> Path:
+    """Copy the object of a file to `path`. Raises PreviewFailed if it is missing or larger than its row says."""
     chunks = s3.read(file.key, store=file.store)
     if chunks is None:
         raise previews.PreviewFailed("missing")

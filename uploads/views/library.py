@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -18,7 +20,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 
 from amalga.db import replica
-from uploads import actions, listing
+from uploads import actions, listing, names
 from uploads.actions.base import count_files, count_folders
 from uploads.forms import read_list_query
 from uploads.listing import Cursor, FolderRights, InvalidCursor, ListQuery, Page, SearchTooBroad, Sidebar
@@ -27,6 +29,7 @@ from uploads.models import (
     Event,
     Favorite,
     File,
+    FileContent,
     Folder,
     Kind,
     Statistic,
@@ -211,13 +214,22 @@ def _rows_context(user: User, query: ListQuery, scope: ListScope, page: Page) ->
     opened = scope.folder.pk if scope.folder and not query.has_filters else None
     sizes = listing.load_folder_sizes(user, [folder.pk for folder in shown], opened=opened)
     folders = folder_rows(page.folders, paths=paths, sizes=sizes, search=query.q)
-    files = file_rows(page.files, column=column, paths=paths, marks=marks, search=query.q)
+    texts = _matched_texts(query, page)
+    files = file_rows(page.files, column=column, paths=paths, marks=marks, search=query.q, texts=texts)
     context: dict[str, Any] = {"folders": folders, "files": files, "rows_digest": rows_digest(folders, files)}
     context["folder_size"] = sizes.get(opened or 0)
     if scope.trash:
         return context
     rights = listing.load_rights(user, page, scope.folder, recursive=query.recursive)
     return context | {"row_rights": ",".join(rights)}
+
+
+def _matched_texts(query: ListQuery, page: Page) -> Mapping[UUID, str]:
+    """Return the text of those files on the page that match the search by their text alone."""
+    if not settings.CONTENT_SEARCH or not query.q:
+        return {}
+    ids = [file.pk for file in page.files if not names.contains_words(file.name, query.q)]
+    return FileContent.objects.texts_of(ids) if ids else {}
 
 
 def _filter_context(query: ListQuery, scope: ListScope, sidebar: Sidebar) -> dict[str, Any]:

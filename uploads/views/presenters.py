@@ -18,7 +18,9 @@ from uploads.models import Folder, Visibility
 
 EXAMPLE_ID = UUID(int=0)
 SEPARATOR = " › "
+EXCERPT_CHARACTERS = 160
 EMPTY: Mapping[int, FolderSize] = {}
+NO_TEXTS: Mapping[UUID, str] = {}
 MAX_SHORT_CHARACTERS = 32  # of a name that lists show in one piece
 MAX_TAIL_EXTENSION_CHARACTERS = 10
 TAIL_CHARACTERS = 4  # before the extension
@@ -40,6 +42,8 @@ class FileRow(NamedTuple):
     folder: str
     folder_url: str
     parts: tuple[tuple[str, bool], ...]
+    in_text: bool  # whether the search matches the text of the file and not its name
+    excerpt: tuple[tuple[str, bool], ...]  # of that text, in parts like the name
     thumbnail: bool
     shared: bool
     favorite: bool
@@ -68,11 +72,13 @@ def file_rows(
     paths: Mapping[int, list[tuple[int, str]]],
     marks: Marks,
     search: str = "",
+    texts: Mapping[UUID, str] = NO_TEXTS,
     urls: tuple[str, str] | None = None,
 ) -> list[FileRow]:
     """Describe files. `column` is the time that this list shows; `paths` are those of the folders to name, with links.
 
-    `urls` is what comes before and after the id in their URLs, if these are not the members' pages.
+    `texts` are those of the files that match the search by their text alone. `urls` is what comes before and after the
+    id in their URLs, if these are not the members' pages.
     """
     before, after = urls or _url_parts("file", EXAMPLE_ID)
     folder_urls = _url_parts("folder", 0)
@@ -90,6 +96,8 @@ def file_rows(
             folder=folder_path(paths.get(file.folder_id or 0, [])),
             folder_url=_last_url(paths.get(file.folder_id or 0, []), folder_urls),
             parts=name_parts(file.name, search),
+            in_text=file.pk in texts,
+            excerpt=_excerpt_parts(texts.get(file.pk, ""), search),
             thumbnail=file.pk in marks.thumbnails,
             shared=file.link in marks.shared,
             favorite=file.link in marks.favorites,
@@ -148,13 +156,21 @@ def rows_digest(*rows: object) -> str:
     return hashlib.sha256(repr((local, rows)).encode()).hexdigest()
 
 
-def name_parts(name: str, search: str) -> tuple[tuple[str, bool], ...]:
-    """Return the name in parts, each with whether the search matches it; empty if no part does."""
+def name_parts(name: str, search: str, *, words: bool = False) -> tuple[tuple[str, bool], ...]:
+    """Return the name in parts, each with whether the search matches it; empty if no part does.
+
+    With `words`, only the beginnings of words match.
+    """
     parts, last = [], 0
-    for start, end in names.matched_ranges(name, search) if search else ():
+    for start, end in names.matched_ranges(name, search, words=words) if search else ():
         parts += [(name[last:start], False), (name[start:end], True)]
         last = end
     return (*parts, (name[last:], False)) if parts else ()
+
+
+def _excerpt_parts(text: str, search: str) -> tuple[tuple[str, bool], ...]:
+    excerpt = names.matched_excerpt(text, search, characters=EXCERPT_CHARACTERS) if text else ""
+    return name_parts(excerpt, search, words=True)
 
 
 def _last_url(path: list[tuple[int, str]], urls: tuple[str, str]) -> str:

@@ -19,6 +19,7 @@ from uploads.models.querysets import FileQuerySet, database_now
 from uploads.services import mail
 from uploads.services.bucket_guard import require_history, require_marker, write_checkpoint
 from uploads.services.circuit_breaker import CircuitBreaker
+from uploads.services.contents import requeue_lost_contents
 from uploads.services.erase import erase_all, urls_expired
 from uploads.services.file_requests import delete_empty_sessions
 from uploads.services.finish import resume_completion
@@ -116,6 +117,7 @@ class SweepRun:
         if self._should_continue():
             requeue_lost_previews()
             requeue_lost_verifications()
+            requeue_lost_contents()
             requeue_lost_handovers()
             tidy(FOLDER_CHANGES, lost_after_seconds=FOLDER_CHANGE_LOST_AFTER_SECONDS)
             mail.requeue_lost_mails()
