@@ -8,10 +8,9 @@ from uuid import UUID
 
 from django.contrib.auth.models import User
 from django.db import connections, router
-from django.db.models import Value
 
 from uploads.listing.pagination import ListRow, Page
-from uploads.models import Folder, Preview, PreviewKind, PreviewState, Visibility
+from uploads.models import AccessLevel, Folder, Preview, PreviewKind, PreviewState, Visibility
 
 # One query for all: lists are the page that most requests are for. A link that expires, or whose creator is
 # deactivated, is no mark any more.
@@ -62,24 +61,23 @@ CHANGE, TRASH, OWN, MANAGE, FILL = "c", "d", "o", "m", "f"
 
 
 class FolderRights:
-    """Which of some folders this user may fill, and which they manage. One query, none without restricted folders."""
+    """Which of some living folders this user may fill, and which they manage, as in `writable_by` and `managed_by`.
+
+    One query, none without folders that may be restricted.
+    """
 
     def __init__(self, user: User, restricted: Iterable[int]) -> None:
         ids = set() if user.is_superuser else set(restricted)
-        self.user_id, self.restricted = user.pk, ids
-        fillable, managed = (
-            folders.order_by().filter(pk__in=ids).values_list("pk", Value(right))
-            for folders, right in ((Folder.objects.writable_by(user), FILL), (Folder.objects.managed_by(user), MANAGE))
-        )
-        self.permitted = set(fillable.union(managed, all=True)) if ids else set()
+        self.user_id = user.pk
+        self.levels = Folder.objects.access_levels(user, ids) if ids else {}
         self.fills_others = user.has_perm("uploads.add_file")
         self.manages_others = user.has_perm("uploads.change_file")
 
     def may_fill(self, pk: int | None) -> bool:
-        return (pk, FILL) in self.permitted if pk in self.restricted else self.fills_others
+        return self.fills_others and self.levels.get(pk, AccessLevel.UPLOAD) >= AccessLevel.UPLOAD
 
     def may_manage(self, pk: int | None) -> bool:
-        return (pk, MANAGE) in self.permitted if pk in self.restricted else self.manages_others
+        return self.levels[pk] >= AccessLevel.MANAGE if pk in self.levels else self.manages_others
 
     def may_edit(self, folder: Folder) -> bool:
         """Return whether the user may rename, move and remove the folder, as in `FolderQuerySet.editable_by`."""

@@ -10,7 +10,7 @@ from django.contrib.postgres.expressions import ArraySubquery
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex
 from django.db import models
-from django.db.models import Q
+from django.db.models import Max, Q
 from django.db.models.functions import Coalesce, Now
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
@@ -98,6 +98,17 @@ class FolderQuerySet(models.QuerySet["Folder"]):
     def granted_to(self, user: User, level: AccessLevel) -> FolderQuerySet:
         """Return the folders whose access rules give this user at least `level`."""
         return self.filter(access_root__in=Grant.objects.reaching(level, user))
+
+    def access_levels(self, user: User, ids: Iterable[int]) -> dict[int | None, int]:
+        """Return the level of this user in those of the folders that have access rules, their own or inherited.
+
+        It is 0 where no rule is for the user, and everywhere for users without `view_file`.
+        """
+        rows = self.filter(pk__in=ids, access_root__isnull=False).order_by().values_list("pk")
+        if not user.has_perm("uploads.view_file"):
+            return dict.fromkeys((pk for (pk,) in rows), 0)
+        for_user = Q(access_root__grants__group__user=user)
+        return dict(rows.annotate(level=Coalesce(Max("access_root__grants__level", filter=for_user), 0)))
 
     def shareable(self) -> FolderQuerySet:
         """Return the folders whose files can be shared by link: neither they nor a folder above forbid it."""
