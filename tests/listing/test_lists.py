@@ -406,9 +406,8 @@ def test_query_count_of_the_top_level_is_constant(
 ) -> None:
     add(alice, "a")
     as_alice.get("/")
-    # session, user with permissions, timeout (3: savepoint and SET LOCAL), folders, files, people, tags, statistic,
-    # unfinished uploads, thumbnails, unread notifications
-    with django_assert_num_queries(13):
+    # session, user with permissions, folders, files, people, tags, unfinished uploads, thumbnails, unread notifications
+    with django_assert_num_queries(9):
         as_alice.get("/")
 
 

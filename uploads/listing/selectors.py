@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 from uuid import UUID
 
@@ -74,14 +74,21 @@ def public_ids(rows: FileQuerySet, *, limit: int) -> list[UUID]:
 
 def breadcrumbs_for(user: User, ids: Iterable[int], *, with_removed: bool = False) -> dict[int, list[tuple[int, str]]]:
     """Return the path of each of these folders from the top level, as pairs of id and name. The name of a folder
-    that this user may not see, or that is removed, is empty. Always two queries.
+    that this user may not see, or that is removed, is empty. Two queries.
 
     `with_removed` gives the names of removed folders too, for the trash.
     """
-    paths = dict(Folder.objects.filter(pk__in=set(ids)).values_list("pk", "path"))
+    paths = dict(Folder.objects.filter(pk__in=set(ids)).order_by().values_list("pk", "path"))
+    return name_steps(user, paths, with_removed=with_removed)
+
+
+def name_steps(
+    user: User, paths: Mapping[int, list[int]], *, with_removed: bool = False
+) -> dict[int, list[tuple[int, str]]]:
+    """Return `breadcrumbs_for` folders whose `path` is loaded. One query."""
     steps = {step for path in paths.values() for step in path}
     named = Folder.objects.named_to(user) if with_removed else Folder.objects.visible_to(user)
-    folder_names = dict(named.filter(pk__in=steps).values_list("pk", "name"))
+    folder_names = dict(named.filter(pk__in=steps).order_by().values_list("pk", "name"))
     return {pk: [(step, folder_names.get(step, "")) for step in path] for pk, path in paths.items()}
 
 

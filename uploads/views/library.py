@@ -156,7 +156,8 @@ def browse(request: HttpRequest, scope: ListScope) -> dict[str, Any]:
     start = _start(request.GET.get("start", "")) if after else 1
     # users without this permission see no people and no tags
     limit = MAX_CHOICES + 1 if user.has_perm("uploads.view_file") else 0
-    sidebar = listing.load_sidebar(user, limit, _statistic_key(query, scope))
+    statistic = _statistic_key(query, scope) if page.next else None  # the last page counts its own files
+    sidebar = listing.load_sidebar(user, limit, statistic)
     return {
         "list_query": query,
         "place": scope,
@@ -277,7 +278,7 @@ def breadcrumbs(user: User, folder: Folder | None) -> list[dict[str, str]]:
     """Return name and URL of each folder on the path; both are empty for a folder that this user may not see."""
     if folder is None:
         return []
-    path = listing.breadcrumbs_for(user, [folder.pk]).get(folder.pk, [])
+    path = listing.name_steps(user, {folder.pk: folder.path})[folder.pk]
     return [{"name": name, "url": reverse("folder", args=[pk]) if name else ""} for pk, name in path]
 
 
