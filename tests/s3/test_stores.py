@@ -12,6 +12,7 @@ from django.test import Client
 from pytest_django import Settings
 
 from tests.support import factories
+from tests.support.cloudfront import Signer
 from tests.support.stores import Bucket
 from uploads import s3
 from uploads.errors import StorageUnavailable
@@ -73,7 +74,10 @@ def test_each_store_has_its_own_rule_for_digests(secondary: None, settings: Sett
 
 
 def test_custom_domain_applies_only_to_the_main_store(secondary: None, settings: Settings) -> None:
-    options = {"custom_domain": "cdn.example.org", "querystring_auth": False}
+    signer = Signer("KOLD0000000001")
+    options = {
+        "custom_domain": "cdn.example.org", "cloudfront_key_id": signer.key_id, "cloudfront_key": signer.pem,
+    }  # fmt: skip
     settings.STORAGES = {**settings.STORAGES, "default": {**settings.STORAGES["default"], "OPTIONS": options}}
     headers = {"disposition": "attachment", "content_type": "text/plain"}
     assert urlsplit(s3.download_url(KEY, **headers)).netloc == "cdn.example.org"

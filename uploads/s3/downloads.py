@@ -14,26 +14,25 @@ from botocore.signers import CloudFrontSigner
 from django.conf import settings
 from django.core.files.storage import storages
 from storages.backends.s3 import S3Storage
-from storages.utils import clean_name
 
 from uploads.s3.client import client, config, forget_clients, http, session, translate_errors
 from uploads.s3.errors import readable_stores
-from uploads.s3.signing import expires_in, sign_get_at
+from uploads.s3.signing import bucket_url, expires_in, sign_get_at
 from uploads.s3.stores import Store, main_store, store_named
 
 DOWNLOAD_SECONDS = 300
 # Every header that a store keeps from a PUT and returns with a GET (S3 API, "GetObject"), except the two that depend on
 # the file. A presigned PUT leaves all but Content-Type to the sender. `identity` is "no encoding" (RFC 9110, 8.4.1):
 # a browser saves the stored bytes, whatever encoding the object declares.
-FIXED: dict[str, Any] = {
-    "ResponseCacheControl": "private, no-store",
-    "ResponseContentEncoding": "identity",
-    "ResponseContentLanguage": "und",
-    "ResponseExpires": datetime(1970, 1, 1, tzinfo=UTC),  # no string: boto3 would parse it twice for each URL
+FIXED = {
+    "response-cache-control": "private, no-store",
+    "response-content-encoding": "identity",
+    "response-content-language": "und",
+    "response-expires": "Thu, 01 Jan 1970 00:00:00 GMT",
 }
 # With a long name the URL leaves out the headers without effect, so that the redirect fits into the buffers of proxies:
 # no-store overrides Expires (RFC 9111, 5.2.2.5), and browsers ignore the language of a download.
-WITHOUT_EFFECT = {"ResponseContentLanguage", "ResponseExpires"}
+WITHOUT_EFFECT = {"response-content-language", "response-expires"}
 MAX_CHARACTERS_WITH_ALL = 1_000  # of the disposition
 # Within one window a preview has one URL, so that browsers can cache it; it is valid for two windows.
 WINDOW_SECONDS = 900
@@ -73,18 +72,14 @@ class DownloadStorage(S3Storage):  # type: ignore[misc]  # storages has no types
     def is_behind_cloudfront(self) -> bool:
         return bool(self.custom_domain and self.cloudfront_signer)
 
-    def url(self, name: str, parameters: Any = None, expire: int | None = None, http_method: str | None = None) -> str:
-        """Return a signed URL as django-storages does, with two differences: CloudFront gets S3's names of the headers,
-        and a key that django-storages would clean (`a//b`), as an imported file can have, is signed unchanged."""
-        seconds = expire or DOWNLOAD_SECONDS
-        if self.is_behind_cloudfront:
-            return self._by_cloudfront(name, parameters or {}, datetime.now(UTC) + timedelta(seconds=seconds))
-        if clean_name(name) == name and not name.startswith("/"):
-            return str(super().url(name, parameters=parameters, expire=seconds, http_method=http_method))
-        query = {**(parameters or {}), "Bucket": self.store.bucket, "Key": name}
-        return client("quick", self.store).generate_presigned_url("get_object", query, seconds)
+    def url(self, name: str, parameters: Mapping[str, str] | None = None, expire: int = DOWNLOAD_SECONDS) -> str:
+        """Return a URL signed as of now. Parameters have S3's names of the response headers (S3 API, "GetObject").
 
-    def url_since(self, name: str, *, parameters: dict[str, str], since: datetime, seconds: int) -> str:
+        A key that django-storages would clean (`a//b`), as an imported file can have, is signed unchanged.
+        """
+        return self.url_since(name, parameters=parameters or {}, since=datetime.now(UTC), seconds=expire)
+
+    def url_since(self, name: str, *, parameters: Mapping[str, str], since: datetime, seconds: int) -> str:
         """Return a URL signed as of `since`: the same arguments give the same URL."""
         if self.is_behind_cloudfront:
             return self._by_cloudfront(name, parameters, since + timedelta(seconds=seconds))
@@ -94,7 +89,7 @@ class DownloadStorage(S3Storage):  # type: ignore[misc]  # storages has no types
         """Return how many of these seconds a URL can be valid: not longer than the credentials that sign it."""
         return seconds if self.is_behind_cloudfront else expires_in(seconds, self.store)
 
-    def _by_cloudfront(self, key: str, parameters: dict[str, Any], until: datetime) -> str:
+    def _by_cloudfront(self, key: str, parameters: Mapping[str, str], until: datetime) -> str:
         return sign_for_cloudfront(self.cloudfront_signer, self.custom_domain, key, parameters, until=until)
 
 
@@ -111,7 +106,7 @@ def download_url(key: str, *, disposition: str, content_type: str, store: str | 
     """Return a URL, valid for at most five minutes, of the object's stored bytes with exactly these headers."""
     omitted = WITHOUT_EFFECT if len(disposition) > MAX_CHARACTERS_WITH_ALL else set()
     fixed = {name: value for name, value in FIXED.items() if name not in omitted}
-    parameters = {**fixed, "ResponseContentDisposition": disposition, "ResponseContentType": content_type}
+    parameters = {**fixed, "response-content-disposition": disposition, "response-content-type": content_type}
     with translate_errors("Sign"):
         storage = download_storage(store_named(store))
         return storage.url(key, parameters=parameters, expire=storage.valid_seconds(DOWNLOAD_SECONDS))
@@ -140,30 +135,15 @@ def preview_url(key: str, *, content_type: str, now: datetime | None = None, sto
 def reset() -> None:
     """Drop every client, after settings changed (in tests) or a process forked."""
     forget_clients()
-    for cached in (session, http, download_storage):
+    for cached in (session, http, bucket_url, download_storage):
         cached.cache_clear()
     readable_stores.clear()
 
 
-# boto3's names of the response headers, and S3's names in a query (S3 API, "GetObject").
-QUERY_NAMES = {
-    "ResponseCacheControl": "response-cache-control",
-    "ResponseContentEncoding": "response-content-encoding",
-    "ResponseContentLanguage": "response-content-language",
-    "ResponseContentDisposition": "response-content-disposition",
-    "ResponseContentType": "response-content-type",
-    "ResponseExpires": "response-expires",
-}
-
-
 def sign_for_cloudfront(
-    signer: CloudFrontSigner, domain: str, key: str, parameters: Mapping[str, str | datetime], *, until: datetime
+    signer: CloudFrontSigner, domain: str, key: str, parameters: Mapping[str, str], *, until: datetime
 ) -> str:
     """Return a URL of this object with these headers only, valid until `until`: a canned policy signs all of it."""
-    query = sorted((QUERY_NAMES.get(name, name), _format(value)) for name, value in parameters.items())
-    unsigned_url = f"https://{domain}/{quote(key, safe='/~')}?{urlencode(query, quote_via=quote)}"
+    query = urlencode(sorted(parameters.items()), quote_via=quote)
+    unsigned_url = f"https://{domain}/{quote(key, safe='/~')}?{query}"
     return signer.generate_presigned_url(unsigned_url, date_less_than=until)
-
-
-def _format(value: str | datetime) -> str:
-    return format_datetime(value, usegmt=True) if isinstance(value, datetime) else value

@@ -14,7 +14,7 @@ from uploads.s3.client import client, http, seconds_of_credentials, session_of
 from uploads.s3.downloads import FIXED, download_url
 from uploads.s3.errors import S3ResponseError, raw_call
 from uploads.s3.objects import NEVER_USED
-from uploads.s3.signing import object_url
+from uploads.s3.signing import bucket_url, object_url
 from uploads.s3.stores import main_store
 
 MAX_CREDENTIAL_HOURS = 36  # IAM user guide, "GetSessionToken": no temporary credentials last longer
@@ -137,7 +137,7 @@ PUBLIC_REQUESTS = {"list the bucket": ("GET", "?list-type=2&max-keys=1"), "read 
 
 def is_publicly_readable() -> list[str]:
     """Describe what succeeds without a signature, which should be nothing. Raises S3ResponseError."""
-    bucket = object_url(MARKER_KEY, main_store()).removesuffix(MARKER_KEY)
+    bucket = bucket_url(main_store())
     allowed = []
     for action, (method, rest) in PUBLIC_REQUESTS.items():
         with raw_call("anonymous"):
