@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from itertools import accumulate
 from random import Random
@@ -56,6 +57,16 @@ class Word:
 
     name: str
     normalized_name: str
+
+    @property
+    def natural_name(self) -> str:
+        """The key of the natural order, as the triggers compute it: each number begins with its length."""
+        return re.sub("[0-9]+", _number_key, self.normalized_name)
+
+
+def _number_key(match: re.Match[str]) -> str:
+    number = match[0].lstrip("0")
+    return chr(ord("0") + len(number)) + number
 
 
 @dataclass(frozen=True, slots=True)

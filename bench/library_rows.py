@@ -25,9 +25,9 @@ PART_BYTES = 16 * 1024**2
 NULL = r"\N"
 
 COLUMNS = {
-    "uploads_file": "id, key, token, owner_id, name, normalized_name, folder_id, series, current, visibility,"
-    " declared_type, detected_type, category, state, size, part_size, multipart_id, etag, checksum, checksum_algorithm,"
-    " checksum_status, created_at, updated_at, available_at, expires_at, purge_after",
+    "uploads_file": "id, key, token, owner_id, name, normalized_name, natural_name, folder_id, series, current,"
+    " visibility, declared_type, detected_type, category, state, size, part_size, multipart_id, etag, checksum,"
+    " checksum_algorithm, checksum_status, created_at, updated_at, available_at, expires_at, purge_after",
     "uploads_tagging": "tag_id, file_id",
     "uploads_event": "at, action, actor_id, actor, file_id, name, address, detail",
     "uploads_preview": "file_id, kind, state, key, size, width, height, reason, lease_until",
@@ -142,7 +142,7 @@ def _facts(
     place = NULL if rng.random() < OF_NO_FOLDER else str(folder)
     visibility = "private" if rng.random() < PRIVATE else "team"
     uploading = state == "uploading"
-    before = f"{owner[0]}\t{word.name}\t{word.normalized_name}\t{place}"
+    before = f"{owner[0]}\t{word.name}\t{word.normalized_name}\t{word.natural_name}\t{place}"
     middle = (
         f"{visibility}\t{kind.media_type}\t{'' if uploading else kind.media_type}\t{kind.category}\t{state}\t{size}"
     )

@@ -94,13 +94,15 @@ def _people() -> list[tuple[int, str]]:
 
 
 def _write_folders(connection: psycopg.Connection[Any], library: Library) -> None:
-    columns = "id, parent_id, name, normalized_name, path, restricted, access_root_id"
+    columns = "id, parent_id, name, normalized_name, natural_name, path, restricted, access_root_id"
     with _without_triggers(connection), connection.cursor().copy(f"COPY uploads_folder ({columns}) FROM STDIN") as copy:
         for folder in library.tree.branches:
             parent = folder.path[-2] if len(folder.path) > 1 else NULL
             path = "{" + ",".join(map(str, folder.path)) + "}"
             rules = f"{'t' if folder.restricted else 'f'}\t{folder.access_root or NULL}"
-            copy.write(f"{folder.pk}\t{parent}\t{folder.word.name}\t{folder.word.normalized_name}\t{path}\t{rules}\n")
+            word = folder.word
+            names = f"{word.name}\t{word.normalized_name}\t{word.natural_name}"
+            copy.write(f"{folder.pk}\t{parent}\t{names}\t{path}\t{rules}\n")
     grant = """INSERT INTO uploads_grant (folder_id, group_id, level)
         SELECT %s, id, 2 FROM auth_group WHERE name = ANY(%s)"""
     for number, folder in enumerate(library.tree.restricted()):

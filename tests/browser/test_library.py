@@ -355,6 +355,7 @@ def test_file_is_renamed_tagged_and_its_link_copied(uploader: UploaderPage, alic
     file = file_rows.create_row(alice, State.AVAILABLE, name="plan.txt")
     page = uploader.page
     page.goto(uploader.site + file.get_absolute_url())
+    page.locator("summary", has_text="This file").click()
     page.get_by_label("Name", exact=True).fill("plan B.txt")
     page.get_by_role("button", name="Rename").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("plan B.txt")

@@ -41,8 +41,8 @@ def post(client: Client, file: File, action: str, **data: Any) -> Any:
     return client.post(f"{file.get_absolute_url()}{action}", data)
 
 
-def page_of(client: Client, file: File) -> str:
-    return str(client.get(file.get_absolute_url()).content.decode())
+def page_of(client: Client, file: File, **query: Any) -> str:
+    return str(client.get(file.get_absolute_url(), query).content.decode())
 
 
 # --- previews ----------------------------------------------------------------------------------
@@ -179,21 +179,53 @@ def test_malformed_event_details_are_tolerated_and_escaped(file: File, as_alice:
     for detail in ({}, {"folder_id": None}, {"added": None}, {"added": 7 * ["<b>"]}):
         for action in ("rename", "move", "tag", "visibility"):
             Event.objects.create(action=action, actor="x", file_id=file.link, name="n", detail=detail)
-    page = page_of(as_alice, file)
+    page = page_of(as_alice, file, activity="all")
     assert page.count("<li><strong") == 16
     assert "<b>" not in page
+
+
+def test_activity_is_shown_in_pages_that_link_to_older_events(file: File, as_bob: Client) -> None:
+    Event.objects.bulk_create(
+        Event(action="rename", actor="alice", file_id=file.link, detail={"new_name": f"n{n}"}) for n in range(1, 62)
+    )
+
+    def shown(start: str = "") -> tuple[list[str], str]:
+        activity = as_bob.get(file.get_absolute_url(), {"activity": start}).context["activity"]
+        return [event.detail["new_name"] for event, _words in activity["events"]], activity["older"]
+
+    assert shown() == ([f"n{n}" for n in range(61, 51, -1)], "all")
+    page = page_of(as_bob, file, **{"from": "/?sort=name"})
+    assert '?from=%2F%3Fsort%3Dname&amp;activity=all#activity">Show all</a>' in page
+    first, older = shown("all")
+    assert first == [f"n{n}" for n in range(61, 11, -1)]
+    assert shown(older) == ([f"n{n}" for n in range(11, 0, -1)], "")
+    for invalid in ("x", "-1", "9" * 30):
+        assert shown(invalid) == (first, older)
+
+
+def test_checksum_versions_and_activity_are_closed_at_first(file: File, alice: User, as_alice: Client) -> None:
+    File.objects.filter(pk=file.pk).update(series=file.pk)
+    create_row(alice, State.AVAILABLE, series=file.pk, current=False, uploaded_by=alice)
+    actions.tag_files([file.link], add=["spring"], by=alice)
+    page = page_of(as_alice, file)
+    for part in ("details", "versions", "activity"):
+        before = page[: page.index(f'<h2 id="{part}">')].split()
+        assert before[-3:] == ["<details", 'class="disclosure">', "<summary>"]
+    assert '<details class="disclosure" open>' in page_of(as_alice, file, activity="all")
+    response = post(as_alice, file, "rename", name="")
+    assert '<details class="menu" open>' in response.content.decode()
 
 
 def test_query_count_does_not_grow_with_versions_and_tags(
     file: File, alice: User, as_alice: Client, django_assert_max_num_queries: Any
 ) -> None:
     counts = []
+    File.objects.filter(pk=file.pk).update(series=file.pk)
     for round_ in range(2):
         as_alice.get(file.get_absolute_url())
         with django_assert_max_num_queries(25) as queries:
             as_alice.get(file.get_absolute_url())
         counts.append(len(queries))
-        File.objects.filter(pk=file.pk).update(series=file.pk)
         for n in range(5):
             create_row(alice, State.AVAILABLE, series=file.pk, current=False, uploaded_by=alice)
             actions.tag_files([file.link], add=[f"tag {round_} {n}"], by=alice)

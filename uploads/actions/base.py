@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 from uuid import UUID
@@ -281,10 +282,18 @@ def audit_labels() -> dict[str, Any]:
     return {**own, **dict(Action.choices)}
 
 
+def audit_label(audit_action: str) -> Any:
+    """Return the label of one action in the audit log; an action that no longer exists is its own label."""
+    with suppress(ValueError):
+        return Action(audit_action).label
+    labels = (action.audit_label for action in _ordered() if action.audit_action == audit_action and action.audit_label)
+    return next(labels, audit_action)
+
+
 def describe(audit_action: str, detail: Mapping[str, Any]) -> str:
     """Describe an event of the audit log. Events of earlier releases can lack details, so the label is the fallback."""
     action = next((action for action in _ordered() if action.audit_action == audit_action), None)
-    return (action.describe(detail) if action else "") or str(audit_labels().get(audit_action, audit_action))
+    return (action.describe(detail) if action else "") or str(audit_label(audit_action))
 
 
 def _ordered() -> list[BulkAction]:

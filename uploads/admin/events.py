@@ -20,7 +20,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST
 
-from uploads.actions import audit_labels
+from uploads.actions import audit_label
 from uploads.admin.base import LargeTableAdmin, render_cell
 from uploads.admin.filters import ActionFilter, ActorFilter, EventTimeFilter
 from uploads.listing import redact_detail, referenced_folders, visible_folder_ids
@@ -113,7 +113,7 @@ class EventAdmin(LargeTableAdmin):
 
     @admin.display(description=gettext_lazy("action"))
     def what(self, event: Event) -> str:
-        return str(audit_labels().get(event.action, event.action))
+        return str(audit_label(event.action))
 
     @admin.display(description=gettext_lazy("user"))
     def who(self, event: Event) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import Any
@@ -45,7 +44,9 @@ from uploads.views.presenters import folder_path
 from uploads.views.responses import FieldError, flash_result, html_errors, redirect_next, render_page, request_user
 
 MAX_VERSIONS = 100
+RECENT_EVENTS = 10
 MAX_EVENTS = 50
+MAX_ID_DIGITS = 18  # fewer than a bigint can have
 MAX_DUPLICATES = 10
 PLAYABLE = {Category.VIDEO.value, Category.AUDIO.value}
 
@@ -54,21 +55,20 @@ PLAYABLE = {Category.VIDEO.value, Category.AUDIO.value}
 def file(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Show a file: preview, permanent link, facts, versions and activity."""
     files = File.objects.listed_for(request.user).by_link(pk)
-    return _file_page(request, get_object_or_404(files.select_related("owner", "folder", "guest_session")))
+    return _file_page(request, get_object_or_404(files.select_related("owner", "folder")))
 
 
 def _file_page(request: HttpRequest, file: File, field_error: FieldError | None = None) -> HttpResponse:
     user, pk = request_user(request), file.link
     with suppress(StorageUnavailable):  # the page works without it
         services.learn_encoding(file)
-    versions = File.objects.versions_of(file).available().select_related("owner", "uploaded_by", "guest_session")
     context = {
         "file": file,
         "crumbs": breadcrumbs(user, file.folder),
         "permanent_url": request.build_absolute_uri(file.get_absolute_url()),
         "tags": list(Tag.objects.filter(taggings__file=file).values_list("name", flat=True)),
-        "versions": list(versions.order_by("-available_at", "-id")[:MAX_VERSIONS]),
-        "events": _describe_events(list(Event.objects.about(pk)[:MAX_EVENTS]), user),
+        "versions": _versions(file),
+        "activity": _activity(pk, user, request.GET.get("activity", "")),
         "duplicates": _duplicates(user, file),
         "is_favorite": Favorite.objects.of(user).filter(file=pk).exists(),
         "is_owner": file.owner_id == user.pk,
@@ -80,6 +80,14 @@ def _file_page(request: HttpRequest, file: File, field_error: FieldError | None 
         **preview_context(file, inline_url=reverse("download", args=[file.link]) + "?inline=1"),
     }
     return render_page(request, "uploads/file.html", context, field_error)
+
+
+def _versions(file: File) -> list[File]:
+    """Return the versions of a file, newest first; none for a file that never had a second one, without a query."""
+    if not file.series:
+        return []
+    versions = File.objects.versions_of(file).available().select_related("owner", "uploaded_by", "guest_session")
+    return list(versions.order_by("-available_at", "-id")[:MAX_VERSIONS])
 
 
 def _duplicates(user: User, file: File) -> dict[str, Any]:
@@ -245,13 +253,21 @@ def preview_context(file: File, *, inline_url: str | None) -> dict[str, Any]:
     }
 
 
-def _describe_events(events: Sequence[Event], user: User) -> list[tuple[Event, str]]:
-    """Return each event of a file with its description, redacted for this user. One query.
+def _activity(link: UUID, user: User, start: str) -> dict[str, Any]:
+    """Return the events of a file with their descriptions, redacted for this user: the last few, or a page of all.
 
-    The description leaves out the actor and the time.
+    `start` is empty for the last few, "all" for the first page, or the id of the event before the page. `older` is the
+    `start` of the events that follow. Descriptions leave out the actor and the time.
     """
+    rows, count = Event.objects.about(link), MAX_EVENTS if start else RECENT_EVENTS
+    if start.isdecimal() and len(start) <= MAX_ID_DIGITS:
+        rows = rows.filter(pk__lt=int(start))
+    events = list(rows[: count + 1])
+    more, events = len(events) > count, events[:count]
+    older = (str(events[-1].pk) if start else "all") if more else ""
     visible = visible_folder_ids(referenced_folders(events), user)
-    return [(event, _describe_event(event, redact_detail(event, visible))) for event in events]
+    described = [(event, _describe_event(event, redact_detail(event, visible))) for event in events]
+    return {"events": described, "is_open": bool(start), "older": older}
 
 
 def _describe_event(event: Event, detail: dict[str, Any]) -> str:
