@@ -33,6 +33,7 @@ from uploads.services import (
     guess_limit,
     hand_over,
     health,
+    mail,
     metrics,
     orphaned_multiparts,
     previews,
@@ -48,7 +49,6 @@ from uploads.services.doctor import results as limits_of_doctor
 from uploads.services.erase import MAX_CLOCK_SKEW_SECONDS, urls_expired
 from uploads.services.fsck import run as fsck_run
 from uploads.services.fsck import streams as fsck_rows
-from uploads.services.mail import outgoing, smtp
 from uploads.services.malware import scanners
 from uploads.services.malware import tasks as malware_tasks
 from uploads.services.move_store import rows
@@ -215,8 +215,8 @@ def in_use(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         "worker: shortest backoff": task_queue.MIN_BACKOFF_SECONDS,
         "worker: longest backoff": task_queue.MAX_BACKOFF_SECONDS,
         "mail: connect, and each response": plain["EMAIL_TIMEOUT"],
-        "mail: response to a complete mail": smtp.END_OF_DATA_SECONDS,
-        "mail: abandoned task": outgoing.MAIL_LOST_AFTER_SECONDS,
+        "mail: response to a complete mail": mail.END_OF_DATA_SECONDS,
+        "mail: abandoned task": mail.MAIL_LOST_AFTER_SECONDS,
         "sweep: interval": int(every[1]),
         "doctor: one storage check": limits_of_doctor.CHECK_SECONDS,
         "doctor: all database checks": doctor.DATABASE_SECONDS,

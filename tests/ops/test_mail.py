@@ -18,8 +18,7 @@ from tests.support.mail import run_worker, use_mail_server
 from tests.support.smtp_server import CLOSE, HANG, SmtpServer
 from uploads.models import MailState, OutgoingMail
 from uploads.services import mail, task_queue
-from uploads.services.mail import outgoing, smtp
-from uploads.services.mail.outgoing import render
+from uploads.services.mail import render
 
 pytestmark = pytest.mark.django_db
 
@@ -286,7 +285,7 @@ def test_mail_waits_after_the_server_stops_answering(
 def test_a_mail_that_may_have_been_accepted_is_not_sent_again(
     server: SmtpServer, monkeypatch: pytest.MonkeyPatch, fault: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(smtp, "END_OF_DATA_SECONDS", 0.2)
+    monkeypatch.setattr(mail, "END_OF_DATA_SECONDS", 0.2)
     server.rules["END"] = fault
     row = enqueue()
     run_worker()
@@ -330,7 +329,7 @@ def test_a_mail_is_given_up_after_many_tries(server: SmtpServer, caplog: pytest.
 def test_an_old_mail_is_not_sent(server: SmtpServer) -> None:
     """After a database restore, the mails in it were sent long ago."""
     row = enqueue()
-    OutgoingMail.objects.update(created_at=timezone.now() - outgoing.MAX_AGE - timedelta(minutes=1))
+    OutgoingMail.objects.update(created_at=timezone.now() - mail.MAX_AGE - timedelta(minutes=1))
     run_worker()
     assert (state(row), server.mails) == (MailState.ABANDONED, [])
 
@@ -348,13 +347,13 @@ def kill(monkeypatch: pytest.MonkeyPatch, function: str) -> None:
 
     ids = [str(OutgoingMail.objects.get().pk)]
     with monkeypatch.context() as patch:
-        patch.setattr(outgoing, function, die)
+        patch.setattr(mail, function, die)
         with pytest.raises(Killed):
             mail.send_mails.call(ids)
 
 
 def age(row: OutgoingMail) -> None:
-    OutgoingMail.objects.update(changed_at=timezone.now() - timedelta(seconds=outgoing.MAIL_LOST_AFTER_SECONDS + 1))
+    OutgoingMail.objects.update(changed_at=timezone.now() - timedelta(seconds=mail.MAIL_LOST_AFTER_SECONDS + 1))
 
 
 def test_a_worker_that_dies_before_the_end_of_the_mail_sent_nothing(
@@ -399,8 +398,8 @@ def test_a_mail_that_waits_for_its_next_try_is_not_requeued(server: SmtpServer) 
 def test_only_one_of_two_workers_sends(server: SmtpServer, monkeypatch: pytest.MonkeyPatch) -> None:
     row = enqueue()
     OutgoingMail.objects.update(state=MailState.SENDING)
-    with pytest.raises(outgoing.AlreadyTaken):
-        outgoing._mark_sending(row)
+    with pytest.raises(mail.AlreadyTaken):
+        mail._mark_sending(row)
     run_worker()
     assert server.mails == []
 
@@ -408,7 +407,7 @@ def test_only_one_of_two_workers_sends(server: SmtpServer, monkeypatch: pytest.M
 def test_old_rows_are_deleted(server: SmtpServer) -> None:
     enqueue()
     run_worker()
-    OutgoingMail.objects.update(changed_at=timezone.now() - outgoing.RETENTION - timedelta(hours=1))
+    OutgoingMail.objects.update(changed_at=timezone.now() - mail.RETENTION - timedelta(hours=1))
     waiting = enqueue()
     mail.requeue_lost_mails()
     assert [row.pk for row in OutgoingMail.objects.all()] == [waiting.pk]

@@ -32,7 +32,7 @@ from uploads.models import (
 )
 from uploads.models.querysets import database_now
 from uploads.services import mail
-from uploads.services.mail.outgoing import MAIL_LOST_AFTER_SECONDS
+from uploads.services.mail import MAIL_LOST_AFTER_SECONDS
 from uploads.services.notifications.texts import describe
 from uploads.services.task_queue import tidy
 from uploads.site_url import absolute_url
