@@ -36,7 +36,7 @@ from uploads.models import (
 from uploads.models.querysets import seconds_from_now
 from uploads.services import notifications
 from uploads.services.fsck import RunObserver, Scope, fsck
-from uploads.services.notifications import delivery, describe, notify, notify_operators
+from uploads.services.notifications import describe, notify, notify_operators
 from uploads.services.verify import verify
 
 pytestmark = pytest.mark.django_db
@@ -80,7 +80,7 @@ def test_inactive_users_are_not_notified(alice: User) -> None:
 def test_unseen_notifications_of_one_kind_are_limited_to_a_hundred(
     alice: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(delivery, "MAX_UNSEEN", 3)
+    monkeypatch.setattr(notifications, "MAX_UNSEEN", 3)
     assert [notify(alice, KIND, key=str(number)) for number in range(5)] == [True, True, True, False, False]
     Notification.objects.shown_to(alice).mark_read()
     assert notify(alice, KIND, key="5") is True
@@ -185,7 +185,7 @@ def test_a_name_that_the_user_may_no_longer_see_is_not_in_the_mail(alice: User, 
 
 
 def test_mails_of_one_kind_are_limited(alice: User, mailed: SmtpServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(delivery, "MAX_MAILS_A_DAY", 2)
+    monkeypatch.setattr(notifications, "MAX_MAILS_A_DAY", 2)
     for number in range(4):
         notify(alice, KIND, key=str(number))
     run_worker()
@@ -267,7 +267,7 @@ def test_upload_that_uses_90_percent_notifies_its_owner_once(
 
 def test_quota_warning_works_with_the_largest_quota(alice: User) -> None:
     Usage.objects.create(owner=alice, bytes=2**62, quota_bytes=2**62, quota_files=2**62)
-    delivery.warn_of_quota({alice.pk})
+    notifications.warn_of_quota({alice.pk})
     assert kinds_of(alice) == ["quota_low"]
 
 
@@ -276,14 +276,14 @@ def test_upload_succeeds_if_its_owner_cannot_be_notified(
 ) -> None:
     Usage.objects.create(owner=alice, quota_bytes=1)
     Usage.objects.update(quota_bytes=10)
-    with mock.patch.object(delivery, "notify", side_effect=DatabaseError):
+    with mock.patch.object(notifications, "notify", side_effect=DatabaseError):
         upload_client.send(b"x" * 10)
     assert "notification_not_saved kind=quota_low" in caplog.text
     assert File.objects.available().count() == 1
 
 
 def test_sweep_that_stopped_notifies_operators_once_for_each_outage(admin_user: User) -> None:
-    late = seconds_from_now(-delivery.SWEEP_LATE.total_seconds() - 60)
+    late = seconds_from_now(-notifications.SWEEP_LATE.total_seconds() - 60)
     Heartbeat.objects.create(name="sweep", at=late)
     notifications.warn_of_sweep()
     notifications.warn_of_sweep()
@@ -377,7 +377,7 @@ def test_folder_is_named_to_those_who_can_see_it(alice: User, charlie: User) -> 
 def test_old_notifications_are_deleted_by_the_sweep(alice: User, bucket: Bucket) -> None:
     for key in "ab":
         notify(alice, KIND, key=key)
-    old = timezone.now() - delivery.RETENTION - timedelta(minutes=1)
+    old = timezone.now() - notifications.RETENTION - timedelta(minutes=1)
     Notification.objects.filter(key="a").update(created_at=old)
     services.sweep()
     assert list(Notification.objects.values_list("key", flat=True)) == ["b"]
