@@ -34,6 +34,7 @@ from uploads.services import (
     hand_over,
     health,
     mail,
+    malware_scanners,
     metrics,
     orphaned_multiparts,
     previews,
@@ -43,14 +44,13 @@ from uploads.services import (
     tasks,
     zips,
 )
+from uploads.services import malware as malware_tasks
 from uploads.services.doctor import database as doctor_database
 from uploads.services.doctor import database_connection, storage
 from uploads.services.doctor import results as limits_of_doctor
 from uploads.services.erase import MAX_CLOCK_SKEW_SECONDS, urls_expired
 from uploads.services.fsck import run as fsck_run
 from uploads.services.fsck import streams as fsck_rows
-from uploads.services.malware import scanners
-from uploads.services.malware import tasks as malware_tasks
 from uploads.services.move_store import rows
 from uploads.services.sweep import expiry as sweep_expiry
 from uploads.services.sweep import leases
@@ -224,9 +224,9 @@ def in_use(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         "doctor: query for storages in use": doctor_database.STORES_SECONDS,
         "doctor: all storage checks": doctor.STORE_SECONDS,
         "doctor: all external checks": doctor.EXTERNAL_SECONDS,
-        "malware check: connect to clamd": scanners.CONNECT_SECONDS,
-        "malware check: clamd takes a chunk": scanners.SEND_SECONDS,
-        "malware check: clamd replies": scanners.REPLY_SECONDS,
+        "malware check: connect to clamd": malware_scanners.CONNECT_SECONDS,
+        "malware check: clamd takes a chunk": malware_scanners.SEND_SECONDS,
+        "malware check: clamd replies": malware_scanners.REPLY_SECONDS,
         "malware check: lost task": malware_tasks.LOST_AFTER_SECONDS,
         "URL: upload of a part": signing.URL_SECONDS,
         "URL: download": downloads.DOWNLOAD_SECONDS,

@@ -26,8 +26,8 @@ from uploads.models import AccessLevel, ChecksumStatus, File, FileContent, ScanS
 from uploads.previews import renderer
 from uploads.services import contents, folders, task_queue
 from uploads.services.erase import erase_all
-from uploads.services.malware.scanners import Verdict
-from uploads.services.malware.tasks import save_verdict
+from uploads.services.malware import save_verdict
+from uploads.services.malware_scanners import Verdict
 
 pytestmark = pytest.mark.django_db
 

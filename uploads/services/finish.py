@@ -36,7 +36,7 @@ from uploads.parts import checksum_of
 from uploads.services.bucket_guard import require_own_bucket
 from uploads.services.contents import request_contents
 from uploads.services.file_requests import require_accepted_from_guest
-from uploads.services.malware.tasks import request_scans_of_new
+from uploads.services.malware import request_scans_of_new
 from uploads.services.mime import detect_type
 from uploads.services.notifications import report_guest_files, warn_of_quota
 from uploads.services.previews import kinds_for

@@ -44,6 +44,7 @@ from uploads.services.task_queue import tidy
 from uploads.site_url import absolute_url
 
 logger = logging.getLogger(__name__)
+
 ADMINISTRATORS = "administrators"  # the group of the role
 RETENTION = timedelta(days=90)
 DELETE_BATCH_SIZE = 1_000

@@ -12,7 +12,7 @@ from uploads.management.shutdown import until_stopped
 from uploads.models import File, ScanStatus
 from uploads.models.querysets import FileQuerySet, in_batches
 from uploads.services import malware
-from uploads.services.malware.tasks import unscanned
+from uploads.services.malware import unscanned
 
 BATCH_SIZE = 500
 

@@ -20,7 +20,7 @@ from uploads.models import MailState, OutgoingMail
 from uploads.services import mail
 from uploads.services.doctor.results import CheckResult, fail, ok, warn
 from uploads.services.identity_provider import fetch_json
-from uploads.services.malware.scanners import ScannerFailed, ScannerUnavailable, create_scanner
+from uploads.services.malware_scanners import ScannerFailed, ScannerUnavailable, create_scanner
 
 MAIL, SCANNER, SINGLE_SIGN_ON = "mail", "malware scanner", "single sign-on"  # areas, and subjects
 CONNECT_SECONDS = 4.0

@@ -24,7 +24,7 @@ from uploads.services.erase import erase_all, urls_expired
 from uploads.services.file_requests import delete_empty_sessions
 from uploads.services.finish import resume_completion
 from uploads.services.hand_over import requeue_lost_handovers
-from uploads.services.malware.tasks import requeue_lost_scans
+from uploads.services.malware import requeue_lost_scans
 from uploads.services.notifications import delete_old_notifications, warn_of_expiring_links
 from uploads.services.orphaned_multiparts import abort_orphaned_multiparts
 from uploads.services.sweep.expiry import Discards, expire, forget_orphans, purge
