@@ -40,6 +40,7 @@ from uploads.services import (
     previews,
     provision,
     shared_files,
+    sweep,
     task_queue,
     tasks,
     zips,
@@ -52,8 +53,6 @@ from uploads.services.erase import MAX_CLOCK_SKEW_SECONDS, urls_expired
 from uploads.services.fsck import run as fsck_run
 from uploads.services.fsck import streams as fsck_rows
 from uploads.services.move_store import rows
-from uploads.services.sweep import expiry as sweep_expiry
-from uploads.services.sweep import leases
 from uploads.views import shared
 
 UNITS = {"s": 1, "times": 1, "day": 24 * 3600, "days": 24 * 3600}
@@ -142,10 +141,10 @@ def in_use(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         "storage, batch: attempts": client.BATCH_ATTEMPTS,
         "storage, server-side copy: read": client.BULK_READ_SECONDS,
         "bucket listing: one request": listing.LISTED_SECONDS,
-        "sweep: lease of a batch": leases.LEASE_SECONDS,
-        "sweep: shortest backoff of a row": leases.MIN_BACKOFF_SECONDS,
-        "sweep: longest backoff of a row": leases.MAX_BACKOFF_SECONDS,
-        "sweep: lease of a preview without a file": sweep_expiry.PREVIEW_LEASE_SECONDS,
+        "sweep: lease of a batch": sweep.LEASE_SECONDS,
+        "sweep: shortest backoff of a row": sweep.MIN_BACKOFF_SECONDS,
+        "sweep: longest backoff of a row": sweep.MAX_BACKOFF_SECONDS,
+        "sweep: lease of a preview without a file": sweep.PREVIEW_LEASE_SECONDS,
         "sweep: pause between checks for orphaned multipart uploads": orphaned_multiparts.PAUSE_SECONDS,
         "sweep: pause between checkpoints in the bucket": bucket_guard.PAUSE_SECONDS,
         "ZIP: permission check": zips.RECHECK_SECONDS,

@@ -11,9 +11,10 @@ from django.utils import timezone
 from tests.support.file_rows import create_row, stored_usage
 from tests.support.stores import Bucket
 from tests.support.upload_client import Upload, UploadClient, put_bytes
-from uploads import s3, services
+from uploads import s3
 from uploads.errors import StorageUnavailable
 from uploads.models import File, State
+from uploads.services.sweep import sweep
 
 BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
 
@@ -51,11 +52,11 @@ def test_row_is_kept_until_its_presigned_urls_expire(upload_client: UploadClient
     upload = upload_client.start(b"small")
     upload_client.cancel(upload)
     assert put_bytes(upload.signed[1], b"small").status == 200  # late
-    services.sweep()
+    sweep()
     assert upload.row().state == State.DELETING
     assert not bucket.objects()
     let_urls_die(upload)
-    services.sweep()
+    sweep()
     assert not File.objects.exists()
 
 
@@ -95,7 +96,7 @@ def test_cancel_works_with_unavailable_storage(
         assert upload_client.cancel(upload).status_code == 204
     assert stored_usage(alice) == (0, 0)
     assert bucket.multipart_uploads()
-    services.sweep()
+    sweep()
     assert not bucket.multipart_uploads()
 
 

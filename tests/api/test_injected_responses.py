@@ -26,6 +26,7 @@ from uploads.errors import StorageUnavailable
 from uploads.models import File, State
 from uploads.s3 import client as s3_client
 from uploads.s3 import streams
+from uploads.services.sweep import sweep
 
 pytestmark = pytest.mark.slow
 
@@ -112,7 +113,7 @@ def test_sweep_resolves_a_lost_completion(upload_client: UploadClient, front: St
     front.rules["complete"] = lost
     upload_client.finish(upload)
     front.rules.clear()
-    assert services.sweep()["resolved"] == 1
+    assert sweep()["resolved"] == 1
     assert upload.row().state == State.AVAILABLE
     assert bucket.read(upload.row().key) == BODY
 
@@ -164,7 +165,7 @@ def test_fault_during_finish_is_recoverable(
     front.rules[operation] = FAULTS[fault]
     unavailable(upload_client.finish(upload))
     assert upload.row().state == State.COMPLETING
-    services.sweep()  # finds the same fault
+    sweep()  # finds the same fault
     assert upload.row().state == State.COMPLETING
     heals(upload_client, upload, front, bucket)
 
@@ -186,7 +187,7 @@ def test_truncated_response_of_complete_is_resolved_by_inspection(
     upload = sent(upload_client)
     front.rules["complete"] = midway
     upload_client.finish(upload)
-    services.sweep()
+    sweep()
     assert upload.row().state == State.AVAILABLE
     assert bucket.read(upload.row().key) == BODY
 
@@ -289,10 +290,10 @@ def test_a_fault_while_erasing_keeps_the_row(
     front.rules[operation] = FAULTS[fault]
     assert upload_client.cancel(upload).status_code == 204
     File.objects.update(signed_until=timezone.now() - timedelta(hours=1))
-    assert services.sweep()["failed"] in {1, 2}  # the search for orphans uses the same list
+    assert sweep()["failed"] in {1, 2}  # the search for orphans uses the same list
     assert upload.row().state == State.DELETING
     front.rules.clear()
-    assert services.sweep()["erased"] == 1
+    assert sweep()["erased"] == 1
     assert not File.objects.exists()
     assert not bucket.multipart_uploads()
 
@@ -301,10 +302,10 @@ def test_delete_with_lost_response_is_repeated(front: StorageProxy, bucket: Buck
     file = create_row(alice, State.DELETING)
     bucket.write(file.key, b"x")
     front.rules["delete"] = lost
-    assert services.sweep()["failed"] == 1
+    assert sweep()["failed"] == 1
     assert File.objects.exists()
     front.rules.clear()
-    assert services.sweep()["erased"] == 1
+    assert sweep()["erased"] == 1
 
 
 def test_storage_fault_stops_a_batch_early(upload_client: UploadClient, front: StorageProxy, bucket: Bucket) -> None:

@@ -19,10 +19,11 @@ from tests.support.file_rows import create_row, stored_usage, usage_by_rows
 from tests.support.form_client import Chosen
 from tests.support.stores import Bucket
 from tests.support.upload_client import UploadClient
-from uploads import actions, services
+from uploads import actions
 from uploads.errors import RefusedType
 from uploads.models import File, State, Usage
 from uploads.services.start import validate_type
+from uploads.services.sweep import sweep
 
 if TYPE_CHECKING:
     from django.test.client import _MonkeyPatchedWSGIResponse as TestResponse
@@ -118,7 +119,7 @@ def test_trash_counts_until_it_is_purged(as_alice: Client, alice: User, settings
     actions.trash_file(file, by=alice)
     refused(announce(as_alice), 413, "over_quota")
     File.objects.update(purge_after=timezone.now())
-    services.sweep()
+    sweep()
     assert announce(as_alice).status_code == 200
 
 
@@ -164,7 +165,7 @@ def test_file_with_a_refused_detected_type_is_removed(
     refused(upload_client.finish(upload), 415, "refused_type")
     assert upload.row().state == State.DELETING
     assert stored_usage(alice) == (0, 0)
-    services.sweep()
+    sweep()
     assert not bucket.objects()
 
 

@@ -19,8 +19,8 @@ from tests.faults.processes import Runner
 from tests.support.form_client import MULTIPART, Chosen, Form
 from tests.support.stores import Bucket
 from tests.support.upload_client import Upload, UploadClient
-from uploads import services
 from uploads.models import File, State
+from uploads.services.sweep import sweep
 
 TRIES = 4
 AGAIN = {202, 503}
@@ -138,7 +138,7 @@ def settle(bucket: Bucket, *, acknowledged: Mapping[UUID, bytes]) -> None:
     """Let time pass, sweep twice, and check the invariants and the result of fsck."""
     time_passes()
     for _sweep in range(2):
-        assert services.sweep()["failed"] == 0
+        assert sweep()["failed"] == 0
         time_passes()
     invariants.assert_invariants(bucket, acknowledged=acknowledged)
     empty = [] if File.objects.exists() else ["--allow-empty-database"]

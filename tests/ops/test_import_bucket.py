@@ -38,6 +38,7 @@ from uploads.names import normalize_for_search
 from uploads.s3 import listing
 from uploads.services.imports import copy_rows, run
 from uploads.services.recount import recount
+from uploads.services.sweep import sweep
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -394,7 +395,7 @@ def test_purge_keeps_the_object_unless_it_was_adopted(
     file = File.objects.get(key="photos/1/pic 12.jpg")
     actions.trash_file(file, by=alice)
     File.objects.filter(pk=file.pk).update(purge_after=MODIFIED)
-    services.sweep()
+    sweep()
     assert not File.objects.filter(pk=file.pk).exists()
     assert (file.key in photos.objects()) is stays
     assert in_agreement()

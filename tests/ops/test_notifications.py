@@ -18,7 +18,6 @@ from tests.support.mail import run_worker
 from tests.support.smtp_server import SmtpServer
 from tests.support.stores import Bucket
 from tests.support.upload_client import UploadClient
-from uploads import services
 from uploads.accounts.roles import set_teams
 from uploads.models import (
     File,
@@ -37,6 +36,7 @@ from uploads.models.querysets import seconds_from_now
 from uploads.services import notifications
 from uploads.services.fsck import RunObserver, Scope, fsck
 from uploads.services.notifications import describe, notify, notify_operators
+from uploads.services.sweep import sweep
 from uploads.services.verify import verify
 
 pytestmark = pytest.mark.django_db
@@ -297,7 +297,7 @@ def test_sweep_that_never_ran_is_reported(admin_user: User) -> None:
 
 
 def test_running_sweep_is_not_reported(admin_user: User, bucket: Bucket) -> None:
-    services.sweep()
+    sweep()
     notifications.warn_of_sweep()
     assert kinds_of(admin_user) == []
 
@@ -323,7 +323,7 @@ def share(file: File, by: User, *, days: float, age: timedelta = timedelta(0)) -
 def test_share_link_that_expires_soon_notifies_its_creator_once(alice: User, bob: User, bucket: Bucket) -> None:
     share(factories.create_file(alice, name="report.pdf", bucket=bucket), alice, days=1.9, age=timedelta(days=5))
     for _ in range(2):
-        services.sweep()
+        sweep()
     assert (kinds_of(alice), kinds_of(bob)) == (["link_expiring"], [])
     assert text_of(alice).startswith("Your share link to “report.pdf” expires on ")
 
@@ -379,7 +379,7 @@ def test_old_notifications_are_deleted_by_the_sweep(alice: User, bucket: Bucket)
         notify(alice, KIND, key=key)
     old = timezone.now() - notifications.RETENTION - timedelta(minutes=1)
     Notification.objects.filter(key="a").update(created_at=old)
-    services.sweep()
+    sweep()
     assert list(Notification.objects.values_list("key", flat=True)) == ["b"]
 
 

@@ -27,10 +27,9 @@ from uploads.actions.trash import TrashAction
 from uploads.errors import DatabaseOlderThanBucket, Paused, ValidationFailed
 from uploads.models import Action, Event, File, Folder, Heartbeat, Installation, State
 from uploads.models.querysets import seconds_from_now
-from uploads.services import bucket_guard
+from uploads.services import bucket_guard, sweep
 from uploads.services.bucket_guard import require_history, require_removal, write_checkpoint
 from uploads.services.doctor.background_jobs import _purge
-from uploads.services.sweep import runner
 from uploads.services.task_queue import results_of
 
 ANOTHER = b"6d0c4f5e-3d0b-4b52-9d7e-1f2a3b4c5d6e"  # ID of another database
@@ -94,7 +93,7 @@ def test_paused_sweep_completes_interrupted_uploads(upload_client: UploadClient,
     upload_client.put(upload)
     File.objects.update(state=State.COMPLETING, lease_until=PAST, checksum=upload.digests[0])
     settings.PURGE_PAUSED = True
-    assert services.sweep()["resolved"] == 1
+    assert sweep.sweep()["resolved"] == 1
     assert upload.row().state == State.AVAILABLE
 
 
@@ -120,7 +119,7 @@ def test_pause_blocks_fsck_repair_but_not_after_restore(bucket: Bucket, settings
 
 def test_sweep_writes_the_checkpoint_of_the_newest_event(upload_client: UploadClient, bucket: Bucket) -> None:
     upload_client.send(b"hello")
-    services.sweep()
+    sweep.sweep()
     newest = Event.objects.first()
     assert newest
     checkpoint = json.loads(bucket.read(CHECKPOINT))
@@ -136,19 +135,19 @@ def test_long_sweep_writes_the_checkpoint_first(alice: User, bucket: Bucket, mon
     all_that_is_due(alice, bucket)
     Event.objects.record(Action.LOGIN, by=alice)
     checkpoints: list[s3.Checkpoint | None] = []
-    monkeypatch.setattr(runner.SweepRun, "_discard", lambda _: checkpoints.append(s3.read_checkpoint()))
-    services.sweep()
+    monkeypatch.setattr(sweep.SweepRun, "_discard", lambda _: checkpoints.append(s3.read_checkpoint()))
+    sweep.sweep()
     assert checkpoints[0] is not None
 
 
 def test_sweep_without_events_writes_no_checkpoint(upload_client: UploadClient, bucket: Bucket) -> None:
     upload_client.send(b"hello")
-    services.sweep()
+    sweep.sweep()
     bucket.delete(CHECKPOINT)
-    services.sweep()
+    sweep.sweep()
     assert s3.read_checkpoint() is None
     Heartbeat.objects.filter(name=bucket_guard.NAME).update(at=seconds_from_now(-bucket_guard.PAUSE_SECONDS))
-    services.sweep()  # an event of the last minutes may have been committed late
+    sweep.sweep()  # an event of the last minutes may have been committed late
     assert s3.read_checkpoint()
 
 

@@ -42,6 +42,7 @@ from tests.support.upload_client import UploadClient
 from uploads import services
 from uploads.models import File, State
 from uploads.services import orphaned_multiparts
+from uploads.services.sweep import sweep
 
 pytestmark = pytest.mark.slow
 
@@ -133,14 +134,14 @@ class Storms(FileStateMachine):
     @rule(operation=st.sampled_from(["list", "complete", "get", "ids", "abort", "delete", "post", "*"]), fault=faults)
     def sweep_in_spite_of(self, operation: str, fault: str) -> None:
         self.world.front.rules[operation] = RESPONSES[fault]
-        services.sweep()
+        sweep()
         self.world.front.rules.clear()
 
     # --- maintenance -----------------------------------------------------------------------------
 
     @rule()
     def sweep(self) -> None:
-        assert services.sweep()["failed"] == 0
+        assert sweep()["failed"] == 0
 
     @rule()
     def sweep_at_once(self) -> None:
@@ -165,7 +166,7 @@ class Storms(FileStateMachine):
 
 def sweep_and_leave() -> dict[str, int]:
     try:
-        return services.sweep()
+        return sweep()
     finally:
         connection.close()
 

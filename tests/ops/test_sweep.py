@@ -20,6 +20,7 @@ from uploads import actions, s3, services
 from uploads.errors import StorageUnavailable
 from uploads.models import ChecksumStatus, File, State
 from uploads.services.finish import assemble
+from uploads.services.sweep import sweep
 
 BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
 
@@ -51,7 +52,7 @@ def test_sweep_with_nothing_due_changes_nothing(upload_client: UploadClient, ali
     create_row(alice, State.COMPLETING)
     actions.trash_file(upload_client.send(b"trash"), by=alice)
     before, objects = list(File.objects.order_by("pk").values()), bucket.objects()
-    assert services.sweep().total() == 0
+    assert sweep().total() == 0
     assert list(File.objects.order_by("pk").values()) == before
     assert bucket.objects() == objects
     assert bucket.read(file.key) == BODY
@@ -62,7 +63,7 @@ def test_expired_upload_is_deleted_with_its_parts(upload_client: UploadClient, a
     upload = upload_client.start(BODY)
     upload_client.put(upload, 1, 2)
     File.objects.update(expires_at=ago(seconds=1), signed_until=ago(hours=1))
-    counts = services.sweep()
+    counts = sweep()
     assert (counts["expired"], counts["erased"], counts["failed"]) == (1, 1, 0)
     assert not File.objects.exists()
     assert not bucket.multipart_uploads()
@@ -72,7 +73,7 @@ def test_expired_upload_is_deleted_with_its_parts(upload_client: UploadClient, a
 def test_expired_small_upload_is_deleted_with_its_object(upload_client: UploadClient, bucket: Bucket) -> None:
     upload_client.put(upload_client.start(b"small"))
     File.objects.update(expires_at=ago(seconds=1), signed_until=ago(hours=1))
-    services.sweep()
+    sweep()
     assert not bucket.objects()
     assert not File.objects.exists()
 
@@ -83,7 +84,7 @@ def test_interrupted_completion_is_completed(
     upload_client: UploadClient, bucket: Bucket, body: bytes, assembled: bool
 ) -> None:
     upload = left_while_completing(upload_client, body, assembled=assembled)
-    assert services.sweep()["resolved"] == 1
+    assert sweep()["resolved"] == 1
     file = upload.row()
     assert (file.state, file.checksum, file.size) == (State.AVAILABLE, composite(upload.pieces), len(body))
     assert bucket.read(file.key) == body
@@ -91,7 +92,7 @@ def test_interrupted_completion_is_completed(
 
 def test_interrupted_completion_without_all_parts_is_reopened(upload_client: UploadClient) -> None:
     upload = left_while_completing(upload_client, BODY, sent=False)
-    services.sweep()
+    sweep()
     assert upload.row().state == State.UPLOADING
     upload_client.put(upload)
     assert upload_client.finished(upload).state == State.AVAILABLE
@@ -101,8 +102,8 @@ def test_completing_upload_with_lost_parts_is_deleted(upload_client: UploadClien
     upload = left_while_completing(upload_client, BODY)
     row = upload.row()
     bucket.client.abort_multipart_upload(Bucket=bucket.name, Key=row.key, UploadId=row.multipart_id)
-    services.sweep()
-    services.sweep()
+    sweep()
+    sweep()
     assert not File.objects.exists()
     assert stored_usage(alice) == (0, 0)
 
@@ -118,11 +119,11 @@ def test_unavailable_storage_changes_no_state(
         patch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
         patch.setattr("django.conf.settings.S3_ENDPOINT", "http://127.0.0.1:9")
         s3.reset()
-        counts = services.sweep()
+        counts = sweep()
     s3.reset()
     assert (counts["failed"], counts["resolved"], counts["erased"]) == (1, 0, 0)  # the second is not even tried
     assert dict(File.objects.values_list("pk", "state")) == states
-    assert services.sweep()["resolved"] == 1
+    assert sweep()["resolved"] == 1
 
 
 @pytest.mark.parametrize(
@@ -148,7 +149,7 @@ def test_one_row_that_always_fails_does_not_stop_the_others(
 
     monkeypatch.setattr(s3, "delete", delete_or_fail)
     monkeypatch.setattr(s3, "delete_many", delete_all_or_fail)
-    counts = services.sweep()
+    counts = sweep()
     assert (counts["erased"], counts["failed"]) == (2, 1)
     assert bucket.objects() == {poison: 1}
     assert File.objects.get().key == poison
@@ -156,9 +157,9 @@ def test_one_row_that_always_fails_does_not_stop_the_others(
 
 def test_second_sweep_changes_nothing(upload_client: UploadClient, bucket: Bucket) -> None:
     left_while_completing(upload_client, BODY)
-    services.sweep()
+    sweep()
     before = list(File.objects.values())
-    assert services.sweep().total() == 0
+    assert sweep().total() == 0
     assert list(File.objects.values()) == before
 
 
@@ -203,6 +204,6 @@ def test_command_exits_with_1_if_something_fails(alice: User, bucket: Bucket, mo
 
 def test_completing_row_with_a_lease_is_not_changed(upload_client: UploadClient, alice: User) -> None:
     file = create_row(alice, State.COMPLETING, checksum=sha256(b"x"))
-    assert services.sweep().total() == 0
+    assert sweep().total() == 0
     services.resume_completion(file)
     assert File.objects.get().lease_until == file.lease_until

@@ -27,13 +27,12 @@ from tests.support.storage_proxies import Request, Response, StorageProxy, broke
 from tests.support.stores import Bucket
 from tests.support.upload_client import UploadClient
 from tests.support.waiting import wait_until
-from uploads import s3, services
+from uploads import s3
 from uploads.errors import StorageUnavailable
 from uploads.models import Event, File, Heartbeat, Origin, Preview, PreviewKind, State, Usage
 from uploads.models.querysets import seconds_from_now
-from uploads.services import orphaned_multiparts
+from uploads.services import orphaned_multiparts, sweep
 from uploads.services.bucket_guard import ensure_marker
-from uploads.services.sweep import expiry, leases, runner
 
 BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
 
@@ -90,7 +89,7 @@ def test_failing_rows_do_not_starve_others(
     failing = {file.key for file in failing_rows}
     monkeypatch.setattr(s3, "delete_many", lambda keys, **_: {key: "InternalError" for key in keys if key in failing})
     new_rows = deleting_rows(alice, 3)
-    counts = services.sweep()
+    counts = sweep.sweep()
     assert (counts["failed"], counts["erased"]) == (600, 3)
     assert not File.objects.filter(pk__in=[file.pk for file in new_rows]).exists()
 
@@ -100,26 +99,26 @@ def test_key_that_fails_in_every_request_does_not_stop_others(alice: User, front
     for row in rows:
         bucket.write(row.key, b"x")
     poison(front, {rows[0].key})
-    counts = services.sweep()
+    counts = sweep.sweep()
     assert (counts["failed"], counts["erased"]) == (1, 4)
     assert set(bucket.objects()) == {rows[0].key}
 
 
 def test_backoff_grows_up_to_a_maximum() -> None:
-    pauses = [leases.pause_seconds(tries) for tries in range(20)]
+    pauses = [sweep.pause_seconds(tries) for tries in range(20)]
     assert pauses[:4] == [0, 60, 180, 420]
     assert pauses == sorted(pauses)
-    assert max(pauses) == leases.MAX_BACKOFF_SECONDS
+    assert max(pauses) == sweep.MAX_BACKOFF_SECONDS
 
 
 def test_failed_row_is_retried_after_its_backoff(alice: User, front: StorageProxy, bucket: Bucket) -> None:
     (row,) = deleting_rows(alice, 1)
     front.rules["delete"] = status(500, "InternalError")
-    assert [services.sweep()["failed"] for _ in range(3)] == [1, 1, 0]  # by then, it has a backoff
+    assert [sweep.sweep()["failed"] for _ in range(3)] == [1, 1, 0]  # by then, it has a backoff
     front.rules.clear()
-    assert services.sweep()["erased"] == 0
+    assert sweep.sweep()["erased"] == 0
     File.objects.filter(pk=row.pk).update(retry_at=seconds_from_now(-1))
-    assert services.sweep()["erased"] == 1
+    assert sweep.sweep()["erased"] == 1
 
 
 def test_unavailable_storage_stops_the_batch_without_backoff(
@@ -128,12 +127,12 @@ def test_unavailable_storage_stops_the_batch_without_backoff(
     deleting_rows(alice, 40, multipart_id="gone")
     overdue_rows(alice, 5)
     front.rules["*"] = broken
-    counts = services.sweep()
+    counts = sweep.sweep()
     assert counts["expired"] == counts["erased"] == 0  # only the bucket knows whether this database is the latest
     assert len(front.seen) < 60
     assert set(File.objects.values_list("tries", flat=True)) == {0}
     front.rules.clear()
-    assert services.sweep()["erased"] == 45
+    assert sweep.sweep()["erased"] == 45
 
 
 def test_row_rejected_by_a_constraint_does_not_stop_others(alice: User, bob: User, bucket: Bucket) -> None:
@@ -141,7 +140,7 @@ def test_row_rejected_by_a_constraint_does_not_stop_others(alice: User, bob: Use
     overdue_rows(alice, 3)
     Usage.objects.filter(owner=alice).update(files=2, bytes=6)
     overdue_rows(bob, 2)
-    counts = services.sweep()
+    counts = sweep.sweep()
     assert (counts["expired"], counts["failed"], counts["erased"]) == (4, 1, 4)
     assert (stored_usage(alice), stored_usage(bob)) == ((0, 0), (0, 0))
 
@@ -154,7 +153,7 @@ def at_once(count: int) -> Counter[str]:
 
     def sweep_and_close(_number: int) -> Counter[str]:
         try:
-            return services.sweep()
+            return sweep.sweep()
         finally:
             connection.close()
 
@@ -166,8 +165,8 @@ def at_once(count: int) -> Counter[str]:
 def test_four_sweeps_share_the_work_and_each_row_is_handled_once(
     alice: User, bob: User, front: StorageProxy, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "ERASE_BATCH_SIZE", 20)
-    monkeypatch.setattr(expiry, "BATCH_SIZE", 20)
+    monkeypatch.setattr(sweep, "ERASE_BATCH_SIZE", 20)
+    monkeypatch.setattr(sweep, "BATCH_SIZE", 20)
     rows = [*overdue_rows(alice, 120), *overdue_rows(bob, 80)]
     bodies: list[bytes] = []
 
@@ -190,7 +189,7 @@ def test_a_sweep_in_a_loop_touches_no_live_object(as_alice: Client, bucket: Buck
 
     def loop() -> None:
         while not ended.is_set():
-            services.sweep()
+            sweep.sweep()
             Heartbeat.objects.filter(name=orphaned_multiparts.NAME).delete()
         connection.close()
 
@@ -205,13 +204,13 @@ def test_a_sweep_in_a_loop_touches_no_live_object(as_alice: Client, bucket: Buck
 
 @pytest.mark.django_db(transaction=True)
 def test_sweep_stops_after_the_current_batch(alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "ERASE_BATCH_SIZE", 10)
+    monkeypatch.setattr(sweep, "ERASE_BATCH_SIZE", 10)
     deleting_rows(alice, 35)
     turns_left = iter([True] * 8)
-    counts = services.sweep(should_continue=lambda: next(turns_left, False))
+    counts = sweep.sweep(should_continue=lambda: next(turns_left, False))
     assert 0 < counts["erased"] < 35
     assert counts["erased"] % 10 == 0
-    assert services.sweep()["erased"] == 35 - counts["erased"]
+    assert sweep.sweep()["erased"] == 35 - counts["erased"]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -228,20 +227,20 @@ def test_loop_records_a_heartbeat_and_stops_on_sigterm(alice: User, bucket: Buck
 def test_rows_with_unexpired_urls_do_not_stop_the_sweep(
     alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "ERASE_BATCH_SIZE", 2)
+    monkeypatch.setattr(sweep, "ERASE_BATCH_SIZE", 2)
     deleting_rows(alice, 3, signed_until=timezone.now() + timedelta(minutes=5))
     deleting_rows(alice, 2)
-    assert services.sweep()["erased"] == 2
+    assert sweep.sweep()["erased"] == 2
     assert File.objects.count() == 3
 
 
 def test_leases_of_a_killed_sweep_expire(alice: User, bucket: Bucket) -> None:
     deleting_rows(alice, 2)
     rows = File.objects.filter(state=State.DELETING)
-    assert len(leases.acquire(rows, since=timezone.now(), limit=10)) == 2
-    assert services.sweep()["erased"] == 0
+    assert len(sweep.acquire(rows, since=timezone.now(), limit=10)) == 2
+    assert sweep.sweep()["erased"] == 0
     rows.update(retry_at=seconds_from_now(-1))
-    assert services.sweep()["erased"] == 2
+    assert sweep.sweep()["erased"] == 2
 
 
 # --- kept and deleted objects -----------------------------------------------------------------
@@ -253,7 +252,7 @@ def test_the_object_of_an_imported_file_is_never_removed(alice: User, bucket: Bu
         create_row(alice, State.DELETING, origin=origin, key=key, size=100)
         bucket.write(key, b"x")
     begun = begin(bucket, "photos/a")
-    assert services.sweep()["erased"] == 3
+    assert sweep.sweep()["erased"] == 3
     assert set(bucket.objects()) == {"photos/a"}
     assert bucket.multipart_uploads() == [("photos/a", begun)]
 
@@ -261,7 +260,7 @@ def test_the_object_of_an_imported_file_is_never_removed(alice: User, bucket: Bu
 def test_each_purged_file_has_an_event(alice: User, bucket: Bucket) -> None:
     for number in range(3):
         create_row(alice, State.TRASHED, purge_after=timezone.now() - timedelta(days=1), name=f"{number}")
-    counts = services.sweep()
+    counts = sweep.sweep()
     assert (counts["purged"], counts["erased"]) == (3, 3)
     assert sorted(Event.objects.filter(action="purge").values_list("name", flat=True)) == ["0", "1", "2"]
 
@@ -271,7 +270,7 @@ def test_unfinished_previews_of_trashed_files_are_deleted(alice: User, bucket: B
     for file in (trashed, available):
         preview = Preview.objects.create(file=file, kind=PreviewKind.EXCERPT, lease_until=seconds_from_now(-1))
         bucket.write(Preview.objects.get(pk=preview.pk).key, b"half")
-    assert services.sweep()["previews"] == 1
+    assert sweep.sweep()["previews"] == 1
     assert [preview.file_id for preview in Preview.objects.all()] == [available.pk]
     assert set(bucket.objects()) == set(Preview.objects.values_list("key", flat=True))
 
@@ -301,7 +300,7 @@ def test_orphaned_multiparts_are_aborted_and_current_ones_stay(
     begin(bucket, "f/" + "0" * 32)  # of no file
     begin(bucket, create_row(alice, State.AVAILABLE).key)  # of a completed file
     foreign = begin(bucket, "backup/disk")
-    assert services.sweep()["aborted"] == 3
+    assert sweep.sweep()["aborted"] == 3
     assert set(bucket.multipart_uploads()) == {(live.row().key, live.row().multipart_id), ("backup/disk", foreign)}
     upload_client.put(live)
     assert upload_client.finished(live).state == State.AVAILABLE
@@ -311,19 +310,19 @@ def test_recent_orphaned_multiparts_stay(bucket: Bucket, alice: User) -> None:
     ensure_marker()
     bucket.write("f/" + "e" * 32, b"a neighbour")
     begin(bucket, "f/" + "0" * 32)
-    assert services.sweep()["aborted"] == 0
+    assert sweep.sweep()["aborted"] == 0
     assert len(bucket.multipart_uploads()) == 1
 
 
 @pytest.mark.usefixtures("later")
 def test_orphaned_multiparts_are_listed_once_an_hour(bucket: Bucket, alice: User) -> None:
-    services.sweep()
+    sweep.sweep()
     begin(bucket, "f/" + "0" * 32)
-    assert services.sweep()["aborted"] == 0
+    assert sweep.sweep()["aborted"] == 0
     Heartbeat.objects.filter(name=orphaned_multiparts.NAME).update(
         at=seconds_from_now(-orphaned_multiparts.PAUSE_SECONDS)
     )
-    assert services.sweep()["aborted"] == 1
+    assert sweep.sweep()["aborted"] == 1
 
 
 @pytest.mark.usefixtures("later")
@@ -332,7 +331,7 @@ def test_foreign_bucket_has_no_orphaned_multiparts(
 ) -> None:
     bucket.delete("amalga.json")
     begin(bucket, "f/" + "0" * 32)
-    assert services.sweep().total() == 0
+    assert sweep.sweep().total() == 0
     assert "multipart_listing_failed" in caplog.text
     assert len(bucket.multipart_uploads()) == 1
 
@@ -344,8 +343,8 @@ def test_failed_listing_of_orphaned_multiparts_is_retried(
     begin(bucket, "f/" + "0" * 32)
     with monkeypatch.context() as patch:
         patch.setattr(s3, "list_multipart_uploads", lambda _prefix, store: (_ for _ in ()).throw(StorageUnavailable()))
-        assert services.sweep()["failed"] == 1
-    assert services.sweep()["aborted"] == 1
+        assert sweep.sweep()["failed"] == 1
+    assert sweep.sweep()["aborted"] == 1
 
 
 def test_batch_delete_reports_remaining_keys(digest_bucket: Bucket) -> None:

@@ -28,6 +28,7 @@ from uploads.errors import StorageDenied, StorageUnavailable
 from uploads.models import ChecksumStatus, File, Heartbeat, State
 from uploads.s3 import streams
 from uploads.services import task_queue, tasks
+from uploads.services.sweep import sweep
 from uploads.services.verify import judge
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -83,7 +84,7 @@ def test_upload_completes_if_the_queue_is_unavailable(
         patch.setattr("django_tasks_db.models.DBTaskResult.save", fail)
         file = upload_client.send(b"small")
     assert (file.state, queued_ids()) == (State.AVAILABLE, [])
-    services.sweep()
+    sweep()
     assert queued_ids() == [[str(file.pk)]]
 
 
@@ -247,13 +248,13 @@ def test_task_of_a_killed_worker_is_requeued(upload_client: UploadClient) -> Non
         status=TaskResultStatus.RUNNING, worker_ids=["w"],
         started_at=timezone.now() - timedelta(seconds=tasks.VERIFY_LOST_AFTER_SECONDS + 1),
     )  # fmt: skip
-    services.sweep()
+    sweep()
     assert [task.status for task in queued_tasks()] == [TaskResultStatus.READY]
 
 
 def test_sweep_queues_nothing_while_a_task_waits(upload_client: UploadClient) -> None:
     upload_client.send(b"small")
-    services.sweep()
+    sweep()
     assert len(queued_ids()) == 1
 
 

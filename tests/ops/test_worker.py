@@ -32,6 +32,7 @@ from uploads.models import File, Preview, PreviewKind, PreviewState, State
 from uploads.models.querysets import seconds_from_now
 from uploads.services import previews, task_queue, tasks
 from uploads.services.previews import clear_scratch
+from uploads.services.sweep import sweep
 
 PROJECT = Path(__file__).resolve().parents[2]
 UNKNOWN_USER_ID = 10**9  # no user has this ID
@@ -90,7 +91,7 @@ def test_upload_completes_if_the_queue_is_unavailable(
         file = upload_client.send(b"words")
     assert file.state == State.AVAILABLE
     assert queued_ids() == []
-    services.sweep()
+    sweep()
     assert queued_ids() == [[str(file.pk)]]
 
 

@@ -18,6 +18,7 @@ from uploads import actions, s3, services
 from uploads.errors import StorageUnavailable
 from uploads.models import Category, File, Preview, PreviewKind, PreviewState, State
 from uploads.models.querysets import seconds_from_now
+from uploads.services.sweep import sweep
 
 GPS, ORIENTATION = 0x8825, 0x0112
 
@@ -263,7 +264,7 @@ def test_file_purged_during_rendering_leaves_no_objects(
     def trash_then_put(key: str, body: bytes, **more: Any) -> None:
         actions.trash_file(file, by=alice)
         File.objects.filter(pk=file.pk).update(purge_after=seconds_from_now(-1))
-        services.sweep()
+        sweep()
         assert File.objects.get().state == State.DELETING  # it waits for the leased preview
         monkeypatch.setattr(s3, "put", put)
         put(key, body, **more)
@@ -271,7 +272,7 @@ def test_file_purged_during_rendering_leaves_no_objects(
     monkeypatch.setattr(s3, "put", trash_then_put)
     services.make_previews(file)
     File.objects.update(signed_until=None)
-    services.sweep()
+    sweep()
     assert not File.objects.exists()
     assert bucket.objects() == {}
 
@@ -295,7 +296,7 @@ def test_purging_a_file_deletes_its_previews(upload_client: UploadClient, alice:
     create_previews(upload_client, as_file(two_halves()))
     file = File.objects.get()
     File.objects.filter(pk=file.pk).update(state=State.TRASHED, purge_after=seconds_from_now(-1), signed_until=None)
-    services.sweep()
+    sweep()
     assert not Preview.objects.exists()
     assert bucket.objects() == {}
 

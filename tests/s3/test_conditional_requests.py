@@ -23,7 +23,7 @@ from tests.support.file_rows import create_row
 from tests.support.fsck_runs import key, run, stored
 from tests.support.stores import Bucket
 from tests.support.upload_client import UploadClient, sha256, web
-from uploads import s3, services
+from uploads import s3
 from uploads.errors import Conflict, StorageDenied, StorageUnavailable
 from uploads.models import ChecksumStatus, File, Finding, Origin, State
 from uploads.models.querysets import seconds_from_now
@@ -32,6 +32,7 @@ from uploads.s3.feature_probes import probe_conditions
 from uploads.services.doctor import Level
 from uploads.services.doctor.bucket import condition_lines, owner_lines
 from uploads.services.doctor.storage import reach_lines
+from uploads.services.sweep import sweep
 
 pytestmark = pytest.mark.django_db
 
@@ -243,7 +244,7 @@ def test_erasing_an_imported_file_keeps_a_changed_object(
             alice, State.DELETING, etag=etag_of(f"photos/{number}"), checksum_status=ChecksumStatus.UNVERIFIED, **facts
         )
     marked.write("photos/0", b"newer")
-    assert services.sweep()["erased"] == count
+    assert sweep()["erased"] == count
     assert set(marked.objects()) == {"photos/0"}
     assert not File.objects.exists()
 
@@ -251,7 +252,7 @@ def test_erasing_an_imported_file_keeps_a_changed_object(
 def test_erasing_an_uploaded_file_deletes_a_changed_object(alice: User, marked: Bucket, strict: Conditions) -> None:
     row = create_row(alice, State.DELETING, key=key(1), etag="0" * 32)
     marked.write(row.key, b"sent a second time")
-    assert services.sweep()["erased"] == 1
+    assert sweep()["erased"] == 1
     assert marked.objects() == {}
 
 

@@ -16,10 +16,11 @@ from django.test import Client
 from tests.support import factories
 from tests.support.stores import Bucket
 from tests.support.upload_client import Upload, UploadClient, put_bytes, web
-from uploads import s3, services
+from uploads import s3
 from uploads.models import ChecksumStatus, File, State
 from uploads.models.querysets import seconds_from_now
 from uploads.s3 import streams
+from uploads.services.sweep import sweep
 from uploads.services.verify import ResumableHasher, verify
 
 pytestmark = pytest.mark.django_db
@@ -50,7 +51,7 @@ def test_upload_with_an_encoding_is_rejected_and_removed(
     assert encoding.removeprefix("aws-chunked,") in error["message"]
     assert upload.row().state == State.DELETING
     File.objects.update(signed_until=seconds_from_now(-factories.HOUR))
-    services.sweep()
+    sweep()
     assert factories.is_all_deleted(bucket, alice)
 
 
@@ -72,7 +73,7 @@ def test_sweep_removes_an_encoded_upload_left_completing(upload_client: UploadCl
     File.objects.filter(pk=upload.id).update(
         state=State.COMPLETING, lease_until=seconds_from_now(-1), checksum=checksum
     )
-    assert services.sweep()["failed"] == 0
+    assert sweep()["failed"] == 0
     assert not File.objects.filter(pk=upload.id).exclude(state=State.DELETING).exists()
 
 

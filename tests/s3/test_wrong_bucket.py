@@ -23,6 +23,7 @@ from uploads.models import ChecksumStatus, File, Preview, PreviewKind, Report, R
 from uploads.models.querysets import seconds_from_now
 from uploads.s3 import RateLimiter
 from uploads.services import task_queue
+from uploads.services.sweep import sweep
 from uploads.services.verify import Run, Selection, runner
 from uploads.services.verify.checks import Verdict
 
@@ -104,7 +105,7 @@ def test_only_the_wrong_bucket_is_not_swept(alice: User, bucket: Bucket, wrong: 
     }  # fmt: skip
     own, foreign = (factories.create_file(alice, state=State.DELETING, store=store) for store in ("", "old"))
     refusals: list[str] = []
-    assert services.sweep(on_refusal=refusals.append)["erased"] == 1
+    assert sweep(on_refusal=refusals.append)["erased"] == 1
     assert len(refusals) == 1
     assert [file.pk for file in File.objects.all()] == [foreign.pk] != [own.pk]
 

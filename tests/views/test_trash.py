@@ -16,6 +16,7 @@ from tests.support.upload_client import UploadClient
 from uploads import actions, s3, services
 from uploads.errors import InvalidTransition, StorageUnavailable
 from uploads.models import File, State
+from uploads.services.sweep import sweep
 
 FIELDS = ["key", "etag", "checksum", "checksum_status", "size", "available_at", "detected_type"]
 
@@ -63,10 +64,10 @@ def test_unavailable_files_cannot_be_trashed_or_restored(alice: User, state: Sta
 
 def test_a_file_is_purged_when_it_is_due_and_not_before(file: File, alice: User, bucket: Bucket) -> None:
     actions.trash_file(file, by=alice)
-    assert services.sweep().total() == 0
+    assert sweep().total() == 0
     assert bucket.objects()
     File.objects.update(purge_after=timezone.now(), signed_until=timezone.now() - timedelta(hours=1))
-    counts = services.sweep()
+    counts = sweep()
     assert (counts["purged"], counts["erased"]) == (1, 1)
     assert not bucket.objects()
     assert not File.objects.exists()
@@ -77,7 +78,7 @@ def test_restored_file_is_not_purged(file: File, alice: User, bucket: Bucket) ->
     actions.trash_file(file, by=alice)
     File.objects.update(purge_after=timezone.now())
     actions.restore_file(file, by=alice)
-    services.sweep()
+    sweep()
     assert File.objects.get().state == State.AVAILABLE
     assert bucket.read(file.key) == b"hello"
 
@@ -85,7 +86,7 @@ def test_restored_file_is_not_purged(file: File, alice: User, bucket: Bucket) ->
 def test_file_being_purged_cannot_be_restored(file: File, alice: User) -> None:
     actions.trash_file(file, by=alice)
     File.objects.update(purge_after=timezone.now())
-    services.sweep()
+    sweep()
     with pytest.raises(InvalidTransition):
         actions.restore_file(file, by=alice)
 
@@ -97,10 +98,10 @@ def test_row_is_kept_until_the_object_is_deleted(
     File.objects.update(purge_after=timezone.now(), signed_until=None)
     with monkeypatch.context() as patch:
         patch.setattr(s3, "delete", lambda key, **where: (_ for _ in ()).throw(StorageUnavailable()))
-        assert services.sweep()["failed"] == 1
+        assert sweep()["failed"] == 1
     assert File.objects.get().state == State.DELETING
     assert bucket.objects()
-    assert services.sweep()["erased"] == 1
+    assert sweep()["erased"] == 1
     assert not bucket.objects()
     assert not File.objects.exists()
 
@@ -144,5 +145,5 @@ def test_other_objects_are_left_alone(file: File, as_alice: Client, alice: User,
     bucket.write("foreign/object", b"not ours")
     actions.trash_file(file, by=alice)
     File.objects.filter(pk=file.pk).update(purge_after=timezone.now(), signed_until=None)
-    services.sweep()
+    sweep()
     assert bucket.objects() == {other.key: 5, "foreign/object": 8}

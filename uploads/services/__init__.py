@@ -10,7 +10,6 @@ from uploads.services.previews import REASONS, kinds_for, make_previews
 from uploads.services.sign import StoredPart, parts_of, sign_parts
 from uploads.services.start import Started, start
 from uploads.services.stored_objects import learn_encoding
-from uploads.services.sweep import sweep
 from uploads.services.tasks import (
     preview_files,
     request_previews,
@@ -53,7 +52,6 @@ __all__ = [
     "resume_completion",
     "sign_parts",
     "start",
-    "sweep",
     "verify",
     "verify_files",
 ]

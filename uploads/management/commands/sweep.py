@@ -9,9 +9,9 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 
-from uploads import services
 from uploads.management.base import AmalgaCommand, integer, translate_errors
 from uploads.management.shutdown import Stop, graceful_shutdown, stopped
+from uploads.services.sweep import sweep
 
 # The time limit of one sweep in a loop, with or without work left: the next one starts with what is due by then.
 MAX_SECONDS = 300.0
@@ -73,7 +73,7 @@ class Command(AmalgaCommand):
     def _once(self, stop: Stop) -> None:
         refusals: list[str] = []
         with translate_errors("Run this command again later."):
-            counts = services.sweep(should_continue=lambda: not stop.requested, on_refusal=refusals.append)
+            counts = sweep(should_continue=lambda: not stop.requested, on_refusal=refusals.append)
         self.write_values(self._all_counts(counts))
         if stop.requested:
             raise stopped()
@@ -88,7 +88,7 @@ class Command(AmalgaCommand):
         """Sweep once in a loop. An unavailable database is reported, and the next sweep tries again."""
         end = time.monotonic() + MAX_SECONDS
         with self.tolerate_database_errors("sweep"):
-            counts = services.sweep(
+            counts = sweep(
                 should_continue=lambda: not stop.requested and time.monotonic() < end,
                 on_refusal=lambda why: self.stderr.write(f"sweep: {why}"),
             )

@@ -1,21 +1,26 @@
-"""Run the steps of a sweep in batches, until nothing is due."""
+"""Expire, purge, erase and repair what is due, in batches, until nothing is left; several sweeps share the work."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import DatabaseError
+from django.db import DatabaseError, connection, transaction
 from django.db.models import F, ProtectedError, Q
+from django.db.models.functions import Greatest, Now
 
 from uploads import s3
 from uploads.errors import Paused, Problem, StorageUnavailable, ValidationFailed, WrongMarker
-from uploads.models import File, Heartbeat, State, apply_deltas
-from uploads.models.querysets import FileQuerySet, database_now
+from uploads.failpoints import failpoint
+from uploads.models import Action, Event, File, Heartbeat, Preview, PreviewState, State, Usage, apply_deltas
+from uploads.models.audit import event
+from uploads.models.querysets import FileQuerySet, database_now, seconds_from_now
 from uploads.services import mail
 from uploads.services.bucket_guard import require_history, require_marker, write_checkpoint
 from uploads.services.circuit_breaker import CircuitBreaker
@@ -27,18 +32,24 @@ from uploads.services.hand_over import requeue_lost_handovers
 from uploads.services.malware import requeue_lost_scans
 from uploads.services.notifications import delete_old_notifications, warn_of_expiring_links
 from uploads.services.orphaned_multiparts import abort_orphaned_multiparts
-from uploads.services.sweep.expiry import Discards, expire, forget_orphans, purge
-from uploads.services.sweep.leases import acquire, back_off, free, put_back
 from uploads.services.task_queue import FOLDER_CHANGE_LOST_AFTER_SECONDS, FOLDER_CHANGES, tidy
 from uploads.services.tasks import requeue_lost_previews, requeue_lost_verifications
 
 logger = logging.getLogger(__name__)
 
-
 NAME = "sweep"  # of the heartbeat
 HEARTBEAT_SECONDS = 20.0
 ERASE_BATCH_SIZE = 500
 RESOLVE_BATCH_SIZE = 50
+BATCH_SIZE = 1000  # of owners, and of the files of each
+PREVIEWS_BATCH_SIZE = 500
+PREVIEW_LEASE_SECONDS = 120
+
+# Longer than a batch takes. Afterwards other sweeps can take the rows of one that was killed.
+LEASE_SECONDS = 120
+# The next sweep retries a row that failed once; later pauses double from the first of these to the last.
+MIN_BACKOFF_SECONDS = 60
+MAX_BACKOFF_SECONDS = 6 * 3600
 
 
 def _log(reason: str) -> None:
@@ -253,3 +264,155 @@ class SweepRun:
 
     def _is_unavailable(self, file: File, fault: Exception) -> bool:
         return isinstance(fault, StorageUnavailable) and self._circuit_breaker.record_failure(file.store)
+
+
+# --- expired uploads, the purge, and previews of files in the trash -------------------------------
+
+
+def expire(rows: FileQuerySet, owner_id: Any) -> int:
+    discarded = rows.discard(owner_id=owner_id)
+    failpoint("expire.1-discarded")
+    return discarded
+
+
+def purge(rows: FileQuerySet, owner_id: Any) -> int:
+    with transaction.atomic():
+        Usage.objects.locked(owner_id)
+        files = list(rows.filter(owner_id=owner_id).order_by("pk").select_for_update(no_key=True))
+        discarded = rows.discard(owner_id=owner_id)
+        failpoint("purge.1-discarding")
+        Event.objects.bulk_create([event(Action.PURGE, file=file, size=file.size) for file in files])
+    failpoint("purge.2-discarded")
+    return discarded
+
+
+class Discards:
+    """Discard rows of one kind, batch by batch. `busy`: owners were skipped, because their usage was locked."""
+
+    def __init__(
+        self,
+        step: str,
+        rows: Callable[[], FileQuerySet],
+        discard: Callable[[FileQuerySet, Any], int],
+        counts: Counter[str],
+    ) -> None:
+        self.busy = False
+        self._step = step
+        self._rows = rows
+        self._discard = discard
+        self._counts = counts
+
+    def run_batch(self, *, since: datetime, wait_for_locks: bool, should_continue: Callable[[], bool]) -> None:
+        """Discard one batch for each of up to a thousand owners.
+
+        Owners whose usage is locked are skipped or, with `wait_for_locks`, waited for: several sweeps share the
+        owners, and each continues with those that it can lock.
+        """
+        self.busy = False
+        owners = set(free(self._rows(), since=since).values_list("owner_id", flat=True)[:BATCH_SIZE])
+        for owner_id in sorted(owners):
+            if not should_continue():
+                return
+            self._discard_for(owner_id, since=since, wait_for_locks=wait_for_locks)
+
+    def _discard_for(self, owner_id: Any, *, since: datetime, wait_for_locks: bool) -> None:
+        ids: list[UUID] = []
+        try:
+            with transaction.atomic():
+                if not Usage.objects.lock_for_batch(owner_id, wait=wait_for_locks):
+                    self.busy = True
+                    return
+                rows = free(self._rows(), since=since).filter(owner_id=owner_id)
+                ids = list(rows.values_list("pk", flat=True)[:BATCH_SIZE])
+                discarded = self._discard(self._rows().filter(pk__in=ids), owner_id)
+            self._counts[self._step] += discarded
+        except DatabaseError as error:
+            if not connection.is_usable():
+                raise
+            self._handle_error(ids, owner_id, error)
+
+    def _handle_error(self, ids: Sequence[UUID], owner_id: Any, error: DatabaseError) -> None:
+        """Retry the rows one by one, so that a row that fails, or the size of the batch, does not stop the others."""
+        if len(ids) == 1:
+            back_off(File.objects.filter(pk__in=ids))
+            self._counts["failed"] += 1
+        if len(ids) <= 1:  # without ids, the owner's usage was locked for too long: the next sweep retries
+            subject = f"file={ids[0]}" if ids else f"owner={owner_id}"
+            logger.warning("sweep_failed %s step=%s error=%s", subject, self._step, type(error).__name__)
+            return
+        for pk in ids:
+            try:
+                self._counts[self._step] += self._discard(self._rows().filter(pk=pk), owner_id)
+            except DatabaseError as own_error:
+                self._handle_error([pk], owner_id, own_error)
+
+
+def forget_orphans(*, should_continue: Callable[[], bool]) -> int:
+    """Delete unfinished previews of files in the trash, object first. Return how many.
+
+    A lease keeps workers from making them at the same time. Previews of a file that is being deleted go with it.
+    Raises StorageUnavailable, and WrongMarker and ValidationFailed if the bucket is not ours.
+    """
+    count = 0
+    while should_continue() and (batch := _lease_previews()):
+        by_store: dict[str, list[str]] = defaultdict(list)
+        for preview in batch:
+            by_store[preview.store].append(preview.key)
+        for store, keys in by_store.items():
+            require_marker(store)
+            failed_keys = s3.delete_many(keys, store=store)
+            deleted = Preview.objects.filter(key__in=set(keys) - set(failed_keys), state=PreviewState.PENDING)
+            count += deleted.delete()[0]
+    return count
+
+
+def _lease_previews() -> list[Preview]:
+    unfinished = Preview.objects.filter(state=PreviewState.PENDING, lease_until__lt=Now())
+    candidates = unfinished.filter(file__state=State.TRASHED).values_list("pk", flat=True)[:PREVIEWS_BATCH_SIZE]
+    until = seconds_from_now(PREVIEW_LEASE_SECONDS)
+    ids = [pk for pk in candidates if unfinished.filter(pk=pk).update(lease_until=until)]
+    return list(Preview.objects.filter(pk__in=ids))
+
+
+# --- leases on rows, and the backoff for rows that failed -----------------------------------------
+
+
+def free(rows: FileQuerySet, *, since: datetime) -> FileQuerySet:
+    """Return the rows without a lease or a backoff that ends after `since`."""
+    return rows.filter(Q(retry_at__isnull=True) | Q(retry_at__lte=since))
+
+
+def acquire(rows: FileQuerySet, *, since: datetime, limit: int) -> list[File]:
+    """Lease up to `limit` of the free rows, the longest waiting first: until the lease ends, no other sweep gets them.
+
+    No row lock is held when this returns.
+    """
+    with transaction.atomic():
+        locked = free(rows, since=since).order_by("updated_at").select_for_update(skip_locked=True, no_key=True)
+        taken = list(locked[:limit])
+        File.objects.filter(pk__in=[file.pk for file in taken]).update(retry_at=seconds_from_now(LEASE_SECONDS))
+    return taken
+
+
+def back_off(files: Iterable[File]) -> None:
+    """Retry failed files later: the pause of each doubles from failure to failure."""
+    by_tries: dict[int, list[File]] = defaultdict(list)
+    for file in files:
+        by_tries[file.tries].append(file)
+    for tries, same_tries in by_tries.items():
+        rows = File.objects.filter(pk__in=[file.pk for file in same_tries])
+        rows.update(retry_at=seconds_from_now(pause_seconds(tries)), tries=tries + 1)
+
+
+def pause_seconds(tries: int) -> float:
+    """Return the pause after a failure that followed `tries` others."""
+    return min(float(MAX_BACKOFF_SECONDS), MIN_BACKOFF_SECONDS * (2.0 ** min(tries, 20) - 1))
+
+
+def put_back(files: Iterable[File], *, examined: bool = False) -> None:
+    """Release files that did not fail by themselves, so that the next sweep takes them.
+
+    `examined` records that all that can be done for now is done.
+    """
+    values = {"tries": Greatest(F("tries"), 1)} if examined else {}
+    File.objects.filter(pk__in=[file.pk for file in files]).update(retry_at=Now(), **values)
