@@ -22,8 +22,7 @@ from tests.support.stores import Bucket
 from uploads import s3
 from uploads.management import commands
 from uploads.management.base import AmalgaCommand
-from uploads.management.output import EscapedOutput
-from uploads.management.progress import Progress
+from uploads.management.output import EscapedOutput, Progress
 from uploads.models import ChecksumStatus, File, Installation, Origin
 from uploads.names import normalize_for_search
 
@@ -90,7 +89,7 @@ def test_every_command_escapes_its_output() -> None:
     assert all(isinstance(class_().stderr, EscapedOutput) for class_ in classes.values())
 
 
-RAW = {"uploads.management.progress", "uploads.management.commands.export_manifest"}  # own text; exported data
+RAW = {"uploads.management.output", "uploads.management.commands.export_manifest"}  # own text; exported data
 # the streams themselves, and passwords from stdin
 STREAMS = {"uploads.management.base", "uploads.management.commands.create_admin", "uploads.management.commands.share"}
 

@@ -17,8 +17,7 @@ from pathlib import Path
 import django
 from django.core.management.base import CommandParser
 
-from uploads.management.base import AmalgaCommand
-from uploads.management.help import epilog_text, own_actions
+from uploads.management.base import AmalgaCommand, epilog_text, own_actions
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "commands.md"
 PACKAGE = "uploads.management.commands"

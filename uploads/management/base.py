@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import argparse
-import re
+import inspect
+import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import Any, ClassVar, NoReturn
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser, DjangoHelpFormatter
 from django.db import DatabaseError, Error, ProgrammingError, connection
 
 import amalga
 from amalga.log import single_line
 from uploads.errors import Problem, StorageUnavailable
-from uploads.management.help import HelpFormatter, epilog_text
 from uploads.management.output import ErrorOutput, EscapedOutput, JSONDocument, table_lines, to_json, value_lines
 
-if TYPE_CHECKING:
-    from django.contrib.auth.models import User
+INSUFFICIENT_PRIVILEGE = "42501"  # PostgreSQL documentation, "Error Codes"
+MAX_WIDTH = 98  # of `--help`
+# Options that all commands have from Django. They work, but `--help` leaves them out.
+COMMON_OPTIONS = {
+    "--help", "--version", "--verbosity", "--settings", "--pythonpath", "--traceback", "--no-color", "--force-color",
+    "--skip-checks",
+}  # fmt: skip
 
 
 class AmalgaCommand(BaseCommand):
@@ -136,41 +141,6 @@ class AmalgaCommand(BaseCommand):
             connection.close()
 
 
-INSUFFICIENT_PRIVILEGE = "42501"  # PostgreSQL documentation, "Error Codes"
-RATE = re.compile(r"(\d{1,9})([kMG]?)")
-UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
-
-
-def bytes_per_second(text: str) -> int:
-    """Parse a `--rate` such as 500k, 50M or 1G. Raises ArgumentTypeError."""
-    match = RATE.fullmatch(text)
-    if not match or not int(match[1]):
-        raise argparse.ArgumentTypeError(f"must be a number of bytes per second, such as 500k, 50M or 1G, not “{text}”")
-    return int(match[1]) * UNITS[match[2]]
-
-
-def integer(minimum: int, maximum: int) -> Callable[[str], int]:
-    """Return the `type` of an argument that is an integer in this range."""
-
-    def parse(text: str) -> int:
-        if not text.isascii() or not text.isdigit() or not minimum <= int(text) <= maximum:
-            raise argparse.ArgumentTypeError(f"must be an integer between {minimum:,} and {maximum:,}, not “{text}”")
-        return int(text)
-
-    return parse
-
-
-def find_user(username: str) -> User:
-    """Return the user of this name, or raise CommandError with exit code 2."""
-    from django.contrib.auth.models import User  # `version` runs without apps
-
-    # an argument that is not UTF-8 arrives with lone surrogates, and Postgres refuses NUL
-    user = User.objects.filter(username=username).first() if username.isprintable() else None
-    if user is None:
-        raise CommandError(f"No user named “{username}”.", returncode=2)
-    return user
-
-
 @contextmanager
 def translate_errors(advice: str) -> Iterator[None]:
     """Turn errors of services into a CommandError of one line.
@@ -194,3 +164,30 @@ def _describe(error: Error) -> str:
         reason = type(error.__cause__ or error).__name__
         return f"The database rejected a query ({reason}). Check that all migrations are applied."
     return f"The database is unavailable ({type(error).__name__})."
+
+
+# --- the layout of `--help` ------------------------------------------------------------------------
+
+
+def own_actions(actions: Iterable[argparse.Action]) -> list[argparse.Action]:
+    """Return the arguments without those that all commands have."""
+    return [action for action in actions if not COMMON_OPTIONS & set(action.option_strings)]
+
+
+class HelpFormatter(DjangoHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Keep the lines of the epilog, wrap the rest at 98 columns at most, and leave out what all commands have."""
+
+    def __init__(self, prog: str, indent_increment: int = 2, max_help_position: int = 28) -> None:
+        width = min(MAX_WIDTH, shutil.get_terminal_size().columns - 2)
+        super().__init__(prog, indent_increment, max_help_position, width)
+
+    def add_usage(self, usage: str | None, actions: Iterable[argparse.Action], *args: Any, **kwargs: Any) -> None:
+        super().add_usage(usage, own_actions(actions), *args, **kwargs)
+
+    def add_arguments(self, actions: Iterable[argparse.Action]) -> None:
+        super().add_arguments(own_actions(actions))
+
+
+def epilog_text(text: str) -> str:
+    """Return the lines of an epilog without the indentation of the source."""
+    return inspect.cleandoc(text)

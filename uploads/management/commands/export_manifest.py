@@ -13,7 +13,7 @@ from typing import IO, Any
 from django.core.management.base import CommandError, CommandParser
 
 from uploads.management.base import AmalgaCommand, translate_errors
-from uploads.management.progress import Progress
+from uploads.management.output import Progress
 from uploads.management.shutdown import until_stopped
 from uploads.models import Report, RunOutcome
 from uploads.services.manifest import Exported, export_lines, save_in_bucket

@@ -9,9 +9,9 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from uploads.management.base import AmalgaCommand, find_user, integer, translate_errors
-from uploads.management.output import JSONDocument
-from uploads.management.progress import Progress
+from uploads.management.arguments import find_user, integer
+from uploads.management.base import AmalgaCommand, translate_errors
+from uploads.management.output import JSONDocument, Progress
 from uploads.management.shutdown import until_stopped
 from uploads.models import Origin, Usage, Visibility
 from uploads.names import clean_folder

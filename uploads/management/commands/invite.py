@@ -11,7 +11,8 @@ from django.core.validators import validate_email
 
 from uploads.accounts import invitations
 from uploads.accounts.roles import Role, teams
-from uploads.management.base import AmalgaCommand, find_user, translate_errors
+from uploads.management.arguments import find_user
+from uploads.management.base import AmalgaCommand, translate_errors
 from uploads.services import mail
 from uploads.site_url import absolute_url
 

@@ -13,7 +13,7 @@ from django.db import DatabaseError
 
 from uploads import s3
 from uploads.management.base import AmalgaCommand, translate_errors
-from uploads.management.progress import Progress
+from uploads.management.output import Progress
 from uploads.management.shutdown import until_stopped
 from uploads.models import Report, RunOutcome
 from uploads.services.manifest import MAX_REPORTED, Rebuilt, latest_in_bucket, rebuild

@@ -10,9 +10,8 @@ from django.core.management.base import CommandError, CommandParser
 from django.urls import reverse
 
 from uploads.forms import FileRequestForm
-from uploads.management.base import AmalgaCommand, find_user, translate_errors
-from uploads.management.durations import days
-from uploads.management.validation import require_valid
+from uploads.management.arguments import days, find_user, require_valid
+from uploads.management.base import AmalgaCommand, translate_errors
 from uploads.models import Ask, Folder
 from uploads.services import file_requests
 from uploads.site_url import absolute_url

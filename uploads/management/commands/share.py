@@ -12,9 +12,8 @@ from django.core.management.base import CommandError, CommandParser
 from django.urls import reverse
 
 from uploads.forms import ShareForm
-from uploads.management.base import AmalgaCommand, find_user, translate_errors
-from uploads.management.durations import days
-from uploads.management.validation import require_valid
+from uploads.management.arguments import days, find_user, require_valid
+from uploads.management.base import AmalgaCommand, translate_errors
 from uploads.models import File, Folder, ShareLink
 from uploads.services import share_links
 from uploads.services.share_links import ShareOptions

@@ -9,7 +9,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 
-from uploads.management.base import AmalgaCommand, integer, translate_errors
+from uploads.management.arguments import integer
+from uploads.management.base import AmalgaCommand, translate_errors
 from uploads.management.shutdown import Stop, graceful_shutdown, stopped
 from uploads.services.sweep import sweep
 

@@ -15,9 +15,9 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 
 from uploads import s3
-from uploads.management.base import AmalgaCommand, bytes_per_second, integer, translate_errors
-from uploads.management.output import JSONDocument
-from uploads.management.progress import Progress
+from uploads.management.arguments import bytes_per_second, integer
+from uploads.management.base import AmalgaCommand, translate_errors
+from uploads.management.output import JSONDocument, Progress
 from uploads.management.shutdown import Stop, graceful_shutdown, stopped
 from uploads.models import File, Report, RunOutcome
 from uploads.services.verify import (
