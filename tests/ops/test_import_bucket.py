@@ -36,7 +36,8 @@ from uploads.models import (
 )
 from uploads.names import normalize_for_search
 from uploads.s3 import listing
-from uploads.services.imports import copy_rows, run
+from uploads.services import imports
+from uploads.services.imports import copy_rows
 from uploads.services.recount import recount
 from uploads.services.sweep import sweep
 
@@ -65,7 +66,7 @@ def odd(digest_bucket: Bucket) -> Bucket:
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages and batches have five keys."""
     monkeypatch.setattr(listing, "PAGE_KEYS", 5)
-    monkeypatch.setattr(run, "BATCH_KEYS", 5)
+    monkeypatch.setattr(imports, "BATCH_KEYS", 5)
 
 
 def run_import(prefix: str, *arguments: str, owner: str = "alice", apply: bool = True) -> tuple[int, str]:
@@ -338,17 +339,17 @@ def test_unavailable_storage_is_one_sentence(photos: Bucket, alice: User, settin
 def test_killed_run_is_continued(
     photos: Bucket, alice: User, small_batches: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    note, notes = run._note, []
+    note, notes = imports._note, []
 
-    def dies(*args: Any) -> run.Step:
+    def dies(*args: Any) -> imports.Step:
         notes.append(note(*args))
         if len(notes) == 2:
             raise KeyboardInterrupt
         return notes[-1]
 
-    monkeypatch.setattr(run, "_note", dies)
+    monkeypatch.setattr(imports, "_note", dies)
     assert run_import("photos/", "--parallel", "1")[0] == 1
-    monkeypatch.setattr(run, "_note", note)
+    monkeypatch.setattr(imports, "_note", note)
     stopped = Report.objects.get()
     assert (stopped.outcome, stopped.cursor) == (RunOutcome.STOPPED, "photos/0/pic 09.jpg")
     assert in_agreement()
@@ -367,9 +368,9 @@ def test_concurrent_imports_import_objects_once(photos: Bucket, alice: User, bob
     assert in_agreement()
 
 
-def in_a_thread(owner: User) -> run.Step:
+def in_a_thread(owner: User) -> imports.Step:
     try:
-        return list(run.import_objects(run.Plan(prefix="photos/", owner=owner)))[-1]
+        return list(imports.import_objects(imports.Plan(prefix="photos/", owner=owner)))[-1]
     finally:
         connection.close()
 
