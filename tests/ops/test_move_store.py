@@ -23,8 +23,8 @@ from uploads import actions, s3, services
 from uploads.models import ChecksumStatus, File, Installation, Origin, Preview, PreviewState, State
 from uploads.models.querysets import seconds_from_now
 from uploads.s3 import streams
+from uploads.services import move_store
 from uploads.services.move_store import copy
-from uploads.services.move_store import run as run_module
 
 ROUTES = [
     "one endpoint", "to digests", pytest.param("from digests", marks=pytest.mark.faults),
@@ -251,8 +251,8 @@ def after_each_copy(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) 
         act()
         return result
 
-    monkeypatch.setattr(run_module, "copy_object", copy_then_act)
-    monkeypatch.setattr(run_module, "ThreadPoolExecutor", SameThreadExecutor)
+    monkeypatch.setattr(move_store, "copy_object", copy_then_act)
+    monkeypatch.setattr(move_store, "ThreadPoolExecutor", SameThreadExecutor)
 
 
 class SameThreadExecutor(ThreadPoolExecutor):
@@ -301,7 +301,7 @@ def test_move_with_lost_lease_does_not_change_the_row(
     file = upload_client.send(b"hello")
     stores.swap()
     after_each_copy(monkeypatch, lambda: File.objects.filter(pk=file.pk).update(lease_until=seconds_from_now(1)))
-    monkeypatch.setattr(run_module, "WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(move_store, "WAIT_SECONDS", 0.1)
     assert run("--apply")[1]["failed"] == 1
     file.refresh_from_db()
     assert file.store == ""

@@ -48,7 +48,7 @@ def dying(*args, **more):
 setattr(there, name, dying)
 call_command("move_store", "--apply", "--parallel", "1")
 """
-RUN = "uploads.services.move_store.run"
+RUN = "uploads.services.move_store"
 POINTS = {
     "claimed": (RUN, "copy_object", "before", 1),
     "between two parts": ("uploads.s3", "put_part", "after", 2),

@@ -17,6 +17,7 @@ from uploads.management.shutdown import until_stopped
 from uploads.models import File, Refusal, Report, RunOutcome
 from uploads.services import move_store as service
 from uploads.services.bucket_guard import ensure_marker, require_marker, require_removal
+from uploads.services.move_store import rows
 
 MAX_PARALLEL = 64
 MAX_HOURS = 10**5
@@ -92,10 +93,10 @@ class Command(AmalgaCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         _validate_options(options)
         with until_stopped(), translate_errors("Run this command again later."):
-            source, target = service.both_stores()
+            source, target = rows.both_stores()
             _require_markers(source.name, apply=options["apply"])
             if options["apply"]:
-                service.require_two_buckets()
+                rows.require_two_buckets()
             route = f"{_quoted(source.name)} → {_quoted(target.name)}"
             if options["remove_originals"]:
                 if options["apply"]:
@@ -105,7 +106,7 @@ class Command(AmalgaCommand):
                 self._move(route, options)
 
     def _move(self, route: str, options: dict[str, Any]) -> None:
-        plan = service.plan_move(unfit=options["include_corrupted"])
+        plan = rows.plan_move(unfit=options["include_corrupted"])
         if not options["apply"]:
             self.write_values({"route": route, "applied": False, **asdict(plan)})
             if plan.remaining or plan.elsewhere:
@@ -118,14 +119,14 @@ class Command(AmalgaCommand):
         except BaseException:
             report.end(RunOutcome.STOPPED, **counts)
             raise
-        remaining = service.plan_move(unfit=options["include_corrupted"])
+        remaining = rows.plan_move(unfit=options["include_corrupted"])
         is_done = not (remaining.remaining or remaining.elsewhere)
         report.end(RunOutcome.SUCCEEDED if is_done else RunOutcome.DIFFERENCES, **counts, remaining=asdict(remaining))
         self.write_values({"route": route, "applied": True, **_outcomes(counts), "remaining": asdict(remaining)})
         if not is_done:
             raise CommandError("Some files have not moved. Run this command again.", returncode=1)
 
-    def _move_each(self, plan: service.MovePlan, counts: Counter[str], options: dict[str, Any]) -> None:
+    def _move_each(self, plan: rows.MovePlan, counts: Counter[str], options: dict[str, Any]) -> None:
         mover = service.Mover(
             parallel=options["parallel"], bytes_per_second=options["rate"], unfit=options["include_corrupted"]
         )
