@@ -30,6 +30,7 @@ from uploads.services import (
     doctor,
     fair_use,
     file_requests,
+    fsck,
     guess_limit,
     hand_over,
     health,
@@ -50,7 +51,6 @@ from uploads.services.doctor import database as doctor_database
 from uploads.services.doctor import database_connection, storage
 from uploads.services.doctor import results as limits_of_doctor
 from uploads.services.erase import MAX_CLOCK_SKEW_SECONDS, urls_expired
-from uploads.services.fsck import run as fsck_run
 from uploads.services.fsck import streams as fsck_rows
 from uploads.services.move_store import rows
 from uploads.views import shared
@@ -151,9 +151,9 @@ def in_use(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         "ZIP or form: below 4 KiB/s": fair_use.LowestRate.WINDOW_SECONDS,
         "form: rate check": fair_use.SenderWatch.CHECK_SECONDS,
         "sweep: age of an orphaned multipart upload": orphaned_multiparts.GRACE.total_seconds(),
-        "fsck: minimum age": fsck_run.GRACE_SECONDS,
+        "fsck: minimum age": fsck.GRACE_SECONDS,
         "fsck: reading a block of rows": fsck_rows.BLOCK_SECONDS,
-        "fsck: lost heartbeat": fsck_run.LEASE_LOST_SECONDS,
+        "fsck: lost heartbeat": fsck.LEASE_LOST_SECONDS,
         "move: lease of a row": rows.LEASE_SECONDS,
         "move: lease renewal": rows.RENEW_SECONDS,
         "doctor: clock skew warning": storage.WARN_SECONDS,

@@ -13,7 +13,8 @@ from uploads.management.base import AmalgaCommand, translate_errors
 from uploads.management.output import JSONDocument, Progress
 from uploads.management.shutdown import until_stopped
 from uploads.models import Finding, FindingKind, Report, RunOutcome
-from uploads.services.fsck import GRACE_SECONDS, RunObserver, Scope, fsck, repair
+from uploads.services.fsck import GRACE_SECONDS, RunObserver, Scope, fsck
+from uploads.services.fsck.repair import repair
 
 MAX_PRINTED = 1000
 FINDINGS_KEPT = "The findings so far are saved. Run again with --resume to continue."

@@ -37,8 +37,8 @@ from uploads.models.file import STORED
 from uploads.models.querysets import in_batches, seconds_from_now
 from uploads.services.bucket_guard import require_marker, require_removal
 from uploads.services.finish import resume_completion
+from uploads.services.fsck import COMMAND, Refused, Scope
 from uploads.services.fsck.diff import BACK, Snapshot, Verdict, recheck
-from uploads.services.fsck.run import COMMAND, Refused, Scope
 from uploads.services.fsck.streams import BLOCK_SECONDS, END_OF_TIME, rows_by_key
 from uploads.services.tasks import request_previews
 
