@@ -16,7 +16,7 @@ import boto3
 import pytest
 from django.db import OperationalError, connection, connections
 
-from amalga.db import TokenConnection, iam
+from amalga.db.connection import TokenConnection, database_token, region_of
 from tests.support.certificate_authority import CertificateAuthority
 from tests.support.postgres_proxy import PostgresProxy
 from tests.support.postgres_standby import as_superuser, data_folder, reload_configuration
@@ -95,7 +95,7 @@ def forget() -> None:
 @pytest.fixture
 def rds(trusting: None, credentials: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rds]:
     """Point the connection settings at a fake RDS; open connections stay."""
-    monkeypatch.setattr(iam, "region_of", lambda _host: "eu-west-3")
+    monkeypatch.setattr("amalga.db.connection.region_of", lambda _host: "eu-west-3")
     authority, settings = CertificateAuthority(tmp_path), connection.settings_dict
     rds = Rds("")
     front = PostgresProxy((settings["HOST"], int(settings["PORT"])), authority.server("localhost"), rds.lets_in)
@@ -150,11 +150,11 @@ def test_expired_iam_token_is_refused(rds: Rds, pooled: Any) -> None:
 
 
 def test_token_equals_the_one_from_boto3(credentials: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(iam, "region_of", lambda _host: "eu-west-3")
+    monkeypatch.setattr("amalga.db.connection.region_of", lambda _host: "eu-west-3")
     monkeypatch.setattr("botocore.auth.get_current_datetime", lambda *_, **__: datetime(2026, 11, 23, 8, 0, 0))  # noqa: DTZ001
     session = boto3.session.Session(region_name="eu-west-3")  # the default session may have cached other keys
     theirs = session.client("rds").generate_db_auth_token("db.example.org", 5432, "am+a lga")
-    ours = iam.database_token("db.example.org", 5432, "am+a lga")
+    ours = database_token("db.example.org", 5432, "am+a lga")
     assert sorted(ours.split("&")) == sorted(theirs.split("&"))
 
 
@@ -205,4 +205,4 @@ def test_doctor_signs_in_with_an_iam_token(rds: Rds, life: int, level: Level) ->
     ],
 )
 def test_region_is_read_from_the_host_name(host: str, region: str) -> None:
-    assert iam.region_of(host) == region
+    assert region_of(host) == region

@@ -230,7 +230,7 @@ def in_use(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         "URL: upload of a part": signing.URL_SECONDS,
         "URL: download": downloads.DOWNLOAD_SECONDS,
         "URL: preview": 2 * downloads.WINDOW_SECONDS,
-        "token: database sign-in": amalga.db.iam.TOKEN_SECONDS,
+        "token: database sign-in": amalga.db.connection.TOKEN_SECONDS,
         "URL: own requests": max(objects.HEAD_SECONDS, streams.SIGNED_SECONDS),
         "upload: expiry": expiry,
         "upload: expiry by the storage": expiry + provision.RESUMED_DAYS * UNITS["days"],
