@@ -21,7 +21,8 @@ from tests.support.file_rows import create_row
 from tests.support.storage_proxies import FAULTS, Request, Response, StorageProxy, broken, lost, midway, page, status
 from tests.support.stores import Bucket
 from tests.support.upload_client import Upload, UploadClient
-from uploads import s3, services
+from tests.support.verification import verify_file
+from uploads import s3
 from uploads.errors import StorageUnavailable
 from uploads.models import File, State
 from uploads.s3 import client as s3_client
@@ -381,7 +382,7 @@ def test_verify_ignores_partially_read_files(
     for fault in (midway, broken, status(403, "AccessDenied"), status(404, "NoSuchBucket"), page(404)):
         front.rules["get"] = fault
         with pytest.raises(StorageUnavailable):
-            services.verify(file)
+            verify_file(file)
         assert File.objects.get().checksum_status == "unverified"
 
 

@@ -18,6 +18,7 @@ from tests.support import storage_proxies
 from tests.support.storage_proxies import Request, Response, StorageProxy
 from tests.support.stores import Bucket
 from tests.support.upload_client import UploadClient
+from tests.support.verification import verify_file
 from uploads import s3, services
 from uploads.errors import ObjectArchived, ObjectEncrypted, ObjectRefused, StorageDenied, StorageUnavailable
 from uploads.models import ChecksumStatus, File, Preview, PreviewState, Refusal, Report
@@ -223,7 +224,7 @@ def test_restored_file_works_again(digest_bucket: Bucket, cold: list[File], as_a
     assert task_queue.is_active(services.preview_files)
     services.make_previews(cold[0])
     assert Preview.objects.get(file=cold[0]).state == PreviewState.READY
-    assert services.verify(cold[0]) == ChecksumStatus.VERIFIED
+    assert verify_file(cold[0]) == ChecksumStatus.VERIFIED
 
 
 @pytest.mark.parametrize("refusal", ["customer key", "policy"])

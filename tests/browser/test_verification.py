@@ -6,7 +6,7 @@ from playwright.sync_api import expect
 
 from tests.browser.uploader_page import UploaderPage
 from tests.support.stores import Bucket
-from uploads import services
+from tests.support.verification import verify_file
 from uploads.models import File
 
 
@@ -14,7 +14,7 @@ def test_receipt_says_verified_after_verification(uploader: UploaderPage) -> Non
     uploader.drop(uploader.file("a.txt"), uploader.file("b.txt"))
     uploader.expect_receipt("2 of 2 stored, size verified")
     for file in File.objects.all():
-        services.verify(file)
+        verify_file(file)
     uploader.expect_receipt("2 of 2 stored and verified")
     expect(uploader.rows.first).to_contain_text("✓ stored and verified")
 
@@ -24,7 +24,7 @@ def test_corrupted_file_is_shown_and_can_be_retried(uploader: UploaderPage, buck
     uploader.expect_receipt("1 of 1 stored, size verified")
     file = File.objects.get()
     bucket.write(file.key, b"wrong")
-    services.verify(file)
+    verify_file(file)
     uploader.expect_receipt("0 of 1 stored. 1 failed")
     expect(uploader.tray).to_contain_text("The stored file doesn't match the file you sent.")
     uploader.click("Retry", within=uploader.tray)

@@ -20,6 +20,7 @@ from pytest_django import Settings
 from tests.support.factories import database_rows
 from tests.support.file_rows import create_row, ensure_folder, folder_of, path_of, stored_usage, usage_by_rows
 from tests.support.stores import Bucket
+from tests.support.verification import verify_file
 from uploads import actions, s3, services
 from uploads.models import (
     Action,
@@ -190,7 +191,7 @@ def test_admin_filters_imported_files(photos: Bucket, alice: User, as_admin: Cli
 def test_imported_file_can_be_verified(photos: Bucket, alice: User) -> None:
     run_import("photos/")
     file = File.objects.get(key="photos/1/pic 12.jpg")
-    assert services.verify(file) == ChecksumStatus.VERIFIED
+    assert verify_file(file) == ChecksumStatus.VERIFIED
     file.refresh_from_db()
     assert file.checksum != ""
 

@@ -27,7 +27,8 @@ from tests.support.file_rows import create_row, ensure_folder, path_of
 from tests.support.guests import GuestClient, create_request
 from tests.support.stores import Bucket
 from tests.support.upload_client import UploadClient
-from uploads import actions, s3, services
+from tests.support.verification import verify_file
+from uploads import actions, s3
 from uploads.actions import set_visibility, tag_files
 from uploads.actions.restore import RestoreAction
 from uploads.actions.trash import TrashAction
@@ -210,7 +211,7 @@ def test_files_with_changed_etags_are_unverified_until_verify_runs(library: Buck
     code, counts, _why = rebuild(tmp_path / "manifest", "--apply")
     row = File.objects.get(pk=pk)
     assert (code, counts["changed"], row.checksum_status) == (1, 1, ChecksumStatus.UNVERIFIED)
-    assert services.verify(row) == ChecksumStatus.VERIFIED
+    assert verify_file(row) == ChecksumStatus.VERIFIED
 
 
 def test_file_restored_after_the_export_is_not_purged(library: Bucket, tmp_path: Path) -> None:

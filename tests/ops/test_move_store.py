@@ -19,6 +19,7 @@ from tests.support import factories, storage_proxies
 from tests.support.stores import Bucket
 from tests.support.two_stores import PART, TwoStores, downloaded, imported, run, second_bucket, two_stores
 from tests.support.upload_client import UploadClient, composite, cut, web
+from tests.support.verification import verify_file
 from uploads import actions, s3, services
 from uploads.models import ChecksumStatus, File, Installation, Origin, Preview, PreviewState, State
 from uploads.models.querysets import seconds_from_now
@@ -83,7 +84,7 @@ def test_every_file_ends_in_the_new_store_with_its_bytes_and_its_checksum(
         )
         assert stores.second.client.head_object(Bucket=stores.second.name, Key=file.key)["ETag"].strip('"') == file.etag
         assert downloaded(as_alice, file) == body
-        assert services.verify(file) == ChecksumStatus.VERIFIED
+        assert verify_file(file) == ChecksumStatus.VERIFIED
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from tests.support.mail import run_worker
 from tests.support.smtp_server import SmtpServer
 from tests.support.stores import Bucket
 from tests.support.upload_client import UploadClient
+from tests.support.verification import verify_file
 from uploads.accounts.roles import set_teams
 from uploads.models import (
     File,
@@ -37,7 +38,6 @@ from uploads.services import notifications
 from uploads.services.fsck import RunObserver, Scope, fsck
 from uploads.services.notifications import describe, notify, notify_operators
 from uploads.services.sweep import sweep
-from uploads.services.verify import verify
 
 pytestmark = pytest.mark.django_db
 
@@ -215,8 +215,8 @@ def corrupted(alice: User, bucket: Bucket) -> File:
 
 
 def test_corrupted_file_notifies_its_owner_and_managers(corrupted: File, alice: User, bob: User, manager: User) -> None:
-    verify(corrupted)
-    verify(File.objects.get())
+    verify_file(corrupted)
+    verify_file(File.objects.get())
     assert kinds_of(alice) == kinds_of(manager) == ["file_corrupted"]
     assert kinds_of(bob) == []
     assert text_of(manager) == "“report.pdf” is corrupted: its content has changed in storage."
@@ -224,17 +224,17 @@ def test_corrupted_file_notifies_its_owner_and_managers(corrupted: File, alice: 
 
 def test_corrupted_private_file_notifies_its_owner_alone(corrupted: File, alice: User, manager: User) -> None:
     File.objects.update(visibility=Visibility.PRIVATE)
-    verify(File.objects.get())
+    verify_file(File.objects.get())
     assert (kinds_of(alice), kinds_of(manager)) == (["file_corrupted"], [])
 
 
 def test_missing_file_notifies_its_owner(alice: User, bucket: Bucket) -> None:
-    verify(factories.create_file(alice, name="report.pdf"))
+    verify_file(factories.create_file(alice, name="report.pdf"))
     assert text_of(alice) == "The content of “report.pdf” is missing from storage."
 
 
 def test_file_that_is_corrupted_and_then_hidden_is_not_named(corrupted: File, alice: User, manager: User) -> None:
-    verify(corrupted)
+    verify_file(corrupted)
     File.objects.update(visibility=Visibility.PRIVATE)
     assert text_of(manager) == "A file that you can no longer see is corrupted."
 

@@ -39,7 +39,7 @@ from tests.support.state_machine import (
 from tests.support.storage_proxies import FAULTS, StorageProxy
 from tests.support.stores import Bucket
 from tests.support.upload_client import UploadClient
-from uploads import services
+from tests.support.verification import verify_file
 from uploads.models import File, State
 from uploads.services import orphaned_multiparts
 from uploads.services.sweep import sweep
@@ -152,7 +152,7 @@ class Storms(FileStateMachine):
     def verify(self, tracked: TrackedUpload) -> None:
         row = tracked.row()
         if row is not None:
-            assert services.verify(row) == ("verified" if row.state == State.AVAILABLE else None)
+            assert verify_file(row) == ("verified" if row.state == State.AVAILABLE else None)
 
     def teardown(self) -> None:
         """After all deadlines, two sweeps leave exactly the stored files."""

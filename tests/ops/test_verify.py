@@ -16,7 +16,8 @@ from pytest_django import Settings
 from tests.support.file_rows import create_row
 from tests.support.stores import Bucket
 from tests.support.upload_client import UploadClient, composite, cut
-from uploads import actions, s3, services
+from tests.support.verification import verify_file
+from uploads import actions, s3
 from uploads.errors import StorageUnavailable
 from uploads.models import ChecksumStatus, File, State
 from uploads.s3 import streams
@@ -31,7 +32,7 @@ pytestmark = pytest.mark.usefixtures("small_parts")
 def test_file_with_a_correct_checksum_is_verified(upload_client: UploadClient, size: int) -> None:
     file = upload_client.send(bytes(range(size)))
     assert file.checksum_status == ChecksumStatus.UNVERIFIED
-    assert services.verify(file) == ChecksumStatus.VERIFIED
+    assert verify_file(file) == ChecksumStatus.VERIFIED
     file.refresh_from_db()
     assert file.checksum_status == ChecksumStatus.VERIFIED
     assert file.verified_at is not None
@@ -40,7 +41,7 @@ def test_file_with_a_correct_checksum_is_verified(upload_client: UploadClient, s
 def test_verify_detects_an_unknown_type(upload_client: UploadClient) -> None:
     file = upload_client.send(b"PK\x05\x06" + bytes(18), name="a.bin")
     File.objects.update(detected_type="", category="other")
-    assert services.verify(File.objects.get()) == ChecksumStatus.VERIFIED
+    assert verify_file(File.objects.get()) == ChecksumStatus.VERIFIED
     file.refresh_from_db()
     assert (file.detected_type, file.category) == ("application/zip", "archive")
 
@@ -51,14 +52,14 @@ def test_checksum_does_not_depend_on_the_chunk_size(
 ) -> None:
     file = upload_client.send(BODY)
     monkeypatch.setattr(streams, "CHUNK_BYTES", chunk)
-    assert services.verify(file) == ChecksumStatus.VERIFIED
+    assert verify_file(file) == ChecksumStatus.VERIFIED
 
 
 @pytest.mark.parametrize("body", [BODY, b"small"], ids=["parts", "small"])
 def test_flipped_bit_is_corruption(upload_client: UploadClient, bucket: Bucket, body: bytes) -> None:
     file = upload_client.send(body)
     bucket.write(file.key, body[:-1] + bytes([body[-1] ^ 1]))
-    assert services.verify(file) == ChecksumStatus.CORRUPTED
+    assert verify_file(file) == ChecksumStatus.CORRUPTED
     assert File.objects.get().checksum_status == ChecksumStatus.CORRUPTED
     assert File.objects.get().checksum == composite(cut(body, 10))
 
@@ -67,20 +68,20 @@ def test_flipped_bit_is_corruption(upload_client: UploadClient, bucket: Bucket, 
 def test_missing_or_added_bytes_are_corruption(upload_client: UploadClient, bucket: Bucket, stored: bytes) -> None:
     file = upload_client.send(BODY)
     bucket.write(file.key, stored)
-    assert services.verify(file) == ChecksumStatus.CORRUPTED
+    assert verify_file(file) == ChecksumStatus.CORRUPTED
 
 
 def test_wrong_checksum_from_the_client_is_detected(upload_client: UploadClient) -> None:
     upload = upload_client.start(b"true")
     upload_client.put(upload)
     assert upload_client.finish(upload, digests=[composite([b"lied"])]).status_code == 200
-    assert services.verify(upload.row()) == ChecksumStatus.CORRUPTED
+    assert verify_file(upload.row()) == ChecksumStatus.CORRUPTED
 
 
 def test_missing_object_is_reported_and_recorded(upload_client: UploadClient, bucket: Bucket) -> None:
     file = upload_client.send(BODY)
     bucket.delete(file.key)
-    assert services.verify(file) == ChecksumStatus.MISSING
+    assert verify_file(file) == ChecksumStatus.MISSING
     row = File.objects.get()
     assert (row.state, row.checksum_status, row.checksum) == (State.AVAILABLE, ChecksumStatus.MISSING, file.checksum)
 
@@ -94,7 +95,7 @@ def test_restored_bytes_are_verified_again(upload_client: UploadClient, bucket: 
         (BODY, ChecksumStatus.VERIFIED),
     ):
         bucket.delete(file.key) if stored is None else bucket.write(file.key, stored)
-        assert services.verify(File.objects.get()) == status
+        assert verify_file(File.objects.get()) == status
 
 
 def test_broken_download_changes_no_status(upload_client: UploadClient, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,7 +103,7 @@ def test_broken_download_changes_no_status(upload_client: UploadClient, monkeypa
     monkeypatch.setattr(streams, "PAUSE_SECONDS", 0.0)
     monkeypatch.setattr(s3.Stream, "chunks", lambda self, size: (_ for _ in ()).throw(StorageUnavailable()))
     with pytest.raises(StorageUnavailable):
-        services.verify(file)
+        verify_file(file)
     assert File.objects.get().checksum_status == ChecksumStatus.UNVERIFIED
 
 
@@ -123,14 +124,14 @@ def test_broken_connection_resumes_at_its_offset(upload_client: UploadClient, mo
 
     monkeypatch.setattr(s3.Stream, "chunks", breaking_chunks)
     monkeypatch.setattr(streams, "stream", recording_stream)
-    assert services.verify(file) == ChecksumStatus.VERIFIED
+    assert verify_file(file) == ChecksumStatus.VERIFIED
     assert starts == [0, 9, 18]
 
 
 def test_trashed_file_is_not_verified(upload_client: UploadClient, alice: User) -> None:
     file = upload_client.send(BODY)
     actions.trash_file(file, by=alice)
-    assert services.verify(file) is None
+    assert verify_file(file) is None
     assert File.objects.get().checksum_status == ChecksumStatus.UNVERIFIED
 
 
@@ -142,7 +143,7 @@ def test_memory_does_not_grow_with_the_file(alice: User, bucket: Bucket, setting
     file = create_row(alice, State.AVAILABLE, size=40 * 1024**2, part_size=settings.UPLOAD_PART_BYTES)
     bucket.write(file.key, bytes(file.size))
     tracemalloc.start()
-    services.verify(file)
+    verify_file(file)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 8 * 1024**2

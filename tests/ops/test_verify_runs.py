@@ -24,12 +24,14 @@ from tests.support.file_rows import create_row
 from tests.support.pictures import as_file, two_halves
 from tests.support.stores import Bucket
 from tests.support.upload_client import UploadClient, composite, cut
-from uploads import actions, s3, services
+from tests.support.verification import verify_file
+from uploads import actions, s3
 from uploads.errors import StorageUnavailable
 from uploads.models import ChecksumStatus, File, Finding, FindingKind, Heartbeat, Origin, Report, RunOutcome, State
 from uploads.models.querysets import seconds_from_now
 from uploads.s3 import RateLimiter, Stopped, streams
-from uploads.services.verify import Run, least_recent, runner, selection, unverified_checksums
+from uploads.services import verify
+from uploads.services.verify import Run, least_recent, unverified_checksums
 
 BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
 
@@ -50,7 +52,7 @@ def etag_of(body: bytes) -> str:
     return hashlib.md5(body, usedforsecurity=False).hexdigest()
 
 
-def selected_ids(selected: selection.Selection) -> list[Any]:
+def selected_ids(selected: verify.Selection) -> list[Any]:
     return [file.pk for file in iter(lambda: next(selected.files, None), None)]
 
 
@@ -121,7 +123,7 @@ def test_metadata_check_compares_the_checksums_of_storage(upload_client: UploadC
 def test_samples_cover_every_file_in_the_given_nights(
     alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, files: int, nights: int
 ) -> None:
-    monkeypatch.setattr(selection, "BATCH", 2)
+    monkeypatch.setattr(verify, "BATCH", 2)
     add_files(alice, bucket, files)
     unverified = []
     for _night in range(nights):
@@ -211,8 +213,8 @@ def test_file_deleted_while_it_is_read_is_no_finding(
     assert File.objects.get().checksum_status == ChecksumStatus.UNVERIFIED
 
 
-def selection_of(file: File) -> selection.Selection:
-    return selection.Selection(iter([file]))
+def selection_of(file: File) -> verify.Selection:
+    return verify.Selection(iter([file]))
 
 
 def run_in_this_thread(monkeypatch: pytest.MonkeyPatch) -> RateLimiter:
@@ -229,7 +231,7 @@ def run_in_this_thread(monkeypatch: pytest.MonkeyPatch) -> RateLimiter:
                 result.set_exception(fault)
             return result
 
-    monkeypatch.setattr(runner, "ThreadPoolExecutor", SameThreadExecutor)
+    monkeypatch.setattr(verify, "ThreadPoolExecutor", SameThreadExecutor)
     return RateLimiter()
 
 
@@ -254,7 +256,7 @@ def test_overwritten_imported_object_is_corrupted(alice: User, bucket: Bucket) -
         checksum_status=ChecksumStatus.UNVERIFIED, etag=etag_of(b"first"),
     )  # fmt: skip
     bucket.write(file.key, b"other")
-    assert services.verify(file) == ChecksumStatus.CORRUPTED
+    assert verify_file(file) == ChecksumStatus.CORRUPTED
     file.refresh_from_db()
     assert (file.checksum, file.checksum_status) == ("", ChecksumStatus.CORRUPTED)
 
@@ -350,7 +352,7 @@ def test_unavailable_storage_ends_the_run_with_one_sentence(
         call_command("verify", "--all", stdout=io.StringIO(), stderr=io.StringIO())
     # the files that were queued before the first one failed, each with its attempts, and a ping; not all fifty
     assert len(requested) < 50
-    assert len(set(requested)) <= runner.QUEUED_PER_THREAD * 4 + 1  # four at once, by default
+    assert len(set(requested)) <= verify.QUEUED_PER_THREAD * 4 + 1  # four at once, by default
     assert Report.objects.get().outcome == RunOutcome.STOPPED
 
 

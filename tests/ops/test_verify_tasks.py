@@ -22,6 +22,7 @@ from django_tasks_db.models import DBTaskResult
 from tests.support.file_rows import create_row
 from tests.support.stores import Bucket
 from tests.support.upload_client import UploadClient
+from tests.support.verification import verify_file
 from tests.support.waiting import wait_until
 from uploads import actions, s3, services
 from uploads.errors import StorageDenied, StorageUnavailable
@@ -29,7 +30,7 @@ from uploads.models import ChecksumStatus, File, Heartbeat, State
 from uploads.s3 import streams
 from uploads.services import task_queue, tasks
 from uploads.services.sweep import sweep
-from uploads.services.verify import judge
+from uploads.services.verify.fixity import judge
 
 PROJECT = Path(__file__).resolve().parents[2]
 BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
@@ -238,7 +239,7 @@ def test_file_is_left_to_the_sweep_after_the_last_attempt(
 def test_trashed_and_verified_files_are_skipped(upload_client: UploadClient, alice: User) -> None:
     trashed, verified = upload_client.send(b"one"), upload_client.send(b"two")
     actions.trash_file(trashed, by=alice)
-    services.verify(verified)
+    verify_file(verified)
     assert services.verify_files.call([str(trashed.pk), str(verified.pk)]) == 0
 
 

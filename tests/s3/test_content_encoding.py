@@ -16,12 +16,13 @@ from django.test import Client
 from tests.support import factories
 from tests.support.stores import Bucket
 from tests.support.upload_client import Upload, UploadClient, put_bytes, web
+from tests.support.verification import verify_file
 from uploads import s3
 from uploads.models import ChecksumStatus, File, State
 from uploads.models.querysets import seconds_from_now
 from uploads.s3 import streams
 from uploads.services.sweep import sweep
-from uploads.services.verify import ResumableHasher, verify
+from uploads.services.verify.fixity import ResumableHasher
 
 pytestmark = pytest.mark.django_db
 
@@ -86,7 +87,7 @@ def test_parts_sent_with_an_encoding_make_a_plain_file(
         assert put_bytes(upload.signed[number], piece, headers={"Content-Encoding": "gzip"}).status == 200
     file = upload_client.finished(upload)
     assert bucket.client.head_object(Bucket=bucket.name, Key=file.key).get("ContentEncoding") is None
-    assert verify(file) is ChecksumStatus.VERIFIED
+    assert verify_file(file) is ChecksumStatus.VERIFIED
 
 
 # --- existing files ---------------------------------------------------------------
@@ -104,7 +105,7 @@ def stored(owner: User, bucket: Bucket, body: bytes, encoding: str, **facts: Any
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_verify_reads_the_stored_bytes(alice: User, bucket: Bucket, encoding: str) -> None:
     file = stored(alice, bucket, PACKED, encoding, checksum_status=ChecksumStatus.CORRUPTED)
-    assert verify(file) is ChecksumStatus.VERIFIED
+    assert verify_file(file) is ChecksumStatus.VERIFIED
 
 
 def test_compression_bomb_is_read_without_decompression(alice: User, bucket: Bucket) -> None:
@@ -153,4 +154,4 @@ def test_object_larger_than_its_declared_size_is_corrupted(
 ) -> None:
     file = factories.create_file(alice, bytes(25), etag="0")
     monkeypatch.setattr(streams, "stream", lambda *_args, **_kwargs: endless(25))
-    assert verify(file) is ChecksumStatus.CORRUPTED
+    assert verify_file(file) is ChecksumStatus.CORRUPTED

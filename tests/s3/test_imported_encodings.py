@@ -25,6 +25,7 @@ from tests.support.factories import binary_content
 from tests.support.stores import Bucket
 from tests.support.two_stores import PART, TwoStores, second_bucket
 from tests.support.upload_client import web
+from tests.support.verification import verify_file
 from tests.zips.test_downloads import close_response
 from uploads import s3, services
 from uploads.content_headers import MAX_ENCODING_CHARACTERS, normalize_encoding, stored_name
@@ -211,7 +212,7 @@ def test_a_move_keeps_the_encoding_and_the_stored_bytes(
     put(two.first, file.key, body, "gzip")
     file.refresh_from_db()
     if read:
-        assert services.verify(file) is ChecksumStatus.VERIFIED
+        assert verify_file(file) is ChecksumStatus.VERIFIED
     two.swap()
     assert two_stores.run("--apply")[0] == 0
     two.alone()
@@ -219,7 +220,7 @@ def test_a_move_keeps_the_encoding_and_the_stored_bytes(
     assert (file.store, file.content_encoding) == ("new", "gzip")
     there = two.second.client.head_object(Bucket=two.second.name, Key=file.key)
     assert (there["ContentEncoding"], there["ContentLength"]) == ("gzip", len(body))
-    assert services.verify(file) is ChecksumStatus.VERIFIED
+    assert verify_file(file) is ChecksumStatus.VERIFIED
     assert downloaded(as_alice, file).data == body
 
 

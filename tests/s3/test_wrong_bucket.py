@@ -22,10 +22,10 @@ from uploads.management.commands import verify as verify_command
 from uploads.models import ChecksumStatus, File, Preview, PreviewKind, Report, RunOutcome, State
 from uploads.models.querysets import seconds_from_now
 from uploads.s3 import RateLimiter
-from uploads.services import task_queue
+from uploads.services import task_queue, verify
 from uploads.services.sweep import sweep
-from uploads.services.verify import Run, Selection, runner
-from uploads.services.verify.checks import Verdict
+from uploads.services.verify import Run, Selection
+from uploads.services.verify.fixity import Verdict
 
 BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
 PAST = seconds_from_now(-3600)
@@ -232,7 +232,7 @@ def test_worker_leaves_files_unverified_and_retries_later(
 
 
 def test_too_many_missing_files_stop_a_run(alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "SAVE_SECONDS", 1e9)  # all at once
+    monkeypatch.setattr(verify, "SAVE_SECONDS", 1e9)  # all at once
     files = read_files(alice, bucket, 13)
     for file in files[:11]:
         bucket.delete(file.key)
@@ -251,12 +251,12 @@ def test_run_stops_after_a_few_mismatches(alice: User, bucket: Bucket) -> None:
     for file in read_files(alice, bucket, 13):
         bucket.delete(file.key)
     assert run("verify", "--metadata-only")[0] == 2
-    assert File.objects.filter(checksum_status=ChecksumStatus.MISSING).count() <= runner.MIN_ALLOWED_MISSING
+    assert File.objects.filter(checksum_status=ChecksumStatus.MISSING).count() <= verify.MIN_ALLOWED_MISSING
 
 
 def test_up_to_one_percent_of_many_files_can_be_missing() -> None:
     run = Run(Selection(iter(()), total=1_200))
     lost = [Verdict(File(checksum_status=ChecksumStatus.VERIFIED), ChecksumStatus.MISSING) for _ in range(13)]
     run._refuse_too_many(lost[:12])
-    with pytest.raises(runner.TooManyMissing, match="more than the limit of 12"):
+    with pytest.raises(verify.TooManyMissing, match="more than the limit of 12"):
         run._refuse_too_many(lost[12:])

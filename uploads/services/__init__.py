@@ -18,7 +18,6 @@ from uploads.services.tasks import (
     requeue_lost_verifications,
     verify_files,
 )
-from uploads.services.verify import verify
 from uploads.services.versions import restore_version
 from uploads.services.zips import Bundle, bundle, open_zip
 
@@ -52,6 +51,5 @@ __all__ = [
     "resume_completion",
     "sign_parts",
     "start",
-    "verify",
     "verify_files",
 ]

@@ -20,7 +20,7 @@ from uploads.services.bucket_guard import accept_checkpoint, contains_event, req
 from uploads.services.finish import FinishRequest, finish
 from uploads.services.sign import require_permission
 from uploads.services.task_queue import ENDED, FOLDER_CHANGES, results_of
-from uploads.services.verify import ResumableHasher
+from uploads.services.verify.fixity import ResumableHasher
 
 logger = logging.getLogger(__name__)
 

@@ -28,7 +28,7 @@ from uploads.services.task_queue import (
     tidy,
     waiting_ids,
 )
-from uploads.services.verify import ResumableHasher, judge, save_results
+from uploads.services.verify.fixity import ResumableHasher, judge, save_results
 
 logger = logging.getLogger(__name__)
 
