@@ -296,7 +296,7 @@ def test_tags_over_the_limit_of_a_file_are_rejected(alice: User) -> None:
 def test_versions_over_the_limit_of_a_file_are_rejected(
     upload_client: UploadClient, as_alice: Client, alice: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(importlib.import_module("uploads.services.versions"), "MAX_VERSIONS", 3)
+    monkeypatch.setattr(importlib.import_module("uploads.services.start"), "MAX_VERSIONS", 3)
     file = upload_client.send(b"x")
     upload_client.send(b"y", replaces=file.pk)
     response = upload_client.announce(

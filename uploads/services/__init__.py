@@ -2,7 +2,7 @@
 
 from uploads.services.downloads import record_download, require_readable
 from uploads.services.erase import erase
-from uploads.services.files import cancel, rename
+from uploads.services.files import cancel, rename, restore_version
 from uploads.services.finish import Finished, finish, resume_completion
 from uploads.services.form_upload import StreamingUpload
 from uploads.services.name_conflicts import NameConflict, find_conflicts
@@ -18,7 +18,6 @@ from uploads.services.tasks import (
     requeue_lost_verifications,
     verify_files,
 )
-from uploads.services.versions import restore_version
 from uploads.services.zips import Bundle, bundle, open_zip
 
 __all__ = [

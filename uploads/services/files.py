@@ -1,4 +1,4 @@
-"""Rename a file, and cancel an upload; lock the rows of files with all their versions."""
+"""Rename a file, restore a previous version, cancel an upload; lock the rows of files with all their versions."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
-from uploads.errors import Forbidden, InvalidTransition, StorageUnavailable
+from uploads.errors import Forbidden, InvalidTransition, OwnerOverQuota, StorageUnavailable
 from uploads.failpoints import failpoint
-from uploads.models import Action, Event, File, GuestSession, State
+from uploads.models import Action, Event, File, GuestSession, State, Usage
+from uploads.models.publish import promote_version
 from uploads.models.querysets import FileQuerySet
 from uploads.names import normalize_for_search
+from uploads.services.delivery import require_deliverable
 from uploads.services.erase import erase
 from uploads.services.start import validate_type
 
@@ -49,6 +51,32 @@ def rename(file: File, name: str, *, by: User) -> int | None:
     file.name = name
     logger.info("file_renamed file=%s by=%s", file.pk, by.pk)
     return event_id
+
+
+def restore_version(file: File, version: File, *, by: User) -> File:
+    """Make a previous, available version of a listed file the current one; the present one becomes a previous one.
+
+    Safe to repeat. Raises Forbidden, OverQuota, or InvalidTransition if the file has no such version.
+    """
+    with transaction.atomic():
+        usages = {pk: Usage.objects.locked(pk) for pk in sorted({file.owner_id, version.owner_id})}
+        if not File.objects.changeable_by(by).listed().filter(pk=file.pk).exists():
+            raise Forbidden(_("You don't have permission to change this file."))
+        rows = File.objects.versions_of(file).available().select_for_update(no_key=True)
+        target = rows.filter(pk=version.pk).first()
+        if target is None:
+            raise InvalidTransition(_("This version no longer exists."))
+        if target.current:
+            return target
+        require_deliverable([target])
+        if target.owner_id != file.owner_id and not usages[file.owner_id].has_room(target.size):
+            raise OwnerOverQuota()
+        promote_version(target)
+        failpoint("version.1-made-current")
+        Event.objects.record(Action.VERSION_RESTORED, by=by, file=target, version=str(target.pk))
+    failpoint("version.2-restored")
+    logger.info("version_restored file=%s version=%s by=%s", target.link, target.pk, by.pk)
+    return target
 
 
 def cancel(file: File, *, by: User | GuestSession) -> None:

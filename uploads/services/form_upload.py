@@ -29,9 +29,8 @@ from uploads.services.files import cancel_expired
 from uploads.services.finish import Finished, FinishRequest, finish
 from uploads.services.name_conflicts import NameConflict, find_conflicts
 from uploads.services.sign import open_multipart
-from uploads.services.start import NewUpload, start
+from uploads.services.start import NewUpload, count_versions, require_version_room, start
 from uploads.services.tree import ensure
-from uploads.services.versions import count_versions, require_version_room
 
 
 def _place_beside(conflict: NameConflict, same_name: SameName, place: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -13,11 +13,12 @@ from uuid import UUID
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import transaction
+from django.db.models import Count
 from django.utils.translation import gettext as _
 
 from amalga.db import CALL_SECONDS, deadline
 from uploads import s3
-from uploads.errors import Forbidden, Gone, OverQuota, OwnerOverQuota, Problem, RefusedType, TooLarge
+from uploads.errors import Forbidden, Gone, OverQuota, OwnerOverQuota, Problem, RefusedType, TooLarge, ValidationFailed
 from uploads.failpoints import failpoint
 from uploads.humanize import humanize_bytes
 from uploads.media_types import canonical, containers_of
@@ -28,9 +29,10 @@ from uploads.parts import MIN_PART_BYTES, part_size_for
 from uploads.services import file_requests
 from uploads.services.sign import PartRequest, sign_parts
 from uploads.services.tree import ensure
-from uploads.services.versions import count_versions, require_version_room
 
 logger = logging.getLogger(__name__)
+
+MAX_VERSIONS = 1_000  # of one file: most changes of a file are made to each version
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,6 +149,21 @@ def validate_type(*types: str, name: str) -> None:
     refused = {canonical(entry): entry for entry in settings.UPLOAD_REFUSED_TYPES}
     for kind in (extensions_of(name) | media_types | wildcards) & refused.keys():
         raise RefusedType(_("Files of type %(type)s aren't accepted.") % {"type": kind})
+
+
+def count_versions(links: Collection[UUID]) -> Counter[UUID]:
+    """Return how many rows each of these files has, unfinished uploads included."""
+    rows = File.objects.exclude(state=State.DELETING).filter(series__in=links).values_list("series")
+    counts = dict(rows.annotate(Count("pk")).order_by())
+    return Counter({link: counts.get(link, 1) for link in links})
+
+
+def require_version_room(count: int) -> None:
+    """Raise ValidationFailed when a file with `count` versions cannot have another."""
+    if count >= MAX_VERSIONS:
+        raise ValidationFailed(
+            _("A file can have at most %(most)s versions. Upload it as a new file.") % {"most": f"{MAX_VERSIONS:,}"}
+        )
 
 
 def _places(owner: User, uploads: Sequence[NewUpload], into: Folder | None) -> _Places:
