@@ -14,7 +14,7 @@ from tests.conftest import signed_in
 from tests.support import factories
 from uploads import actions
 from uploads.actions import admin_actions
-from uploads.admin import actions as admin_bulk
+from uploads.admin import files as admin_bulk
 from uploads.models import Action, Event, File, State, Tagging, Visibility
 from uploads.services import folders
 
