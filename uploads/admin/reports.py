@@ -1,4 +1,4 @@
-"""Reports of commands in the admin: their summary as text, and every finding."""
+"""Reports of commands, with every finding, and the tasks of the worker: all read-only."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
+from django_tasks_db.admin import DBTaskResultAdmin
+from django_tasks_db.models import DBTaskResult
 
 from uploads.admin.base import PAGE_ROWS, CappedPaginator, LargeTableAdmin, render_cell
 from uploads.admin.filters import OutcomeFilter
@@ -168,3 +170,16 @@ def _page(report: Report, kind: str, number: str | None, reader: Any) -> Page[An
         row.key, row.detail_text = (HIDDEN, "") if hidden else (row.key, _plain(row.detail))
     page.object_list = rows
     return page
+
+
+admin.site.unregister(DBTaskResult)
+
+
+@admin.register(DBTaskResult)
+class TaskAdmin(LargeTableAdmin, DBTaskResultAdmin):
+    """The worker's queue. There can be a task for every file ever uploaded."""
+
+    list_filter = ("status",)  # type: ignore[assignment]
+    empty_text = gettext_lazy("The worker's tasks appear here after the first upload.")
+    sortable_by = ()
+    actions = None
