@@ -17,9 +17,9 @@ from uploads.accounts.claims import is_same_address
 from uploads.accounts.roles import Role, group_of, require_grantable, set_role, set_teams
 from uploads.errors import Forbidden
 from uploads.models import Action, Event, Invitation, LinkState, create_link
+from uploads.models.links import absolute_url
 from uploads.models.querysets import seconds_from_now
 from uploads.services import mail
-from uploads.site_url import absolute_url
 
 logger = logging.getLogger(__name__)
 

@@ -16,11 +16,10 @@ from uploads.accounts.factors import may_sign_in_here
 from uploads.accounts.roles import is_manageable, require_manageable
 from uploads.errors import Forbidden
 from uploads.models import Action, Event, LinkState, PasswordReset, create_link
-from uploads.models.links import PublicLinkQuerySet
+from uploads.models.links import PublicLinkQuerySet, absolute_url
 from uploads.models.querysets import seconds_from_now
 from uploads.services import mail, sign_in_events
 from uploads.services.task_queue import tidy
-from uploads.site_url import absolute_url
 
 logger = logging.getLogger(__name__)
 

@@ -5,8 +5,15 @@ from uploads.models.content import FileContent
 from uploads.models.file import LISTED, File, PartDigest, new_key
 from uploads.models.file_request import Ask, FileRequest, GuestSession
 from uploads.models.folder import AccessLevel, Folder, Grant
-from uploads.models.invitation import Invitation, PasswordReset
-from uploads.models.links import LinkState, PublicLink, create_link, display_name, new_link_hint
+from uploads.models.links import (
+    Invitation,
+    LinkState,
+    PasswordReset,
+    PublicLink,
+    create_link,
+    display_name,
+    new_link_hint,
+)
 from uploads.models.mail import MailState, OutgoingMail
 from uploads.models.maintenance import Finding, FindingKind, Heartbeat, Installation, Report, RunOutcome
 from uploads.models.notification import (

@@ -12,7 +12,7 @@ import secrets
 from typing import Any, Self, TypeVar
 
 from django.conf import settings
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -138,3 +138,67 @@ def display_name(user: User) -> str:
     """Return a person's name for people without an account; empty if it would reveal a mail address."""
     name = user.get_full_name().strip() or user.get_username()
     return "" if "@" in name else name
+
+
+def absolute_url(path: str) -> str:
+    """Return the address of a path of the site, for links outside of requests: in mails, and in what commands print.
+
+    Returns the path alone if the settings name no host.
+    """
+    return f"{settings.SITE_URL}{path}"
+
+
+# --- links that open an account --------------------------------------------------------------------
+
+
+class Invitation(PublicLink):
+    """A link with which one person creates an account with a role and teams."""
+
+    email = models.EmailField(_("email address"), blank=True)
+    role = models.CharField(_("role"), max_length=20)
+    teams = models.ManyToManyField(Group, related_name="+", blank=True, verbose_name=_("teams"))
+    accepted_at = models.DateTimeField(_("accepted"), null=True, editable=False)
+    accepted_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, editable=False, related_name="+",
+        verbose_name=_("accepted by"),
+    )  # fmt: skip
+
+    class Meta:
+        verbose_name = _("invitation")
+        verbose_name_plural = _("invitations")
+        ordering = ["-pk"]
+        default_permissions = ()
+        constraints = [
+            models.CheckConstraint(condition=Q(expires_at__isnull=False), name="invitation_has_expiry"),
+        ]
+
+    def __str__(self) -> str:
+        return self.email or super().__str__()
+
+    @property
+    def is_used_up(self) -> bool:
+        return self.accepted_at is not None
+
+    @property
+    def state(self) -> LinkState:
+        """Return the state; an accepted invitation stays accepted, also after its time."""
+        return LinkState.USED_UP if self.is_used_up else super().state
+
+
+class PasswordReset(PublicLink):
+    """A link with which a person chooses a new password, once."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, editable=False, related_name="+")
+
+    class Meta:
+        verbose_name = _("password reset link")
+        verbose_name_plural = _("password reset links")
+        ordering = ["-pk"]
+        default_permissions = ()
+        constraints = [
+            models.CheckConstraint(condition=Q(expires_at__isnull=False), name="password_reset_has_expiry"),
+        ]
+
+    @property
+    def is_used_up(self) -> bool:
+        return self.use_count > 0

@@ -31,8 +31,8 @@ from django_tasks import task
 
 from uploads.encryption import decrypt, encrypt
 from uploads.models import MailState, OutgoingMail
+from uploads.models.links import absolute_url
 from uploads.services.task_queue import MAX_ATTEMPTS, is_active, postpone, retry_later, tidy, waiting_ids
-from uploads.site_url import absolute_url
 
 logger = logging.getLogger(__name__)
 KEY_PURPOSE = b"amalga outgoing mail"

@@ -37,11 +37,11 @@ from uploads.models import (
     State,
     Usage,
 )
+from uploads.models.links import absolute_url
 from uploads.models.querysets import database_now
 from uploads.services import mail
 from uploads.services.mail import MAIL_LOST_AFTER_SECONDS
 from uploads.services.task_queue import tidy
-from uploads.site_url import absolute_url
 
 logger = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from uploads.accounts import invitations
 from uploads.accounts.roles import Role, teams
 from uploads.management.arguments import find_user
 from uploads.management.base import AmalgaCommand, translate_errors
+from uploads.models.links import absolute_url
 from uploads.services import mail
-from uploads.site_url import absolute_url
 
 REFUSED = 2
 

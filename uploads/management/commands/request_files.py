@@ -13,8 +13,8 @@ from uploads.forms import FileRequestForm
 from uploads.management.arguments import days, find_user, require_valid
 from uploads.management.base import AmalgaCommand, translate_errors
 from uploads.models import Ask, Folder
+from uploads.models.links import absolute_url
 from uploads.services import file_requests
-from uploads.site_url import absolute_url
 
 
 class Command(AmalgaCommand):

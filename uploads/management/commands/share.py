@@ -15,9 +15,9 @@ from uploads.forms import ShareForm
 from uploads.management.arguments import days, find_user, require_valid
 from uploads.management.base import AmalgaCommand, translate_errors
 from uploads.models import File, Folder, ShareLink
+from uploads.models.links import absolute_url
 from uploads.services import share_links
 from uploads.services.share_links import ShareOptions
-from uploads.site_url import absolute_url
 
 MAX_DIGITS = 18
 
