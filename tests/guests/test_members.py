@@ -19,7 +19,7 @@ from tests.support.form_client import words_of
 from tests.support.guests import GuestClient, create_request
 from tests.support.stores import Bucket
 from uploads.errors import ValidationFailed
-from uploads.forms.file_requests import parse_accepted_types, parse_size
+from uploads.forms.links import parse_accepted_types, parse_size
 from uploads.models import AccessLevel, Action, Event, FileRequest, Folder
 from uploads.services import folders
 

@@ -17,10 +17,9 @@ from uploads.forms.fields import (
     parse_id,
     parse_tags,
 )
-from uploads.forms.file_requests import FileRequestForm, GuestForm, guest_details
+from uploads.forms.links import FileRequestForm, GuestForm, ShareForm, SharePasswordForm, guest_details
 from uploads.forms.listing import parse_list_query, read_list_query
 from uploads.forms.selection import Selection
-from uploads.forms.share import ShareForm, SharePasswordForm
 
 __all__ = [
     "FileRequestForm",
