@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from amalga import capacity, probes
+from amalga import capacity, probe_server
 from amalga.log import configuration, log_format
 
 
@@ -88,12 +88,12 @@ probe_bind = os.environ.get("PROBE_BIND", "")
 def on_starting(_server: Any) -> None:
     """Open the socket for health checks that all processes share."""
     if probe_bind:
-        probes.listener(probe_bind)
+        probe_server.listener(probe_bind)
 
 
 def post_worker_init(worker: Any) -> None:
     if probe_bind:
-        probes.serve(probe_bind, worker.wsgi)
+        probe_server.serve(probe_bind, worker.wsgi)
 
 
 def when_ready(_server: Any) -> None:

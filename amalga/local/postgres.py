@@ -23,7 +23,7 @@ from pathlib import Path
 
 import psycopg
 
-from amalga.local.backends import Server
+from amalga.local.embedded import Server
 from amalga.local.processes import StartupError, die_with_parent, write_secret
 
 SUPERUSER = "postgres"

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from amalga.local.backends import Server, Store
 from amalga.local.bootstrap import ADMIN, PROJECT, is_prepared, password_file
+from amalga.local.embedded import Server, Store
 from amalga.local.postgres import Postgres
 from amalga.local.processes import (
     Daemon,

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from amalga import probes
+from amalga import probe_server
 from amalga.local.processes import free_port
 from tests.conftest import serving
 
@@ -80,4 +80,4 @@ def test_probe_address_can_be_a_unix_socket(django_db_setup: None, tmp_path: Pat
 @pytest.mark.parametrize("bind", ["8001", "127.0.0.1:", ":8001", "127.0.0.1:eight", "127.0.0.1:70000"])
 def test_invalid_probe_address_is_rejected(bind: str) -> None:
     with pytest.raises(ValueError, match=re.escape(f"PROBE_BIND must be HOST:PORT or unix:PATH, not “{bind}”")):
-        probes.listener(bind)
+        probe_server.listener(bind)

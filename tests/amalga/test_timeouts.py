@@ -12,7 +12,7 @@ from botocore.retries.standard import ExponentialBackoff
 from django.conf import settings
 
 import amalga.db
-from amalga import probes, sentry
+from amalga import probe_server, sentry
 from amalga.db import replica
 from tests.amalga.test_settings import read
 from tests.conftest import PROJECT
@@ -22,7 +22,7 @@ from uploads.actions import undo
 from uploads.listing import pagination
 from uploads.models import querysets
 from uploads.previews import renderer, sandbox
-from uploads.s3 import bucket_policies, client, downloads, errors, listing, objects, signing, streams
+from uploads.s3 import bucket_listing, bucket_policies, client, downloads, errors, objects, signing, streams
 from uploads.s3.stores import main_store
 from uploads.services import (
     bucket_guard,
@@ -51,7 +51,7 @@ from uploads.services.doctor import database as doctor_database
 from uploads.services.doctor import database_connection, storage
 from uploads.services.doctor import results as limits_of_doctor
 from uploads.services.erase import MAX_CLOCK_SKEW_SECONDS, urls_expired
-from uploads.services.fsck import streams as fsck_rows
+from uploads.services.fsck import lines as fsck_rows
 from uploads.services.move_store import rows
 from uploads.views import shared
 
@@ -140,7 +140,7 @@ def in_use(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         "storage, batch: read": client.BATCH_READ_SECONDS,
         "storage, batch: attempts": client.BATCH_ATTEMPTS,
         "storage, server-side copy: read": client.BULK_READ_SECONDS,
-        "bucket listing: one request": listing.LISTED_SECONDS,
+        "bucket listing: one request": bucket_listing.LISTED_SECONDS,
         "sweep: lease of a batch": sweep.LEASE_SECONDS,
         "sweep: shortest backoff of a row": sweep.MIN_BACKOFF_SECONDS,
         "sweep: longest backoff of a row": sweep.MAX_BACKOFF_SECONDS,
@@ -184,7 +184,7 @@ def in_use(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         "metrics: one query of the library": metrics.QUERY_SECONDS,
         "metrics: cached result": metrics.CACHE_SECONDS,
         "lists: counting": pagination.STATEMENT_TIMEOUT_SECONDS,
-        "health check: slow client": probes.CLIENT_SECONDS,
+        "health check: slow client": probe_server.CLIENT_SECONDS,
         "nginx: request headers": of_proxy("nginx/http.conf", "client_header_timeout"),
         "nginx: pause in a request body": of_proxy("nginx/http.conf", "client_body_timeout"),
         "nginx: pause in a response": of_proxy("nginx/http.conf", "send_timeout"),

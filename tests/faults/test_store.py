@@ -22,8 +22,8 @@ from tests.faults.scenarios import SCENARIOS
 from tests.support import storage_proxies
 from tests.support.storage_proxies import FAULTS, Request, Response, Rule, StorageProxy
 from tests.support.stores import Bucket
+from uploads.s3 import bucket_listing as s3_listing
 from uploads.s3 import client as s3_client
-from uploads.s3 import listing as s3_listing
 from uploads.s3 import streams as s3_streams
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.faults, pytest.mark.timeout(600)]

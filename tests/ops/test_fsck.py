@@ -29,7 +29,7 @@ from uploads.models import (
     Report,
     State,
 )  # fmt: skip
-from uploads.services.fsck import diff, streams
+from uploads.services.fsck import diff, lines
 
 
 def test_rows_and_objects_in_sync_have_equal_digests(alice: User, marked: Bucket) -> None:
@@ -104,9 +104,9 @@ def test_block_size_does_not_change_the_result(
     marked.write("f/" + "f" * 32, b"last")
     run()
     expected, report = findings(), Report.objects.first()
-    monkeypatch.setattr("uploads.services.fsck.streams.read_block.__kwdefaults__", {"limit": block})
-    monkeypatch.setattr("uploads.s3.listing.PAGE_KEYS", max(1, block - 1))
-    monkeypatch.setattr(streams, "BATCH_PAGES", 1)
+    monkeypatch.setattr("uploads.services.fsck.lines.read_block.__kwdefaults__", {"limit": block})
+    monkeypatch.setattr("uploads.s3.bucket_listing.PAGE_KEYS", max(1, block - 1))
+    monkeypatch.setattr(lines, "BATCH_PAGES", 1)
     run()
     again = Report.objects.first()
     assert report
@@ -142,10 +142,10 @@ def test_file_uploaded_during_the_run_is_no_difference(
 ) -> None:
     """The rows were read before the upload; the recheck sees both row and object."""
     stored(alice, marked)
-    block = streams.read_block
+    block = lines.read_block
     uploaded: list[File] = []
 
-    def read_then_upload(*args: Any, **kwargs: Any) -> streams.Block:
+    def read_then_upload(*args: Any, **kwargs: Any) -> lines.Block:
         read = block(*args, **kwargs)
         if not uploaded:
             uploaded.append(stored(alice, marked, key=key(7)))
@@ -329,9 +329,9 @@ def test_combinations_of_problems_match_the_table(
             marked.write(name, BODIES[object_kind])
         if kind := TABLE[row, object_kind]:
             expected.add((kind, name))
-    monkeypatch.setattr("uploads.services.fsck.streams.read_block.__kwdefaults__", {"limit": 3})
-    monkeypatch.setattr("uploads.s3.listing.PAGE_KEYS", 4)
-    monkeypatch.setattr(streams, "BATCH_PAGES", 1)
+    monkeypatch.setattr("uploads.services.fsck.lines.read_block.__kwdefaults__", {"limit": 3})
+    monkeypatch.setattr("uploads.s3.bucket_listing.PAGE_KEYS", 4)
+    monkeypatch.setattr(lines, "BATCH_PAGES", 1)
     File.objects.update(updated_at=timezone.now() - LONG_AGO)
     run(grace=0)
     assert set(findings()) == expected

@@ -25,8 +25,8 @@ from uploads.models import (
     Report,
     RunOutcome,
 )  # fmt: skip
-from uploads.s3 import listing
-from uploads.services.fsck import RunObserver, Scope, diff, fsck, streams
+from uploads.s3 import bucket_listing
+from uploads.services.fsck import RunObserver, Scope, diff, fsck, lines
 
 # --- prefixes and --resume --------------------------------------------------------------------
 
@@ -58,8 +58,8 @@ def test_run_stopped_by_an_outage_continues_where_it_was(
         yield next(listing(prefix, **kwargs))
         raise StorageUnavailable("ListObjectsV2: 500")
 
-    monkeypatch.setattr("uploads.s3.listing.PAGE_KEYS", 4)
-    monkeypatch.setattr(streams, "BATCH_PAGES", 1)
+    monkeypatch.setattr("uploads.s3.bucket_listing.PAGE_KEYS", 4)
+    monkeypatch.setattr(lines, "BATCH_PAGES", 1)
     with monkeypatch.context() as patch:
         patch.setattr(s3, "list_objects", breaks_off)
         assert run()[0] == 1
@@ -126,13 +126,13 @@ def test_an_empty_database_over_a_full_bucket_is_refused(marked: Bucket) -> None
 def test_a_listing_out_of_order_is_refused(alice: User, marked: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(3):
         stored(alice, marked, key=key(number))
-    read = listing._parse_page
+    read = bucket_listing._parse_page
 
     def backwards(text: str) -> tuple[s3.Page, str]:
         page, token = read(text)
         return s3.Page(page.keys[::-1], page.sizes, page.etags, page.moments), token
 
-    monkeypatch.setattr(listing, "_parse_page", backwards)
+    monkeypatch.setattr(bucket_listing, "_parse_page", backwards)
     assert run()[0] == 2
     assert Report.objects.get().outcome == RunOutcome.REFUSED
 

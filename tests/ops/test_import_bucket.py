@@ -36,7 +36,7 @@ from uploads.models import (
     State,
 )
 from uploads.names import normalize_for_search
-from uploads.s3 import listing
+from uploads.s3 import bucket_listing
 from uploads.services import imports
 from uploads.services.imports import copy_rows
 from uploads.services.recount import recount
@@ -66,7 +66,7 @@ def odd(digest_bucket: Bucket) -> Bucket:
 @pytest.fixture
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages and batches have five keys."""
-    monkeypatch.setattr(listing, "PAGE_KEYS", 5)
+    monkeypatch.setattr(bucket_listing, "PAGE_KEYS", 5)
     monkeypatch.setattr(imports, "BATCH_KEYS", 5)
 
 

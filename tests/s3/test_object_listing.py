@@ -17,7 +17,7 @@ from tests.support.stores import Bucket
 from tests.support.upload_client import sha256
 from uploads import s3
 from uploads.errors import ListingOutOfOrder, StorageDenied, StorageUnavailable
-from uploads.s3 import client, listing
+from uploads.s3 import bucket_listing, client
 
 ODD_KEYS = [
     "/lead",
@@ -108,7 +108,7 @@ def test_an_empty_bucket_has_no_pages(bucket: Bucket) -> None:
 
 
 def test_prefix_can_end_anywhere_in_a_key(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listing, "PAGE_KEYS", 5)
+    monkeypatch.setattr(bucket_listing, "PAGE_KEYS", 5)
     keys = [*plain(64), "fa", "p/x"]
     for key in keys:
         bucket.write(key, b"x")
@@ -161,7 +161,7 @@ def test_missing_etag_is_listed_as_empty(front: StorageProxy) -> None:
 def test_truncated_listing_is_not_treated_as_complete(
     front: StorageProxy, monkeypatch: pytest.MonkeyPatch, body: bytes
 ) -> None:
-    monkeypatch.setattr(listing, "BATCH_ATTEMPTS", 1)
+    monkeypatch.setattr(bucket_listing, "BATCH_ATTEMPTS", 1)
     pages = GeneratedListing(plain(4), page=2)
     front.rules["listing"] = lambda request: Response(200, {}, body) if is_later(request) else pages(request)
     with pytest.raises(StorageUnavailable):
@@ -169,7 +169,7 @@ def test_truncated_listing_is_not_treated_as_complete(
 
 
 def test_failed_page_is_requested_again(front: StorageProxy, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listing, "PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(bucket_listing, "PAUSE_SECONDS", 0.01)
     pages, faults = GeneratedListing(plain(6), page=2), iter(["500", "200 with an error", "broken"])
 
     def rule(request: Request) -> Response | None:
@@ -197,7 +197,7 @@ def test_a_listing_out_of_order_is_refused(front: StorageProxy, wrong: list[str]
 def test_error_messages_contain_no_urls_or_credentials(
     front: StorageProxy, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fault: str, first: bool
 ) -> None:
-    for module in (listing, client):
+    for module in (bucket_listing, client):
         monkeypatch.setattr(module, "BATCH_ATTEMPTS", 1)
     s3.reset()
     pages = GeneratedListing(plain(4), page=2)

@@ -14,7 +14,7 @@ import boto3
 import psycopg
 from botocore.config import Config
 
-from amalga.local.backends import Store, keep_folders
+from amalga.local.embedded import Store, keep_folders
 from amalga.local.postgres import MARK
 from amalga.local.server import THROWAWAY_BUCKET
 

@@ -4,10 +4,10 @@ It knows no models. A missing object is None, a denied request (403) is never tr
 other failure is StorageUnavailable. No call is made inside a database transaction.
 """
 
+from uploads.s3.bucket_listing import ObjectInfo, OpenMultipart, Page, head, list_multipart_uploads, list_objects
 from uploads.s3.client import keeps_digests, needs_digests, preload, signs_payloads
 from uploads.s3.copies import CopyTag, copy_tag, copy_within, put_file, put_part, quarantine
 from uploads.s3.downloads import DownloadStorage, download_url, preview_url, reset
-from uploads.s3.listing import ObjectInfo, OpenMultipart, Page, head, list_multipart_uploads, list_objects
 from uploads.s3.metadata_objects import (
     Checkpoint,
     put_checkpoint,

@@ -23,7 +23,7 @@ from uploads.models import File, Finding, Heartbeat, NotificationKind, Origin, R
 from uploads.models.querysets import seconds_from_now
 from uploads.services.bucket_guard import require_marker
 from uploads.services.fsck.diff import Comparison, Verdict, multipart_verdicts
-from uploads.services.fsck.streams import END_OF_TIME, Tally
+from uploads.services.fsck.lines import END_OF_TIME, Tally
 from uploads.services.notifications import notify_operators
 
 logger = logging.getLogger(__name__)

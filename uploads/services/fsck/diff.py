@@ -19,7 +19,7 @@ from uploads import s3
 from uploads.keys import PREVIEW_PREFIX, ROW_KEY, ROW_PREFIXES
 from uploads.models import FindingKind
 from uploads.models.querysets import database_now
-from uploads.services.fsck.streams import (
+from uploads.services.fsck.lines import (
     END_OF_TIME,
     Batch,
     Block,

@@ -39,7 +39,7 @@ from uploads.services.bucket_guard import require_marker, require_removal
 from uploads.services.finish import resume_completion
 from uploads.services.fsck import COMMAND, Refused, Scope
 from uploads.services.fsck.diff import BACK, Snapshot, Verdict, recheck
-from uploads.services.fsck.streams import BLOCK_SECONDS, END_OF_TIME, rows_by_key
+from uploads.services.fsck.lines import BLOCK_SECONDS, END_OF_TIME, rows_by_key
 from uploads.services.tasks import request_previews
 
 logger = logging.getLogger(__name__)

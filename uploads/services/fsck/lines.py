@@ -70,7 +70,11 @@ class Tally:
 
 
 BATCH_PAGES = 5
+
+
 BATCHES_AHEAD = 2
+
+
 WAIT_SECONDS = 0.1
 
 
@@ -148,9 +152,16 @@ def _etags(page: s3.Page) -> list[str]:
 
 
 BLOCK_ROWS = 5_000
+
+
 BLOCK_SECONDS = 300.0  # for a block of rows that lie all over a cold disk
+
+
 END_OF_TIME = "\U0010ffff"
+
+
 BEHIND_PREVIEWS = "p0"  # comes after every key of a preview
+
 
 # What the state of a row says about its object:
 # settled   the object is there, with this size and ETag
@@ -172,15 +183,23 @@ SELECT key, CASE WHEN origin = 'uploaded' THEN key
         WHEN 'trashed' THEN purge_after
     END < statement_timestamp() - %(grace)s, false) AS late
 FROM uploads_file"""
+
+
 # Rows of previews have no ETag, so both sides leave it out.
 PREVIEWS_TOO = """
 SELECT key, key, size, '' AS etag, file_id, store, state::text, '' AS checksum, updated_at AS changed_at,
     state = 'ready' AS settled, false AS marked, updated_at > statement_timestamp() - %(grace)s AS young,
     state = 'pending' AND lease_until < statement_timestamp() - %(grace)s AS late
 FROM uploads_preview"""
+
+
 BETWEEN = """
 WHERE store = %(store)s AND key > %(after)s AND key >= %(prefix)s AND key <= %(upto)s ORDER BY key LIMIT %(limit)s"""
+
+
 BOTH = "SELECT * FROM (({files}) UNION ALL ({previews})) AS rows ORDER BY key LIMIT %(limit)s"
+
+
 BLOCK = r"""
 SELECT count(*), max(key),
     count(*) FILTER (WHERE settled), coalesce(sum(size) FILTER (WHERE settled), 0)::bigint,
