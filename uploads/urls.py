@@ -1,6 +1,5 @@
 from django.urls import path
 
-from uploads.api import guests as guest_api
 from uploads.api import views
 from uploads.views import (
     bulk,
@@ -36,10 +35,10 @@ urlpatterns = [
     path("file-requests/", file_requests.file_request_list, name="file_requests"),
     path("file-requests/<int:pk>/close", file_requests.close_file_request, name="close_file_request"),
     path("r/<str:token>/", guests.guest_upload, name="guest_upload"),
-    path("r/<str:token>/uploads/", guest_api.uploads, name="guest_uploads"),
-    path("r/<str:token>/uploads/finish/", guest_api.finish, name="guest_finish"),
-    path("r/<str:token>/uploads/<uuid:pk>/", guest_api.upload_detail, name="guest_upload_detail"),
-    path("r/<str:token>/uploads/<uuid:pk>/parts/", guest_api.sign_parts, name="guest_sign_parts"),
+    path("r/<str:token>/uploads/", views.guest_uploads, name="guest_uploads"),
+    path("r/<str:token>/uploads/finish/", views.finish_guest_uploads, name="guest_finish"),
+    path("r/<str:token>/uploads/<uuid:pk>/", views.guest_upload_detail, name="guest_upload_detail"),
+    path("r/<str:token>/uploads/<uuid:pk>/parts/", views.sign_guest_parts, name="guest_sign_parts"),
     path("r/<str:token>/cancel/<uuid:pk>", guests.cancel_guest_upload, name="cancel_guest_upload"),
     path("onboarding/dismiss", library.dismiss_onboarding, name="dismiss_onboarding"),
     path("quarantine/", quarantine.quarantine, name="quarantine"),
