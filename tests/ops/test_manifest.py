@@ -53,7 +53,7 @@ from uploads.models import (
 )
 from uploads.models.querysets import seconds_from_now
 from uploads.services import share_links
-from uploads.services.manifest import restore
+from uploads.services.manifest import rebuild as rebuild_module
 from uploads.services.manifest.export import columns_of
 from uploads.services.recount import recount
 from uploads.services.share_links import ShareOptions
@@ -403,7 +403,7 @@ def test_failed_rebuild_writes_nothing(library: Bucket, tmp_path: Path, monkeypa
     exported(tmp_path / "manifest")
     lose_the_database()
     before = factories.database_rows()
-    monkeypatch.setattr(restore, "USAGE", "SELECT nothing FROM nowhere")
+    monkeypatch.setattr(rebuild_module, "USAGE", "SELECT nothing FROM nowhere")
     code, _summary, why = rebuild(tmp_path / "manifest", "--apply")
     assert (code, factories.database_rows()) == (1, before)
     assert "Nothing was written" in why
@@ -441,7 +441,7 @@ def test_columns_added_since_the_first_release_have_a_default() -> None:
         f"{model.__name__}.{field.column}"
         for model in EXPORTED
         for field in model._meta.concrete_fields
-        if field.column in columns_of(model) and not field.null and field.column not in restore.ADDED_LATER
+        if field.column in columns_of(model) and not field.null and field.column not in rebuild_module.ADDED_LATER
         if model not in LATER
         if field.column not in {old.column for old in first.get_model("uploads", model.__name__)._meta.concrete_fields}
     }

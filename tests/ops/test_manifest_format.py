@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from uploads.services.manifest import BadManifest, inspect
-from uploads.services.manifest.format import MAX_LINE_BYTES, rows
+from uploads.services.manifest.format import MAX_LINE_BYTES, BadManifest, inspect, rows
 
 HEAD = {
     "kind": "manifest",

@@ -16,7 +16,7 @@ from uploads.management.base import AmalgaCommand, translate_errors
 from uploads.management.output import Progress
 from uploads.management.shutdown import until_stopped
 from uploads.models import Report, RunOutcome
-from uploads.services.manifest import Exported, export_lines, save_in_bucket
+from uploads.services.manifest.export import Exported, export_lines, save_in_bucket
 
 ADVICE = "Nothing was written. Run `manage.py doctor`, then run this command again."
 STDOUT = "stdout"

@@ -16,7 +16,9 @@ from uploads.management.base import AmalgaCommand, translate_errors
 from uploads.management.output import Progress
 from uploads.management.shutdown import until_stopped
 from uploads.models import Report, RunOutcome
-from uploads.services.manifest import MAX_REPORTED, Rebuilt, latest_in_bucket, rebuild
+from uploads.services.manifest.export import latest_in_bucket
+from uploads.services.manifest.format import MAX_REPORTED
+from uploads.services.manifest.rebuild import Rebuilt, rebuild
 
 CHUNK_BYTES = 1024**2
 OUTCOMES = ("present", "changed", "size", "missing", "unknown", "previews")

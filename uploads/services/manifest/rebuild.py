@@ -147,18 +147,28 @@ def _spool() -> IO[str]:
 
 
 LOCK = 0x72656275696C64  # one at a time
+
+
 PEOPLE_COLUMNS = {"owner_id", "uploaded_by_id", "created_by_id", "revoked_by_id", "actor_id"}
+
+
 # Columns that older manifests do not have and that are not null; and the password that no manifest has.
 ADDED_LATER = {
     "refusal": "", "unshareable": False, "scan_status": "", "scan_detail": "", "quarantined": False, "password": "",
 }  # fmt: skip
+
+
 # Columns without a default or a trigger, among those that manifests leave out.
 COMPUTED = {"normalized_name", "multipart_id", "password"}
+
+
 USAGE = """
 INSERT INTO uploads_usage (owner_id, files, bytes)
 SELECT owner_id, count(*), sum(size) FROM uploads_file GROUP BY owner_id
 ON CONFLICT (owner_id) DO UPDATE SET files = excluded.files, bytes = excluded.bytes
 """
+
+
 NEXT_ID = "SELECT setval(pg_get_serial_sequence('{0}', 'id'), greatest((SELECT max(id) FROM {0}), %s, 1))"
 
 
