@@ -4,7 +4,7 @@ from django.contrib import admin
 from django.http import Http404, HttpRequest
 from django.urls import include, path
 
-from uploads.views.language import set_language
+from uploads.views.preferences import set_language
 
 
 def deny(request: HttpRequest, **_: str) -> NoReturn:

@@ -1,19 +1,23 @@
-"""What people keep for themselves: favorites and saved searches."""
+"""What people choose for themselves: favorites, saved searches, and the language."""
 
 from __future__ import annotations
 
 from uuid import UUID
 
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse
+from django.contrib.auth.decorators import login_not_required
+from django.contrib.auth.models import User
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import check_for_language
 from django.utils.translation import gettext as _
+from django.views import i18n
 from django.views.decorators.http import require_POST, require_safe
 
 from uploads import names
 from uploads.errors import ValidationFailed
 from uploads.forms import find_folder, parse_list_query
-from uploads.models import Favorite, File, Folder, SavedSearch
+from uploads.models import Favorite, File, Folder, Preference, SavedSearch
 from uploads.models.preference import MAX_NAME_CHARACTERS, MAX_QUERY_CHARACTERS
 from uploads.views.responses import html_errors, redirect_next, request_user
 
@@ -85,3 +89,13 @@ def delete_search(request: HttpRequest, pk: int) -> HttpResponse:
     search.delete()
     messages.success(request, _("Deleted the search “%(name)s”.") % {"name": search.name})
     return redirect("saved_searches")
+
+
+@login_not_required
+def set_language(request: HttpRequest) -> HttpResponseBase:
+    """Set the language cookie, as Django does, and remember the language of a user who is signed in."""
+    language = request.POST.get("language", "")
+    if request.method == "POST" and isinstance(request.user, User) and check_for_language(language):
+        Preference.objects.set_language(request.user, language)
+    response: HttpResponseBase = i18n.set_language(request)
+    return response
