@@ -14,7 +14,7 @@ from tests.browser.conftest import watched
 from tests.browser.test_access import serious_violations
 from tests.browser.uploader_page import WAIT_MS, UploaderPage
 from tests.support import file_rows
-from uploads.models import AccessLevel, File, Folder, State, Visibility
+from uploads.models import AccessLevel, Favorite, File, Folder, State, Visibility
 from uploads.services import folders
 
 HEBREW = "תוכנית עבודה.txt"
@@ -51,7 +51,8 @@ def menu_of(page: Page) -> list[str]:
 def test_menu_of_a_row_opens_by_button_pointer_and_keyboard(listed: Page) -> None:
     row(listed, "a.txt").get_by_role("button", name="Actions for a.txt").click()
     assert menu_of(listed) == [
-        "Open", "Download", "Copy link", "Rename", "Move", "Tags", "Share", "Make private", "Move to trash"
+        "Open", "Download", "Copy link", "Add to favorites", "Rename", "Move", "Tags", "Share", "Make private",
+        "Move to trash",
     ]  # fmt: skip
     listed.keyboard.press("Escape")
     expect(row(listed, "a.txt").get_by_role("button", name="Actions")).to_be_focused()
@@ -98,9 +99,37 @@ def test_link_is_copied_from_the_row(listed: Page, uploader: UploaderPage) -> No
     )
 
 
+@pytest.mark.parametrize("view", ["table", "grid"])
+@pytest.mark.parametrize("name", ["a.txt", "Brand"])
+def test_menu_changes_favorites(name: str, view: str, listed: Page, uploader: UploaderPage, alice: User) -> None:
+    listed.goto(f"{uploader.site}/?sort=name&view={view}")
+    for action, confirmation, count in (
+        ("Add to favorites", "Added to favorites.", 1),
+        ("Remove from favorites", "Removed from favorites.", 0),
+    ):
+        row(listed, name).click(button="right")
+        listed.get_by_role("menuitem", name=action).click()
+        expect(listed.locator("#live-region")).to_have_text(confirmation)
+        expect(listed.get_by_role("link", name=name).last).to_be_focused()
+        expect(listed.locator(".file-row[data-favorite]")).to_have_count(count)
+        assert Favorite.objects.of(alice).count() == count
+
+
+def test_removed_favorite_leaves_the_favorites_and_focus_moves_on(
+    listed: Page, uploader: UploaderPage, alice: User
+) -> None:
+    for file in File.objects.filter(name__in=("a.txt", "b.txt")):
+        Favorite.objects.add(alice, file=file.link)
+    listed.goto(f"{uploader.site}/?show=favorites&sort=name")
+    row(listed, "a.txt").click(button="right")
+    listed.get_by_role("menuitem", name="Remove from favorites").click()
+    expect(listed.locator(".file-row")).to_have_count(1)
+    expect(listed.get_by_role("link", name="b.txt")).to_be_focused()
+
+
 def test_folder_menu_opens_the_trash_dialog(listed: Page) -> None:
     row(listed, "Brand").click(button="right")
-    assert menu_of(listed) == ["Open", "Copy link", "Rename", "Move", "Share", "Move to trash"]
+    assert menu_of(listed) == ["Open", "Copy link", "Add to favorites", "Rename", "Move", "Share", "Move to trash"]
     listed.get_by_role("menuitem", name="Move to trash").click()
     expect(listed.get_by_role("dialog", name="Move “Brand” to trash?")).to_be_visible()
 
@@ -112,7 +141,7 @@ def test_viewer_sees_only_permitted_menu_items(
     page = sign_in(viewer, uploader.site)
     page.goto(f"{uploader.site}/?view={view}")
     row(page, "a.txt").get_by_role("button", name="Actions for a.txt").click()
-    assert menu_of(page) == ["Open", "Download", "Copy link"]
+    assert menu_of(page) == ["Open", "Download", "Copy link", "Add to favorites"]
 
 
 def test_manager_sees_menu_items_that_change_team_files(
@@ -122,7 +151,9 @@ def test_manager_sees_menu_items_that_change_team_files(
     page = sign_in(bob, uploader.site)
     page.goto(f"{uploader.site}/?view=grid")
     row(page, "a.txt").click(button="right")
-    assert menu_of(page) == ["Open", "Download", "Copy link", "Rename", "Move", "Tags", "Share", "Move to trash"]
+    assert menu_of(page) == [
+        "Open", "Download", "Copy link", "Add to favorites", "Rename", "Move", "Tags", "Share", "Move to trash"
+    ]  # fmt: skip
 
 
 @pytest.mark.slow

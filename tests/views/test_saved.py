@@ -46,6 +46,8 @@ def test_favorites_are_listed_only_for_their_user(alice: User, as_alice: Client,
     assert names_on(page) == ["Logos", "b.txt"]
     assert '<h1 dir="auto">Favorites</h1>' in page.content.decode()
     assert 'aria-label="Favorite"' in as_bob.get("/?q=b.txt").content.decode()
+    assert 'aria-label="Favorite"' in as_bob.get("/?q=Logos").content.decode()
+    assert 'aria-label="Favorite"' not in as_alice.get("/?q=Logos").content.decode()
     assert 'aria-label="Favorite"' not in as_alice.get("/?q=b.txt").content.decode()
     assert "No favorites yet" in as_alice.get("/?show=favorites").content.decode()
     as_bob.post(f"{file.get_absolute_url()}favorite", {"remove": "1"})

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from django.contrib.auth.models import User
+from django.db.models import Exists, OuterRef
 
 from uploads.listing.query import ListQuery
 from uploads.models import Event, Favorite, File, Folder, Statistic, Status, Tag
@@ -47,15 +48,16 @@ def folders_for(user: User, query: ListQuery, folder: Folder | None, *, trash: b
     """Return the folders to list before the files, or None for a list without folders.
 
     They are the subfolders, the favorites, or those that match the search; in the trash those that this user may
-    restore.
+    restore. Outside of the trash, each has `is_favorite`.
     """
     if query.show == "recent" or (trash and query.show) or not (query.q or not (query.narrows or query.subfolders)):
         return None
     if trash:
         return Folder.objects.trashed().editable_by(user).matching(query.q)
-    rows = Folder.objects.visible_to(user)
+    favorites = Favorite.objects.of(user).filter(folder__isnull=False)
+    rows = Folder.objects.visible_to(user).annotate(is_favorite=Exists(favorites.filter(folder=OuterRef("pk"))))
     if query.show:
-        rows = rows.filter(pk__in=Favorite.objects.of(user).filter(folder__isnull=False).values("folder"))
+        rows = rows.filter(pk__in=favorites.values("folder"))
         if not query.q:
             return rows
     if not query.q:

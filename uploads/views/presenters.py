@@ -62,6 +62,7 @@ class FolderRow(NamedTuple):
     above: str
     above_url: str
     restricted: bool
+    favorite: bool
     size: FolderSize | None = None
 
 
@@ -125,6 +126,7 @@ def folder_rows(
             above=folder_path(paths.get(folder.pk, [])[:-1]),
             above_url=_last_url(paths.get(folder.pk, [])[:-1], folder_urls),
             restricted=folder.restricted,
+            favorite=getattr(folder, "is_favorite", False),  # lists of the user have it
             size=sizes.get(folder.pk),
         )
         for folder in folders

@@ -6,7 +6,7 @@
 import { announce } from "./dom.js";
 import { copyToClipboard, writeToClipboard } from "./enhance.js";
 import {
-  checkboxOf, focusRow, linkOf, rightsOf, rowOf, rows, rowsWith, runAction, startSelecting,
+  checkboxOf, focusRow, linkOf, returnFocusTo, rightsOf, rowOf, rows, rowsWith, runAction, startSelecting,
 } from "./selection.js";
 
 const COPIED_MS = 1000;
@@ -43,12 +43,12 @@ export function listenForRowActions() {
  * @param {string} url @param {Record<string, string|string[]>} values
  */
 function send(url, values) {
-  const { htmx } = /** @type {{htmx: {ajax(verb: string, url: string, context: object): void}}} */ (
+  const { htmx } = /** @type {{htmx: {ajax(verb: string, url: string, context: object): Promise<void>}}} */ (
     /** @type {unknown} */ (globalThis)
   );
   const form = /** @type {HTMLFormElement} */ (document.getElementById("bulk"));
   const token = /** @type {HTMLInputElement} */ (form.elements.namedItem("csrfmiddlewaretoken")).value;
-  htmx.ajax("POST", url, {
+  return htmx.ajax("POST", url, {
     target: "#main",
     select: "#main",
     swap: form.getAttribute("hx-swap"),
@@ -186,6 +186,8 @@ function fillMenu(panel, row) {
 function isPossible(name, affected) {
   if (name === "private") return affected.some((row) => row.dataset.private === undefined);
   if (name === "team") return affected.some((row) => row.dataset.private !== undefined);
+  if (name === "favorite") return affected[0].dataset.favorite === undefined;
+  if (name === "no-favorite") return affected[0].dataset.favorite !== undefined;
   if (name === "select") return matchMedia("(hover: none)").matches && checkboxOf(affected[0]) !== null;
   return name !== "download" || affected[0].querySelector("[data-icon=download]") !== null;
 }
@@ -205,8 +207,16 @@ function choose(item) {
     if (name === "open") linkOf(row)?.click();
     else if (name === "select") startSelecting(row);
     else if (name === "rename") startRenaming(row);
+    else if (name.endsWith("favorite")) changeFavorite(row, item);
     else runAction(name, checkboxOf(row)?.checked ? null : row, row);
   }
+}
+
+/** @param {HTMLElement} row @param {HTMLElement} item  of the menu */
+async function changeFavorite(row, { dataset }) {
+  returnFocusTo(row);
+  await send(`${linkOf(row)?.getAttribute("href")}favorite`, dataset.item === "favorite" ? {} : { remove: "1" });
+  if (!document.querySelector(".message.error")) announce(dataset.done ?? "");
 }
 
 /** @param {HTMLElement} row @param {HTMLElement} button */

@@ -285,8 +285,13 @@ export function runAction(name, only, focused) {
   if (!(button instanceof HTMLButtonElement)) return;
   if (only) selectOnly(checkboxOf(only));
   if (selected().length === 0) return;
-  focusedIndex = focused ? rows().indexOf(focused) : -1;
+  returnFocusTo(focused);
   button.click();
+}
+
+/** Focus the row that is in the place of this one once the list has changed. @param {Element|null} row */
+export function returnFocusTo(row) {
+  focusedIndex = row ? rows().indexOf(row) : -1;
 }
 
 /**
