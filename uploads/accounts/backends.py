@@ -38,10 +38,12 @@ class PermissionBackend(ModelBackend):
 
 @cache
 def _user_query() -> CompiledQuery:
-    """Return the query of one user with arrays of permission names."""
+    """Return the query of one user with arrays of permission names. Postgres plans it with each request: a join with
+    the groups themselves, as `group__user` adds, would take it half as long again."""
+    groups = User.groups.through.objects.filter(user=OuterRef(OuterRef("pk"))).values("group")
     users = User.objects.filter(pk=ANY_USER).annotate(
         own_permissions=ArraySubquery(_names(Permission.objects.filter(user=OuterRef("pk")))),
-        group_permissions=ArraySubquery(_names(Permission.objects.filter(group__user=OuterRef("pk")))),
+        group_permissions=ArraySubquery(_names(Permission.objects.filter(group__in=groups))),
     )
     return users.query.sql_with_params()
 
