@@ -38,6 +38,7 @@ from tests.support.certificate_authority import CertificateAuthority
 from tests.support.mail import use_mail_server
 from tests.support.postgres_standby import Standby
 from tests.support.smtp_server import SmtpServer
+from tests.support.storage_proxies import StorageProxy, proxy_of_app
 from tests.support.tls_proxy import TlsProxy, run_tls_proxy
 from tests.support.upload_client import UploadClient
 from uploads import s3
@@ -241,6 +242,19 @@ def marker(bucket: stores.Bucket) -> UUID:
 @pytest.fixture
 def marked(bucket: stores.Bucket) -> stores.Bucket:
     return bucket
+
+
+@pytest.fixture
+def storage_proxy(bucket: stores.Bucket, settings: Settings) -> Iterator[StorageProxy]:
+    """A proxy between the app and its storage, which can fail on demand. `bucket` bypasses it."""
+    with proxy_of_app(settings, bucket) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let boto3 retry without a pause."""
+    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda self, context: 0)
 
 
 @pytest.fixture

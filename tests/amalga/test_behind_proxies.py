@@ -26,7 +26,7 @@ from django.db import connection
 
 from amalga.local.processes import Daemon, free_port
 from tests.conftest import PROJECT, serving
-from tests.deploy.test_proxies import FRONTS
+from tests.deploy.test_proxies import REVERSE_PROXIES
 from tests.support import factories, reverse_proxies
 from tests.support.certificate_authority import CertificateAuthority
 from tests.support.form_client import Visitor
@@ -58,25 +58,25 @@ def get(url: str, path: str, cookies: str, authority: CertificateAuthority) -> h
     return reverse_proxies.get(url, path, cookies=cookies, trusted=trusted, seconds=SECONDS)
 
 
-@pytest.mark.parametrize("name", FRONTS)
+@pytest.mark.parametrize("name", REVERSE_PROXIES)
 def test_download_with_a_long_name_passes_the_proxy(
     name: str, behind: Behind, authority: CertificateAuthority, tmp_path: Path, alice: User
 ) -> None:
     assert len(LONG_NAME) > 250
     file = factories.create_file(alice, name=LONG_NAME)
-    with FRONTS[name](tmp_path, behind, authority) as url:
+    with REVERSE_PROXIES[name](tmp_path, behind, authority) as url:
         response = get(url, f"/files/{file.link}/download", cookies_of(behind, alice), authority)
     assert (response.status, len(response.headers["Location"]) > 2000) == (302, True)
 
 
-@pytest.mark.parametrize("name", FRONTS)
+@pytest.mark.parametrize("name", REVERSE_PROXIES)
 def test_long_search_passes_the_proxy(
     name: str, behind: Behind, authority: CertificateAuthority, tmp_path: Path, alice: User
 ) -> None:
     """Each character becomes nine characters of the request line."""
     path = f"/?q={quote('長' * 100)}&unknown={quote('長' * 750)}"
     assert 7000 < len(path) < 8000
-    with FRONTS[name](tmp_path, behind, authority) as url:
+    with REVERSE_PROXIES[name](tmp_path, behind, authority) as url:
         assert get(url, path, cookies_of(behind, alice), authority).status == 200
 
 

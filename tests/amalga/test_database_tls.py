@@ -36,9 +36,9 @@ def serve(authority: CertificateAuthority, monkeypatch: pytest.MonkeyPatch) -> I
     with ExitStack() as stack:
 
         def serve(context: ssl.SSLContext | None) -> None:
-            front = stack.enter_context(closing(PostgresProxy(behind, context)))
+            proxy = stack.enter_context(closing(PostgresProxy(behind, context)))
             proof = {"sslmode": "verify-full", "sslrootcert": str(authority.file)}
-            changed = {"HOST": "localhost", "PORT": front.port, "OPTIONS": {**settings["OPTIONS"], **proof}}
+            changed = {"HOST": "localhost", "PORT": proxy.port, "OPTIONS": {**settings["OPTIONS"], **proof}}
             for name, value in changed.items():
                 monkeypatch.setitem(settings, name, value)
 

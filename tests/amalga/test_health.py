@@ -19,8 +19,8 @@ from pytest_django import Settings
 from amalga import __version__
 from tests.conftest import serving
 from tests.support import storage_proxies
+from tests.support.storage_proxies import StorageProxy
 from tests.support.tcp_proxy import Mode, Proxy
-from uploads import s3
 from uploads.services import health
 from uploads.services.health import Check
 
@@ -35,16 +35,6 @@ def empty_probe_cache() -> Iterator[None]:
     health.clear_cache()
     yield
     health.clear_cache()
-
-
-@pytest.fixture
-def store(settings: Settings) -> Iterator[storage_proxies.StorageProxy]:
-    """A proxy between the app and its storage."""
-    with storage_proxies.run_storage_proxy(settings.S3_ENDPOINT) as front:
-        settings.S3_ENDPOINT = front.url
-        s3.reset()
-        yield front
-    s3.reset()
 
 
 @pytest.fixture
@@ -66,12 +56,10 @@ def get_json(client: Client, path: str = "/readyz") -> tuple[int, Any]:
 # --- /healthz ---------------------------------------------------------------------------------
 
 
-def test_healthz_makes_no_queries(
-    client: Client, django_assert_num_queries: Any, store: storage_proxies.StorageProxy
-) -> None:
+def test_healthz_makes_no_queries(client: Client, django_assert_num_queries: Any, storage_proxy: StorageProxy) -> None:
     with django_assert_num_queries(0):
         response = client.get("/healthz", headers=BALANCER)
-    assert (response.status_code, response.content, store.seen) == (200, b"ok\n", [])
+    assert (response.status_code, response.content, storage_proxy.seen) == (200, b"ok\n", [])
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
@@ -140,17 +128,17 @@ def test_replica_configured_as_primary_is_reported(client: Client, monkeypatch: 
 
 @pytest.mark.parametrize("fault", ["503", "broken", "page 502", "hang"])
 def test_unavailable_storage_is_reported_but_stays_ready(
-    fault: str, client: Client, store: storage_proxies.StorageProxy
+    fault: str, client: Client, storage_proxy: StorageProxy
 ) -> None:
-    store.rules["*"] = store.hang if fault == "hang" else storage_proxies.FAULTS[fault]
+    storage_proxy.rules["*"] = storage_proxy.hang if fault == "hang" else storage_proxies.FAULTS[fault]
     began = time.monotonic()
     assert get_json(client) == (200, {"status": "degraded", "database": "ok", "storage": "unavailable"})
     assert time.monotonic() - began < DATABASES_TURN
 
 
-def test_storage_without_list_permission_is_available(client: Client, store: storage_proxies.StorageProxy) -> None:
+def test_storage_without_list_permission_is_available(client: Client, storage_proxy: StorageProxy) -> None:
     """Without ListBucket, S3 returns 403 instead of 404 for a missing object."""
-    store.rules["*"] = storage_proxies.status(403, "AccessDenied")
+    storage_proxy.rules["*"] = storage_proxies.status(403, "AccessDenied")
     assert get_json(client)[1]["storage"] == "ok"
 
 

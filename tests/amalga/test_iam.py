@@ -98,17 +98,17 @@ def rds(trusting: None, credentials: None, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr("amalga.db.connection.region_of", lambda _host: "eu-west-3")
     authority, settings = CertificateAuthority(tmp_path), connection.settings_dict
     rds = Rds("")
-    front = PostgresProxy((settings["HOST"], int(settings["PORT"])), authority.server("localhost"), rds.lets_in)
-    rds.place = f"localhost:{front.port}"
+    proxy = PostgresProxy((settings["HOST"], int(settings["PORT"])), authority.server("localhost"), rds.lets_in)
+    rds.place = f"localhost:{proxy.port}"
     options: dict[str, Any] = {
         **settings["OPTIONS"], "sslmode": "verify-full", "sslrootcert": str(authority.file),
         "pool": {**settings["OPTIONS"]["pool"], "connection_class": TokenConnection, "min_size": 0},
     }  # fmt: skip
-    changed = {"HOST": "localhost", "PORT": front.port, "USER": ROLE, "PASSWORD": "", "OPTIONS": options}
+    changed = {"HOST": "localhost", "PORT": proxy.port, "USER": ROLE, "PASSWORD": "", "OPTIONS": options}
     for name, value in changed.items():
         monkeypatch.setitem(settings, name, value)
     yield rds
-    front.close()
+    proxy.close()
 
 
 @pytest.fixture

@@ -153,17 +153,14 @@ def test_server_errors_are_counted(as_alice: Client, monkeypatch: pytest.MonkeyP
 
 
 def test_storage_calls_and_their_errors_are_counted(
-    upload_client: UploadClient, client: Client, settings: Settings
+    upload_client: UploadClient, client: Client, bucket: Bucket, settings: Settings
 ) -> None:
     before = scraped(client)
     upload_client.send(b"hello")
-    with storage_proxies.run_storage_proxy(settings.S3_ENDPOINT) as front:
-        settings.S3_ENDPOINT = front.url
-        s3.reset()
-        front.rules["*"] = storage_proxies.FAULTS["503"]
+    with storage_proxies.proxy_of_app(settings, bucket) as proxy:
+        proxy.rules["*"] = storage_proxies.FAULTS["503"]
         with pytest.raises(StorageUnavailable):
             s3.ping()
-    s3.reset()
     after = scraped(client)
     called = {"operation": "get_object"}
     assert value(after, "s3_errors_total", operation="get_object", kind="throttled") >= 1
@@ -185,13 +182,10 @@ def test_errors_are_counted_by_kind(code: str, kind: str) -> None:
 
 def test_throttled_request_that_is_retried_is_counted(client: Client, bucket: Bucket, settings: Settings) -> None:
     before = value(scraped(client), "s3_throttled_total")
-    with storage_proxies.run_storage_proxy(settings.S3_ENDPOINT) as front:
-        settings.S3_ENDPOINT = front.url
-        s3.reset()
+    with storage_proxies.proxy_of_app(settings, bucket) as proxy:
         rules = iter([storage_proxies.status(503, "SlowDown")])
-        front.rules["put"] = lambda request: next(rules, storage_proxies.Request.forward)(request)
+        proxy.rules["put"] = lambda request: next(rules, storage_proxies.Request.forward)(request)
         s3.put("f/" + "0" * 32, b"x", sha256="LXEWQrcmsEQBYnyp9m4Bv0KBd6aNHJcFkYsbdHMiDXg=")
-    s3.reset()
     assert value(scraped(client), "s3_throttled_total") == before + 1
 
 

@@ -21,7 +21,7 @@ from django.contrib.auth.models import User
 
 from amalga.local.processes import free_port
 from tests.conftest import serving
-from tests.deploy.test_proxies import FRONTS
+from tests.deploy.test_proxies import REVERSE_PROXIES
 from tests.faults.clients import SlowClient
 from tests.support import factories, reverse_proxies
 from tests.support.certificate_authority import CertificateAuthority
@@ -59,19 +59,19 @@ def behind(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 @pytest.fixture(scope="module", params=["container", "compose"])
-def front(
+def reverse_proxy(
     request: pytest.FixtureRequest,
     behind: Behind,
     authority: CertificateAuthority,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[str]:
-    """nginx in a container, and Caddy in front of it; some tests use the fronts with TLS instead."""
-    with FRONTS[request.param](tmp_path_factory.mktemp("fronts"), behind, authority) as url:
+    """nginx in a container, and Caddy in front of it; some tests use those with TLS instead."""
+    with REVERSE_PROXIES[request.param](tmp_path_factory.mktemp("proxies"), behind, authority) as url:
         yield url
 
 
 @pytest.fixture
-def visitor(front: str, behind: Behind, authority: CertificateAuthority, alice: User) -> Callable[[str], float]:
+def visitor(reverse_proxy: str, behind: Behind, authority: CertificateAuthority, alice: User) -> Callable[[str], float]:
     """Return a function that loads a page as alice over a new connection and returns the seconds."""
     for number in range(10):
         factories.create_file(alice, name=f"file {number}")
@@ -80,16 +80,16 @@ def visitor(front: str, behind: Behind, authority: CertificateAuthority, alice: 
 
     def get(path: str) -> float:
         begun = time.monotonic()
-        assert reverse_proxies.get(front, path, cookies=cookies, trusted=trusted, seconds=SECONDS).status == 200
+        assert reverse_proxies.get(reverse_proxy, path, cookies=cookies, trusted=trusted, seconds=SECONDS).status == 200
         return time.monotonic() - begun
 
     return get
 
 
 @pytest.fixture
-def connect(front: str, authority: CertificateAuthority) -> Iterator[Callable[..., socket.socket]]:
+def connect(reverse_proxy: str, authority: CertificateAuthority) -> Iterator[Callable[..., socket.socket]]:
     """Open connections from a few source addresses, and close them after the test."""
-    place, context = urlsplit(front), ssl.create_default_context(cafile=str(authority.file))
+    place, context = urlsplit(reverse_proxy), ssl.create_default_context(cafile=str(authority.file))
     opened: list[socket.socket] = []
 
     def connect(*, tls: bool = True, room: int | None = None) -> socket.socket:
@@ -138,7 +138,7 @@ def served_as_before(visitor: Callable[[str], float], normal: float) -> None:
     assert visitor("/readyz") < 1
 
 
-@pytest.mark.parametrize("front", ["nginx", "caddy"], indirect=True)
+@pytest.mark.parametrize("reverse_proxy", ["nginx", "caddy"], indirect=True)
 def test_slow_tls_connections_do_not_delay_others(
     visitor: Callable[[str], float], connect: Callable[..., socket.socket]
 ) -> None:

@@ -28,7 +28,8 @@ BODY = bytes(range(256)) * 20 * 1024 + b"the rest"  # parts of 5 MiB and 8 bytes
 PAYLOAD_HASH = "x-amz-content-sha256"
 
 
-def holds_to_the_hash(request: Request) -> Response | None:
+def verify_payload_hash(request: Request) -> Response | None:
+    """Refuse a body that does not match its signed hash, as S3 does."""
     sent = {name.lower(): value for name, value in request.headers.items()}
     if sent.get(PAYLOAD_HASH) != hashlib.sha256(request.body).hexdigest():
         return status(400, "XAmzContentSHA256Mismatch")(request)
@@ -36,18 +37,17 @@ def holds_to_the_hash(request: Request) -> Response | None:
 
 
 @pytest.fixture
-def front(digest_bucket: Bucket, settings: Settings) -> Iterator[StorageProxy]:
+def storage_proxy(digest_bucket: Bucket, settings: Settings) -> Iterator[StorageProxy]:
+    """A proxy that verifies the hash of each body, between the app and the digest store."""
     settings.UPLOAD_PART_BYTES = 5 * MIB
     settings.S3_CHECKSUMS = "payload"
-    with storage_proxies.run_storage_proxy(digest_bucket.address.endpoint) as front:
-        settings.S3_ENDPOINT = front.url
-        s3.reset()
-        front.rules |= {"put": holds_to_the_hash, "part": holds_to_the_hash}
-        yield front
+    with storage_proxies.proxy_of_app(settings, digest_bucket) as proxy:
+        proxy.rules |= {"put": verify_payload_hash, "part": verify_payload_hash}
+        yield proxy
 
 
 @pytest.fixture
-def upload_client(as_alice: Client, front: StorageProxy) -> UploadClient:
+def upload_client(as_alice: Client, storage_proxy: StorageProxy) -> UploadClient:
     return UploadClient(as_alice)
 
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.test import Client
-from pytest_django import Settings
 
 from tests.support import storage_proxies
 from tests.support.storage_proxies import Request, Response, StorageProxy
@@ -24,7 +22,8 @@ from uploads.errors import ObjectArchived, ObjectEncrypted, ObjectRefused, Stora
 from uploads.models import ChecksumStatus, File, Preview, PreviewState, Refusal, Report
 from uploads.services import task_queue, zips
 
-pytestmark = pytest.mark.django_db(transaction=True)  # an import opens its own connections
+# an import opens its own connections; alice owns what it imports
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("alice")]
 
 # Status and body of AWS, and the refusal that we record.
 REFUSALS: dict[str, tuple[int, str, str]] = {
@@ -62,17 +61,7 @@ def imported(bucket: Bucket, *names: str) -> list[File]:
     return [File.objects.get(name=name) for name in names]
 
 
-@pytest.fixture
-def front(bucket: Bucket, settings: Settings, alice: User) -> Iterator[StorageProxy]:
-    """A proxy between the app and storage."""
-    with storage_proxies.run_storage_proxy(settings.S3_ENDPOINT) as front:
-        settings.S3_ENDPOINT = front.url
-        s3.reset()
-        yield front
-    s3.reset()
-
-
-def refuse(front: StorageProxy, part: str, status: int, body: str) -> None:
+def refuse(storage_proxy: StorageProxy, part: str, status: int, body: str) -> None:
     """Make storage return this error for every key that contains `part`."""
 
     def respond(request: Request) -> Response:
@@ -81,7 +70,7 @@ def refuse(front: StorageProxy, part: str, status: int, body: str) -> None:
         text = f"<Error>{body}</Error>" if body else ""
         return Response(status, {"Content-Type": "application/xml"}, b"" if request.method == "HEAD" else text.encode())
 
-    front.rules["get"] = front.rules["head"] = respond
+    storage_proxy.rules["get"] = storage_proxy.rules["head"] = respond
 
 
 @pytest.fixture
@@ -105,11 +94,11 @@ def thaw(bucket: Bucket, file: File) -> None:
 
 @pytest.mark.parametrize("refusal", REFUSALS)
 def test_refused_object_is_distinguished_from_unavailable_storage(
-    bucket: Bucket, front: StorageProxy, refusal: str
+    bucket: Bucket, storage_proxy: StorageProxy, refusal: str
 ) -> None:
     bucket.write("odd/a.txt", b"words")
     status, body, reason = REFUSALS[refusal]
-    refuse(front, "odd", status, body)
+    refuse(storage_proxy, "odd", status, body)
     for call in (s3.stream, s3.read, s3.head):
         with pytest.raises(ObjectRefused) as caught:
             call("odd/a.txt")
@@ -123,10 +112,10 @@ def test_refused_object_is_distinguished_from_unavailable_storage(
      (429, "TooManyRequests", StorageUnavailable)],
 )  # fmt: skip
 def test_error_of_the_whole_bucket_is_not_an_object_refusal(
-    bucket: Bucket, front: StorageProxy, status: int, code: str, error: type[Exception]
+    bucket: Bucket, storage_proxy: StorageProxy, status: int, code: str, error: type[Exception]
 ) -> None:
     bucket.write("odd/a.txt", b"words")
-    front.rules["get"] = storage_proxies.status(status, code)
+    storage_proxy.rules["get"] = storage_proxies.status(status, code)
     with pytest.raises(error) as caught:
         s3.stream("odd/a.txt")
     assert not isinstance(caught.value, ObjectRefused)
@@ -146,9 +135,11 @@ def test_archived_and_encrypted_objects_are_recognized(digest_bucket: Bucket, co
 
 
 @pytest.mark.parametrize("refusal", REFUSALS)
-def test_refused_object_does_not_block_other_previews(bucket: Bucket, front: StorageProxy, refusal: str) -> None:
+def test_refused_object_does_not_block_other_previews(
+    bucket: Bucket, storage_proxy: StorageProxy, refusal: str
+) -> None:
     status, body, reason = REFUSALS[refusal]
-    refuse(front, "poison", status, body)
+    refuse(storage_proxy, "poison", status, body)
     poison, *others = imported(bucket, "poison.txt", "b.txt", "c.txt")
     services.preview_files.call([str(file.pk) for file in (poison, *others)])
     poison.refresh_from_db()
@@ -158,19 +149,19 @@ def test_refused_object_does_not_block_other_previews(bucket: Bucket, front: Sto
     assert services.requeue_lost_previews() == 0
 
 
-def test_refusal_of_every_object_marks_no_file(bucket: Bucket, front: StorageProxy) -> None:
+def test_refusal_of_every_object_marks_no_file(bucket: Bucket, storage_proxy: StorageProxy) -> None:
     files = imported(bucket, "a.txt", "b.txt")
-    front.rules["get"] = front.rules["head"] = storage_proxies.status(403, "AccessDenied")
+    storage_proxy.rules["get"] = storage_proxy.rules["head"] = storage_proxies.status(403, "AccessDenied")
     services.preview_files.call([str(file.pk) for file in files])
     assert set(File.objects.values_list("refusal", flat=True)) == {""}
     assert not Preview.objects.filter(state=PreviewState.FAILED).exists()
 
 
-def test_refused_preview_is_tried_again_on_request(bucket: Bucket, front: StorageProxy) -> None:
+def test_refused_preview_is_tried_again_on_request(bucket: Bucket, storage_proxy: StorageProxy) -> None:
     (file,) = imported(bucket, "poison.txt")
-    refuse(front, "poison", 403, "<Code>AccessDenied</Code>")
+    refuse(storage_proxy, "poison", 403, "<Code>AccessDenied</Code>")
     services.make_previews(file)
-    front.rules.clear()
+    storage_proxy.rules.clear()
     run("previews", "--retry-failed")
     file.refresh_from_db()
     services.make_previews(file)
@@ -229,11 +220,11 @@ def test_restored_file_works_again(digest_bucket: Bucket, cold: list[File], as_a
 
 @pytest.mark.parametrize("refusal", ["customer key", "policy"])
 def test_download_of_refused_file_explains_the_reason(
-    bucket: Bucket, front: StorageProxy, as_alice: Client, refusal: str
+    bucket: Bucket, storage_proxy: StorageProxy, as_alice: Client, refusal: str
 ) -> None:
     (file,) = imported(bucket, "poison.txt")
     status, body, reason = REFUSALS[refusal]
-    refuse(front, "poison", status, body)
+    refuse(storage_proxy, "poison", status, body)
     response = as_alice.get(f"{file.get_absolute_url()}download")
     assert response.status_code == 409
     words = "encrypted with a key" if reason == Refusal.ENCRYPTED else "denied access"
@@ -260,21 +251,21 @@ def test_zip_with_an_archived_file_is_rejected_by_name(
 
 
 def test_zip_lists_all_newly_refused_files_before_it_starts(
-    bucket: Bucket, front: StorageProxy, as_alice: Client
+    bucket: Bucket, storage_proxy: StorageProxy, as_alice: Client
 ) -> None:
     files = imported(bucket, "a.txt", "poison-1.txt", "poison-2.txt")
-    refuse(front, "poison", 403, "<Code>AccessDenied</Code>")
+    refuse(storage_proxy, "poison", 403, "<Code>AccessDenied</Code>")
     response = request_zip(as_alice, files)
     assert response.status_code == 409
     assert "“poison-1.txt”, “poison-2.txt”" in response.content.decode()
 
 
 def test_large_zip_aborted_at_a_refused_file_is_rejected_next_time(
-    bucket: Bucket, front: StorageProxy, as_alice: Client, monkeypatch: pytest.MonkeyPatch
+    bucket: Bucket, storage_proxy: StorageProxy, as_alice: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(zips, "MAX_FILES_CHECKED", 0)
     files = imported(bucket, "a.txt", "poison.txt")
-    refuse(front, "poison", 403, "<Code>AccessDenied</Code>")
+    refuse(storage_proxy, "poison", 403, "<Code>AccessDenied</Code>")
     with pytest.raises(zips.DownloadAborted, match="object_refused"):
         b"".join(request_zip(as_alice, files).streaming_content)
     response = request_zip(as_alice, files)
@@ -294,10 +285,12 @@ def test_zip_with_a_later_archived_upload_is_rejected_by_name(digest_bucket: Buc
     assert as_alice.get(f"{file.get_absolute_url()}download").status_code == 409
 
 
-def test_zip_with_unavailable_storage_keeps_the_refusal(bucket: Bucket, front: StorageProxy, as_alice: Client) -> None:
+def test_zip_with_unavailable_storage_keeps_the_refusal(
+    bucket: Bucket, storage_proxy: StorageProxy, as_alice: Client
+) -> None:
     (file,) = imported(bucket, "poison.txt")
     File.objects.update(refusal=Refusal.ARCHIVED)
-    front.rules["get"] = front.rules["head"] = storage_proxies.status(503, "SlowDown")
+    storage_proxy.rules["get"] = storage_proxy.rules["head"] = storage_proxies.status(503, "SlowDown")
     assert request_zip(as_alice, [file]).status_code == 503
     assert File.objects.get().refusal == Refusal.ARCHIVED
 
@@ -330,24 +323,26 @@ def test_archived_file_does_not_fail_verify(cold: list[File]) -> None:
     assert Report.objects.get(command="verify").outcome == "succeeded"
 
 
-def test_refused_file_is_reported_by_verify_and_excluded_from_samples(bucket: Bucket, front: StorageProxy) -> None:
+def test_refused_file_is_reported_by_verify_and_excluded_from_samples(
+    bucket: Bucket, storage_proxy: StorageProxy
+) -> None:
     poison, _other = imported(bucket, "poison.txt", "b.txt")
-    refuse(front, "poison", 403, "<Code>AccessDenied</Code>")
+    refuse(storage_proxy, "poison", 403, "<Code>AccessDenied</Code>")
     assert verified("--all") == (1, {"verified": 1, "corrupted": 0, "missing": 0, "failed": 0, "refused": 1})
     assert verified("--sample", "1/1")[1].get("refused") == 1
     assert verified("--sample", "1/2") == (0, {"verified": 1, "corrupted": 0, "missing": 0, "failed": 0})
-    front.rules.clear()
+    storage_proxy.rules.clear()
     assert verified("--all")[0] == 0
     poison.refresh_from_db()
     assert (poison.refusal, poison.checksum_status) == ("", ChecksumStatus.VERIFIED)
 
 
-def test_refused_marker_is_requested_once(bucket: Bucket, front: StorageProxy) -> None:
+def test_refused_marker_is_requested_once(bucket: Bucket, storage_proxy: StorageProxy) -> None:
     imported(bucket, *(f"{number}.txt" for number in range(20)))
-    front.rules["get"] = storage_proxies.status(403, "AccessDenied")
-    front.seen.clear()
+    storage_proxy.rules["get"] = storage_proxies.status(403, "AccessDenied")
+    storage_proxy.seen.clear()
     assert verified("--all")[0] == 1
-    assert front.seen.count("get") == 1
+    assert storage_proxy.seen.count("get") == 1
 
 
 def test_metadata_only_verify_records_newly_archived_files(cold: list[File]) -> None:
@@ -356,10 +351,10 @@ def test_metadata_only_verify_records_newly_archived_files(cold: list[File]) -> 
     assert File.objects.get(pk=cold[0].pk).refusal == Refusal.ARCHIVED
 
 
-def test_verification_of_a_refused_object_is_not_retried(bucket: Bucket, front: StorageProxy) -> None:
+def test_verification_of_a_refused_object_is_not_retried(bucket: Bucket, storage_proxy: StorageProxy) -> None:
     poison, other = imported(bucket, "poison.txt", "b.txt")
     File.objects.update(checksum_status=ChecksumStatus.UNVERIFIED)
-    refuse(front, "poison", 403, "<Code>AccessDenied</Code>")
+    refuse(storage_proxy, "poison", 403, "<Code>AccessDenied</Code>")
     services.verify_files.call([str(poison.pk), str(other.pk)])
     assert not task_queue.waiting_ids(services.verify_files)
     assert services.requeue_lost_verifications() == 0

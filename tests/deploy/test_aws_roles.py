@@ -205,7 +205,7 @@ small_parts = pytest.mark.usefixtures("small_parts")
 def test_the_web_role_is_enough_for_uploads_and_downloads(
     as_alice: Client, bucket: stores.Bucket, settings: Settings, policies: Policies
 ) -> None:
-    with acting_as("WebRole", bucket.address, settings, policies) as guard:
+    with acting_as("WebRole", bucket, settings, policies) as guard:
         upload_client = UploadClient(as_alice)
         small, large = upload_client.send(b"hello"), upload_client.send(b"x" * 25)
         assert {small.state, large.state} == {State.AVAILABLE}
@@ -224,7 +224,7 @@ def test_the_web_role_is_enough_for_uploads_and_downloads(
 def test_the_web_role_is_enough_for_the_plain_form_and_for_zips(
     as_alice: Client, bucket: stores.Bucket, settings: Settings, policies: Policies
 ) -> None:
-    with acting_as("WebRole", bucket.address, settings, policies) as guard:
+    with acting_as("WebRole", bucket, settings, policies) as guard:
         files = form_client.send(as_alice, form_client.Chosen("a.txt"), form_client.Chosen("b.bin", b"x" * 25))
         response: Any = as_alice.post("/files/zip", {"file": [str(file.link) for file in files]})
         assert b"x" * 25 in b"".join(response.streaming_content)
@@ -236,12 +236,12 @@ def test_completion_without_an_object_waits_for_the_sweep(
     as_alice: Client, bucket: stores.Bucket, settings: Settings, policies: Policies
 ) -> None:
     """Without ListBucket, S3 returns 403 for missing objects: nothing is concluded from that."""
-    with acting_as("WebRole", bucket.address, settings, policies):
+    with acting_as("WebRole", bucket, settings, policies):
         upload_client = UploadClient(as_alice)
         upload = upload_client.start(b"hello")
         assert upload_client.finish(upload).json()["files"][0].get("state") != "available"
         assert upload.row().state == State.COMPLETING
-    with acting_as("SweeperRole", bucket.address, settings, policies) as guard:
+    with acting_as("SweeperRole", bucket, settings, policies) as guard:
         call_command("sweep", stdout=io.StringIO(), stderr=io.StringIO())
     assert (guard.denied, upload.row().state) == ([], State.UPLOADING)
 
@@ -257,7 +257,7 @@ def test_the_sweeper_role_is_enough_to_delete_files(
     upload_client.cancel(upload)
     past = timezone.now() - timedelta(days=40)
     File.objects.filter(pk=file.pk).update(state=State.TRASHED, purge_after=past, signed_until=past)
-    with acting_as("SweeperRole", bucket.address, settings, policies) as guard:
+    with acting_as("SweeperRole", bucket, settings, policies) as guard:
         call_command("sweep", stdout=io.StringIO(), stderr=io.StringIO())
     assert guard.denied == []
     assert "s3:DeleteObject" in guard.allowed
@@ -270,7 +270,7 @@ def test_the_sweeper_role_is_enough_to_repair(
 ) -> None:
     upload_client.send(b"hello")
     bucket.write(fsck_runs.key(1), b"nobody's")
-    with acting_as("SweeperRole", bucket.address, settings, policies) as guard:
+    with acting_as("SweeperRole", bucket, settings, policies) as guard:
         fsck_runs.run()
         fsck_runs.run("--repair", "--max-repairs=1")
     assert guard.denied == []
@@ -282,7 +282,7 @@ def test_the_worker_role_is_enough_for_previews(
     upload_client: UploadClient, bucket: stores.Bucket, settings: Settings, policies: Policies
 ) -> None:
     file = upload_client.send(pictures.as_file(pictures.two_halves(40, 20)), name="a.png")
-    with acting_as("WorkerRole", bucket.address, settings, policies) as guard:
+    with acting_as("WorkerRole", bucket, settings, policies) as guard:
         services.make_previews(file)
     assert guard.denied == []
     assert Preview.objects.filter(file=file, state="ready").count() == 2
@@ -294,7 +294,7 @@ def test_the_examiner_role_is_enough_for_its_commands(
     upload_client: UploadClient, bucket: stores.Bucket, settings: Settings, policies: Policies, command: list[str]
 ) -> None:
     upload_client.send(b"hello")
-    with acting_as("ExaminerRole", bucket.address, settings, policies) as guard:
+    with acting_as("ExaminerRole", bucket, settings, policies) as guard:
         call_command(*command, stdout=io.StringIO(), stderr=io.StringIO())
     assert guard.denied == []
 
@@ -306,7 +306,7 @@ def test_release_role_can_only_mark_the_bucket(
     monkeypatch.setattr(provision, "uses_tls", lambda: True)
     fresh.client.create_bucket(Bucket=fresh.name)
     set_bucket_up(fresh.client, fresh.name, Domain=DOMAIN, HostedZoneId="Z", ContentKey1="PEM")
-    with acting_as("ReleaseRole", fresh.address, settings, policies) as guard:
+    with acting_as("ReleaseRole", fresh, settings, policies) as guard:
         call_command("provision", "--apply", stdout=io.StringIO())
         assert guard.denied == []
         fresh.client.put_bucket_versioning(Bucket=fresh.name, VersioningConfiguration={"Status": "Suspended"})

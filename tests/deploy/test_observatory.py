@@ -24,13 +24,13 @@ FOREIGN = {"Origin": "https://http-observatory.security.mozilla.org", "Access-Co
 
 
 class Observer:
-    def __init__(self, front: TlsProxy, authority: CertificateAuthority, user: User | None) -> None:
-        self.front = front
+    def __init__(self, proxy: TlsProxy, authority: CertificateAuthority, user: User | None) -> None:
+        self.proxy = proxy
         self.pool = urllib3.PoolManager(ca_certs=str(authority.file), retries=False)
         self.own = {"Cookie": f"{SESSION}={signed_in(user).session.session_key}"} if user else {}
 
     def fetch(self, path: str) -> PageResponse:
-        url = self.front.url + path
+        url = self.proxy.url + path
         response = self.pool.request("GET", url, headers=self.own, redirect=False)
         preflight = self.pool.request("OPTIONS", url, headers={**self.own, **FOREIGN}, redirect=False)
         plain = self.pool.request("GET", url.replace("https:", "http:", 1), redirect=False)
@@ -43,7 +43,7 @@ class Observer:
             cookies=cookies,
             preflight=preflight.headers,
             plain=(plain.status, plain.headers.get("Location", "")),
-            address=self.front.address,
+            address=self.proxy.address,
         )
 
 

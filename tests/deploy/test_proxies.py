@@ -32,7 +32,7 @@ pytestmark = pytest.mark.slow
 
 SECONDS = 20
 Fetch = Callable[..., tuple[int, dict[str, str], str]]
-FRONTS: dict[str, Callable[[Path, Behind, CertificateAuthority], AbstractContextManager[str]]] = {
+REVERSE_PROXIES: dict[str, Callable[[Path, Behind, CertificateAuthority], AbstractContextManager[str]]] = {
     "nginx": reverse_proxies.nginx_of_a_host,
     "caddy": reverse_proxies.caddy_of_a_host,
     "compose": lambda folder, behind, _authority: reverse_proxies.caddy_of_compose(folder, behind),
@@ -89,11 +89,11 @@ def server() -> Iterator[Server]:
     server.http.server_close()
 
 
-@pytest.fixture(params=FRONTS)
-def front(
+@pytest.fixture(params=REVERSE_PROXIES)
+def reverse_proxy(
     request: pytest.FixtureRequest, server: Server, authority: CertificateAuthority, tmp_path: Path
 ) -> Iterator[str]:
-    with FRONTS[request.param](tmp_path, Behind(server.address, server.address), authority) as url:
+    with REVERSE_PROXIES[request.param](tmp_path, Behind(server.address, server.address), authority) as url:
         yield url
 
 
@@ -127,16 +127,16 @@ wait_until = partial(waiting.wait_until, seconds=SECONDS)
 # --- forged headers ---------------------------------------------------------------------------
 
 
-def test_front_replaces_forged_proxy_headers(front: str, fetch: Fetch) -> None:
+def test_proxy_replaces_forged_proxy_headers(reverse_proxy: str, fetch: Fetch) -> None:
     stranger = {
         "X_Request_Id": "0123456789abcdef", "X_Forwarded_For": "203.0.113.9", "X_Forwarded_Proto": "gopher",
         "X_Forwarded_Ssl": "on", "X_Forwarded_Protocol": "ssl", "X_Forwarded_Host": "evil.example.org",
         "X_Real_IP": "203.0.113.9", "Forwarded": "for=203.0.113.9",
     }  # fmt: skip
-    _status, _headers, body = fetch(f"{front}/", **stranger)
+    _status, _headers, body = fetch(f"{reverse_proxy}/", **stranger)
     headers = json.loads(body)
     assert re.fullmatch(r"[0-9a-f]{32}", headers["x-request-id"])
-    assert headers["host"] == urlsplit(front).netloc
+    assert headers["host"] == urlsplit(reverse_proxy).netloc
     assert {"forwarded", "x-forwarded-ssl", "x-forwarded-protocol", "x-real-ip"}.isdisjoint(headers)
     assert "evil" not in body
 
@@ -145,7 +145,7 @@ def test_front_replaces_forged_proxy_headers(front: str, fetch: Fetch) -> None:
 def test_outermost_proxy_sends_one_address_and_the_scheme(
     name: str, server: Server, authority: CertificateAuthority, tmp_path: Path, fetch: Fetch
 ) -> None:
-    with FRONTS[name](tmp_path, Behind(server.address, server.address), authority) as url:
+    with REVERSE_PROXIES[name](tmp_path, Behind(server.address, server.address), authority) as url:
         stranger = {"X_Forwarded_For": "203.0.113.9", "X_Forwarded_Proto": "gopher", "X_Amzn_Trace_Id": "Root=1-2-3"}
         headers = json.loads(fetch(f"{url}/", **stranger)[2])
     assert (headers["x-forwarded-for"], headers["x-forwarded-proto"]) == ("127.0.0.1", urlsplit(url).scheme)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -48,10 +47,9 @@ WITHOUT_A_STORE = {
 NAMES = sorted(SCENARIOS.keys() - WITHOUT_A_STORE)
 
 
-@pytest.fixture
-def front(settings: Settings, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[StorageProxy]:
-    """A proxy between the app and storage; the app has short timeouts and retries without a pause."""
-    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda self, context: 0)
+@pytest.fixture(autouse=True)
+def short_timeouts(settings: Settings, no_backoff: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The app has short timeouts and retries without a pause."""
     for name in ("READ_SECONDS", "BATCH_READ_SECONDS", "BULK_READ_SECONDS"):
         monkeypatch.setattr(s3_client, name, READ_SECONDS)
     monkeypatch.setattr(s3_listing, "BATCH_READ_SECONDS", READ_SECONDS)
@@ -61,25 +59,23 @@ def front(settings: Settings, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setattr(module, "PAUSE_SECONDS", 0.0)
     monkeypatch.setitem(cast(dict[str, Any], s3_client.config.__kwdefaults__), "read_seconds", READ_SECONDS)
     settings.UPLOAD_PART_BYTES = PART_BYTES
-    with storage_proxies.proxy_of_app(settings, bucket) as front:
-        yield front
 
 
 class FailingStorageRunner:
     """Run an action while storage fails at one operation. If it could not run, return None."""
 
-    def __init__(self, fallback: InProcess, front: StorageProxy, operation: str, fault: Rule) -> None:
+    def __init__(self, fallback: InProcess, proxy: StorageProxy, operation: str, fault: Rule) -> None:
         self.fallback = fallback
-        self.front = front
+        self.proxy = proxy
         self.operation = operation
         self.fault = fault
         self.calls: Counter[str] = Counter()  # in one action, per URL path
 
     def do(self, act: HttpAction | CommandAction) -> Result | None:
         self.calls.clear()
-        self.front.rules[self.operation] = self._respond
+        self.proxy.rules[self.operation] = self._respond
         result = self.fallback.do(act)
-        self.front.rules.clear()
+        self.proxy.rules.clear()
         failed = result.status_code in ((1, 2) if isinstance(act, CommandAction) else (503,))
         assert failed or result.status_code < 500, result.content
         assert max(self.calls.values(), default=0) <= MAX_ATTEMPTS, self.calls
@@ -96,22 +92,22 @@ def play(name: str, runner: Any, fallback: InProcess, bucket: Bucket) -> None:
     scenarios.run(name, Harness(runner, fallback, bucket, part_bytes=PART_BYTES))
 
 
-def healthy(name: str, front: StorageProxy, fallback: InProcess, bucket: Bucket) -> list[str]:
+def healthy(name: str, storage_proxy: StorageProxy, fallback: InProcess, bucket: Bucket) -> list[str]:
     """Run the scenario without errors and return its storage operations."""
-    front.seen.clear()
+    storage_proxy.seen.clear()
     play(name, fallback, fallback, bucket)
-    return list(dict.fromkeys(front.seen))
+    return list(dict.fromkeys(storage_proxy.seen))
 
 
 @pytest.mark.parametrize("fault", RESPONSES)
 @pytest.mark.parametrize("name", NAMES)
 def test_no_storage_response_loses_files(
-    name: str, fault: str, alice: User, bucket: Bucket, neighbour: None, front: StorageProxy
+    name: str, fault: str, alice: User, bucket: Bucket, neighbour: None, storage_proxy: StorageProxy
 ) -> None:
     fallback = InProcess(session_cookies(alice))
-    for operation in healthy(name, front, fallback, bucket):
+    for operation in healthy(name, storage_proxy, fallback, bucket):
         try:
-            play(name, FailingStorageRunner(fallback, front, operation, RESPONSES[fault]), fallback, bucket)
+            play(name, FailingStorageRunner(fallback, storage_proxy, operation, RESPONSES[fault]), fallback, bucket)
         except BaseException as problem:
             problem.add_note(f"storage answered {operation} with {fault}")
             raise
@@ -119,8 +115,8 @@ def test_no_storage_response_loses_files(
 
 @pytest.mark.parametrize("name", NAMES)
 def test_unresponsive_storage_loses_no_files(
-    name: str, alice: User, bucket: Bucket, neighbour: None, front: StorageProxy
+    name: str, alice: User, bucket: Bucket, neighbour: None, storage_proxy: StorageProxy
 ) -> None:
     fallback = InProcess(session_cookies(alice))
-    for operation in [*healthy(name, front, fallback, bucket), "*"]:
-        play(name, FailingStorageRunner(fallback, front, operation, front.hang), fallback, bucket)
+    for operation in [*healthy(name, storage_proxy, fallback, bucket), "*"]:
+        play(name, FailingStorageRunner(fallback, storage_proxy, operation, storage_proxy.hang), fallback, bucket)

@@ -16,20 +16,14 @@ from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
 from tests.support import storage_proxies, stores
-from tests.support.doctor_results import ORIGIN, between, examined, level, only
+from tests.support.doctor_results import ORIGIN, examined, level, only
+from tests.support.storage_proxies import StorageProxy
 from uploads import s3
 from uploads.services.doctor import Level, results
 from uploads.services.doctor.results import Deadline
 from uploads.services.doctor.storage import credential_lines, reach_lines, store_checks
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def front(bucket: stores.Bucket, settings: Settings) -> Iterator[storage_proxies.StorageProxy]:
-    """A proxy between the app and the storage of this run."""
-    with between(bucket.address, settings) as front:
-        yield front
 
 
 # --- unavailable or foreign storage -----------------------------------------------------------
@@ -51,9 +45,9 @@ def test_bucket_in_another_region_is_reported(fresh: stores.Bucket) -> None:
     assert line.advice == "set AWS_DEFAULT_REGION=eu-west-1"
 
 
-def test_region_named_by_the_storage_is_advised(front: storage_proxies.StorageProxy) -> None:
+def test_region_named_by_the_storage_is_advised(storage_proxy: StorageProxy) -> None:
     headers = {"x-amz-bucket-region": "eu-west-3"}
-    front.rules["*"] = storage_proxies.status(400, "AuthorizationHeaderMalformed", headers=headers)
+    storage_proxy.rules["*"] = storage_proxies.status(400, "AuthorizationHeaderMalformed", headers=headers)
     assert only(reach_lines()).advice == "set AWS_DEFAULT_REGION=eu-west-3"
 
 
@@ -72,7 +66,7 @@ def test_wrong_secret_key_is_reported(bucket: stores.Bucket, monkeypatch: pytest
      (None, "cannot be listed, or belongs to another account")],
 )  # fmt: skip
 def test_access_denied_message_depends_on_the_bucket_owner(
-    front: storage_proxies.StorageProxy, mine: bool | None, reason: str
+    storage_proxy: StorageProxy, mine: bool | None, reason: str
 ) -> None:
     names = f"<Bucket><Name>{live.S3_BUCKET if mine else 'other'}</Name></Bucket>"
     listing = f"<ListAllMyBucketsResult><Buckets>{names}</Buckets></ListAllMyBucketsResult>".encode()
@@ -83,7 +77,7 @@ def test_access_denied_message_depends_on_the_bucket_owner(
             return denied(request)
         return storage_proxies.Response(200, {"Content-Type": "application/xml"}, listing)
 
-    front.rules["*"] = refuse
+    storage_proxy.rules["*"] = refuse
     assert reason in only(reach_lines()).reason
 
 
@@ -100,9 +94,9 @@ def test_access_denied_message_depends_on_the_bucket_owner(
     ],
 )
 def test_each_storage_error_has_its_own_message(
-    front: storage_proxies.StorageProxy, rule: storage_proxies.Rule, reason: str
+    storage_proxy: StorageProxy, rule: storage_proxies.Rule, reason: str
 ) -> None:
-    front.rules["*"] = rule
+    storage_proxy.rules["*"] = rule
     line = only(reach_lines())
     assert line.level is Level.FAIL
     assert reason in line.reason
@@ -116,28 +110,32 @@ def test_unreachable_storage_is_reported(bucket: stores.Bucket, settings: Settin
     s3.reset()
 
 
-def test_unresponsive_storage_times_out(front: storage_proxies.StorageProxy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unresponsive_storage_times_out(storage_proxy: StorageProxy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(results, "CHECK_SECONDS", 0.5)
-    front.rules["*"] = front.hang
+    storage_proxy.rules["*"] = storage_proxy.hang
     before = time.monotonic()
     assert "timed out after" in examined()["storage"].reason
     assert time.monotonic() - before < 3
 
 
 def test_hanging_request_does_not_stop_other_checks(
-    front: storage_proxies.StorageProxy, monkeypatch: pytest.MonkeyPatch
+    storage_proxy: StorageProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(results, "CHECK_SECONDS", 1.5)
-    front.rules["*"] = lambda request: front.hang(request) if "?policy" in request.url else request.forward()
+    storage_proxy.rules["*"] = lambda request: (
+        storage_proxy.hang(request) if "?policy" in request.url else request.forward()
+    )
     lines = examined()
     assert level(lines, "bucket policy") == "fail"
     assert level(lines, "bucket anonymous access") == level(lines, "checksums") == "ok"
 
 
 def test_checks_after_the_deadline_report_no_time_left(
-    front: storage_proxies.StorageProxy, monkeypatch: pytest.MonkeyPatch
+    storage_proxy: StorageProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    front.rules["*"] = lambda request: front.hang(request) if "?policy" in request.url else request.forward()
+    storage_proxy.rules["*"] = lambda request: (
+        storage_proxy.hang(request) if "?policy" in request.url else request.forward()
+    )
     lines = {line.subject: line for line in store_checks(Deadline(1), [ORIGIN])}
     assert "no time left" in lines["checksums"].reason
 
@@ -209,9 +207,9 @@ def test_permanent_keys_on_aws_are_reported(
 # --- clocks -----------------------------------------------------------------------------------
 
 
-def of_another_time(front: storage_proxies.StorageProxy, seconds: float) -> None:
+def of_another_time(storage_proxy: StorageProxy, seconds: float) -> None:
     date = format_datetime(datetime.now(UTC) + timedelta(seconds=seconds), usegmt=True)
-    front.server.RequestHandlerClass.date_time_string = lambda *_: date  # type: ignore[attr-defined]
+    storage_proxy.server.RequestHandlerClass.date_time_string = lambda *_: date  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
@@ -220,17 +218,17 @@ def of_another_time(front: storage_proxies.StorageProxy, seconds: float) -> None
      (1200, "fail", "20 minutes ahead of"), (-1200, "fail", "20 minutes behind")],
 )  # fmt: skip
 def test_clock_skew_of_storage_is_reported(
-    front: storage_proxies.StorageProxy, seconds: float, expected: str, reason: str
+    storage_proxy: StorageProxy, seconds: float, expected: str, reason: str
 ) -> None:
-    of_another_time(front, seconds)
+    of_another_time(storage_proxy, seconds)
     line = [*reach_lines()][-1]
     assert line.level == expected
     assert reason in line.reason
 
 
-def test_refusal_due_to_clock_skew_is_reported(front: storage_proxies.StorageProxy) -> None:
-    of_another_time(front, -1200)
-    front.rules["*"] = storage_proxies.FAULTS["clock"]
+def test_refusal_due_to_clock_skew_is_reported(storage_proxy: StorageProxy) -> None:
+    of_another_time(storage_proxy, -1200)
+    storage_proxy.rules["*"] = storage_proxies.FAULTS["clock"]
     lines = examined()
     assert lines["storage"].reason == "requests are rejected because of clock skew"
     assert "20 minutes behind" in lines["storage clock"].reason
@@ -278,7 +276,7 @@ def test_json_report_is_one_object(bucket: stores.Bucket) -> None:
 
 
 def test_no_secret_is_ever_shown(
-    front: storage_proxies.StorageProxy, settings: Settings, caplog: pytest.LogCaptureFixture
+    storage_proxy: StorageProxy, settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     address = stores.Address.of_this_run()
     secrets = [address.key, address.secret, live.SECRET_KEY, live.DATABASES["default"]["PASSWORD"], "X-Amz-Signature"]
@@ -288,7 +286,7 @@ def test_no_secret_is_ever_shown(
         {"get": storage_proxies.broken},
     ]
     for rules in faults:
-        front.rules = dict(rules)
+        storage_proxy.rules = dict(rules)
         output = doctor()[1] + caplog.text
         assert "FAIL " in output
         assert not [secret for secret in secrets if secret in output]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -14,7 +13,8 @@ from django.core.management import call_command
 from pytest_django import Settings
 
 from tests.support import storage_proxies, stores
-from tests.support.doctor_results import EVIL, ORIGIN, between, examined, level, only
+from tests.support.doctor_results import EVIL, ORIGIN, examined, level, only
+from tests.support.storage_proxies import StorageProxy
 from uploads import s3
 from uploads.models import Installation
 from uploads.s3 import feature_probes
@@ -34,13 +34,6 @@ from uploads.services.doctor.storage import store_checks
 from uploads.services.provision import desired_bucket
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def front(bucket: stores.Bucket, settings: Settings) -> Iterator[storage_proxies.StorageProxy]:
-    """A proxy between the app and the storage of this run."""
-    with between(bucket.address, settings) as front:
-        yield front
 
 
 @pytest.fixture
@@ -242,7 +235,7 @@ def test_a_better_mode_is_recommended(
     assert line.advice.startswith("set S3_CHECKSUMS=sha256: ")
 
 
-def holds_to_the_hash(request: storage_proxies.Request) -> storage_proxies.Response | None:
+def verify_only_payload_hash(request: storage_proxies.Request) -> storage_proxies.Response | None:
     """Act as a storage that verifies SigV4's hash of the body and supports no flexible checksums."""
     sent = {name.lower(): value for name, value in request.headers.items()}
     digest = sent.get("x-amz-content-sha256")
@@ -256,30 +249,25 @@ def holds_to_the_hash(request: storage_proxies.Request) -> storage_proxies.Respo
 def test_storage_that_verifies_only_signed_hashes_is_detected(
     digest_bucket: stores.Bucket, settings: Settings, mode: str, expected: str
 ) -> None:
-    with storage_proxies.run_storage_proxy(digest_bucket.address.endpoint) as front:
-        settings.S3_ENDPOINT, settings.S3_CHECKSUMS = front.url, mode
-        s3.reset()
-        front.rules |= {"put": holds_to_the_hash, "part": holds_to_the_hash}
+    settings.S3_CHECKSUMS = mode
+    with storage_proxies.proxy_of_app(settings, digest_bucket) as proxy:
+        proxy.rules |= {"put": verify_only_payload_hash, "part": verify_only_payload_hash}
         line = only(digest_lines())
-    s3.reset()
     assert line.level == expected
     assert "payload" in line.reason + line.advice
 
 
 def test_storage_must_also_verify_checksums_of_parts(digest_bucket: stores.Bucket, settings: Settings) -> None:
-    with storage_proxies.run_storage_proxy(digest_bucket.address.endpoint) as front:
-        settings.S3_ENDPOINT = front.url
-        s3.reset()
-        front.rules["part"] = lambda _request: storage_proxies.Response(200, {"ETag": '"x"'}, b"")
+    with storage_proxies.proxy_of_app(settings, digest_bucket) as proxy:
+        proxy.rules["part"] = lambda _request: storage_proxies.Response(200, {"ETag": '"x"'}, b"")
         line = only(digest_lines())
-    s3.reset()
     assert line.level is Level.FAIL
     assert "a corrupted part is accepted" in line.reason
 
 
-def test_changed_test_object_is_reported(front: storage_proxies.StorageProxy) -> None:
+def test_changed_test_object_is_reported(storage_proxy: StorageProxy) -> None:
     changed = storage_proxies.Response(200, {"ETag": '"x"'}, b"something else")
-    front.rules["get"] = lambda request: changed if "/quarantine/doctor-" in request.url else request.forward()
+    storage_proxy.rules["get"] = lambda request: changed if "/quarantine/doctor-" in request.url else request.forward()
     line = only(digest_lines())
     assert line.level is Level.FAIL
     assert "a download differs from its upload" in line.reason
@@ -287,10 +275,10 @@ def test_changed_test_object_is_reported(front: storage_proxies.StorageProxy) ->
 
 @pytest.mark.parametrize("operation", ["put", "create", "get", "head"])
 def test_interrupted_checksum_test_leaves_no_objects(
-    front: storage_proxies.StorageProxy, bucket: stores.Bucket, operation: str, settings: Settings
+    storage_proxy: StorageProxy, bucket: stores.Bucket, operation: str, settings: Settings
 ) -> None:
     settings.S3_CHECKSUMS = "sha256"
-    front.rules[operation] = lambda request: (
+    storage_proxy.rules[operation] = lambda request: (
         storage_proxies.status(500, "InternalError")(request)
         if "/quarantine/doctor-" in request.url
         else request.forward()
@@ -304,8 +292,8 @@ def test_interrupted_checksum_test_leaves_no_objects(
     [("put", "s3:PutObject, and with a KMS key also kms:GenerateDataKey"), ("create", "s3:PutObject"),
      ("abort", "s3:AbortMultipartUpload"), ("delete", "s3:DeleteObject")],
 )  # fmt: skip
-def test_missing_permission_is_named(front: storage_proxies.StorageProxy, operation: str, right: str) -> None:
-    front.rules[operation] = storage_proxies.status(403, "AccessDenied")
+def test_missing_permission_is_named(storage_proxy: StorageProxy, operation: str, right: str) -> None:
+    storage_proxy.rules[operation] = storage_proxies.status(403, "AccessDenied")
     line = only(digest_lines())
     assert line.level is Level.FAIL
     assert line.advice.startswith(f"allow {right}")

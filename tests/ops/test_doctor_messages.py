@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -14,20 +14,14 @@ import psycopg
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection
-from pytest_django import Settings
 
 from tests.support import storage_proxies, stores
-from tests.support.doctor_results import between, only
+from tests.support.doctor_results import only
+from tests.support.storage_proxies import StorageProxy
 from uploads import s3
 from uploads.services.doctor import database, host
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def front(bucket: stores.Bucket, settings: Settings) -> Iterator[storage_proxies.StorageProxy]:
-    with between(bucket.address, settings) as front:
-        yield front
 
 
 def failing() -> list[str]:
@@ -38,43 +32,47 @@ def failing() -> list[str]:
     return [line for line in out.getvalue().splitlines() if line.startswith("FAIL")]
 
 
-def elsewhere(front: storage_proxies.StorageProxy) -> None:
+def elsewhere(storage_proxy: StorageProxy) -> None:
     headers = {"x-amz-bucket-region": "eu-west-3"}
-    front.rules["*"] = storage_proxies.status(301, "PermanentRedirect", headers=headers)
+    storage_proxy.rules["*"] = storage_proxies.status(301, "PermanentRedirect", headers=headers)
 
 
-def foreign_bucket(front: storage_proxies.StorageProxy) -> None:
+def foreign_bucket(storage_proxy: StorageProxy) -> None:
     empty = b"<ListAllMyBucketsResult><Buckets></Buckets></ListAllMyBucketsResult>"
     denied, ours = (
         storage_proxies.status(403, "AccessDenied"),
         storage_proxies.Response(200, {"Content-Type": "application/xml"}, empty),
     )
-    front.rules["*"] = lambda request: denied(request) if stores.Address.of_this_run().bucket in request.url else ours
+    storage_proxy.rules["*"] = lambda request: (
+        denied(request) if stores.Address.of_this_run().bucket in request.url else ours
+    )
 
 
-def without_rights(front: storage_proxies.StorageProxy) -> None:
-    front.rules["*"] = storage_proxies.status(403, "AccessDenied")
+def without_rights(storage_proxy: StorageProxy) -> None:
+    storage_proxy.rules["*"] = storage_proxies.status(403, "AccessDenied")
 
 
-def without_one_right(front: storage_proxies.StorageProxy) -> None:
+def without_one_right(storage_proxy: StorageProxy) -> None:
     denied = storage_proxies.status(403, "AccessDenied")
-    front.rules["delete"] = lambda request: denied(request) if "/quarantine/" in request.url else request.forward()
+    storage_proxy.rules["delete"] = lambda request: (
+        denied(request) if "/quarantine/" in request.url else request.forward()
+    )
 
 
-def expired(front: storage_proxies.StorageProxy) -> None:
-    front.rules["*"] = storage_proxies.status(400, "ExpiredToken")
+def expired(storage_proxy: StorageProxy) -> None:
+    storage_proxy.rules["*"] = storage_proxies.status(400, "ExpiredToken")
 
 
-def skewed(front: storage_proxies.StorageProxy) -> None:
+def skewed(storage_proxy: StorageProxy) -> None:
     date = format_datetime(datetime.now(UTC) + timedelta(minutes=20), usegmt=True)
-    front.server.RequestHandlerClass.date_time_string = lambda *_: date  # type: ignore[attr-defined]
+    storage_proxy.server.RequestHandlerClass.date_time_string = lambda *_: date  # type: ignore[attr-defined]
 
 
-def full(front: storage_proxies.StorageProxy) -> None:
-    front.rules["put"] = storage_proxies.status(507, "XMinioStorageFull")
+def full(storage_proxy: StorageProxy) -> None:
+    storage_proxy.rules["put"] = storage_proxies.status(507, "XMinioStorageFull")
 
 
-PROBLEMS: dict[str, tuple[Callable[[storage_proxies.StorageProxy], None], str]] = {
+PROBLEMS: dict[str, tuple[Callable[[StorageProxy], None], str]] = {
     "region": (elsewhere, "storage: the bucket {bucket} is in eu-west-3, not in us-east-1. Fix: set AWS_"),
     "somebody else's": (foreign_bucket, "storage: the bucket {bucket} belongs to another account. Fix: correct AWS_"),
     "no rights": (without_rights, "storage: access denied: the bucket {bucket} cannot be listed, or"),
@@ -86,10 +84,10 @@ PROBLEMS: dict[str, tuple[Callable[[storage_proxies.StorageProxy], None], str]] 
 
 
 @pytest.mark.parametrize("problem", PROBLEMS)
-def test_each_problem_is_one_line(front: storage_proxies.StorageProxy, problem: str) -> None:
+def test_each_problem_is_one_line(storage_proxy: StorageProxy, problem: str) -> None:
     prepare, template = PROBLEMS[problem]
-    prepare(front)
-    expected = template.format(bucket=stores.Address.of_this_run().bucket, place=front.url)
+    prepare(storage_proxy)
+    expected = template.format(bucket=stores.Address.of_this_run().bucket, place=storage_proxy.url)
     (line,) = [line for line in failing() if not line.startswith(("FAIL  CORS", "FAIL  bucket anonymous access"))]
     assert line.startswith(f"FAIL  {expected}"), line
 

@@ -345,16 +345,13 @@ def test_invalid_arguments_are_rejected(args: list[str], db: None) -> None:
 
 
 def test_unavailable_storage_is_reported_and_next_run_continues(
-    upload_client: UploadClient, stores: TwoStores, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    upload_client: UploadClient, stores: TwoStores, settings: Settings, no_backoff: None
 ) -> None:
     for _ in range(3):
         upload_client.send(b"hello")
     stores.swap()
-    with storage_proxies.run_storage_proxy(stores.second.address.endpoint) as front:
-        settings.S3_ENDPOINT = front.url
-        s3.reset()
-        front.rules["put"] = storage_proxies.status(503, "SlowDown")
-        monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda self, context: 0)
+    with storage_proxies.proxy_of_app(settings, stores.second) as proxy:
+        proxy.rules["put"] = storage_proxies.status(503, "SlowDown")
         assert run("--apply")[0] == 1
     stores.swap()
     assert File.objects.filter(store="new").count() == 0

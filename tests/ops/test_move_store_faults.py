@@ -20,20 +20,19 @@ from uploads.s3 import streams
 BODY = factories.binary_content(3 * 1024**2)
 PART = 1024**2
 
-FrontedStores = tuple[TwoStores, StorageProxy, StorageProxy]  # with a proxy in front of each
+ProxiedStores = tuple[TwoStores, StorageProxy, StorageProxy]  # with a proxy in front of each
 
 
 @pytest.fixture
-def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Retries do not wait."""
-    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda self, context: 0)
+def no_pauses(no_backoff: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retries do not wait, neither those of boto3 nor ours."""
     monkeypatch.setattr(streams, "PAUSE_SECONDS", 0)
 
 
 @pytest.fixture
-def fronted(
+def proxied_stores(
     bucket: Bucket, settings: Settings, monkeypatch: pytest.MonkeyPatch, no_pauses: None
-) -> Iterator[FrontedStores]:
+) -> Iterator[ProxiedStores]:
     """Both stores, each behind its own proxy."""
     settings.UPLOAD_PART_BYTES = PART
     second = second_bucket(bucket.address)
@@ -55,9 +54,9 @@ def whole_length(request: Request) -> Response:
 
 
 @pytest.fixture
-def file(as_alice: Client, fronted: FrontedStores) -> File:
+def file(as_alice: Client, proxied_stores: ProxiedStores) -> File:
     file = UploadClient(as_alice).send(BODY)
-    fronted[0].swap()
+    proxied_stores[0].swap()
     return file
 
 
@@ -69,8 +68,8 @@ def is_moved(file: File, stores: TwoStores) -> bool:
     return is_whole
 
 
-def test_download_resumes_where_the_connection_broke(file: File, fronted: FrontedStores) -> None:
-    stores, source, _target = fronted
+def test_download_resumes_where_the_connection_broke(file: File, proxied_stores: ProxiedStores) -> None:
+    stores, source, _target = proxied_stores
     breaks = iter([True, True])
     source.rules["get"] = lambda request: (
         storage_proxies.midway(request) if file.key in request.url and next(breaks, False) else request.forward()
@@ -81,8 +80,8 @@ def test_download_resumes_where_the_connection_broke(file: File, fronted: Fronte
 
 
 @pytest.mark.parametrize("fault", ["503", "broken"])
-def test_a_part_that_fails_once_is_sent_again(file: File, fronted: FrontedStores, fault: str) -> None:
-    stores, _source, target = fronted
+def test_a_part_that_fails_once_is_sent_again(file: File, proxied_stores: ProxiedStores, fault: str) -> None:
+    stores, _source, target = proxied_stores
     calls = iter(range(100))
     rule = storage_proxies.FAULTS[fault]
     target.rules["part"] = lambda request: rule(request) if next(calls) == 1 else request.forward()
@@ -90,8 +89,10 @@ def test_a_part_that_fails_once_is_sent_again(file: File, fronted: FrontedStores
     assert is_moved(file, stores)
 
 
-def test_flipped_bit_is_rejected_by_storage_and_the_file_is_not_moved(file: File, fronted: FrontedStores) -> None:
-    stores, _source, target = fronted
+def test_flipped_bit_is_rejected_by_storage_and_the_file_is_not_moved(
+    file: File, proxied_stores: ProxiedStores
+) -> None:
+    stores, _source, target = proxied_stores
 
     def flip(request: Request) -> Response:
         return dataclasses.replace(request, body=bytes([request.body[0] ^ 1]) + request.body[1:]).forward()
@@ -104,8 +105,8 @@ def test_flipped_bit_is_rejected_by_storage_and_the_file_is_not_moved(file: File
     assert is_moved(file, stores)
 
 
-def test_lost_response_of_copy_loses_nothing(file: File, fronted: FrontedStores) -> None:
-    stores, _source, target = fronted
+def test_lost_response_of_copy_loses_nothing(file: File, proxied_stores: ProxiedStores) -> None:
+    stores, _source, target = proxied_stores
     target.rules["complete"] = storage_proxies.lost
     assert run("--apply")[0] in {0, 1}
     is_moved(file, stores)
@@ -114,8 +115,8 @@ def test_lost_response_of_copy_loses_nothing(file: File, fronted: FrontedStores)
     assert is_moved(file, stores)
 
 
-def test_file_with_a_wrong_copy_is_not_moved(file: File, fronted: FrontedStores) -> None:
-    stores, _source, target = fronted
+def test_file_with_a_wrong_copy_is_not_moved(file: File, proxied_stores: ProxiedStores) -> None:
+    stores, _source, target = proxied_stores
 
     def short(request: Request) -> Response:
         return dataclasses.replace(request.forward(), announced=7)
@@ -130,9 +131,9 @@ def test_file_with_a_wrong_copy_is_not_moved(file: File, fronted: FrontedStores)
     [("InvalidObjectState", "archived"), ("KMS.DisabledException", "encrypted"), ("AccessDenied", "denied")],
 )  # fmt: skip
 def test_object_that_cannot_be_read_stays_and_others_move(
-    as_alice: Client, fronted: FrontedStores, code: str, outcome: str
+    as_alice: Client, proxied_stores: ProxiedStores, code: str, outcome: str
 ) -> None:
-    stores, source, _target = fronted
+    stores, source, _target = proxied_stores
     refused, other = UploadClient(as_alice).send(BODY), UploadClient(as_alice).send(BODY)
     stores.swap()
     deny = storage_proxies.status(403, code)

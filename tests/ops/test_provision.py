@@ -13,6 +13,7 @@ from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
 from tests.support import storage_proxies, stores
+from tests.support.storage_proxies import StorageProxy
 from uploads import s3
 from uploads.errors import ValidationFailed
 from uploads.models import Installation
@@ -280,12 +281,10 @@ def test_invalid_retention_days_are_rejected(days: str) -> None:
 
 
 @pytest.fixture
-def front(unconfigured: stores.Bucket, settings: Settings) -> Iterator[storage_proxies.StorageProxy]:
-    with storage_proxies.run_storage_proxy(settings.S3_ENDPOINT) as front:
-        settings.S3_ENDPOINT = front.url
-        s3.reset()
-        yield front
-    s3.reset()
+def storage_proxy(unconfigured: stores.Bucket, settings: Settings) -> Iterator[StorageProxy]:
+    """A proxy between the app and the storage of the unconfigured bucket."""
+    with storage_proxies.proxy_of_app(settings, unconfigured) as proxy:
+        yield proxy
 
 
 def only(word: str, method: str, fault: storage_proxies.Rule) -> storage_proxies.Rule:
@@ -293,8 +292,8 @@ def only(word: str, method: str, fault: storage_proxies.Rule) -> storage_proxies
     return lambda request: fault(request) if word in request.url and request.method == method else request.forward()
 
 
-def test_each_missing_permission_is_named_and_the_run_continues(front: storage_proxies.StorageProxy) -> None:
-    front.rules["*"] = only("?", "GET", storage_proxies.status(403, "AccessDenied"))
+def test_each_missing_permission_is_named_and_the_run_continues(storage_proxy: StorageProxy) -> None:
+    storage_proxy.rules["*"] = only("?", "GET", storage_proxies.status(403, "AccessDenied"))
     status, output = run_provision("--apply")
     assert status == 1
     for right in RIGHTS:
@@ -302,8 +301,8 @@ def test_each_missing_permission_is_named_and_the_run_continues(front: storage_p
     assert "marker: amalga.json: changed from missing" in output
 
 
-def test_missing_write_permission_is_named(front: storage_proxies.StorageProxy, unconfigured: stores.Bucket) -> None:
-    front.rules["*"] = only("?versioning", "PUT", storage_proxies.status(403, "AccessDenied"))
+def test_missing_write_permission_is_named(storage_proxy: StorageProxy, unconfigured: stores.Bucket) -> None:
+    storage_proxy.rules["*"] = only("?versioning", "PUT", storage_proxies.status(403, "AccessDenied"))
     status, output = run_provision("--apply")
     assert status == 1
     assert "versioning: access denied, could not be written. Fix: allow s3:PutBucketVersioning." in output
@@ -312,17 +311,17 @@ def test_missing_write_permission_is_named(front: storage_proxies.StorageProxy, 
 
 @pytest.mark.parametrize("refusal", [(405, "MethodNotAllowed"), (501, "")])
 def test_unsupported_setting_of_storage_is_reported_without_failure(
-    front: storage_proxies.StorageProxy, refusal: tuple[int, str]
+    storage_proxy: StorageProxy, refusal: tuple[int, str]
 ) -> None:
-    front.rules["*"] = only("?versioning", "GET", storage_proxies.status(*refusal))
+    storage_proxy.rules["*"] = only("?versioning", "GET", storage_proxies.status(*refusal))
     status, output = run_provision("--apply")
     assert status == 0
     assert "versioning: not supported by this storage. Fix: " in output
 
 
 @pytest.mark.parametrize("fault", ["500", "broken", "page 200"])
-def test_error_at_one_setting_does_not_stop_the_others(front: storage_proxies.StorageProxy, fault: str) -> None:
-    front.rules["*"] = only("?encryption", "GET", storage_proxies.FAULTS[fault])
+def test_error_at_one_setting_does_not_stop_the_others(storage_proxy: StorageProxy, fault: str) -> None:
+    storage_proxy.rules["*"] = only("?encryption", "GET", storage_proxies.FAULTS[fault])
     status, output = run_provision("--apply")
     assert status == 1
     assert "encryption: " in output
@@ -330,8 +329,8 @@ def test_error_at_one_setting_does_not_stop_the_others(front: storage_proxies.St
 
 
 @pytest.mark.parametrize("fault", ["403", "broken"])
-def test_unreachable_storage_is_one_sentence(front: storage_proxies.StorageProxy, fault: str) -> None:
-    front.rules["*"] = storage_proxies.FAULTS[fault]
+def test_unreachable_storage_is_one_sentence(storage_proxy: StorageProxy, fault: str) -> None:
+    storage_proxy.rules["*"] = storage_proxies.FAULTS[fault]
     status, output = run_provision("--apply")
     assert status == 1
     assert "Storage is unavailable" in output

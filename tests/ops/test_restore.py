@@ -210,14 +210,10 @@ def test_unreadable_checkpoint_is_not_treated_as_missing(
 ) -> None:
     all_that_is_due(alice, bucket)
     before = rows_and_objects(bucket)
-    with storage_proxies.run_storage_proxy(bucket.address.endpoint) as front:
+    with storage_proxies.proxy_of_app(settings, bucket) as proxy:
         fault_rule = storage_proxies.FAULTS[fault]
-        front.rules["get"] = lambda request: fault_rule(request) if CHECKPOINT in request.url else request.forward()
-        right, settings.S3_ENDPOINT = settings.S3_ENDPOINT, front.url
-        s3.reset()
+        proxy.rules["get"] = lambda request: fault_rule(request) if CHECKPOINT in request.url else request.forward()
         assert run("sweep")[0] == 1
-        settings.S3_ENDPOINT = right
-    s3.reset()
     assert rows_and_objects(bucket) == before
 
 
@@ -402,13 +398,9 @@ def test_doctor_fails_for_an_invalid_checkpoint(bucket: Bucket, content: bytes) 
 
 
 def test_doctor_names_the_missing_permission(bucket: Bucket, settings: Settings) -> None:
-    with storage_proxies.run_storage_proxy(bucket.address.endpoint) as front:
-        front.rules["get"] = storage_proxies.status(403, "AccessDenied")
-        right, settings.S3_ENDPOINT = settings.S3_ENDPOINT, front.url
-        s3.reset()
+    with storage_proxies.proxy_of_app(settings, bucket) as proxy:
+        proxy.rules["get"] = storage_proxies.status(403, "AccessDenied")
         (line,) = _purge()
-        settings.S3_ENDPOINT = right
-    s3.reset()
     assert line.advice == "allow s3:GetObject on amalga-checkpoint.json"
 
 

@@ -114,9 +114,9 @@ class Storms(FileStateMachine):
         fault=faults,
     )
     def finish_in_spite_of(self, tracked: TrackedUpload, operation: str, fault: str) -> None:
-        self.world.front.rules[operation] = RESPONSES[fault]
+        self.world.storage_proxy.rules[operation] = RESPONSES[fault]
         response = self._sender(tracked).finish(tracked.upload)
-        self.world.front.rules.clear()
+        self.world.storage_proxy.rules.clear()
         assert response.status_code in {200, 202, 404, 409, 410, 503}
         tracked.reported_stored |= response.status_code == 200
 
@@ -126,16 +126,16 @@ class Storms(FileStateMachine):
         fault=faults,
     )
     def cancel_in_spite_of(self, tracked: TrackedUpload, operation: str, fault: str) -> None:
-        self.world.front.rules[operation] = RESPONSES[fault]
+        self.world.storage_proxy.rules[operation] = RESPONSES[fault]
         response = self._sender(tracked).cancel(tracked.upload)
-        self.world.front.rules.clear()
+        self.world.storage_proxy.rules.clear()
         assert response.status_code in {204, 404, 409}
 
     @rule(operation=st.sampled_from(["list", "complete", "get", "ids", "abort", "delete", "post", "*"]), fault=faults)
     def sweep_in_spite_of(self, operation: str, fault: str) -> None:
-        self.world.front.rules[operation] = RESPONSES[fault]
+        self.world.storage_proxy.rules[operation] = RESPONSES[fault]
         sweep()
-        self.world.front.rules.clear()
+        self.world.storage_proxy.rules.clear()
 
     # --- maintenance -----------------------------------------------------------------------------
 
@@ -172,14 +172,6 @@ def sweep_and_leave() -> dict[str, int]:
 
 
 @pytest.fixture
-def front(settings: Settings, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[StorageProxy]:
-    """A proxy between the app and storage. boto3 retries without a pause."""
-    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda self, context: 0)
-    with storage_proxies.proxy_of_app(settings, bucket) as front:
-        yield front
-
-
-@pytest.fixture
 def fork_server(django_db_setup: None, tmp_path: Path) -> Iterator[ForkServer]:
     limits = {"UPLOAD_QUOTA_BYTES": QUOTA_BYTES, "UPLOAD_QUOTA_FILES": QUOTA_FILES}
     server = ForkServer(tmp_path / "fork-server.log", {}, UPLOAD_PART_BYTES=PART_BYTES, **limits)
@@ -190,13 +182,15 @@ def fork_server(django_db_setup: None, tmp_path: Path) -> Iterator[ForkServer]:
 @pytest.fixture
 def world(
     alice: User, bob: User, charlie: User, as_alice: Client, as_bob: Client, bucket: Bucket, settings: Settings,
-    front: StorageProxy, fork_server: ForkServer, monkeypatch: pytest.MonkeyPatch,
+    storage_proxy: StorageProxy, no_backoff: None, fork_server: ForkServer, monkeypatch: pytest.MonkeyPatch,
 ) -> World:  # fmt: skip
     settings.UPLOAD_PART_BYTES = PART_BYTES
     settings.UPLOAD_QUOTA_BYTES = QUOTA_BYTES
     settings.UPLOAD_QUOTA_FILES = QUOTA_FILES
     monkeypatch.setattr(orphaned_multiparts, "GRACE", timedelta(seconds=-5))
-    return World([alice, bob], [UploadClient(as_alice), UploadClient(as_bob)], bucket, charlie, front, fork_server)
+    return World(
+        [alice, bob], [UploadClient(as_alice), UploadClient(as_bob)], bucket, charlie, storage_proxy, fork_server
+    )
 
 
 hypothesis.settings.register_profile("short", max_examples=6, stateful_step_count=20)

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -17,11 +16,9 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 from django.utils import timezone
-from pytest_django import Settings
 
 from tests.conftest import PROJECT
 from tests.faults.processes import environment
-from tests.support import storage_proxies
 from tests.support.file_rows import create_row, stored_usage
 from tests.support.storage_proxies import Request, Response, StorageProxy, broken, status
 from tests.support.stores import Bucket
@@ -39,21 +36,6 @@ BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
 pytestmark = pytest.mark.usefixtures("small_parts")
 
 
-@pytest.fixture
-def front(settings: Settings, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[StorageProxy]:
-    with storage_proxies.run_storage_proxy(bucket.address.endpoint) as front:
-        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", front.url)
-        settings.S3_ENDPOINT = front.url
-        s3.reset()
-        yield front
-    s3.reset()
-
-
-@pytest.fixture
-def upload_client(as_alice: Client, bucket: Bucket) -> UploadClient:
-    return UploadClient(as_alice)
-
-
 def deleting_rows(owner: User, count: int, **facts: Any) -> list[File]:
     rows = [File(owner=owner, name="x", size=1, part_size=10, state=State.DELETING, **facts) for _ in range(count)]
     return File.objects.bulk_create(rows)
@@ -69,21 +51,21 @@ def overdue_rows(owner: User, count: int) -> list[File]:
     return File.objects.bulk_create(rows)
 
 
-def poison(front: StorageProxy, keys: set[str]) -> None:
+def poison(storage_proxy: StorageProxy, keys: set[str]) -> None:
     """Let storage fail for these keys, alone and in one request with others."""
 
     def refuse(request: Request) -> Response | None:
         hit = any(key.encode() in request.body or request.url.endswith(key) for key in keys)
         return status(500, "InternalError")(request) if hit else request.forward()
 
-    front.rules["deletes"] = front.rules["delete"] = refuse
+    storage_proxy.rules["deletes"] = storage_proxy.rules["delete"] = refuse
 
 
 # --- nothing starves --------------------------------------------------------------------------
 
 
 def test_failing_rows_do_not_starve_others(
-    alice: User, front: StorageProxy, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+    alice: User, storage_proxy: StorageProxy, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failing_rows = deleting_rows(alice, 600)
     failing = {file.key for file in failing_rows}
@@ -94,11 +76,13 @@ def test_failing_rows_do_not_starve_others(
     assert not File.objects.filter(pk__in=[file.pk for file in new_rows]).exists()
 
 
-def test_key_that_fails_in_every_request_does_not_stop_others(alice: User, front: StorageProxy, bucket: Bucket) -> None:
+def test_key_that_fails_in_every_request_does_not_stop_others(
+    alice: User, storage_proxy: StorageProxy, bucket: Bucket
+) -> None:
     rows = deleting_rows(alice, 5)
     for row in rows:
         bucket.write(row.key, b"x")
-    poison(front, {rows[0].key})
+    poison(storage_proxy, {rows[0].key})
     counts = sweep.sweep()
     assert (counts["failed"], counts["erased"]) == (1, 4)
     assert set(bucket.objects()) == {rows[0].key}
@@ -111,27 +95,27 @@ def test_backoff_grows_up_to_a_maximum() -> None:
     assert max(pauses) == sweep.MAX_BACKOFF_SECONDS
 
 
-def test_failed_row_is_retried_after_its_backoff(alice: User, front: StorageProxy, bucket: Bucket) -> None:
+def test_failed_row_is_retried_after_its_backoff(alice: User, storage_proxy: StorageProxy, bucket: Bucket) -> None:
     (row,) = deleting_rows(alice, 1)
-    front.rules["delete"] = status(500, "InternalError")
+    storage_proxy.rules["delete"] = status(500, "InternalError")
     assert [sweep.sweep()["failed"] for _ in range(3)] == [1, 1, 0]  # by then, it has a backoff
-    front.rules.clear()
+    storage_proxy.rules.clear()
     assert sweep.sweep()["erased"] == 0
     File.objects.filter(pk=row.pk).update(retry_at=seconds_from_now(-1))
     assert sweep.sweep()["erased"] == 1
 
 
 def test_unavailable_storage_stops_the_batch_without_backoff(
-    alice: User, front: StorageProxy, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+    alice: User, storage_proxy: StorageProxy, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deleting_rows(alice, 40, multipart_id="gone")
     overdue_rows(alice, 5)
-    front.rules["*"] = broken
+    storage_proxy.rules["*"] = broken
     counts = sweep.sweep()
     assert counts["expired"] == counts["erased"] == 0  # only the bucket knows whether this database is the latest
-    assert len(front.seen) < 60
+    assert len(storage_proxy.seen) < 60
     assert set(File.objects.values_list("tries", flat=True)) == {0}
-    front.rules.clear()
+    storage_proxy.rules.clear()
     assert sweep.sweep()["erased"] == 45
 
 
@@ -163,7 +147,7 @@ def at_once(count: int) -> Counter[str]:
 
 @pytest.mark.django_db(transaction=True)
 def test_four_sweeps_share_the_work_and_each_row_is_handled_once(
-    alice: User, bob: User, front: StorageProxy, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+    alice: User, bob: User, storage_proxy: StorageProxy, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sweep, "ERASE_BATCH_SIZE", 20)
     monkeypatch.setattr(sweep, "BATCH_SIZE", 20)
@@ -174,7 +158,7 @@ def test_four_sweeps_share_the_work_and_each_row_is_handled_once(
         bodies.append(request.body + request.url.encode())
         return request.forward()
 
-    front.rules["deletes"] = front.rules["delete"] = record
+    storage_proxy.rules["deletes"] = storage_proxy.rules["delete"] = record
     counts = at_once(4)
     assert (counts["expired"], counts["erased"], counts["failed"]) == (200, 200, 0)
     requests = b"".join(bodies)

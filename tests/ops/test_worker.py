@@ -38,11 +38,6 @@ PROJECT = Path(__file__).resolve().parents[2]
 UNKNOWN_USER_ID = 10**9  # no user has this ID
 
 
-@pytest.fixture
-def upload_client(as_alice: Client, bucket: Bucket) -> UploadClient:
-    return UploadClient(as_alice)
-
-
 def queued_ids() -> list[list[str]]:
     """The files of every task, in the order of the queue."""
     return [result.args_kwargs["args"][0] for result in queued().order_by("enqueued_at")]

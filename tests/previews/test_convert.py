@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from django.test import Client
 
 from tests.support import pictures
 from tests.support.pictures import RED, as_file, looks_like, opened, two_halves
@@ -35,11 +34,6 @@ else:
     sys.exit()
 socket.socket(socket.AF_UNIX)
 """
-
-
-@pytest.fixture
-def upload_client(as_alice: Client, bucket: Bucket) -> UploadClient:
-    return UploadClient(as_alice)
 
 
 @pytest.fixture

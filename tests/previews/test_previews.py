@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.test import Client
 from PIL import Image
 from pytest_django import Settings
 
@@ -21,11 +20,6 @@ from uploads.models.querysets import seconds_from_now
 from uploads.services.sweep import sweep
 
 GPS, ORIENTATION = 0x8825, 0x0112
-
-
-@pytest.fixture
-def upload_client(as_alice: Client, bucket: Bucket) -> UploadClient:
-    return UploadClient(as_alice)
 
 
 def create_previews(upload_client: UploadClient, body: bytes, **more: Any) -> dict[str, Preview]:

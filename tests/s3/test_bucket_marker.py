@@ -57,23 +57,17 @@ def test_truncated_marker_is_unavailable_storage(
     bucket: stores.Bucket, settings: Settings, read: Callable[[], object]
 ) -> None:
     s3.put_checkpoint(s3.Checkpoint(uuid4(), 1, timezone.now()))
-    with storage_proxies.run_storage_proxy(settings.S3_ENDPOINT) as front:
-        settings.S3_ENDPOINT = front.url
-        s3.reset()
-        front.rules["get"] = storage_proxies.midway
+    with storage_proxies.proxy_of_app(settings, bucket) as proxy:
+        proxy.rules["get"] = storage_proxies.midway
         with pytest.raises(StorageUnavailable):
             read()
-    s3.reset()
 
 
 def test_unavailable_storage_is_not_a_missing_marker(bucket: stores.Bucket, settings: Settings) -> None:
-    with storage_proxies.run_storage_proxy(settings.S3_ENDPOINT) as front:
-        settings.S3_ENDPOINT = front.url
-        s3.reset()
-        front.rules["get"] = storage_proxies.status(404, "NoSuchBucket")
+    with storage_proxies.proxy_of_app(settings, bucket) as proxy:
+        proxy.rules["get"] = storage_proxies.status(404, "NoSuchBucket")
         with pytest.raises(StorageUnavailable):
             require_marker()
-    s3.reset()
 
 
 def test_marker_is_written_once_and_never_overwritten(unmarked: stores.Bucket) -> None:

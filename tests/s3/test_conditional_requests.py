@@ -18,7 +18,7 @@ from django.test import Client
 from pytest_django import Settings
 
 from tests.support import storage_proxies, two_stores
-from tests.support.doctor_results import between, only
+from tests.support.doctor_results import only
 from tests.support.file_rows import create_row
 from tests.support.fsck_runs import key, run, stored
 from tests.support.stores import Bucket
@@ -107,8 +107,8 @@ def strict(bucket: Bucket, settings: Settings) -> Iterator[Conditions]:
     """The storage of this run, with every condition honored and enabled in the settings."""
     conditions = Conditions(bucket)
     settings.S3_CONDITIONS = ALL
-    with between(bucket.address, settings) as front:
-        front.rules |= conditions.rules()
+    with storage_proxies.proxy_of_app(settings, bucket) as proxy:
+        proxy.rules |= conditions.rules()
         yield conditions
 
 
@@ -138,22 +138,22 @@ def test_multipart_upload_never_overwrites_an_object(digest_bucket: Bucket) -> N
 def test_complete_with_a_lost_response_is_detected(as_alice: Client, digest_bucket: Bucket, settings: Settings) -> None:
     settings.UPLOAD_PART_BYTES = two_stores.PART
     body = b"x" * two_stores.PART + b"the rest"
-    with between(digest_bucket.address, settings) as front:
+    with storage_proxies.proxy_of_app(settings, digest_bucket) as proxy:
 
         def lose(request: storage_proxies.Request) -> storage_proxies.Response | None:
-            del front.rules["complete"]
+            del proxy.rules["complete"]
             request.forward()
             return storage_proxies.status(500, "InternalError")(request)
 
-        front.rules["complete"] = lose
+        proxy.rules["complete"] = lose
         file = UploadClient(as_alice).send(body)
-    assert (file.state, front.seen.count("complete")) == (State.AVAILABLE, 2)
+    assert (file.state, proxy.seen.count("complete")) == (State.AVAILABLE, 2)
     assert digest_bucket.objects()[file.key] == len(body)
 
 
 def test_conditional_conflict_is_unavailable_storage(digest_bucket: Bucket, settings: Settings) -> None:
-    with between(digest_bucket.address, settings) as front:
-        front.rules["complete"] = storage_proxies.status(409, "ConditionalRequestConflict")
+    with storage_proxies.proxy_of_app(settings, digest_bucket) as proxy:
+        proxy.rules["complete"] = storage_proxies.status(409, "ConditionalRequestConflict")
         with pytest.raises(StorageUnavailable) as error:
             s3.complete_multipart(key(1), "any", [], size=4, once=True)
     assert "ConditionalRequestConflict" in error.value.detail
@@ -267,9 +267,9 @@ def test_original_overwritten_during_removal_is_kept(
         File.objects.update(updated_at=seconds_from_now(-25 * 3600))
         conditions = Conditions(bucket)
         conditions.before = lambda: bucket.write(file.key, b"newer")
-        with storage_proxies.run_storage_proxy(bucket.address.endpoint) as front:
-            front.rules |= conditions.rules()
-            settings.SECONDARY_S3 = {**settings.SECONDARY_S3, "endpoint": front.url, "conditions": ALL}
+        with storage_proxies.run_storage_proxy(bucket.address.endpoint) as proxy:
+            proxy.rules |= conditions.rules()
+            settings.SECONDARY_S3 = {**settings.SECONDARY_S3, "endpoint": proxy.url, "conditions": ALL}
             summary = two_stores.run("--remove-originals", "--apply")[1]
     assert (summary["failed"], summary["removed"], conditions.seen) == (1, 0, ["deletes"])
     assert bucket.read(file.key) == b"newer"
@@ -292,8 +292,8 @@ def owned(bucket: Bucket, settings: Settings) -> Iterator[list[str]]:
         return request.forward() if is_ours else storage_proxies.status(403, "AccessDenied")(request)
 
     settings.S3_BUCKET_OWNER = ACCOUNT
-    with between(bucket.address, settings) as front:
-        front.rules["*"] = check
+    with storage_proxies.proxy_of_app(settings, bucket) as proxy:
+        proxy.rules["*"] = check
         yield expected_owners
 
 
@@ -386,8 +386,8 @@ def test_doctor_recommends_a_supported_condition(digest_bucket: Bucket, settings
 
 
 def test_doctor_names_a_permission_missing_in_the_probe(strict: Conditions, bucket: Bucket, settings: Settings) -> None:
-    with between(bucket.address, settings) as front:
-        front.rules["delete"] = lambda request: (
+    with storage_proxies.proxy_of_app(settings, bucket) as proxy:
+        proxy.rules["delete"] = lambda request: (
             storage_proxies.status(403, "AccessDenied")(request) if _header(request, "if-match") else request.forward()
         )
         line = only(condition_lines())

@@ -244,20 +244,16 @@ def test_upload_continues_after_its_credentials_expire(
     """Storage denies the expired URL, the client requests a new one, and the file is complete."""
     settings.UPLOAD_PART_BYTES = 10
     container.seconds = 60
-    with storage_proxies.run_storage_proxy(bucket.address.endpoint) as front:
-        endpoint, settings.S3_ENDPOINT = settings.S3_ENDPOINT, front.url
-        s3.reset()
+    with storage_proxies.proxy_of_app(settings, bucket) as proxy:
         upload = upload_client.start(b"0123456789abc")
         upload_client.put(upload, 1)
         expired_url = upload_client.sign(upload, 2)[0]
         expired_token = f"token-{container.issued}"
         deny = storage_proxies.status(403, "ExpiredToken")
-        front.rules["*"] = lambda request: deny(request) if expired_token in request.url else request.forward()
+        proxy.rules["*"] = lambda request: deny(request) if expired_token in request.url else request.forward()
         assert put_bytes(expired_url, upload.pieces[1]).status == 403
         upload_client.put(upload, 2) if upload_client.sign(upload, 2) else None
         file = upload_client.finished(upload)
-        settings.S3_ENDPOINT = endpoint
-    s3.reset()
     assert file.state == State.AVAILABLE
     assert bucket.read(file.key) == b"0123456789abc"
 

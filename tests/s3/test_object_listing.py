@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qs, urlsplit
 from xml.sax.saxutils import escape
 
 import pytest
-from pytest_django import Settings
 
-from tests.support.storage_proxies import FAULTS, Request, Response, StorageProxy, run_storage_proxy
+from tests.support.storage_proxies import FAULTS, Request, Response, StorageProxy
 from tests.support.stores import Bucket
 from tests.support.upload_client import sha256
 from uploads import s3
@@ -76,15 +74,6 @@ def digest_bucket(digest_bucket: Bucket) -> Bucket:
     return digest_bucket
 
 
-@pytest.fixture
-def front(bucket: Bucket, settings: Settings) -> Iterator[StorageProxy]:
-    with run_storage_proxy(bucket.address.endpoint) as front:
-        settings.S3_ENDPOINT = front.url
-        s3.reset()
-        yield front
-    s3.reset()
-
-
 def keys_of(prefix: str = "", *, after: str = "") -> list[str]:
     return [item.key for page in s3.list_objects(prefix, after=after) for item in page]
 
@@ -116,16 +105,16 @@ def test_prefix_can_end_anywhere_in_a_key(bucket: Bucket, monkeypatch: pytest.Mo
         assert keys_of(prefix) == [key for key in keys if key.startswith(prefix)], prefix
 
 
-def test_listing_continues_after_any_key(front: StorageProxy) -> None:
-    front.rules["listing"] = GeneratedListing(ODD_KEYS)
+def test_listing_continues_after_any_key(storage_proxy: StorageProxy) -> None:
+    storage_proxy.rules["listing"] = GeneratedListing(ODD_KEYS)
     for at, key in enumerate(ODD_KEYS):
         assert keys_of("f", after=key) == [later for later in ODD_KEYS[at + 1 :] if later.startswith("f")]
 
 
 @pytest.mark.parametrize("size", [0, 1])
 @pytest.mark.parametrize("page", [1, 2, 3, 100])
-def test_unusual_keys_are_listed_unchanged(front: StorageProxy, page: int, size: int) -> None:
-    front.rules["listing"] = GeneratedListing(ODD_KEYS, page=page, size=size)
+def test_unusual_keys_are_listed_unchanged(storage_proxy: StorageProxy, page: int, size: int) -> None:
+    storage_proxy.rules["listing"] = GeneratedListing(ODD_KEYS, page=page, size=size)
     assert keys_of() == ODD_KEYS
     assert keys_of("f/") == [key for key in ODD_KEYS if key.startswith("f/")]
 
@@ -139,10 +128,10 @@ def test_any_key_is_listed_unchanged(digest_bucket: Bucket, key: str) -> None:
     assert keys_of() == [key]
 
 
-def test_missing_etag_is_listed_as_empty(front: StorageProxy) -> None:
+def test_missing_etag_is_listed_as_empty(storage_proxy: StorageProxy) -> None:
     pages = GeneratedListing(plain(3), page=5)
     body = pages(Request("GET", "http://x/", {}, b"")).body.replace(b"<ETag>&quot;e34&quot;</ETag>", b"", 1)
-    front.rules["listing"] = lambda _request: Response(200, {}, body)
+    storage_proxy.rules["listing"] = lambda _request: Response(200, {}, body)
     assert [item.etag for page in s3.list_objects() for item in page] == ["", "e34", "e34"]
 
 
@@ -159,16 +148,16 @@ def test_missing_etag_is_listed_as_empty(front: StorageProxy) -> None:
     ],
 )
 def test_truncated_listing_is_not_treated_as_complete(
-    front: StorageProxy, monkeypatch: pytest.MonkeyPatch, body: bytes
+    storage_proxy: StorageProxy, monkeypatch: pytest.MonkeyPatch, body: bytes
 ) -> None:
     monkeypatch.setattr(bucket_listing, "BATCH_ATTEMPTS", 1)
     pages = GeneratedListing(plain(4), page=2)
-    front.rules["listing"] = lambda request: Response(200, {}, body) if is_later(request) else pages(request)
+    storage_proxy.rules["listing"] = lambda request: Response(200, {}, body) if is_later(request) else pages(request)
     with pytest.raises(StorageUnavailable):
         keys_of("f/")
 
 
-def test_failed_page_is_requested_again(front: StorageProxy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_page_is_requested_again(storage_proxy: StorageProxy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bucket_listing, "PAUSE_SECONDS", 0.01)
     pages, faults = GeneratedListing(plain(6), page=2), iter(["500", "200 with an error", "broken"])
 
@@ -176,7 +165,7 @@ def test_failed_page_is_requested_again(front: StorageProxy, monkeypatch: pytest
         fault = next(faults, None) if is_later(request) else None
         return FAULTS[fault](request) if fault in FAULTS else pages(request)
 
-    front.rules["listing"] = rule
+    storage_proxy.rules["listing"] = rule
     assert keys_of("f/") == plain(6)
 
 
@@ -186,8 +175,8 @@ def is_later(request: Request) -> bool:
 
 @pytest.mark.parametrize("wrong", [["f/b", "f/a"], ["f/a", "f/a"], ["f/a", "f/b", "f/c", "f/d", "f/ca"]])
 @pytest.mark.parametrize("page", [1, 2, 10])
-def test_a_listing_out_of_order_is_refused(front: StorageProxy, wrong: list[str], page: int) -> None:
-    front.rules["listing"] = GeneratedListing(wrong, page=page)
+def test_a_listing_out_of_order_is_refused(storage_proxy: StorageProxy, wrong: list[str], page: int) -> None:
+    storage_proxy.rules["listing"] = GeneratedListing(wrong, page=page)
     with pytest.raises(ListingOutOfOrder):
         keys_of()
 
@@ -195,7 +184,11 @@ def test_a_listing_out_of_order_is_refused(front: StorageProxy, wrong: list[str]
 @pytest.mark.parametrize("first", [True, False], ids=["first", "later"])
 @pytest.mark.parametrize("fault", FAULTS)
 def test_error_messages_contain_no_urls_or_credentials(
-    front: StorageProxy, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fault: str, first: bool
+    storage_proxy: StorageProxy,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    fault: str,
+    first: bool,
 ) -> None:
     for module in (bucket_listing, client):
         monkeypatch.setattr(module, "BATCH_ATTEMPTS", 1)
@@ -205,7 +198,7 @@ def test_error_messages_contain_no_urls_or_credentials(
     def rule(request: Request) -> Response | None:
         return pages(request) if not first and not is_later(request) else FAULTS[fault](request)
 
-    front.rules["listing"] = rule
+    storage_proxy.rules["listing"] = rule
     with caplog.at_level(logging.INFO), pytest.raises(StorageUnavailable) as error:
         keys_of("f/")
     assert isinstance(error.value, StorageDenied) == (fault in {"403", "403 without words", "clock", "page 403"})
@@ -213,23 +206,23 @@ def test_error_messages_contain_no_urls_or_credentials(
     assert not re.search(r"http|Credential=|<", message)
 
 
-def test_head_reports_absence_only_for_404_of_storage(front: StorageProxy) -> None:
+def test_head_reports_absence_only_for_404_of_storage(storage_proxy: StorageProxy) -> None:
     assert s3.head("f/" + "0" * 32) is None
-    front.rules["*"] = FAULTS["no bucket"]
+    storage_proxy.rules["*"] = FAULTS["no bucket"]
     with pytest.raises(StorageUnavailable):
         s3.head("f/" + "0" * 32)
 
 
-def test_404_of_head_for_an_existing_object_is_unavailable(front: StorageProxy, bucket: Bucket) -> None:
+def test_404_of_head_for_an_existing_object_is_unavailable(storage_proxy: StorageProxy, bucket: Bucket) -> None:
     bucket.write("f/" + "0" * 32, b"x")
-    front.rules["head"] = lambda _request: Response(404, {}, b"")
+    storage_proxy.rules["head"] = lambda _request: Response(404, {}, b"")
     with pytest.raises(StorageUnavailable):
         s3.head("f/" + "0" * 32)
 
 
-def test_head_without_headers_is_an_error(bucket: Bucket, front: StorageProxy) -> None:
+def test_head_without_headers_is_an_error(bucket: Bucket, storage_proxy: StorageProxy) -> None:
     bucket.write("f/" + "0" * 32, b"x")
-    front.rules["head"] = lambda _request: Response(200, {}, b"")
+    storage_proxy.rules["head"] = lambda _request: Response(200, {}, b"")
     with pytest.raises(StorageUnavailable):
         s3.head("f/" + "0" * 32)
 

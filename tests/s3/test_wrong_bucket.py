@@ -16,7 +16,7 @@ from tests.support import factories, storage_proxies
 from tests.support.stores import Bucket
 from tests.support.two_stores import second_bucket
 from tests.support.upload_client import UploadClient
-from uploads import s3, services
+from uploads import services
 from uploads.errors import StorageUnavailable
 from uploads.management.commands import verify as verify_command
 from uploads.models import ChecksumStatus, File, Preview, PreviewKind, Report, RunOutcome, State
@@ -114,13 +114,9 @@ def test_only_the_wrong_bucket_is_not_swept(alice: User, bucket: Bucket, wrong: 
 def test_bucket_without_marker_stays_unchanged(alice: User, bucket: Bucket, settings: Settings, fault: str) -> None:
     all_that_is_due(alice, bucket)
     objects = bucket.objects()
-    with storage_proxies.run_storage_proxy(bucket.address.endpoint) as front:
-        front.rules["get"] = storage_proxies.FAULTS[fault]
-        right, settings.S3_ENDPOINT = settings.S3_ENDPOINT, front.url
-        s3.reset()
+    with storage_proxies.proxy_of_app(settings, bucket) as proxy:
+        proxy.rules["get"] = storage_proxies.FAULTS[fault]
         assert run("sweep")[0] == (2 if fault == "page 200" else 1)
-        settings.S3_ENDPOINT = right
-    s3.reset()
     assert (File.objects.count(), bucket.objects()) == (4, objects)
     assert File.objects.filter(state=State.COMPLETING).exists()
     assert run("sweep")[0] == 0

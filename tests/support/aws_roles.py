@@ -1,7 +1,7 @@
 """A storage proxy that enforces the IAM policies of the template.
 
-with acting_as("WebRole", address, settings) as front: …   # requests come from a task with that role
-front.denied                                               # the denied actions
+with acting_as("WebRole", bucket, settings, policies) as proxy: …   # requests come from a task with that role
+proxy.denied                                               # the denied actions
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from pytest_django import Settings
 
 from tests.support import storage_proxies, stores
 from tests.support.aws_policies import BUCKET, Policies, PolicyRequest
-from tests.support.doctor_results import between
 
 # S3 subresource: the part of the IAM action that is named after it
 SETTINGS = {
@@ -87,8 +86,8 @@ def requested_actions(request: storage_proxies.Request, role: str) -> Iterator[P
 
 
 @contextmanager
-def acting_as(role: str, address: stores.Address, settings: Settings, policies: Policies) -> Iterator[Guard]:
+def acting_as(role: str, bucket: stores.Bucket, settings: Settings, policies: Policies) -> Iterator[Guard]:
     guard = Guard(policies, role)
-    with between(address, settings) as front:
-        front.rules["*"] = guard
+    with storage_proxies.proxy_of_app(settings, bucket) as proxy:
+        proxy.rules["*"] = guard
         yield guard

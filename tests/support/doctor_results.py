@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 
-from pytest_django import Settings
-
-from tests.support import storage_proxies, stores
-from uploads import s3
 from uploads.services.doctor import CheckResult, Level
 from uploads.services.doctor.results import Deadline
 from uploads.services.doctor.storage import store_checks
@@ -37,13 +32,3 @@ def examined(*origins: str) -> dict[str, CheckResult]:
 
 def level(lines: dict[str, CheckResult], subject: str) -> str:
     return str(lines[subject].level)
-
-
-@contextmanager
-def between(address: stores.Address, settings: Settings) -> Iterator[storage_proxies.StorageProxy]:
-    """Run a proxy between the app and this storage."""
-    with storage_proxies.run_storage_proxy(address.endpoint) as front:
-        settings.S3_ENDPOINT = settings.S3_ORIGIN = front.url
-        s3.reset()
-        yield front
-    s3.reset()

@@ -30,9 +30,9 @@ DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 READY_SECONDS = 15
 
 
-def get(front: str, path: str, *, cookies: str, trusted: ssl.SSLContext, seconds: float) -> http.client.HTTPResponse:
+def get(proxy: str, path: str, *, cookies: str, trusted: ssl.SSLContext, seconds: float) -> http.client.HTTPResponse:
     """Send one request to a proxy over a new connection, and return the response, read completely."""
-    place = urlsplit(front)
+    place = urlsplit(proxy)
     connection = (
         http.client.HTTPSConnection(place.netloc, timeout=seconds, context=trusted)
         if place.scheme == "https"

@@ -42,14 +42,14 @@ class World:
     senders: list[UploadClient]
     bucket: Bucket
     neighbour: User  # has one file, which no step changes
-    front: StorageProxy  # between the app and its storage
+    storage_proxy: StorageProxy  # between the app and its storage
     fork_server: ForkServer  # whose children crash
 
     def empty(self) -> None:
         """Empty tables and bucket. TRUNCATE bypasses the trigger that forbids deletions."""
         with connection.cursor() as cursor:
             cursor.execute("TRUNCATE uploads_partdigest, uploads_file, uploads_usage, uploads_event CASCADE")
-        self.front.rules.clear()
+        self.storage_proxy.rules.clear()
         self.bucket.empty()
         ensure_marker()
         # As in a library in use: the embedded storage deletes an empty folder with its last object, and then

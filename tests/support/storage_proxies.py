@@ -1,7 +1,7 @@
 """A small HTTP proxy between the app and its storage, which can fail on demand.
 
-    front.rules["complete"] = status(503, "SlowDown")   # until `del front.rules["complete"]`
-    front.seen                                                # all operations of the app so far
+    proxy.rules["complete"] = status(503, "SlowDown")   # until `del proxy.rules["complete"]`
+    proxy.seen                                                # all operations of the app so far
 
 A rule gets the request and returns the response, or None to drop the connection. It can forward the request first.
 """
@@ -90,7 +90,7 @@ class StorageProxy:
         """Do not respond until the test is over."""
         self.closing.wait(30)
 
-    def _handler(front) -> type[BaseHTTPRequestHandler]:  # noqa: N805
+    def _handler(proxy) -> type[BaseHTTPRequestHandler]:  # noqa: N805
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
             disable_nagle_algorithm = True  # otherwise each body waits 40 ms for the ACK of its headers
@@ -101,9 +101,9 @@ class StorageProxy:
 
             def handle_one(self) -> None:
                 length = int(self.headers.get("Content-Length") or 0)
-                url = front.target + self.path
+                url = proxy.target + self.path
                 request = Request(self.command, url, dict(self.headers.items()), self.rfile.read(length))
-                response = front.respond(request)
+                response = proxy.respond(request)
                 if response is None:
                     self.close_connection = True
                     return
@@ -129,22 +129,26 @@ class StorageProxy:
 
 @contextmanager
 def run_storage_proxy(target: str) -> Iterator[StorageProxy]:
-    front = StorageProxy(target)
-    with serve_in_thread(front.server):
+    proxy = StorageProxy(target)
+    with serve_in_thread(proxy.server):
         try:
-            yield front
+            yield proxy
         finally:
-            front.closing.set()
+            proxy.closing.set()
 
 
 @contextmanager
 def proxy_of_app(settings: Any, bucket: Bucket) -> Iterator[StorageProxy]:
-    """Run a proxy that the app uses, but `bucket` does not."""
-    with run_storage_proxy(bucket.address.endpoint) as front:
-        settings.S3_ENDPOINT = front.url
+    """Run a proxy that the app uses until the end of the block, but `bucket` does not."""
+    before = settings.S3_ENDPOINT, settings.S3_ORIGIN
+    with run_storage_proxy(bucket.address.endpoint) as proxy:
+        settings.S3_ENDPOINT = settings.S3_ORIGIN = proxy.url
         forget_clients()
-        yield front
-    forget_clients()
+        try:
+            yield proxy
+        finally:
+            settings.S3_ENDPOINT, settings.S3_ORIGIN = before
+            forget_clients()
 
 
 def forget_clients() -> None:

@@ -50,14 +50,14 @@ class TlsProxy:
             response = far.getresponse()
             return response, response.read()
 
-    def _handler(front) -> type[BaseHTTPRequestHandler]:  # noqa: N805
+    def _handler(proxy) -> type[BaseHTTPRequestHandler]:  # noqa: N805
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def setup(self) -> None:
                 self.request.settimeout(TIMEOUT_SECONDS)
                 if self.request.recv(1, socket.MSG_PEEK) == TLS_BEGINS:
-                    self.request = front.context.wrap_socket(self.request, server_side=True)
+                    self.request = proxy.context.wrap_socket(self.request, server_side=True)
                 super().setup()
 
             def finish(self) -> None:
@@ -65,7 +65,7 @@ class TlsProxy:
                 self.request.close()  # the server does not close a wrapped socket
 
             def pass_on(self) -> None:
-                response, body = front.forward(self)
+                response, body = proxy.forward(self)
                 self.send_response_only(response.status)
                 for name, value in response.getheaders():  # keeps separate Set-Cookie headers
                     if name.lower() not in HOP_BY_HOP:
@@ -95,7 +95,7 @@ class Server(ThreadingHTTPServer):
 
 @contextlib.contextmanager
 def run_tls_proxy(authority: CertificateAuthority, behind: str = "") -> Iterator[TlsProxy]:
-    """Run the proxy. `behind` can also be set later: `front.behind = url`."""
-    front = TlsProxy(authority, behind)
-    with serve_in_thread(front.server):
-        yield front
+    """Run the proxy. `behind` can also be set later: `proxy.behind = url`."""
+    proxy = TlsProxy(authority, behind)
+    with serve_in_thread(proxy.server):
+        yield proxy

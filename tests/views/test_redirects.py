@@ -105,9 +105,9 @@ def test_file_forms_redirect_to_this_site(alice: User, bucket: object) -> None:
 # --- the host, and the scheme -----------------------------------------------------------------
 
 
-def request_raw(front: TlsProxy, path: str, **headers: str) -> tuple[int, str, bytes]:
+def request_raw(proxy: TlsProxy, path: str, **headers: str) -> tuple[int, str, bytes]:
     """Bypass the proxy and send a request straight to the app's port."""
-    with closing(http.client.HTTPConnection(urlsplit(front.behind).netloc, timeout=20)) as wire:
+    with closing(http.client.HTTPConnection(urlsplit(proxy.behind).netloc, timeout=20)) as wire:
         wire.putrequest("GET", path, skip_host=True)
         for name, value in headers.items():
             wire.putheader(name.replace("_", "-"), value)
@@ -183,17 +183,17 @@ def test_all_cookies_are_host_only_secure_and_httponly(
         assert "httponly" in attributes or '=""' in line, line  # Django deletes cookies without it
 
 
-def cookies_of_a_day(front: TlsProxy, authority: CertificateAuthority, user: User) -> Iterator[str]:
+def cookies_of_a_day(proxy: TlsProxy, authority: CertificateAuthority, user: User) -> Iterator[str]:
     """Return the cookies that the site sets while a user signs in, changes the language, adds a tag, and signs out."""
     pool = urllib3.PoolManager(ca_certs=str(authority.file), retries=False)
     jar: dict[str, str] = {}
 
     def send(method: str, path: str, **fields: str) -> list[str]:
-        headers = {"Cookie": "; ".join(f"{name}={value}" for name, value in jar.items()), "Referer": front.url + path}
+        headers = {"Cookie": "; ".join(f"{name}={value}" for name, value in jar.items()), "Referer": proxy.url + path}
         token = {"csrfmiddlewaretoken": jar.get("__Host-amalga-csrf", "")}
         body = {**token, **fields} if method == "POST" else None
         more: dict[str, Any] = {"fields": body, "encode_multipart": False} if body else {}
-        response = pool.request(method, front.url + path, headers=headers, redirect=False, **more)
+        response = pool.request(method, proxy.url + path, headers=headers, redirect=False, **more)
         assert response.status in {200, 302}, (path, response.status)
         lines = response.headers.getlist("Set-Cookie")
         jar.update(line.split(";")[0].split("=", 1) for line in lines)  # type: ignore[misc]

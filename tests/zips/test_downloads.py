@@ -271,36 +271,36 @@ def test_overwritten_unverified_file_fails_the_download(
 
 
 @pytest.fixture
-def front(settings: Any, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[StorageProxy]:
-    """The app reaches storage through this proxy; `bucket` bypasses it."""
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Downloads from storage resume without a pause."""
     monkeypatch.setattr(streams, "PAUSE_SECONDS", 0.0)
-    with storage_proxies.proxy_of_app(settings, bucket) as front:
-        yield front
 
 
+@pytest.mark.usefixtures("no_pauses")
 @pytest.mark.parametrize("fault", ["503", "403", "page 200", "broken"])
 def test_storage_error_midway_fails_the_download(
-    alice: User, as_bob: Client, bucket: Bucket, front: StorageProxy, fault: str
+    alice: User, as_bob: Client, bucket: Bucket, storage_proxy: StorageProxy, fault: str
 ) -> None:
     files = some_files(alice, bucket)
 
     def fail_ninth_object(request: Request) -> Response | None:
         return request.forward() if files[8].key not in request.url else storage_proxies.FAULTS[fault](request)
 
-    front.rules["get"] = fail_ninth_object
+    storage_proxy.rules["get"] = fail_ninth_object
     read_until_failure(request_zip(as_bob, *files))
 
 
-def test_broken_connection_is_resumed(alice: User, as_bob: Client, bucket: Bucket, front: StorageProxy) -> None:
+@pytest.mark.usefixtures("no_pauses")
+def test_broken_connection_is_resumed(alice: User, as_bob: Client, bucket: Bucket, storage_proxy: StorageProxy) -> None:
     body = factories.binary_content(3_000_000)
     file = create_file(alice, bucket, body, "large.bin")
 
     def break_twice(request: Request) -> Response | None:
-        return storage_proxies.midway(request) if front.seen.count("get") < 3 else request.forward()
+        return storage_proxies.midway(request) if storage_proxy.seen.count("get") < 3 else request.forward()
 
-    front.rules["get"] = break_twice
+    storage_proxy.rules["get"] = break_twice
     assert contents(request_zip(as_bob, file)) == {"large.bin": body}
-    assert front.seen.count("get") == 3
+    assert storage_proxy.seen.count("get") == 3
 
 
 @pytest.mark.django_db(transaction=True)
