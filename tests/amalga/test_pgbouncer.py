@@ -76,7 +76,7 @@ def environment(bouncer: Bouncer, pooler: str = "on") -> dict[str, str]:
     return {**os.environ, **ours}
 
 
-def run(bouncer: Bouncer, *commands: list[str], pooler: str = "on") -> dict[str, tuple[int, str]]:
+def run_commands(bouncer: Bouncer, *commands: list[str], pooler: str = "on") -> dict[str, tuple[int, str]]:
     done = subprocess.run(
         [sys.executable, "-c", COMMANDS, json.dumps(commands)],
         env=environment(bouncer, pooler),
@@ -117,7 +117,7 @@ def test_commands_work_through_pgbouncer_and_keep_the_timeouts(
     for n in range(3):
         factories.create_file(alice, name=f"report {n}.txt", bucket=bucket)
     bucket.write("old/letter.txt", b"hello")
-    results = run(
+    results = run_commands(
         bouncer, ["migrate"], ["check", "--database", "default"], ["sweep"], ["fsck"], ["verify"], ["recount"],
         ["export_manifest"], ["previews"], ["import_bucket", "old/", "--owner", "alice"], ["clearsessions"], ["doctor"],
     )  # fmt: skip
@@ -160,7 +160,7 @@ assert limit() == "8s"
 
 
 def test_doctor_reports_missing_timeouts(bouncer: Bouncer, bucket: Bucket) -> None:
-    output = run(bouncer, ["doctor"])["doctor"][1]
+    output = run_commands(bouncer, ["doctor"])["doctor"][1]
     assert "FAIL  database timeouts: not set: statement_timeout, lock_timeout" in output
     assert "ALTER ROLE amalga SET statement_timeout" in output
 

@@ -20,7 +20,7 @@ EXAMPLE = PROJECT / "docs" / "api" / "example.py"
 PASSWORD = "correct horse battery staple"
 
 
-def run(site: str, password: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run_example(site: str, password: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "AMALGA_PASSWORD": password}
     command = [sys.executable, str(EXAMPLE), site, "alice", *arguments]
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
@@ -29,7 +29,7 @@ def run(site: str, password: str, *arguments: str) -> subprocess.CompletedProces
 @pytest.mark.parametrize("body", [b"", b"hello", b"x" * 17 * 1024**2], ids=["empty", "one part", "two parts"])
 def test_example_uploads_a_file(site: str, alice: User, bucket: Bucket, tmp_path: Path, body: bytes) -> None:
     (tmp_path / "report.txt").write_bytes(body)
-    done = run(site, PASSWORD, str(tmp_path / "report.txt"), "Reports/2027")
+    done = run_example(site, PASSWORD, str(tmp_path / "report.txt"), "Reports/2027")
     assert done.returncode == 0, done.stderr
     file = File.objects.get()
     assert (path_of(file), file.state, file.owner) == ("Reports/2027/report.txt", State.AVAILABLE, alice)
@@ -39,6 +39,6 @@ def test_example_uploads_a_file(site: str, alice: User, bucket: Bucket, tmp_path
 
 def test_example_reports_an_incorrect_password(site: str, alice: User, tmp_path: Path) -> None:
     (tmp_path / "report.txt").write_bytes(b"hello")
-    done = run(site, "another password", str(tmp_path / "report.txt"))
+    done = run_example(site, "another password", str(tmp_path / "report.txt"))
     assert (done.returncode, "Incorrect user name or password" in done.stderr) == (1, True)
     assert not File.objects.exists()

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.core.management import CommandError, call_command
 from django.test import Client
 
 from tests.support import storage_proxies
+from tests.support.commands import check_output, run_command
 from tests.support.storage_proxies import Request, Response, StorageProxy
 from tests.support.stores import Bucket
 from tests.support.upload_client import UploadClient
@@ -47,17 +47,11 @@ REFUSALS: dict[str, tuple[int, str, str]] = {
 }
 
 
-def run(*words: str) -> str:
-    out = io.StringIO()
-    call_command(*words, stdout=out, stderr=io.StringIO())
-    return out.getvalue()
-
-
 def imported(bucket: Bucket, *names: str) -> list[File]:
     """Import one text object per name from the bucket."""
     for name in names:
         bucket.write(f"odd/{name}", f"words of {name}".encode())
-    run("import_bucket", "odd/", "--owner", "alice", "--apply")
+    check_output("import_bucket", "odd/", "--owner", "alice", "--apply")
     return [File.objects.get(name=name) for name in names]
 
 
@@ -81,7 +75,7 @@ def cold(digest_bucket: Bucket, alice: User) -> list[File]:
     )
     for number in (2, 3):
         digest_bucket.write(f"odd/{number}-warm.txt", b"warm")
-    run("import_bucket", "odd/", "--owner", "alice", "--apply")
+    check_output("import_bucket", "odd/", "--owner", "alice", "--apply")
     return list(File.objects.order_by("key"))
 
 
@@ -162,7 +156,7 @@ def test_refused_preview_is_tried_again_on_request(bucket: Bucket, storage_proxy
     refuse(storage_proxy, "poison", 403, "<Code>AccessDenied</Code>")
     services.make_previews(file)
     storage_proxy.rules.clear()
-    run("previews", "--retry-failed")
+    check_output("previews", "--retry-failed")
     file.refresh_from_db()
     services.make_previews(file)
     assert Preview.objects.get().state == PreviewState.READY
@@ -181,7 +175,7 @@ def test_import_reports_the_number_of_archived_objects(digest_bucket: Bucket, co
     digest_bucket.client.put_object(
         Bucket=digest_bucket.name, Key="odd/5-instant.txt", Body=b"instant", StorageClass="GLACIER_IR"
     )
-    output = run("import_bucket", "odd/", "--owner", "alice", "--apply")
+    output = check_output("import_bucket", "odd/", "--owner", "alice", "--apply")
     assert "archived: 1\n" in output
     assert "restore-object" in output
     assert File.objects.get(key="odd/4-deep&dark.txt").refusal == Refusal.ARCHIVED
@@ -298,28 +292,21 @@ def test_zip_with_unavailable_storage_keeps_the_refusal(
 # --- verification -------------------------------------------------------------------------------
 
 
-def verified(*words: str) -> tuple[int, dict[str, int]]:
-    out = io.StringIO()
-    try:
-        call_command("verify", *words, "--json", stdout=out, stderr=io.StringIO())
-    except CommandError as error:
-        return error.returncode, _counts(out.getvalue())
-    return 0, _counts(out.getvalue())
-
-
-def _counts(document: str) -> dict[str, int]:
-    return {name: count for name, count in json.loads(document).items() if name != "problems"}
+def run_verify(*words: str) -> tuple[int, dict[str, int]]:
+    """Return the exit status and the counts."""
+    status, output, _errors = run_command("verify", *words, "--json")
+    return status, {name: count for name, count in json.loads(output).items() if name != "problems"}
 
 
 def test_plain_verify_reads_imported_files(bucket: Bucket, alice: User) -> None:
     imported(bucket, "a.txt", "b.txt")
-    assert verified() == (0, {"verified": 2, "corrupted": 0, "missing": 0, "failed": 0})
-    assert verified()[1]["verified"] == 0
+    assert run_verify() == (0, {"verified": 2, "corrupted": 0, "missing": 0, "failed": 0})
+    assert run_verify()[1]["verified"] == 0
     assert set(File.objects.values_list("checksum_status", flat=True)) == {ChecksumStatus.VERIFIED}
 
 
 def test_archived_file_does_not_fail_verify(cold: list[File]) -> None:
-    assert verified("--all") == (0, {"verified": 2, "corrupted": 0, "missing": 0, "failed": 0, "archived": 1})
+    assert run_verify("--all") == (0, {"verified": 2, "corrupted": 0, "missing": 0, "failed": 0, "archived": 1})
     assert Report.objects.get(command="verify").outcome == "succeeded"
 
 
@@ -328,11 +315,11 @@ def test_refused_file_is_reported_by_verify_and_excluded_from_samples(
 ) -> None:
     poison, _other = imported(bucket, "poison.txt", "b.txt")
     refuse(storage_proxy, "poison", 403, "<Code>AccessDenied</Code>")
-    assert verified("--all") == (1, {"verified": 1, "corrupted": 0, "missing": 0, "failed": 0, "refused": 1})
-    assert verified("--sample", "1/1")[1].get("refused") == 1
-    assert verified("--sample", "1/2") == (0, {"verified": 1, "corrupted": 0, "missing": 0, "failed": 0})
+    assert run_verify("--all") == (1, {"verified": 1, "corrupted": 0, "missing": 0, "failed": 0, "refused": 1})
+    assert run_verify("--sample", "1/1")[1].get("refused") == 1
+    assert run_verify("--sample", "1/2") == (0, {"verified": 1, "corrupted": 0, "missing": 0, "failed": 0})
     storage_proxy.rules.clear()
-    assert verified("--all")[0] == 0
+    assert run_verify("--all")[0] == 0
     poison.refresh_from_db()
     assert (poison.refusal, poison.checksum_status) == ("", ChecksumStatus.VERIFIED)
 
@@ -341,13 +328,13 @@ def test_refused_marker_is_requested_once(bucket: Bucket, storage_proxy: Storage
     imported(bucket, *(f"{number}.txt" for number in range(20)))
     storage_proxy.rules["get"] = storage_proxies.status(403, "AccessDenied")
     storage_proxy.seen.clear()
-    assert verified("--all")[0] == 1
+    assert run_verify("--all")[0] == 1
     assert storage_proxy.seen.count("get") == 1
 
 
 def test_metadata_only_verify_records_newly_archived_files(cold: list[File]) -> None:
     File.objects.update(refusal="")
-    assert verified("--metadata-only")[0] == 0
+    assert run_verify("--metadata-only")[0] == 0
     assert File.objects.get(pk=cold[0].pk).refusal == Refusal.ARCHIVED
 
 

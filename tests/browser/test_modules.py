@@ -34,7 +34,7 @@ def modules(browser: Browser) -> Any:
     page.close()
 
 
-def run(page: Page, module: str, names: str, body: str) -> Any:
+def evaluate(page: Page, module: str, names: str, body: str) -> Any:
     return page.evaluate(
         f"async () => {{ const {{{names}}} = await import('{ORIGIN}/{module}.js'); {body} }}",
     )
@@ -54,32 +54,37 @@ def run(page: Page, module: str, names: str, body: str) -> Any:
     ],
 )
 def test_sizes_are_formatted_in_powers_of_ten(modules: Page, size: int, text: str) -> None:
-    assert run(modules, "i18n", "bytes", f"return bytes({size}, 'en')").replace("\u00a0", " ") == text
+    assert evaluate(modules, "i18n", "bytes", f"return bytes({size}, 'en')").replace("\u00a0", " ") == text
 
 
 def test_percent_is_100_only_when_done(modules: Page) -> None:
-    assert run(modules, "i18n", "percent", "return [percent(999999, 1000000), percent(5, 5), percent(0, 0)]") == [
+    assert evaluate(modules, "i18n", "percent", "return [percent(999999, 1000000), percent(5, 5), percent(0, 0)]") == [
         99, 100, 0,
     ]  # fmt: skip
 
 
 def test_byte_ranges_cover_the_file(modules: Page) -> None:
     body = "return [byteRange(1, 5, 12), byteRange(2, 5, 12), byteRange(3, 5, 12), byteRange(1, 5, 0)]"
-    assert run(modules, "parts", "byteRange", body) == [[0, 5], [5, 10], [10, 12], [0, 0]]
+    assert evaluate(modules, "parts", "byteRange", body) == [[0, 5], [5, 10], [10, 12], [0, 0]]
 
 
 def test_missing_parts_are_listed_in_order(modules: Page) -> None:
-    assert run(modules, "parts", "missingParts", "return missingParts(5, new Set([1, 4]))") == [2, 3, 5]
+    assert evaluate(modules, "parts", "missingParts", "return missingParts(5, new Set([1, 4]))") == [2, 3, 5]
 
 
 def test_sign_batch_size_covers_one_minute(modules: Page) -> None:
     body = "return [[0, true], [0], [2e6], [1e3], [1e9]].map(([speed, first]) => signBatchSize(speed, 16e6, first))"
-    assert run(modules, "parts", "signBatchSize", body) == [4, 8, 8, 1, 12]
+    assert evaluate(modules, "parts", "signBatchSize", body) == [4, 8, 8, 1, 12]
 
 
 def test_backoff_doubles_with_jitter_up_to_maximum(modules: Page) -> None:
     body = """return [0, 1, 2, 20].map((attempt) => [backoff(attempt, () => 0), backoff(attempt, () => 1)])"""
-    assert run(modules, "retry", "backoff", body) == [[400, 800], [800, 1600], [1600, 3200], [7500, 15_000]]
+    assert evaluate(modules, "retry", "backoff", body) == [
+        [400, 800],
+        [800, 1600],
+        [1600, 3200],
+        [7500, 15_000],
+    ]
 
 
 def test_first_success_ends_all_backoff_waits(modules: Page) -> None:
@@ -96,14 +101,14 @@ def test_first_success_ends_all_backoff_waits(modules: Page) -> None:
         const before = [...woken];
         shared.retryNow(); await patient;
         return [before, woken]"""
-    assert run(modules, "retry", "LastSuccess, RetryPolicy, sleep", body) == [[1, 2], [1, 2, "patient"]]
+    assert evaluate(modules, "retry", "LastSuccess, RetryPolicy, sleep", body) == [[1, 2], [1, 2, "patient"]]
 
 
 def test_retry_after_is_parsed_as_seconds_or_date_up_to_maximum(modules: Page) -> None:
     body = """const now = Date.parse('2026-01-01T00:00:00Z');
         return ['5', 2, null, '', 'Thu, 01 Jan 2026 00:00:10 GMT', '99999', 'soon']
             .map((value) => parseRetryAfter(value, now))"""
-    assert run(modules, "retry", "parseRetryAfter", body) == [5000, 2000, 0, 0, 10_000, 120_000, 0]
+    assert evaluate(modules, "retry", "parseRetryAfter", body) == [5000, 2000, 0, 0, 10_000, 120_000, 0]
 
 
 @pytest.mark.parametrize(
@@ -126,26 +131,26 @@ def test_retry_after_is_parsed_as_seconds_or_date_up_to_maximum(modules: Page) -
 def test_response_of_storage_is_classified(modules: Page, status: int, code: str, verdict: str) -> None:
     text = f"<Error><Code>{code}</Code></Error>" if code else ""
     body = f"return classifyResponse({{status: {status}, text: '{text}'}})"
-    assert run(modules, "upload-part", "classifyResponse", body) == verdict
+    assert evaluate(modules, "upload-part", "classifyResponse", body) == verdict
 
 
 def test_sha256_is_base64(modules: Page) -> None:
     expected = base64.b64encode(hashlib.sha256(b"amalga").digest()).decode()
-    assert run(modules, "parts", "sha256", "return sha256(new Blob(['amalga']))") == expected
+    assert evaluate(modules, "parts", "sha256", "return sha256(new Blob(['amalga']))") == expected
 
 
 def test_file_key_ignores_unicode_form(modules: Page) -> None:
     body = """const facts = {folder: '', size: 1, modified: 5};
         return fileKey({...facts, name: 'Men\\u00fc'}) === fileKey({...facts, name: 'Menu\\u0308'})
             && fileKey({...facts, name: 'a'}) !== fileKey({...facts, name: 'a', modified: 6})"""
-    assert run(modules, "resume", "fileKey", body) is True
+    assert evaluate(modules, "resume", "fileKey", body) is True
 
 
 def test_token_of_unfinished_upload_is_used_once(modules: Page) -> None:
     body = """const file = new File(['x'], 'a.txt', {lastModified: 7});
         const tokenFor = tokenMatcher([{name: 'a.txt', folder: '', size: 1, modified: 7, token: 't'}]);
         return [tokenFor({file, folder: ''}), tokenFor({file, folder: ''}), tokenFor({file, folder: 'b'})]"""
-    assert run(modules, "resume", "tokenMatcher", body) == ["t", "", ""]
+    assert evaluate(modules, "resume", "tokenMatcher", body) == ["t", "", ""]
 
 
 ENTRIES = """
@@ -168,7 +173,7 @@ def test_folders_are_read_recursively(modules: Page) -> None:
         const many = Array.from({{length: 250}}, (_, i) => file(`/d/e/${{i}}`));
         const batch = await gather([folder('/d', [folder('/d/e', many), broken]), file('/top')]);
         return [batch.picked.length, batch.picked[0].folder, batch.picked.at(-1).folder, batch.failed]"""
-    assert run(modules, "drop-target", "readEntries", body) == [251, "d/e", "", ["d/broken"]]
+    assert evaluate(modules, "drop-target", "readEntries", body) == [251, "d/e", "", ["d/broken"]]
 
 
 def test_system_files_and_empty_folders_are_skipped(modules: Page) -> None:
@@ -179,7 +184,7 @@ def test_system_files_and_empty_folders_are_skipped(modules: Page) -> None:
         ])]);
         const skipped = batch.skipped.map(({{kind, path}}) => `${{kind}} ${{path}}`);
         return [batch.picked.map(({{file}}) => file.name), skipped]"""
-    picked, skipped = run(modules, "drop-target", "readEntries", body)
+    picked, skipped = evaluate(modules, "drop-target", "readEntries", body)
     assert picked == ["a.txt"]
     assert skipped == [
         "system d/.DS_Store", "system d/._a.txt", "system d/__MACOSX",
@@ -189,33 +194,33 @@ def test_system_files_and_empty_folders_are_skipped(modules: Page) -> None:
 
 @pytest.mark.parametrize("name", ["desktop.ini", "DESKTOP.INI", "._x", "~$Budget.xlsx", ".~lock.a.odt#", "Icon\\r"])
 def test_system_name_is_detected(modules: Page, name: str) -> None:
-    assert run(modules, "drop-target", "isSystemName", f"return isSystemName('{name}')")
+    assert evaluate(modules, "drop-target", "isSystemName", f"return isSystemName('{name}')")
 
 
 @pytest.mark.parametrize(
     "name", [".env", ".gitignore", "thumbs.db.txt", "_x", "~backup", ".x", "Icon", "a desktop.ini"]
 )
 def test_ordinary_name_is_not_a_system_name(modules: Page, name: str) -> None:
-    assert not run(modules, "drop-target", "isSystemName", f"return isSystemName('{name}')")
+    assert not evaluate(modules, "drop-target", "isSystemName", f"return isSystemName('{name}')")
 
 
 def test_only_visible_rows_are_rendered(modules: Page) -> None:
     body = """return [visibleRange({scrollTop: 0, height: 100, count: 2000, rowHeight: 50, overscan: 2}),
         visibleRange({scrollTop: 5000, height: 100, count: 2000, rowHeight: 50, overscan: 2}),
         visibleRange({scrollTop: 0, height: 100, count: 1, rowHeight: 50, overscan: 2})]"""
-    assert run(modules, "virtual-list", "visibleRange", body) == [[0, 4], [98, 104], [0, 1]]
+    assert evaluate(modules, "virtual-list", "visibleRange", body) == [[0, 4], [98, 104], [0, 1]]
 
 
 def test_actions_depend_on_phase(modules: Page) -> None:
     body = """return [['sending'], ['paused'], ['failed', true], ['failed', false], ['finishing'], ['done']]
         .map(([phase, retriable]) => actionsFor({phase, retriable}).join())"""
     expected = ["pause,cancel", "resume,cancel", "retry,remove", "remove", "", ""]
-    assert run(modules, "virtual-list", "actionsFor", body) == expected
+    assert evaluate(modules, "virtual-list", "actionsFor", body) == expected
 
 
 def test_progress_is_announced_in_quarters(modules: Page) -> None:
     body = "return [[0, 10], [0, 26], [25, 49], [25, 80], [75, 100]].map(([last, now]) => nextStep(last, now))"
-    assert run(modules, "tray", "nextStep", body) == [0, 25, 0, 75, 0]
+    assert evaluate(modules, "tray", "nextStep", body) == [0, 25, 0, 75, 0]
 
 
 def test_batch_is_sent_when_full_or_no_more_items_are_expected(modules: Page) -> None:
@@ -226,7 +231,7 @@ def test_batch_is_sent_when_full_or_no_more_items_are_expected(modules: Page) ->
         await Promise.resolve(); const early = sent.length;
         coming = 0; batcher.flushIfReady(); await Promise.all(all);
         return [early, sent]"""
-    assert run(modules, "concurrency", "Batcher", body) == [1, [[1, 2, 3], [4]]]
+    assert evaluate(modules, "concurrency", "Batcher", body) == [1, [[1, 2, 3], [4]]]
 
 
 def test_semaphore_is_first_come_first_served(modules: Page) -> None:
@@ -237,7 +242,7 @@ def test_semaphore_is_first_come_first_served(modules: Page) -> None:
         const next = semaphore.acquire(signal).then((release) => { order.push('next'); release(); });
         given.abort(); free(); free(); await gone; await next; await semaphore.acquire(signal);
         return order"""
-    assert run(modules, "concurrency", "Semaphore", body) == ["gone", "next"]
+    assert evaluate(modules, "concurrency", "Semaphore", body) == ["gone", "next"]
 
 
 def test_semaphore_can_be_resized(modules: Page) -> None:
@@ -251,12 +256,12 @@ def test_semaphore_can_be_resized(modules: Page) -> None:
         const more = semaphore.acquire(signal).then(() => order.push('more'));
         semaphore.resize(2); await more;
         return order"""
-    assert run(modules, "concurrency", "Semaphore", body) == ["two are free", "next", "more"]
+    assert evaluate(modules, "concurrency", "Semaphore", body) == ["two are free", "next", "more"]
 
 
 def test_slow_connections_get_smaller_parts_and_fewer_at_once(modules: Page) -> None:
     body = "return [0, 1e5, 1e6, 1e7].map((speed) => planFor(speed)).map((p) => [p.partBytes / 2 ** 20, p.concurrency])"
-    plans = run(modules, "parts", "planFor", body)
+    plans = evaluate(modules, "parts", "planFor", body)
     assert plans[1:3] == [[5, 2], [8, 2]]
     assert plans[0] == plans[3]
     assert plans[0][1] == 4
@@ -266,7 +271,7 @@ def test_throughput_is_measured_over_last_seconds(modules: Page) -> None:
     body = """const meter = new ThroughputMeter();
         for (let at = 0; at <= 20000; at += 500) meter.add(500000, at);
         return [meter.read(20000), new ThroughputMeter().read(0)]"""
-    speed, unknown = run(modules, "parts", "ThroughputMeter", body)
+    speed, unknown = evaluate(modules, "parts", "ThroughputMeter", body)
     assert 900_000 < speed < 1_100_000
     assert unknown == 0
 
@@ -275,13 +280,16 @@ def test_summary_is_verified_only_if_every_file_is(modules: Page) -> None:
     body = """const done = (checksumStatus) => ({phase: 'done', size: 1, sent: 1, checksumStatus, note: ''});
         return [['verified_by_storage'], ['verified_by_storage', 'verified'], ['verified_by_storage', 'unverified']]
             .map((statuses) => summarize(statuses.map(done)).verified)"""
-    assert run(modules, "upload", "summarize", body) == [True, True, False]
+    assert evaluate(modules, "upload", "summarize", body) == [True, True, False]
 
 
 def test_pasted_image_is_named_by_time(modules: Page) -> None:
     body = """const at = new Date(2026, 10, 3, 14, 2, 11);
         return [renamePasted(new File([], 'image.png'), at).name, renamePasted(new File([], 'cat.png'), at).name]"""
-    assert run(modules, "drop-target", "renamePasted", body) == ["pasted 2026-11-03 14.02.11.png", "cat.png"]
+    assert evaluate(modules, "drop-target", "renamePasted", body) == [
+        "pasted 2026-11-03 14.02.11.png",
+        "cat.png",
+    ]
 
 
 # --- bundle of modules ------------------------------------------------------------------------

@@ -271,8 +271,8 @@ def test_the_sweeper_role_is_enough_to_repair(
     upload_client.send(b"hello")
     bucket.write(fsck_runs.key(1), b"nobody's")
     with acting_as("SweeperRole", bucket, settings, policies) as guard:
-        fsck_runs.run()
-        fsck_runs.run("--repair", "--max-repairs=1")
+        fsck_runs.run_fsck()
+        fsck_runs.run_fsck("--repair", "--max-repairs=1")
     assert guard.denied == []
     assert f"quarantine/{fsck_runs.key(1)}" in bucket.objects()
 

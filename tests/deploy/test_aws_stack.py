@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
 from tests.support import stores
 from tests.support.aws_moto import DOMAIN, Account, account, set_bucket_up
 from tests.support.aws_template import REGION, Template
+from tests.support.commands import run_command
 from uploads import s3
 from uploads.s3.bucket_config import BUCKET_SETTINGS, SettingStatus, compare_setting
 from uploads.services import provision
@@ -50,26 +49,19 @@ def created(fresh: stores.Bucket, monkeypatch: pytest.MonkeyPatch) -> stores.Buc
     return fresh
 
 
-def provisioned(*arguments: str) -> tuple[int, dict[str, str]]:
-    out = io.StringIO()
-    try:
-        call_command("provision", "--json", *arguments, stdout=out)
-    except CommandError as error:
-        return error.returncode, _standings(out)
-    return 0, _standings(out)
-
-
-def _standings(out: io.StringIO) -> dict[str, str]:
-    return {point["subject"]: point["status"] for point in json.loads(out.getvalue())["settings"]}
+def run_provision(*arguments: str) -> tuple[int, dict[str, str]]:
+    """Return the exit status and the status of each setting."""
+    status, output, _errors = run_command("provision", "--json", *arguments)
+    return status, {setting["subject"]: setting["status"] for setting in json.loads(output)["settings"]}
 
 
 def test_provision_only_marks_the_bucket(created: stores.Bucket) -> None:
-    status, output = provisioned()
+    status, output = run_provision()
     assert status == 1
     assert {name for name, standing in output.items() if standing != SettingStatus.AS_WANTED} == {"marker"}
-    status, output = provisioned("--apply")
+    status, output = run_provision("--apply")
     assert (status, output.pop("marker"), set(output.values())) == (0, SettingStatus.APPLIED, {SettingStatus.AS_WANTED})
-    assert provisioned()[0] == 0
+    assert run_provision()[0] == 0
 
 
 def test_doctor_reports_every_bucket_setting_as_ok(at_aws: Account) -> None:

@@ -33,7 +33,7 @@ def services() -> dict[str, dict[str, Any]]:
     return definitions
 
 
-def run(program: str, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+def run_program(program: str, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(PROGRAMS / program), *arguments]
     return subprocess.run(command, capture_output=True, text=True, env=env, cwd=PROJECT, timeout=60)
 
@@ -108,7 +108,7 @@ def test_application_signs_in_as_neither_superuser_nor_owner(services: dict[str,
 
 
 def test_application_has_no_root_keys(tmp_path: Path) -> None:
-    run("make_secrets.py", str(tmp_path))
+    run_program("make_secrets.py", str(tmp_path))
     secrets = contents(tmp_path)
     root = {secrets["store/ROOT_ACCESS_KEY"], secrets["store/ROOT_SECRET_KEY"], secrets["database/POSTGRES_PASSWORD"]}
     assert not {name for name, value in secrets.items() if value in root and name.startswith(("app/", "owner/"))}
@@ -175,10 +175,10 @@ def environment(*files: str, **chosen: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("files", [FILES[:1], FILES])
 def test_app_accepts_its_environment(files: tuple[str, ...], tmp_path: Path) -> None:
-    assert run("make_secrets.py", str(tmp_path)).returncode == 0
+    assert run_program("make_secrets.py", str(tmp_path)).returncode == 0
     env = environment(*files, **(OWN if len(files) > 1 else {}))
     words = [str(tmp_path / "app"), sys.executable, "-W", "error", "manage.py", "check"]
-    done = run("with_secrets.py", *words, **env)
+    done = run_program("with_secrets.py", *words, **env)
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -199,11 +199,11 @@ def test_published_image_is_used_and_built_only_if_there_is_none(services: dict[
 
 
 def test_tls_setup_passes_the_deployment_checks(tmp_path: Path) -> None:
-    run("make_secrets.py", str(tmp_path))
+    run_program("make_secrets.py", str(tmp_path))
     env = environment(*FILES, **OWN)
     assert (env["ALLOWED_HOSTS"], env["AWS_ENDPOINT_URL_S3"]) == ("files.example.org", "https://files.example.org:8443")
     words = [str(tmp_path / "app"), sys.executable, "manage.py", "check", "--deploy", "--fail-level", "WARNING"]
-    done = run("with_secrets.py", *words, **env)
+    done = run_program("with_secrets.py", *words, **env)
     assert done.returncode == 0, done.stderr
 
 
@@ -215,14 +215,14 @@ def contents(folder: Path) -> dict[str, str]:
 
 
 def test_secrets_are_created_once_with_restricted_permissions(tmp_path: Path) -> None:
-    run("make_secrets.py", str(tmp_path))
+    run_program("make_secrets.py", str(tmp_path))
     secrets = contents(tmp_path)
     assert len(secrets) == 15
     assert secrets["app/DATABASE_PASSWORD"] == secrets["database/APP_PASSWORD"]
     assert secrets["owner/DATABASE_PASSWORD"] == secrets["database/OWNER_PASSWORD"] != secrets["database/APP_PASSWORD"]
     assert all(len(value) >= 20 for value in secrets.values())
     assert {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in secrets} == {0o440}
-    assert "All secrets exist" in run("make_secrets.py", str(tmp_path)).stdout
+    assert "All secrets exist" in run_program("make_secrets.py", str(tmp_path)).stdout
     assert contents(tmp_path) == secrets
 
 
@@ -232,10 +232,10 @@ def test_secret_key_restored_as_documented_is_kept(tmp_path: Path) -> None:
     assert "web cat /secrets/SECRET_KEY > secret-key" in page
     line = re.search(r"secrets -c \\\n  '(umask.*)' < secret-key", page)
     assert line
-    run("make_secrets.py", str(tmp_path))
+    run_program("make_secrets.py", str(tmp_path))
     put = ["sh", "-c", line[1].replace("/secrets/", f"{tmp_path}/")]
     subprocess.run(put, input="the one before", text=True, check=True, timeout=60)
-    run("make_secrets.py", str(tmp_path))
+    run_program("make_secrets.py", str(tmp_path))
     key = tmp_path / "app" / "SECRET_KEY"
     assert (key.read_text(), stat.S_IMODE(key.stat().st_mode)) == ("the one before", 0o440)
     assert (tmp_path / "owner" / "SECRET_KEY").read_text() == "the one before"
@@ -243,16 +243,16 @@ def test_secret_key_restored_as_documented_is_kept(tmp_path: Path) -> None:
 
 def test_two_hosts_have_no_secret_in_common(tmp_path: Path) -> None:
     for host in ("one", "other"):
-        run("make_secrets.py", str(tmp_path / host))
+        run_program("make_secrets.py", str(tmp_path / host))
     first, other = (set(contents(tmp_path / host).values()) for host in ("one", "other"))
     assert not first & other
 
 
 def test_deleted_secret_file_is_written_again(tmp_path: Path) -> None:
-    run("make_secrets.py", str(tmp_path))
+    run_program("make_secrets.py", str(tmp_path))
     secrets = contents(tmp_path)
     (tmp_path / "app" / "DATABASE_PASSWORD").unlink()
-    done = run("make_secrets.py", str(tmp_path))
+    done = run_program("make_secrets.py", str(tmp_path))
     assert contents(tmp_path) == secrets
     assert secrets["app/DATABASE_PASSWORD"] not in done.stdout
 
@@ -262,11 +262,11 @@ def test_command_gets_secrets_and_existing_variables_are_kept(tmp_path: Path) ->
     (tmp_path / "HTTPS").write_text("off")
     (tmp_path / "SECRET_KEY.new").write_text("half")
     code = "import os; print(sorted((k, v) for k, v in os.environ.items() if k.startswith(('SECRET', 'HTTPS'))))"
-    done = run("with_secrets.py", str(tmp_path), sys.executable, "-c", code, HTTPS="on")
+    done = run_program("with_secrets.py", str(tmp_path), sys.executable, "-c", code, HTTPS="on")
     assert done.stdout.strip() == "[('HTTPS', 'on'), ('SECRET_KEY', 'from the file')]"
 
 
 @pytest.mark.parametrize("command", [["no-such-command"], []])
 def test_unknown_command_is_reported_in_one_line(command: list[str], tmp_path: Path) -> None:
-    done = run("with_secrets.py", str(tmp_path), *command)
+    done = run_program("with_secrets.py", str(tmp_path), *command)
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)

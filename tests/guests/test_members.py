@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import json
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group, User
-from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.test import Client
 from django.urls import reverse
 from pytest_django import Settings
 
 from tests.conftest import signed_in
+from tests.support.commands import check_output
 from tests.support.form_client import words_of
 from tests.support.guests import GuestClient, create_request
 from tests.support.stores import Bucket
@@ -138,15 +137,13 @@ def test_folder_name_is_hidden_from_a_requester_without_access(
 # --- manage.py request_files --------------------------------------------------------------------------
 
 
-def run(*arguments: object) -> list[str]:
-    output = io.StringIO()
-    call_command("request_files", *map(str, arguments), stdout=output)
-    return output.getvalue().splitlines()
+def run_request_files(*arguments: object) -> list[str]:
+    return check_output("request_files", *arguments).splitlines()
 
 
 def test_the_command_prints_the_link_last(folder: Folder, alice: User, settings: Settings, bucket: Bucket) -> None:
     settings.SITE_URL = "https://files.example.org"
-    lines = run(folder.pk, "--expires", "2w", "--max-files", 3, "--types", ".pdf")
+    lines = run_request_files(folder.pk, "--expires", "2w", "--max-files", 3, "--types", ".pdf")
     request = FileRequest.objects.get()
     assert (request.created_by, request.title, request.max_files) == (alice, "Inbox", 3)
     assert request.expires_at is not None
@@ -156,7 +153,7 @@ def test_the_command_prints_the_link_last(folder: Folder, alice: User, settings:
 
 
 def test_command_prints_json(folder: Folder, bob: User) -> None:
-    (line,) = run(folder.pk, "--by", "bob", "--json")
+    (line,) = run_request_files(folder.pk, "--by", "bob", "--json")
     assert json.loads(line).keys() == {"id", "folder", "owner", "expires", "link"}
     assert FileRequest.objects.get().created_by == bob
 
@@ -168,7 +165,7 @@ def test_command_prints_json(folder: Folder, bob: User) -> None:
 ])  # fmt: skip
 def test_command_rejects_invalid_input_with_status_2(folder: Folder, viewer: User, arguments: list[str]) -> None:
     with pytest.raises(CommandError) as refused:
-        run(*[argument.format(folder=folder.pk) for argument in arguments])
+        run_request_files(*[argument.format(folder=folder.pk) for argument in arguments])
     assert refused.value.returncode == 2
     assert not FileRequest.objects.exists()
 
@@ -176,7 +173,7 @@ def test_command_rejects_invalid_input_with_status_2(folder: Folder, viewer: Use
 def test_folder_without_a_creator_requires_the_by_option(folder: Folder) -> None:
     Folder.objects.update(created_by=None)
     with pytest.raises(CommandError, match="--by USERNAME"):
-        run(folder.pk)
+        run_request_files(folder.pk)
 
 
 def test_managers_see_all_requests_only_with_the_permission(folder: Folder, alice: User, manager: User) -> None:

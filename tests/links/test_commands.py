@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from django.apps import apps
 from django.contrib.auth.models import User
-from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.test import Client
 from pytest_django import Settings
 
 from tests.links.conftest import Shared
+from tests.support.commands import check_output
 from uploads.models import (
     Action,
     Event,
@@ -41,15 +41,9 @@ def site_url(settings: Settings) -> None:
     settings.SITE_URL = "https://files.example.org"
 
 
-def run(*arguments: Any) -> str:
-    output = io.StringIO()
-    call_command(*map(str, arguments), stdout=output)
-    return output.getvalue()
-
-
 def refusal(*arguments: Any) -> str:
     with pytest.raises(CommandError) as refused:
-        run(*arguments)
+        check_output(*arguments)
     assert refused.value.returncode == 2
     return str(refused.value)
 
@@ -61,7 +55,7 @@ def path_of(output: str) -> str:
 
 
 def test_link_to_a_file_is_the_last_line(file: File, guest: Client) -> None:
-    output = run("share", file.link, "--expires", "12h", "--max-downloads", "2")
+    output = check_output("share", file.link, "--expires", "12h", "--max-downloads", "2")
     assert "press kit.pdf" in output
     assert guest.get(path_of(output)).status_code == 200
     link = ShareLink.objects.get()
@@ -73,8 +67,8 @@ def test_link_to_a_file_is_the_last_line(file: File, guest: Client) -> None:
 def test_link_creator_is_the_folder_creator_or_the_by_option(alice: User, bob: User, guest: Client) -> None:
     folder = folders.ensure(["Brand"], by=alice)["Brand"]
     assert isinstance(folder, Folder)
-    assert guest.get(path_of(run("share", folder.pk))).status_code == 200
-    run("share", folder.pk, "--by", "bob")
+    assert guest.get(path_of(check_output("share", folder.pk))).status_code == 200
+    check_output("share", folder.pk, "--by", "bob")
     assert list(ShareLink.objects.order_by("id").values_list("created_by__username", flat=True)) == ["alice", "bob"]
 
 
@@ -83,7 +77,7 @@ def test_password_comes_from_standard_input(
 ) -> None:
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     monkeypatch.setattr("sys.stdin", io.StringIO("a long password\n"))
-    path = path_of(run("share", file.link, "--password-stdin"))
+    path = path_of(check_output("share", file.link, "--password-stdin"))
     assert guest.post(f"{path}password", {"password": "a long password"}).status_code == 302
     for typed, expected in [("", "no password"), ("short\n", "Password")]:
         monkeypatch.setattr("sys.stdin", io.StringIO(typed))
@@ -91,7 +85,7 @@ def test_password_comes_from_standard_input(
 
 
 def test_share_prints_json(file: File) -> None:
-    payload = json.loads(run("share", file.link, "--json"))
+    payload = json.loads(check_output("share", file.link, "--json"))
     assert set(payload) == {"id", "name", "owner", "expires", "link"}
 
 
@@ -124,9 +118,9 @@ def test_share_rejects_a_file_that_the_user_cannot_see(file: File, bob: User) ->
 def test_revoked_link_stops_working(form: str, file: File, shared: Shared, guest: Client) -> None:
     link, path = shared(file)
     argument = path.split("/")[2] if form == "TOKEN" else form.format(path)
-    assert run("revoke", argument) == f"Revoked share link {link.pk}.\n"
+    assert check_output("revoke", argument) == f"Revoked share link {link.pk}.\n"
     assert guest.get(path).status_code == 410
-    assert run("revoke", argument) == f"The share link {link.pk} was revoked before.\n"
+    assert check_output("revoke", argument) == f"The share link {link.pk} was revoked before.\n"
     event = Event.objects.get(action=Action.SHARE_REVOKED)
     assert (event.actor, event.actor_id, event.file_id) == ("", None, file.link)
 
@@ -149,7 +143,7 @@ def test_every_kind_of_public_link_is_revoked(alice: User, admin_user: User) -> 
     assert kinds == set(facts)
     for model, fields in facts.items():
         link, token = create_link(model, created_by=admin_user, expires_at=seconds_from_now(3600), **fields)
-        assert run("revoke", token) == f"Revoked {model._meta.verbose_name} {link.pk}.\n"
+        assert check_output("revoke", token) == f"Revoked {model._meta.verbose_name} {link.pk}.\n"
         link = model.objects.get(pk=link.pk)
         assert link.state == LinkState.REVOKED
 

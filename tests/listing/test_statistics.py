@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import random
 from collections.abc import Callable
@@ -10,10 +9,10 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.core.management import CommandError, call_command
 from django.db import connection
 
 from tests.support import factories
+from tests.support.commands import run_command
 from tests.support.stores import Bucket
 from uploads import actions, services
 from uploads.models import (
@@ -36,18 +35,8 @@ from uploads.services.recount import recount
 pytestmark = pytest.mark.django_db
 
 
-def run(*args: str) -> tuple[str, int]:
-    """Return the output of `recount` and its exit status."""
-    out = io.StringIO()
-    try:
-        call_command("recount", *args, stdout=out)
-    except CommandError as error:
-        return out.getvalue(), error.returncode
-    return out.getvalue(), 0
-
-
 def test_recount_of_an_empty_database_finds_no_differences(db: None) -> None:
-    assert run() == ("applied: no\ndifferences: 0\n", 0)
+    assert run_command("recount") == (0, "applied: no\ndifferences: 0\n", "")
 
 
 def test_recount_dry_run_reports_a_difference(alice: User) -> None:
@@ -55,7 +44,7 @@ def test_recount_dry_run_reports_a_difference(alice: User) -> None:
     apply_deltas()
     Statistic.objects.filter(kind=Kind.TOTAL).update(files=7, bytes=70)
     before = factories.database_rows()
-    output, status = run()
+    status, output, _errors = run_command("recount")
     assert 'kind=total key="" status=stored stored_files=7 stored_bytes=70 files=1 bytes=10' in output
     assert status == 1
     assert factories.database_rows() == before
@@ -67,16 +56,16 @@ def test_recount_repairs_missing_and_stale_statistics(alice: User) -> None:
     Statistic.objects.filter(kind=Kind.OWNER).delete()
     Statistic.objects.create(kind=Kind.FOLDER, key="99", status=Status.STORED, files=3, bytes=3)
     rows = factories.database_rows()["uploads.File"]
-    output, status = run("--apply")
+    status, output, _errors = run_command("recount", "--apply")
     assert (output.splitlines()[-2:], status) == (["applied: yes", "differences: 2"], 0)
-    assert run() == ("applied: no\ndifferences: 0\n", 0)
+    assert run_command("recount") == (0, "applied: no\ndifferences: 0\n", "")
     assert factories.database_rows()["uploads.File"] == rows
 
 
 def test_recount_prints_json(alice: User) -> None:
     factories.create_file(alice, b"x" * 10)
     StatisticDelta.objects.filter(kind=Kind.TOTAL).delete()
-    output, status = run("--json")
+    status, output, _errors = run_command("recount", "--json")
     assert status == 1
     assert json.loads(output) == {
         "applied": False,

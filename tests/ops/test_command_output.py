@@ -35,7 +35,7 @@ HOSTILE = [
 ]  # fmt: skip
 
 
-def run(command: str, *args: str) -> tuple[int, list[str]]:
+def run_from_argv(command: str, *args: str) -> tuple[int, list[str]]:
     """Return the exit status and the lines of both streams as on a terminal, with errors as `manage.py` prints them."""
     out = io.StringIO()
     instance: Any = importlib.import_module(f"uploads.management.commands.{command}").Command(stdout=out, stderr=out)
@@ -115,13 +115,13 @@ def ast_names(tree: ast.AST) -> Iterator[str]:
 
 def test_an_error_that_names_hostile_text_is_one_line(transactional_db: None) -> None:
     for text in HOSTILE:
-        code, lines = run("reset_two_factor", f"erin{text}")
+        code, lines = run_from_argv("reset_two_factor", f"erin{text}")
         assert (code, len(lines)) == (2, 1)
         assert_plain(lines)
 
 
 def test_refused_argument_is_escaped(capsys: pytest.CaptureFixture[str]) -> None:
-    code, _ = run("fsck", f"\x1b[2J\n{FORGED}")
+    code, _ = run_from_argv("fsck", f"\x1b[2J\n{FORGED}")
     assert code == 2
     assert_plain([line for line in capsys.readouterr().err.splitlines() if line])
 
@@ -151,7 +151,9 @@ def odd(digest_bucket: Bucket, transactional_db: None) -> Bucket:
 def test_import_of_hostile_keys_completes_and_keeps_each_key(odd: Bucket, alice: User, json_output: bool) -> None:
     for name in HOSTILE:
         odd.write(f"imp/{name}", b"hello")
-    code, lines = run("import_bucket", "imp/", "--owner=alice", "--apply", *(["--json"] if json_output else []))
+    code, lines = run_from_argv(
+        "import_bucket", "imp/", "--owner=alice", "--apply", *(["--json"] if json_output else [])
+    )
     assert_plain(lines)
     refused = int(code == 1)
     names_by_key = dict(File.objects.values_list("key", "name"))
@@ -170,7 +172,7 @@ def test_import_of_hostile_keys_completes_and_keeps_each_key(odd: Bucket, alice:
 def test_fsck_prints_hostile_keys_in_one_line_each(odd: Bucket, json_output: bool) -> None:
     for name in HOSTILE:
         odd.write(f"f/{name}", b"hello")
-    code, lines = run("fsck", "--min-age=0", "--allow-empty-database", *(["--json"] if json_output else []))
+    code, lines = run_from_argv("fsck", "--min-age=0", "--allow-empty-database", *(["--json"] if json_output else []))
     assert code == 1
     assert_plain(lines)
     lines_of_findings = [line for line in lines if "foreign" in line]
@@ -189,7 +191,7 @@ def test_commands_print_hostile_rows_in_one_line_each(odd: Bucket, alice: User, 
     facts: dict[str, Any] = {"origin": Origin.IMPORTED, "checksum": "", "checksum_status": ChecksumStatus.UNVERIFIED}
     for name in HOSTILE:
         factories.create_file(alice, key=f"imp/{name}", **facts)
-    code, lines = run(command, *args)
+    code, lines = run_from_argv(command, *args)
     assert code == 1
     assert len(lines) > len(HOSTILE)
     assert_plain(lines)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 
-from tests.ops.test_command_output import run
+from tests.ops.test_command_output import run_from_argv
 from tests.support import commands
 from tests.support.stores import Bucket
 from uploads.management.output import EscapedOutput, JSONDocument, table_lines, value_lines
@@ -92,13 +92,13 @@ def test_json_has_only_documented_keys(
     marked: Bucket, transactional_db: None, alice: User, arguments: list[str]
 ) -> None:
     if "--repair" in arguments:
-        run("fsck")
-    _code, lines = run(*arguments, "--json")
+        run_from_argv("fsck")
+    _code, lines = run_from_argv(*arguments, "--json")
     document = json.loads("\n".join(line for line in lines if not line.startswith("Error: ")))
     assert document
     assert set(document) - set(commands.command(arguments[0]).json_keys) == set()
 
 
 def test_a_manifest_in_a_file_is_described_in_json(transactional_db: None, alice: User, tmp_path: Path) -> None:
-    code, (line,) = run("export_manifest", f"--output={tmp_path / 'manifest'}", "--json")
+    code, (line,) = run_from_argv("export_manifest", f"--output={tmp_path / 'manifest'}", "--json")
     assert (code, json.loads(line)["destination"]) == (0, str(tmp_path / "manifest"))

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import uuid4
 
 import pytest
 from django.contrib.auth.models import User
-from django.core.management import CommandError, call_command
+from django.core.management import CommandError
 from django.db import connection, transaction
 from django.db.utils import ProgrammingError
 
+from tests.support.commands import check_output
 from tests.support.file_rows import create_row
 from uploads.models import Action, Event, File, State
 
@@ -25,9 +25,7 @@ def login() -> str:
 
 
 def create_login(name: str) -> str:
-    out = io.StringIO()
-    call_command("database_login", name, stdout=out)
-    return out.getvalue()
+    return check_output("database_login", name)
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import time
 from collections.abc import Iterator
@@ -12,10 +11,10 @@ from typing import Any
 
 import pytest
 from django.conf import settings as live
-from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
 from tests.support import storage_proxies, stores
+from tests.support.commands import run_command
 from tests.support.doctor_results import ORIGIN, examined, level, only
 from tests.support.storage_proxies import StorageProxy
 from uploads import s3
@@ -237,17 +236,14 @@ def test_refusal_due_to_clock_skew_is_reported(storage_proxy: StorageProxy) -> N
 # --- the command ------------------------------------------------------------------------------
 
 
-def doctor(*arguments: str) -> tuple[int, str]:
-    out = io.StringIO()
-    try:
-        call_command("doctor", *arguments, stdout=out, stderr=out, no_color=True)
-    except CommandError as error:
-        return error.returncode, out.getvalue() + str(error)
-    return 0, out.getvalue()
+def run_doctor(*arguments: str) -> tuple[int, str]:
+    """Return the exit status and the text of both streams."""
+    status, output, errors = run_command("doctor", *arguments)
+    return status, output + errors
 
 
 def test_warnings_alone_exit_with_zero(unmarked: stores.Bucket) -> None:
-    status, output = doctor()
+    status, output = run_doctor()
     assert status == 0, output
     assert "\nOK    storage: " in output
     missing = "WARN  marker: missing: the bucket does not name its database. Fix: run `manage.py provision --apply`."
@@ -257,17 +253,17 @@ def test_warnings_alone_exit_with_zero(unmarked: stores.Bucket) -> None:
 
 def test_failure_exits_with_one(bucket: stores.Bucket, settings: Settings) -> None:
     settings.S3_BUCKET = "no-such-bucket"
-    status, output = doctor()
+    status, output = run_doctor()
     assert status == 1
     assert "\nFAIL  storage: the bucket " in output
 
 
 def test_invalid_origin_is_rejected(bucket: stores.Bucket) -> None:
-    assert doctor("--origin", "files.example.org")[0] == 2
+    assert run_doctor("--origin", "files.example.org")[0] == 2
 
 
 def test_json_report_is_one_object(bucket: stores.Bucket) -> None:
-    status, output = doctor("--json")
+    status, output = run_doctor("--json")
     assert status == 0, output
     report = json.loads(output)
     assert status == report["fail"] == 0
@@ -287,6 +283,6 @@ def test_no_secret_is_ever_shown(
     ]
     for rules in faults:
         storage_proxy.rules = dict(rules)
-        output = doctor()[1] + caplog.text
+        output = run_doctor()[1] + caplog.text
         assert "FAIL " in output
         assert not [secret for secret in secrets if secret in output]

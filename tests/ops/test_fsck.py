@@ -12,7 +12,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from tests.support.factories import create_file
-from tests.support.fsck_runs import LONG_AGO, findings, key, run, skipped, stored
+from tests.support.fsck_runs import LONG_AGO, findings, key, run_fsck, skipped, stored
 from tests.support.stores import Bucket
 from uploads import s3
 from uploads.models import (
@@ -34,7 +34,7 @@ from uploads.services.fsck import diff, lines
 
 def test_rows_and_objects_in_sync_have_equal_digests(alice: User, marked: Bucket) -> None:
     files = [stored(alice, marked, body) for body in (b"", b"a", b"bb", b"ccc")]
-    code, out = run()
+    code, out, _errors = run_fsck()
     assert code == 0
     assert "in sync: yes\n" in out
     lines = "".join(sorted(f"{file.key}\t{file.size}\t{file.etag}\n" for file in files))
@@ -48,7 +48,7 @@ def test_missing_objects_are_reported_and_rows_stay(alice: User, marked: Bucket)
     for file in files[:3]:
         marked.delete(file.key)
     before = list(File.objects.order_by("pk").values())
-    code, out = run()
+    code, out, _errors = run_fsck()
     assert code == 1
     assert findings() == sorted((FindingKind.MISSING, file.key) for file in files[:3])
     assert list(File.objects.order_by("pk").values()) == before
@@ -59,7 +59,7 @@ def test_orphans_are_reported(alice: User, marked: Bucket) -> None:
     stored(alice, marked)
     for name in (key(1), "p/" + "2" * 32, "f/what is this"):
         marked.write(name, b"x")
-    assert run()[0] == 1
+    assert run_fsck().status == 1
     assert findings() == [("foreign", "f/what is this"), ("orphan", key(1)), ("orphan", "p/" + "2" * 32)]
 
 
@@ -67,16 +67,16 @@ def test_recent_rows_and_objects_are_skipped(alice: User, marked: Bucket) -> Non
     stored(alice, marked)
     marked.write(key(1), b"x")
     create_file(alice, b"no object")
-    assert run(grace=3600)[0] == 0
+    assert run_fsck(grace=3600).status == 0
     assert Report.objects.get().summary["skipped"] == {"young": 2}
-    assert run()[0] == 1
+    assert run_fsck().status == 1
 
 
 def test_changed_object_of_the_same_size_is_found_by_etag(alice: User, marked: Bucket) -> None:
     file, longer = stored(alice, marked, b"hello"), stored(alice, marked, b"hello")
     marked.write(file.key, b"jello")
     marked.write(longer.key, b"hello, world")
-    assert run()[0] == 1
+    assert run_fsck().status == 1
     assert findings() == sorted([("etag_mismatch", file.key), ("size_mismatch", longer.key)])
     detail = Finding.objects.get(kind="etag_mismatch").detail
     assert detail["row"]["etag"] == file.etag != detail["object"]["etag"]
@@ -85,7 +85,7 @@ def test_changed_object_of_the_same_size_is_found_by_etag(alice: User, marked: B
 def test_digests_differ_by_exactly_the_findings(alice: User, marked: Bucket) -> None:
     intact, missing = stored(alice, marked), stored(alice, marked)
     marked.delete(missing.key)
-    run()
+    run_fsck()
     summary = Report.objects.get().summary
     line = {file.key: f"{file.key}\t{file.size}\t{file.etag}\n" for file in (intact, missing)}
     assert summary["objects"]["sha256"] == hashlib.sha256(line[intact.key].encode()).hexdigest()
@@ -102,12 +102,12 @@ def test_block_size_does_not_change_the_result(
     for number in range(3):
         marked.write(key(number), b"x")
     marked.write("f/" + "f" * 32, b"last")
-    run()
+    run_fsck()
     expected, report = findings(), Report.objects.first()
     monkeypatch.setattr("uploads.services.fsck.lines.read_block.__kwdefaults__", {"limit": block})
     monkeypatch.setattr("uploads.s3.bucket_listing.PAGE_KEYS", max(1, block - 1))
     monkeypatch.setattr(lines, "BATCH_PAGES", 1)
-    run()
+    run_fsck()
     again = Report.objects.first()
     assert report
     assert again
@@ -124,16 +124,16 @@ def test_block_size_does_not_change_the_result(
 def test_row_in_an_intermediate_state_is_no_difference(alice: User, marked: Bucket, state: State) -> None:
     create_file(alice, bucket=marked, state=state)
     create_file(alice, state=state)
-    assert run(grace=3600)[0] == 0
+    assert run_fsck(grace=3600).status == 0
     assert skipped() == {"moving": 1}
 
 
 def test_files_in_the_trash_are_compared_like_others(alice: User, marked: Bucket) -> None:
     file = stored(alice, marked, state=State.TRASHED, purge_after=timezone.now() + LONG_AGO)
-    assert run()[0] == 0
+    assert run_fsck().status == 0
     assert Report.objects.get().summary["rows"]["count"] == 1
     marked.delete(file.key)
-    run()
+    run_fsck()
     assert findings() == [("missing", file.key)]
 
 
@@ -153,7 +153,7 @@ def test_file_uploaded_during_the_run_is_no_difference(
 
     monkeypatch.setattr(diff, "read_block", read_then_upload)
     marked.write(key(7), b"hello")
-    assert run()[0] == 0
+    assert run_fsck().status == 0
     assert skipped() == {"changed": 1}
 
 
@@ -171,7 +171,7 @@ def test_file_deleted_before_the_recheck_is_no_difference(
     # other threads do not see the open transaction of a test
     monkeypatch.setattr("uploads.services.fsck.diff.ThreadPoolExecutor", Inline)
     monkeypatch.setattr(s3, "head", head_after_delete)
-    assert run()[0] == 0
+    assert run_fsck().status == 0
 
 
 class Inline:
@@ -198,8 +198,8 @@ def test_rows_of_an_unknown_store_are_refused(alice: User, marked: Bucket) -> No
     stored(alice, marked)
     lost = stored(alice, marked)
     File.objects.filter(pk=lost.pk).update(store="old")
-    assert run()[0] == 2
-    assert run("--prefix", lost.key)[0] == 2
+    assert run_fsck().status == 2
+    assert run_fsck("--prefix", lost.key).status == 2
     assert "named “old”" in Report.objects.latest("pk").summary["reason"]
 
 
@@ -207,7 +207,7 @@ def test_object_of_a_file_in_another_store_is_no_difference(alice: User, marked:
     name_old_store(settings)
     stored(alice, marked)
     File.objects.filter(pk=stored(alice, marked).pk).update(store="old")
-    assert run()[0] == 0
+    assert run_fsck().status == 0
     assert skipped() == {"elsewhere": 1}
 
 
@@ -215,10 +215,10 @@ def test_restored_object_of_a_missing_file_is_reported(alice: User, marked: Buck
     file = stored(alice, marked)
     marked.delete(file.key)
     File.objects.filter(pk=file.pk).update(checksum_status=ChecksumStatus.MISSING)
-    assert run()[0] == 0
+    assert run_fsck().status == 0
     assert skipped() == {"marked": 1}
     marked.write(file.key, b"hello")
-    assert run()[0] == 1
+    assert run_fsck().status == 1
     assert findings() == [("stuck", file.key)]
 
 
@@ -226,7 +226,7 @@ def test_objects_outside_our_prefixes_are_ignored(alice: User, marked: Bucket) -
     stored(alice, marked)
     for name in ("quarantine/f/x", "manifests/a.gz", "backup.tar"):
         marked.write(name, b"x")
-    assert run()[0] == 0
+    assert run_fsck().status == 0
 
 
 # --- imported files, previews, multipart uploads ----------------------------------------------
@@ -239,11 +239,11 @@ def test_imported_files_are_compared_under_any_key(alice: User, digest_bucket: B
     files = [stored(alice, digest_bucket, key=name, origin=Origin.IMPORTED) for name in IMPORTED]
     files.append(stored(alice, digest_bucket))
     digest_bucket.write("photos/not ours", b"x")
-    assert run()[0] == 0
+    assert run_fsck().status == 0
     assert Report.objects.get().summary["objects"]["count"] == len(files)
     for file in files:
         digest_bucket.delete(file.key)
-    run()
+    run_fsck()
     assert findings() == sorted(("missing", file.key) for file in files)
 
 
@@ -254,11 +254,11 @@ def test_previews_are_compared_by_size(alice: User, marked: Bucket) -> None:
     picture = Preview.objects.create(kind=PreviewKind.PICTURE, **facts)
     marked.write(thumbnail.key, b"small")
     marked.write(picture.key, b"small")
-    assert run()[0] == 0
+    assert run_fsck().status == 0
     assert Report.objects.get().summary["rows"]["count"] == 3
     marked.delete(thumbnail.key)
     marked.write(picture.key, b"larger")
-    run()
+    run_fsck()
     assert findings() == sorted([("missing", thumbnail.key), ("size_mismatch", picture.key)])
 
 
@@ -268,11 +268,11 @@ def test_orphaned_multipart_uploads_are_reported(alice: User, marked: Bucket) ->
     for name in (moving.key, done.key, key(1), "others/own"):
         ids[name] = marked.client.create_multipart_upload(Bucket=marked.name, Key=name)["UploadId"]
     File.objects.filter(pk=moving.pk).update(multipart_id=ids[moving.key])
-    assert run(grace=3600)[0] == 0
-    run()
+    assert run_fsck(grace=3600).status == 0
+    run_fsck()
     assert findings() == sorted([("orphaned_multipart", done.key), ("orphaned_multipart", key(1))])
     File.objects.filter(pk=moving.pk).update(multipart_id="another")
-    run()
+    run_fsck()
     assert ("orphaned_multipart", moving.key) in findings()
 
 
@@ -289,7 +289,7 @@ def test_stuck_uploads_are_reported(alice: User, marked: Bucket, state: State, f
     late = stored(alice, marked, state=state)
     File.objects.filter(pk=late.pk).update(**facts)
     create_file(alice, state=state)
-    assert run(grace=3600)[0] == 1
+    assert run_fsck(grace=3600).status == 1
     assert findings() == [("stuck", late.key)]
     assert Finding.objects.get().detail["row"]["state"] == state
 
@@ -333,6 +333,6 @@ def test_combinations_of_problems_match_the_table(
     monkeypatch.setattr("uploads.s3.bucket_listing.PAGE_KEYS", 4)
     monkeypatch.setattr(lines, "BATCH_PAGES", 1)
     File.objects.update(updated_at=timezone.now() - LONG_AGO)
-    run(grace=0)
+    run_fsck(grace=0)
     assert set(findings()) == expected
     assert skipped()["marked"] == 3

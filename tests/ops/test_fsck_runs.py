@@ -17,7 +17,7 @@ from django.db import OperationalError, connection
 from django.utils import timezone
 
 from tests.support.factories import database_rows
-from tests.support.fsck_runs import LONG_AGO, findings, key, run, stored
+from tests.support.fsck_runs import LONG_AGO, findings, key, run_fsck, stored
 from tests.support.stores import Bucket
 from uploads import s3
 from uploads.errors import StorageUnavailable
@@ -35,11 +35,11 @@ def test_runs_by_prefix_add_up_to_the_full_run(alice: User, marked: Bucket) -> N
     files = [stored(alice, marked, bytes([number])) for number in range(20)]
     for file in files[::7]:
         marked.delete(file.key)
-    run()
+    run_fsck()
     expected, counts = findings(), []
     together: list[tuple[str, str]] = []
     for digit in "0123456789abcdef":
-        run(f"--prefix=f/{digit}")
+        run_fsck(f"--prefix=f/{digit}")
         together += findings()
         counts.append(Report.objects.all()[0].summary["rows"]["count"])
     assert sorted(together) == expected
@@ -62,25 +62,25 @@ def test_run_stopped_by_an_outage_continues_where_it_was(
     monkeypatch.setattr(lines, "BATCH_PAGES", 1)
     with monkeypatch.context() as patch:
         patch.setattr(s3, "list_objects", breaks_off)
-        assert run()[0] == 1
+        assert run_fsck().status == 1
     report = Report.objects.get()
     assert (report.outcome, report.cursor) == (RunOutcome.STOPPED, files[4].key)
     assert findings() == [("missing", files[1].key)]
-    code, out = run("--resume")
+    code, out, _errors = run_fsck("--resume")
     assert code == 1
     assert f"since: {files[4].key}" in out
     assert findings() == [("missing", files[1].key), ("missing", files[10].key)]
     assert Report.objects.get().outcome == RunOutcome.DIFFERENCES
-    assert run("--resume")[0] == 2
+    assert run_fsck("--resume").status == 2
 
 
 def test_killed_run_is_continued(alice: User, marked: Bucket) -> None:
     files = sorted((stored(alice, marked, bytes([number])) for number in range(3)), key=lambda file: file.key)
     marked.delete(files[2].key)
     report = Report.objects.create(command="fsck", cursor=files[0].key)
-    assert run("--resume")[0] == 2  # it may still be running
+    assert run_fsck("--resume").status == 2  # it may still be running
     Report.objects.filter(pk=report.pk).update(ended_at=timezone.now() - LONG_AGO)
-    assert run("--resume")[0] == 1
+    assert run_fsck("--resume").status == 1
     assert Report.objects.get().summary["rows"]["count"] == 2
 
 
@@ -110,16 +110,16 @@ def test_concurrent_runs_find_the_same(alice: User, marked: Bucket) -> None:
 def test_foreign_bucket_is_not_compared(alice: User, bucket: Bucket, marker: uuid.UUID | None) -> None:
     stored(alice, bucket)
     bucket.mark(marker) if marker else bucket.unmark()
-    assert run()[0] == 2
+    assert run_fsck().status == 2
     assert Report.objects.get().outcome == RunOutcome.REFUSED
     assert "bucket" in Report.objects.get().summary["reason"]
 
 
 def test_an_empty_database_over_a_full_bucket_is_refused(marked: Bucket) -> None:
-    assert run()[0] == 0
+    assert run_fsck().status == 0
     marked.write(key(1), b"x")
-    assert run()[0] == 2
-    assert run("--allow-empty-database")[0] == 1
+    assert run_fsck().status == 2
+    assert run_fsck("--allow-empty-database").status == 1
     assert findings() == [("orphan", key(1))]
 
 
@@ -133,7 +133,7 @@ def test_a_listing_out_of_order_is_refused(alice: User, marked: Bucket, monkeypa
         return s3.Page(page.keys[::-1], page.sizes, page.etags, page.moments), token
 
     monkeypatch.setattr(bucket_listing, "_parse_page", backwards)
-    assert run()[0] == 2
+    assert run_fsck().status == 2
     assert Report.objects.get().outcome == RunOutcome.REFUSED
 
 
@@ -148,7 +148,7 @@ def test_unavailable_database_is_reported_in_one_sentence(marked: Bucket, monkey
 def test_no_thread_is_left_behind(alice: User, marked: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     stored(alice, marked)
     monkeypatch.setattr(diff, "read_block", lambda *_args, **_kwargs: (_ for _ in ()).throw(KeyboardInterrupt))
-    assert run()[0] == 1
+    assert run_fsck().status == 1
     for thread in threading.enumerate():
         if thread.name == "fsck-listing":
             thread.join(5)
@@ -157,7 +157,7 @@ def test_no_thread_is_left_behind(alice: User, marked: Bucket, monkeypatch: pyte
 
 def test_json_is_one_document_with_the_findings_and_the_totals(alice: User, marked: Bucket) -> None:
     marked.delete(stored(alice, marked).key)
-    code, out = run("--json")
+    code, out, _errors = run_fsck("--json")
     document = json.loads(out)
     assert code == 1
     assert [finding["kind"] for finding in document["findings"]] == ["missing"]
@@ -166,7 +166,7 @@ def test_json_is_one_document_with_the_findings_and_the_totals(alice: User, mark
 
 def test_the_last_hundred_reports_are_kept(marked: Bucket) -> None:
     Report.objects.bulk_create([Report(command="fsck") for _ in range(105)] + [Report(command="verify")])
-    run()
+    run_fsck()
     assert Report.objects.filter(command="fsck").count() == 100
     assert Report.objects.filter(command="verify").count() == 1
 
@@ -175,7 +175,7 @@ def test_nothing_is_written_but_the_report(alice: User, marked: Bucket) -> None:
     marked.delete(stored(alice, marked).key)
     marked.write(key(1), b"x")
     before, objects_before = database_rows(), marked.objects()
-    run()
+    run_fsck()
     after = database_rows()
     changed = {name for name in after if after[name] != before[name]}
     assert changed == {"uploads.Report", "uploads.Finding"} | ({"uploads.Heartbeat"} & changed)
@@ -191,9 +191,9 @@ def test_outage_during_the_recheck_leaves_the_batch_to_the_next_run(
         patch.setattr(
             s3, "head", lambda *_args, **_kwargs: (_ for _ in ()).throw(StorageUnavailable("HeadObject: 500"))
         )
-        assert run()[0] == 1
+        assert run_fsck().status == 1
     assert (Report.objects.get().outcome, findings()) == (RunOutcome.STOPPED, [])
-    assert run("--resume")[0] == 1
+    assert run_fsck("--resume").status == 1
     assert len(findings()) == 20
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -12,11 +11,11 @@ from uuid import uuid4
 
 import pytest
 from django.contrib.auth.models import User
-from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection
 from django.test import Client
 from pytest_django import Settings
 
+from tests.support.commands import run_command
 from tests.support.factories import database_rows
 from tests.support.file_rows import create_row, ensure_folder, folder_of, path_of, stored_usage, usage_by_rows
 from tests.support.stores import Bucket
@@ -71,14 +70,11 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run_import(prefix: str, *arguments: str, owner: str = "alice", apply: bool = True) -> tuple[int, str]:
-    """Return the exit status and the output."""
-    out = io.StringIO()
-    command = [prefix, "--owner", owner, *(["--apply"] if apply else []), *arguments]
-    try:
-        call_command("import_bucket", *command, stdout=out, stderr=io.StringIO())
-    except CommandError as error:
-        return error.returncode, out.getvalue() + str(error)
-    return 0, out.getvalue()
+    """Return the exit status and the text of both streams."""
+    status, output, errors = run_command(
+        "import_bucket", prefix, "--owner", owner, *(["--apply"] if apply else []), *arguments
+    )
+    return status, output + errors
 
 
 def import_stats(prefix: str, *arguments: str, **how: Any) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from pytest_django import Settings
 
 from tests.conftest import person, signed_in
 from tests.support import factories
+from tests.support.commands import run_command
 from tests.support.file_rows import create_row, ensure_folder, path_of
 from tests.support.guests import GuestClient, create_request
 from tests.support.stores import Bucket
@@ -100,12 +101,8 @@ def exported(path: Path, *args: str) -> list[str]:
 
 def rebuild(*args: object) -> tuple[int, dict[str, Any], str]:
     """Return the exit status, the JSON document and the error message."""
-    out = io.StringIO()
-    try:
-        call_command("rebuild_rows", "--json", *map(str, args), stdout=out, stderr=io.StringIO())
-    except CommandError as error:
-        return error.returncode, json.loads(out.getvalue() or "{}"), str(error)
-    return 0, json.loads(out.getvalue()), ""
+    status, output, errors = run_command("rebuild_rows", "--json", *args)
+    return status, json.loads(output or "{}"), errors
 
 
 def timeless(lines: list[str]) -> list[str]:

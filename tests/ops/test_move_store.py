@@ -17,7 +17,7 @@ from pytest_django import Settings
 
 from tests.support import factories, storage_proxies
 from tests.support.stores import Bucket
-from tests.support.two_stores import PART, TwoStores, downloaded, imported, run, second_bucket, two_stores
+from tests.support.two_stores import PART, TwoStores, downloaded, imported, run_move_store, second_bucket, two_stores
 from tests.support.upload_client import UploadClient, composite, cut, web
 from tests.support.verification import verify_file
 from uploads import actions, s3, services
@@ -73,7 +73,7 @@ def test_every_file_ends_in_the_new_store_with_its_bytes_and_its_checksum(
 ) -> None:
     files = {name: upload_client.send(body, name=f"{name}.bin") for name, body in BODIES.items()}
     stores.swap()
-    assert run("--apply")[0] == 0
+    assert run_move_store("--apply")[0] == 0
     call_command("fsck", "--min-age", "0", stdout=io.StringIO(), stderr=io.StringIO())
     stores.alone()
     for name, body in BODIES.items():
@@ -98,22 +98,22 @@ def test_move_within_one_endpoint_copies_on_the_server(
         upload_client.send(BODIES["parts"])
     stores.swap()
     monkeypatch.setattr(streams, "stream", lambda *_, **__: pytest.fail("it was read"))
-    assert run("--apply")[0] == 0
+    assert run_move_store("--apply")[0] == 0
 
 
 def test_a_dry_run_counts_and_writes_nothing(upload_client: UploadClient, stores: TwoStores) -> None:
     upload_client.send(b"hello")
     stores.swap()
     before, objects = factories.database_rows(), stores.second.objects()
-    code, summary = run()
+    code, summary = run_move_store()
     assert (code, summary["files"], summary["bytes"], summary["applied"]) == (1, 1, 5, False)
     assert (factories.database_rows(), stores.second.objects()) == (before, objects)
 
 
 def test_run_with_nothing_to_move_succeeds(stores: TwoStores, db: None) -> None:
     stores.swap()
-    assert run()[0] == 0
-    assert run("--apply")[0] == 0
+    assert run_move_store()[0] == 0
+    assert run_move_store("--apply")[0] == 0
 
 
 def test_files_in_both_stores_can_be_downloaded(
@@ -135,11 +135,11 @@ def test_running_upload_completes_in_the_old_store_and_moves_later(
     upload = upload_client.start(body)
     upload_client.put(upload, 1)
     stores.swap()
-    assert run("--apply")[1]["remaining"]["in_progress"] == 1
+    assert run_move_store("--apply")[1]["remaining"]["in_progress"] == 1
     upload_client.put(upload, 2)
     file = upload_client.finished(upload)
     assert (file.store, downloaded(as_alice, file)) == ("", body)
-    assert run("--apply")[0] == 0
+    assert run_move_store("--apply")[0] == 0
     assert downloaded(as_alice, File.objects.get()) == body
 
 
@@ -147,7 +147,7 @@ def test_previews_move_too(upload_client: UploadClient, as_alice: Client, stores
     file = upload_client.send(b"some words", name="a.txt")
     services.make_previews(file)
     stores.swap()
-    assert run("--apply")[0] == 0
+    assert run_move_store("--apply")[0] == 0
     preview = Preview.objects.get()
     assert (preview.store, preview.state) == ("new", PreviewState.READY)
     response = as_alice.get(f"/files/{file.link}/preview")
@@ -159,7 +159,7 @@ def test_preview_without_object_is_created_again(upload_client: UploadClient, st
     services.make_previews(file)
     stores.first.delete(Preview.objects.get().key)
     stores.swap()
-    assert run("--apply")[0] == 0
+    assert run_move_store("--apply")[0] == 0
     assert services.make_previews(file)
     preview = Preview.objects.get()
     assert (preview.store, preview.state) == ("new", PreviewState.READY)
@@ -170,7 +170,7 @@ def test_corrupted_object_stays_and_is_reported(upload_client: UploadClient, sto
     file = upload_client.send(b"hello")
     stores.first.write(file.key, b"hullo")
     stores.swap()
-    assert run("--apply")[1]["corrupted"] == 1
+    assert run_move_store("--apply")[1]["corrupted"] == 1
     file.refresh_from_db()
     assert (file.store, file.checksum_status) == ("", ChecksumStatus.CORRUPTED)
     assert file.key not in stores.second.objects()
@@ -182,8 +182,8 @@ def test_corrupted_object_moves_on_request(upload_client: UploadClient, stores: 
     stores.first.delete(missing.key)
     File.objects.filter(pk=corrupted.pk).update(checksum_status=ChecksumStatus.CORRUPTED)
     stores.swap()
-    assert run("--apply")[0] == 1
-    assert run("--apply", "--include-corrupted")[0] == 0
+    assert run_move_store("--apply")[0] == 1
+    assert run_move_store("--apply", "--include-corrupted")[0] == 0
     for file, status in ((corrupted, ChecksumStatus.CORRUPTED), (missing, ChecksumStatus.MISSING)):
         file.refresh_from_db()
         assert (file.store, file.checksum_status) == ("new", status)
@@ -197,7 +197,7 @@ def test_the_trash_moves_too_and_can_be_restored(
     file = upload_client.send(b"hello")
     actions.trash_file(file, by=alice)
     stores.swap()
-    assert run("--apply")[0] == 0
+    assert run_move_store("--apply")[0] == 0
     stores.alone()
     file.refresh_from_db()
     actions.restore_file(file, by=alice)
@@ -211,7 +211,7 @@ def test_imported_file_moves_under_its_key_and_gets_a_checksum(
     body = factories.binary_content(PART + 3)
     file = imported(alice, stores.first, "photos/Sommer 2020/é#%?.jpg", body)
     stores.swap()
-    assert run("--apply")[0] == 0
+    assert run_move_store("--apply")[0] == 0
     file.refresh_from_db()
     assert (file.store, file.key, file.checksum) == ("new", "photos/Sommer 2020/é#%?.jpg", composite(cut(body, PART)))
     assert (file.origin, downloaded(as_alice, file)) == (Origin.IMPORTED, body)
@@ -221,7 +221,7 @@ def test_object_overwritten_after_import_stays_and_is_reported(alice: User, stor
     file = imported(alice, stores.first, "photos/a.jpg", b"hello")
     stores.first.write("photos/a.jpg", b"other")
     stores.swap()
-    assert run("--apply")[1]["changed"] == 1
+    assert run_move_store("--apply")[1]["changed"] == 1
     file.refresh_from_db()
     assert (file.store, stores.second.objects().get("photos/a.jpg")) == ("", None)
 
@@ -230,7 +230,7 @@ def test_foreign_object_in_the_new_bucket_is_not_overwritten(alice: User, stores
     imported(alice, stores.first, "photos/a.jpg", b"hello")
     stores.second.write("photos/a.jpg", b"somebody else's")
     stores.swap()
-    assert run("--apply")[1]["taken"] == 1
+    assert run_move_store("--apply")[1]["taken"] == 1
     assert stores.second.read("photos/a.jpg") == b"somebody else's"
 
 
@@ -239,7 +239,7 @@ def test_copy_of_a_killed_run_is_replaced(alice: User, stores: TwoStores) -> Non
     stores.swap()
     mark = {"amalga-moved": str(Installation.objects.own_id())}
     stores.second.client.put_object(Bucket=stores.second.name, Key=file.key, Body=b"older", Metadata=mark)
-    assert run("--apply")[0] == 0
+    assert run_move_store("--apply")[0] == 0
     assert stores.second.read(file.key) == b"hello"
 
 
@@ -271,7 +271,7 @@ def test_file_trashed_during_the_move_is_moved(
     file = upload_client.send(b"hello")
     stores.swap()
     after_each_copy(monkeypatch, lambda: actions.trash_file(file, by=alice))
-    assert run("--apply")[0] == 0
+    assert run_move_store("--apply")[0] == 0
     file.refresh_from_db()
     assert (file.store, file.state) == ("new", State.TRASHED)
 
@@ -291,7 +291,7 @@ def test_file_deleted_during_the_move_leaves_no_copy(
             services.erase(File.objects.get(pk=file.pk))
 
     after_each_copy(monkeypatch, erase)
-    assert run("--apply")[1]["gone"] == 1
+    assert run_move_store("--apply")[1]["gone"] == 1
     assert file.key not in stores.second.objects()
     assert (file.key in stores.first.objects()) is not erased
 
@@ -303,7 +303,7 @@ def test_move_with_lost_lease_does_not_change_the_row(
     stores.swap()
     after_each_copy(monkeypatch, lambda: File.objects.filter(pk=file.pk).update(lease_until=seconds_from_now(1)))
     monkeypatch.setattr(move_store, "WAIT_SECONDS", 0.1)
-    assert run("--apply")[1]["failed"] == 1
+    assert run_move_store("--apply")[1]["failed"] == 1
     file.refresh_from_db()
     assert file.store == ""
 
@@ -315,8 +315,8 @@ def test_one_bucket_under_two_names_is_refused(
     stores.swap()
     settings.SECONDARY_S3 = {**settings.SECONDARY_S3, "bucket": stores.second.name}
     before = factories.database_rows()
-    assert run("--apply")[0] == 2
-    assert run("--remove-originals", "--apply")[0] == 2
+    assert run_move_store("--apply")[0] == 2
+    assert run_move_store("--remove-originals", "--apply")[0] == 2
     assert factories.database_rows() == before
     assert set(stores.second.objects()) <= {"amalga.json"}
 
@@ -328,20 +328,20 @@ def test_bucket_without_our_marker_is_refused(upload_client: UploadClient, store
     stores.first.delete("amalga.json")
     if owner == "another's":
         stores.first.write("amalga.json", json.dumps({"installation": str(uuid.uuid4())}).encode())
-    assert run("--apply")[0] == 2
+    assert run_move_store("--apply")[0] == 2
     assert File.objects.get().store == ""
 
 
 def test_move_without_secondary_storage_is_refused(stores: TwoStores, db: None) -> None:
     stores.alone()
-    assert run()[0] == 2
+    assert run_move_store()[0] == 2
 
 
 @pytest.mark.parametrize(
     "args", [["--parallel", "0"], ["--older-than", "0"], ["--include-imported"], ["--parallel", "1000"]]
 )
 def test_invalid_arguments_are_rejected(args: list[str], db: None) -> None:
-    assert run(*args)[0] == 2
+    assert run_move_store(*args)[0] == 2
 
 
 def test_unavailable_storage_is_reported_and_next_run_continues(
@@ -352,7 +352,7 @@ def test_unavailable_storage_is_reported_and_next_run_continues(
     stores.swap()
     with storage_proxies.proxy_of_app(settings, stores.second) as proxy:
         proxy.rules["put"] = storage_proxies.status(503, "SlowDown")
-        assert run("--apply")[0] == 1
+        assert run_move_store("--apply")[0] == 1
     stores.swap()
     assert File.objects.filter(store="new").count() == 0
-    assert run("--apply")[0] == 0
+    assert run_move_store("--apply")[0] == 0

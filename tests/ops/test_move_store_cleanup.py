@@ -10,7 +10,7 @@ from django.test import Client
 from pytest_django import Settings
 
 from tests.support.stores import Bucket
-from tests.support.two_stores import TwoStores, downloaded, imported, run, second_bucket, two_stores
+from tests.support.two_stores import TwoStores, downloaded, imported, run_move_store, second_bucket, two_stores
 from tests.support.upload_client import UploadClient
 from uploads import services
 from uploads.models import File, Preview
@@ -34,14 +34,14 @@ def test_originals_are_deleted_on_request_after_a_delay(
     file = upload_client.send(b"some words", name="a.txt")
     services.make_previews(file)
     stores.swap()
-    run("--apply")
+    run_move_store("--apply")
     later = upload_client.send(b"only here")
     assert file.key in stores.first.objects()
-    assert run("--remove-originals", "--apply")[1]["young"] == 2
+    assert run_move_store("--remove-originals", "--apply")[1]["young"] == 2
     age_rows()
-    assert run("--remove-originals")[1]["removed"] == 2
+    assert run_move_store("--remove-originals")[1]["removed"] == 2
     assert {file.key, Preview.objects.get().key} <= set(stores.first.objects())
-    assert run("--remove-originals", "--apply")[0] == 0
+    assert run_move_store("--remove-originals", "--apply")[0] == 0
     assert set(stores.first.objects()) <= {"amalga.json"}
     assert (downloaded(as_alice, file), downloaded(as_alice, later)) == (b"some words", b"only here")
 
@@ -54,11 +54,11 @@ def age_rows() -> None:
 def test_original_stays_while_its_copy_differs_from_the_row(upload_client: UploadClient, stores: TwoStores) -> None:
     gone, other = upload_client.send(b"hello"), upload_client.send(b"world")
     stores.swap()
-    run("--apply")
+    run_move_store("--apply")
     age_rows()
     stores.second.delete(gone.key)
     stores.second.write(other.key, b"wurld")
-    assert run("--remove-originals", "--apply")[1]["failed"] == 2
+    assert run_move_store("--remove-originals", "--apply")[1]["failed"] == 2
     assert {gone.key, other.key} <= set(stores.first.objects())
 
 
@@ -68,14 +68,14 @@ def test_cleanup_keeps_unmoved_imported_and_unknown_objects(
     photo = imported(alice, stores.first, "photos/a.jpg", b"hello")
     stores.first.write("f/" + "0" * 32, b"nobody's")
     stores.swap()
-    run("--apply")
+    run_move_store("--apply")
     waiting = upload_client.send(b"hello")
     stores.first.write(waiting.key, b"hello")
     File.objects.filter(pk=waiting.pk).update(store="")
     age_rows()
-    code, summary = run("--remove-originals", "--apply")
+    code, summary = run_move_store("--remove-originals", "--apply")
     assert (code, summary["here"], summary["orphan"], summary["removed"]) == (1, 1, 1, 0)
-    assert run("--remove-originals", "--apply", "--include-imported")[1]["removed"] == 1
+    assert run_move_store("--remove-originals", "--apply", "--include-imported")[1]["removed"] == 1
     assert set(stores.first.objects()) - {"amalga.json"} == {"f/" + "0" * 32, waiting.key}
     assert photo.key in stores.second.objects()
 
@@ -85,7 +85,7 @@ def test_other_object_under_an_imported_key_is_kept(alice: User, stores: TwoStor
     stores.first.write("photos/x.txt", b"somebody else's, only copy")
     file = imported(alice, stores.second, "photos/x.txt", b"another thing", store="new")
     age_rows()
-    summary = run("--remove-originals", "--apply", "--include-imported")[1]
+    summary = run_move_store("--remove-originals", "--apply", "--include-imported")[1]
     assert (summary["kept"], summary["removed"]) == (1, 0)
     assert stores.first.read(file.key) == b"somebody else's, only copy"
 
@@ -93,9 +93,9 @@ def test_other_object_under_an_imported_key_is_kept(alice: User, stores: TwoStor
 def test_an_imported_original_that_was_overwritten_after_the_move_stays(alice: User, stores: TwoStores) -> None:
     photo = imported(alice, stores.first, "photos/a.jpg", b"hello")
     stores.swap()
-    run("--apply")
+    run_move_store("--apply")
     age_rows()
     stores.first.write(photo.key, b"newer")
-    summary = run("--remove-originals", "--apply", "--include-imported")[1]
+    summary = run_move_store("--remove-originals", "--apply", "--include-imported")[1]
     assert (summary["kept"], summary["removed"]) == (1, 0)
     assert stores.first.read(photo.key) == b"newer"

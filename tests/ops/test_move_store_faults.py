@@ -12,7 +12,7 @@ from pytest_django import Settings
 from tests.support import factories, storage_proxies
 from tests.support.storage_proxies import Request, Response, StorageProxy
 from tests.support.stores import Bucket
-from tests.support.two_stores import TwoStores, run, second_bucket, two_stores
+from tests.support.two_stores import TwoStores, run_move_store, second_bucket, two_stores
 from tests.support.upload_client import UploadClient
 from uploads.models import File
 from uploads.s3 import streams
@@ -74,7 +74,7 @@ def test_download_resumes_where_the_connection_broke(file: File, proxied_stores:
     source.rules["get"] = lambda request: (
         storage_proxies.midway(request) if file.key in request.url and next(breaks, False) else request.forward()
     )
-    assert run("--apply")[0] == 0
+    assert run_move_store("--apply")[0] == 0
     assert is_moved(file, stores)
     assert not next(breaks, False)
 
@@ -85,7 +85,7 @@ def test_a_part_that_fails_once_is_sent_again(file: File, proxied_stores: Proxie
     calls = iter(range(100))
     rule = storage_proxies.FAULTS[fault]
     target.rules["part"] = lambda request: rule(request) if next(calls) == 1 else request.forward()
-    assert run("--apply")[0] == 0
+    assert run_move_store("--apply")[0] == 0
     assert is_moved(file, stores)
 
 
@@ -98,20 +98,20 @@ def test_flipped_bit_is_rejected_by_storage_and_the_file_is_not_moved(
         return dataclasses.replace(request, body=bytes([request.body[0] ^ 1]) + request.body[1:]).forward()
 
     target.rules["part"] = flip
-    assert run("--apply")[0] == 1
+    assert run_move_store("--apply")[0] == 1
     assert not is_moved(file, stores)
     del target.rules["part"]
-    assert run("--apply")[0] == 0
+    assert run_move_store("--apply")[0] == 0
     assert is_moved(file, stores)
 
 
 def test_lost_response_of_copy_loses_nothing(file: File, proxied_stores: ProxiedStores) -> None:
     stores, _source, target = proxied_stores
     target.rules["complete"] = storage_proxies.lost
-    assert run("--apply")[0] in {0, 1}
+    assert run_move_store("--apply")[0] in {0, 1}
     is_moved(file, stores)
     del target.rules["complete"]
-    assert run("--apply")[0] == 0
+    assert run_move_store("--apply")[0] == 0
     assert is_moved(file, stores)
 
 
@@ -122,7 +122,7 @@ def test_file_with_a_wrong_copy_is_not_moved(file: File, proxied_stores: Proxied
         return dataclasses.replace(request.forward(), announced=7)
 
     target.rules["head"] = short
-    assert run("--apply")[0] == 1
+    assert run_move_store("--apply")[0] == 1
     assert not is_moved(file, stores)
 
 
@@ -138,7 +138,7 @@ def test_object_that_cannot_be_read_stays_and_others_move(
     stores.swap()
     deny = storage_proxies.status(403, code)
     source.rules["get"] = lambda request: deny(request) if refused.key in request.url else request.forward()
-    status, summary = run("--apply")
+    status, summary = run_move_store("--apply")
     assert status == 1
     assert (summary[outcome], summary["moved"], summary.get("failed", 0)) == (1, 1, 0)
     assert is_moved(other, stores)

@@ -13,6 +13,7 @@ from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
 from tests.support import storage_proxies, stores
+from tests.support.commands import run_command
 from tests.support.storage_proxies import StorageProxy
 from uploads import s3
 from uploads.errors import ValidationFailed
@@ -47,13 +48,9 @@ def unconfigured(fresh: stores.Bucket, monkeypatch: pytest.MonkeyPatch) -> store
 
 
 def run_provision(*arguments: str) -> tuple[int, str]:
-    """Return the exit status and the output."""
-    out = io.StringIO()
-    try:
-        call_command("provision", *arguments, stdout=out, stderr=out)
-    except CommandError as error:
-        return error.returncode, out.getvalue() + str(error)
-    return 0, out.getvalue()
+    """Return the exit status and the text of both streams."""
+    status, output, errors = run_command("provision", *arguments)
+    return status, output + errors
 
 
 def test_dry_run_prints_every_difference_and_writes_nothing(unconfigured: stores.Bucket) -> None:

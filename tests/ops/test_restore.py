@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -11,11 +10,11 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.core.management import CommandError, call_command
 from django.db import connection
 from pytest_django import Settings
 
 from tests.support import factories, storage_proxies
+from tests.support.commands import run_command
 from tests.support.file_rows import ensure_folder
 from tests.support.stores import Bucket
 from tests.support.upload_client import UploadClient, composite
@@ -38,16 +37,6 @@ PAST = seconds_from_now(-3600)
 CHECKPOINT = "amalga-checkpoint.json"
 
 pytestmark = pytest.mark.usefixtures("small_parts")
-
-
-def run(*args: str) -> tuple[int, str]:
-    """Return the exit status and the output."""
-    out = io.StringIO()
-    try:
-        call_command(*args, stdout=out, stderr=out)
-    except CommandError as error:
-        return error.returncode, out.getvalue() + str(error)
-    return 0, out.getvalue()
 
 
 def all_that_is_due(alice: User, bucket: Bucket) -> list[File]:
@@ -79,12 +68,12 @@ def test_paused_sweep_expires_and_deletes_nothing(alice: User, bucket: Bucket, s
     all_that_is_due(alice, bucket)
     before = rows_and_objects(bucket)
     settings.PURGE_PAUSED = True
-    status, output = run("sweep")
+    status, _output, errors = run_command("sweep")
     assert status == 0
-    assert "PURGE_PAUSED is on" in output
+    assert "PURGE_PAUSED is on" in errors
     assert rows_and_objects(bucket) == before
     settings.PURGE_PAUSED = False
-    assert run("sweep")[0] == 0
+    assert run_command("sweep").status == 0
     assert rows_and_objects(bucket) == ([], {})
 
 
@@ -111,7 +100,7 @@ def test_canceled_upload_keeps_its_bytes_while_paused(
 @pytest.mark.parametrize("command", [["fsck", "--repair"], ["after_restore"]], ids=str)
 def test_pause_blocks_fsck_repair_but_not_after_restore(bucket: Bucket, settings: Settings, command: list[str]) -> None:
     settings.PURGE_PAUSED = True
-    assert run(*command)[0] == (2 if command[0] == "fsck" else 0)
+    assert run_command(*command).status == (2 if command[0] == "fsck" else 0)
 
 
 # --- checkpoint ---------------------------------------------------------------------------------
@@ -162,10 +151,10 @@ def test_database_without_the_checkpoint_event_deletes_nothing(alice: User, buck
     all_that_is_due(alice, bucket)
     before = rows_and_objects(bucket)
     write_mark()
-    status, output = run("sweep")
+    status, _output, errors = run_command("sweep")
     assert status == 2
-    assert "event 1000 of" in output
-    assert "after_restore --apply" in output
+    assert "event 1000 of" in errors
+    assert "after_restore --apply" in errors
     assert rows_and_objects(bucket) == before
 
 
@@ -200,7 +189,7 @@ def test_an_invalid_checkpoint_pauses_the_sweep_too(alice: User, bucket: Bucket)
         with pytest.raises(ValidationFailed, match="amalga-checkpoint"):
             require_history()
     before = rows_and_objects(bucket)
-    assert run("sweep")[0] == 2
+    assert run_command("sweep").status == 2
     assert rows_and_objects(bucket) == before
 
 
@@ -213,22 +202,22 @@ def test_unreadable_checkpoint_is_not_treated_as_missing(
     with storage_proxies.proxy_of_app(settings, bucket) as proxy:
         fault_rule = storage_proxies.FAULTS[fault]
         proxy.rules["get"] = lambda request: fault_rule(request) if CHECKPOINT in request.url else request.forward()
-        assert run("sweep")[0] == 1
+        assert run_command("sweep").status == 1
     assert rows_and_objects(bucket) == before
 
 
 def test_sweep_with_nothing_to_delete_is_refused_too(alice: User, bucket: Bucket) -> None:
     mark = write_mark()
     Event.objects.record(Action.LOGIN, by=alice)
-    assert run("sweep")[0] == 2
+    assert run_command("sweep").status == 2
     assert s3.read_checkpoint() == mark
 
 
 def test_repair_is_refused_if_the_database_is_behind(bucket: Bucket) -> None:
     write_mark()
-    status, output = run("fsck", "--repair")
+    status, _output, errors = run_command("fsck", "--repair")
     assert status == 2
-    assert "older than the bucket" in output
+    assert "older than the bucket" in errors
     with pytest.raises(Paused):
         require_removal()
 
@@ -240,7 +229,7 @@ def test_restore_dry_run_changes_nothing(alice: User, bucket: Bucket) -> None:
     all_that_is_due(alice, bucket)
     write_mark()
     before = factories.database_rows()
-    status, output = run("after_restore")
+    status, output, _errors = run_command("after_restore")
     assert status == 1
     assert "checkpoint event: 1000\n" in output
     assert factories.database_rows() == before
@@ -250,21 +239,21 @@ def test_restore_dry_run_changes_nothing(alice: User, bucket: Bucket) -> None:
 def test_after_restore_extends_the_retention_of_the_trash(alice: User, bucket: Bucket, settings: Settings) -> None:
     due, *_rest = all_that_is_due(alice, bucket)
     write_mark()
-    assert run("after_restore", "--apply")[0] == 0
+    assert run_command("after_restore", "--apply").status == 0
     due.refresh_from_db()
     assert due.purge_after
     assert due.purge_after > datetime.now(UTC) + timedelta(days=settings.TRASH_RETENTION_DAYS - 1)
-    assert run("sweep")[0] == 0
+    assert run_command("sweep").status == 0
     assert bucket.read(due.key) == b"due"
     assert Event.objects.filter(action=Action.REPAIR, name="after_restore").exists()
-    assert run("after_restore")[0] == 0
+    assert run_command("after_restore").status == 0
 
 
 def test_trashed_folder_is_restorable_after_a_database_restore(alice: User, bucket: Bucket) -> None:
     folder = ensure_folder("Campaign", alice)
     file = factories.create_file(alice, b"brief", bucket=bucket, folder=folder)
     TrashAction().execute([], {}, by=alice, folders=[folder.pk])
-    assert run("after_restore", "--apply")[0] == 0
+    assert run_command("after_restore", "--apply").status == 0
     RestoreAction().execute([], {}, by=alice, folders=[folder.pk])
     file.refresh_from_db()
     assert file.state == State.AVAILABLE
@@ -282,7 +271,7 @@ def test_interrupted_folder_restore_continues_after_a_database_restore(
     RestoreAction().execute([], {}, by=alice, folders=[folder.pk])
     (waiting,) = results_of(change_folder)
     assert File.objects.trashed().count() == 1
-    assert run("after_restore", "--apply")[0] == 0
+    assert run_command("after_restore", "--apply").status == 0
     waiting.refresh_from_db()
     assert change_folder.func(*waiting.args_kwargs["args"]) == 1
     assert not File.objects.trashed().exists()
@@ -297,7 +286,7 @@ def test_after_restore_keeps_expired_folders_only_with_files(alice: User, bucket
     File.objects.update(purge_after=over)
     Folder.objects.filter(pk=due.pk).update(purge_after=over)
     Folder.objects.filter(pk=purged.pk).update(purge_after=over - timedelta(days=1))
-    assert run("after_restore", "--apply")[0] == 0
+    assert run_command("after_restore", "--apply").status == 0
     assert list(Folder.objects.trashed()) == [due]
 
 
@@ -305,9 +294,9 @@ def test_file_purged_after_the_backup_is_purged_again(alice: User, bucket: Bucke
     due, *_rest = all_that_is_due(alice, bucket)
     bucket.delete(due.key)
     write_mark()
-    output = run("after_restore", "--apply", "--json")[1]
+    output = run_command("after_restore", "--apply", "--json").output
     assert json.loads(output)["purged"] == 1
-    run("sweep")
+    run_command("sweep")
     assert not File.objects.filter(pk=due.pk).exists()
 
 
@@ -320,8 +309,8 @@ def test_upload_completed_after_the_backup_is_completed_again(
     upload_client.put(upload)
     finish_past_the_rows(bucket, upload.row())
     write_mark()
-    assert json.loads(run("after_restore", "--json")[1].partition("\n")[0])["arrived"] == 1
-    summary = json.loads(run("after_restore", "--apply", "--json")[1])
+    assert json.loads(run_command("after_restore", "--json").output)["arrived"] == 1
+    summary = json.loads(run_command("after_restore", "--apply", "--json").output)
     assert (summary["finished"], summary["failed"]) == (1, 0)
     assert upload.row().state == State.AVAILABLE
     assert upload.row().checksum == composite(upload.pieces)
@@ -341,7 +330,7 @@ def test_upload_with_a_wrong_checksum_stays_incomplete(upload_client: UploadClie
     upload = upload_client.start(b"small")
     File.objects.update(checksum="A" * 43 + "=")
     bucket.write(upload.row().key, b"other")
-    summary = json.loads(run("after_restore", "--apply", "--json")[1])
+    summary = json.loads(run_command("after_restore", "--apply", "--json").output)
     assert (summary["arrived"], summary["finished"], summary["failed"]) == (1, 0, 1)
     assert upload.row().state == State.UPLOADING
 
@@ -349,7 +338,7 @@ def test_upload_with_a_wrong_checksum_stays_incomplete(upload_client: UploadClie
 def test_after_restore_extends_the_expiry_of_uploads(upload_client: UploadClient, settings: Settings) -> None:
     upload = upload_client.start(BODY)
     File.objects.update(expires_at=PAST)
-    run("after_restore", "--apply")
+    run_command("after_restore", "--apply")
     row = upload.row()
     assert row.expires_at
     assert row.expires_at > datetime.now(UTC) + timedelta(hours=settings.UPLOAD_EXPIRY_HOURS - 1)
@@ -358,7 +347,7 @@ def test_after_restore_extends_the_expiry_of_uploads(upload_client: UploadClient
 
 
 def test_foreign_bucket_gets_no_checkpoint(unmarked: Bucket) -> None:
-    assert run("after_restore", "--apply")[0] == 2
+    assert run_command("after_restore", "--apply").status == 2
     assert s3.read_checkpoint() is None
 
 
@@ -413,12 +402,12 @@ def test_rebuilt_library_passes_the_checkpoint_check(upload_client: UploadClient
     upload_client.send(b"hello")
     write_checkpoint()
     manifest = str(tmp_path / "manifest")
-    assert run("export_manifest", "--output", manifest)[0] == 0
+    assert run_command("export_manifest", "--output", manifest).status == 0
     with connection.cursor() as cursor:
         cursor.execute(
             "TRUNCATE auth_user, uploads_installation, uploads_event, uploads_statistic, uploads_statisticdelta,"
             " uploads_usage, uploads_heartbeat, uploads_file RESTART IDENTITY CASCADE"
         )
-    assert run("rebuild_rows", manifest, "--apply")[0] == 0
+    assert run_command("rebuild_rows", manifest, "--apply").status == 0
     require_history()
-    assert run("sweep")[0] == 0
+    assert run_command("sweep").status == 0

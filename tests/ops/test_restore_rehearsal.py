@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,10 +10,10 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.core.management import CommandError, call_command
 from django.db import connection
 
 from tests.conftest import signed_in
+from tests.support.commands import run_command
 from tests.support.databases import another_database, connect_to, postgres
 from tests.support.file_rows import stored_usage, usage_by_rows
 from tests.support.stores import Bucket
@@ -37,21 +36,16 @@ def restored(dump: Path) -> Iterator[None]:
         yield
 
 
-def run(*args: str) -> tuple[int, dict[str, Any]]:
+def run_json(*args: str) -> tuple[int, dict[str, Any]]:
     """Return the exit status and the JSON document."""
-    out = io.StringIO()
-    status = 0
-    try:
-        call_command(*args, "--json", stdout=out, stderr=io.StringIO())
-    except CommandError as error:
-        status = error.returncode
-    return status, json.loads(out.getvalue() or "{}")
+    status, output, _errors = run_command(*args, "--json")
+    return status, json.loads(output or "{}")
 
 
 def sweep() -> int:
     """Sweep, after the pause between two checkpoints."""
     Heartbeat.objects.filter(name=bucket_guard.NAME).update(at=seconds_from_now(-bucket_guard.PAUSE_SECONDS))
-    return run("sweep")[0]
+    return run_json("sweep")[0]
 
 
 class Hour:
@@ -97,13 +91,13 @@ def hour(alice: User, bucket: Bucket, tmp_path: Path) -> Iterator[Hour]:
 
 def differences() -> dict[str, set[str]]:
     keys_by_kind: dict[str, set[str]] = {}
-    for finding in run("fsck", "--min-age", "0")[1]["findings"]:
+    for finding in run_json("fsck", "--min-age", "0")[1]["findings"]:
         keys_by_kind.setdefault(finding["kind"], set()).add(finding["key"])
     return keys_by_kind
 
 
 def diagnosis() -> dict[str, str]:
-    lines: Any = run("doctor")[1]["checks"]
+    lines: Any = run_json("doctor")[1]["checks"]
     (line,) = [line for line in lines if line["subject"] == "purge"]
     return dict(line)
 
@@ -120,8 +114,8 @@ def test_after_a_restore_nothing_is_missing_and_nothing_is_lost(hour: Hour, buck
     orphans = {file.key for file in hour.later}
     assert differences() == {"orphan": orphans, "stuck": {hour.saved.key}}  # its purge is overdue; nothing is missing
 
-    assert run("after_restore")[0] == 1
-    assert run("after_restore", "--apply")[0] == 0
+    assert run_json("after_restore")[0] == 1
+    assert run_json("after_restore", "--apply")[0] == 0
     assert sweep() == 0
     assert bucket.objects() == objects
     assert hour.growing.row().state == State.AVAILABLE
@@ -131,11 +125,12 @@ def test_after_a_restore_nothing_is_missing_and_nothing_is_lost(hour: Hour, buck
 
 
 def test_later_uploads_are_assigned_to_a_user_for_review(hour: Hour, bucket: Bucket) -> None:
-    run("after_restore", "--apply")
-    assert run("after_restore", "--recover-orphans", "--owner", "alice", "--apply")[0] == 2  # fsck must find them first
+    run_json("after_restore", "--apply")
+    # fsck must find them first
+    assert run_json("after_restore", "--recover-orphans", "--owner", "alice", "--apply")[0] == 2
     differences()
-    assert run("after_restore", "--recover-orphans", "--owner", "alice")[1]["orphans"] == 2
-    assert run("after_restore", "--recover-orphans", "--owner", "alice", "--apply") == (
+    assert run_json("after_restore", "--recover-orphans", "--owner", "alice")[1]["orphans"] == 2
+    assert run_json("after_restore", "--recover-orphans", "--owner", "alice", "--apply") == (
         0, {"applied": True, "orphans": 2, "owner": "alice"},
     )  # fmt: skip
     files = File.objects.filter(folder__name__startswith="Recovered").order_by("size")
@@ -143,19 +138,19 @@ def test_later_uploads_are_assigned_to_a_user_for_review(hour: Hour, bucket: Buc
         (file.key, "private") for file in sorted(hour.later, key=lambda file: file.size)
     ]
     assert differences() == {}
-    assert run("verify", str(files[0].pk))[0] == 0
+    assert run_json("verify", str(files[0].pk))[0] == 0
     assert stored_usage(hour.owner()) == usage_by_rows(hour.owner())
-    assert run("after_restore", "--recover-orphans", "--owner", "alice", "--apply")[1]["orphans"] == 0
+    assert run_json("after_restore", "--recover-orphans", "--owner", "alice", "--apply")[1]["orphans"] == 0
 
 
 @pytest.mark.parametrize("args", [["--owner", "alice"], ["--recover-orphans"], ["--recover-orphans", "--owner", "x"]])
 def test_invalid_options_are_refused(bucket: Bucket, args: list[str]) -> None:
-    assert run("after_restore", *args)[0] == 2
+    assert run_json("after_restore", *args)[0] == 2
 
 
 def test_old_database_deletes_nothing_after_a_restore(hour: Hour, bucket: Bucket) -> None:
     """The old database and its sweep run again, but the bucket belongs to the restored database."""
-    assert run("after_restore", "--apply")[0] == 0
+    assert run_json("after_restore", "--apply")[0] == 0
     connect_to(hour.lost)
     File.objects.filter(state=State.TRASHED).update(purge_after=seconds_from_now(-1))
     assert sweep() == 2

@@ -13,6 +13,7 @@ from django.core.management import CommandError, call_command
 from django.db import OperationalError
 from django.utils import timezone
 
+from tests.support.commands import check_output
 from tests.support.file_rows import create_row, stored_usage, usage_by_rows
 from tests.support.stores import Bucket
 from tests.support.upload_client import Upload, UploadClient, composite, sha256
@@ -176,22 +177,16 @@ def test_checksum_status_of_corrupted_file_survives_the_trash(upload_client: Upl
 
 def test_command_prints_a_summary(upload_client: UploadClient) -> None:
     left_while_completing(upload_client, BODY)
-    out = io.StringIO()
-    call_command("sweep", stdout=out)
-    assert out.getvalue().splitlines() == [
+    assert check_output("sweep").splitlines() == [
         "expired: 0", "resolved: 1", "purged: 0", "erased: 0", "aborted: 0", "previews: 0", "failed: 0",
     ]  # fmt: skip
-    out = io.StringIO()
-    call_command("sweep", stdout=out)
-    assert "resolved: 0\n" in out.getvalue()
+    assert "resolved: 0\n" in check_output("sweep")
 
 
 def test_command_prints_json(upload_client: UploadClient) -> None:
     left_while_completing(upload_client, BODY)
-    out = io.StringIO()
-    call_command("sweep", "--json", stdout=out)
     nothing = dict.fromkeys(["expired", "purged", "erased", "aborted", "previews", "failed"], 0)
-    assert json.loads(out.getvalue()) == {**nothing, "resolved": 1}
+    assert json.loads(check_output("sweep", "--json")) == {**nothing, "resolved": 1}
 
 
 def test_command_exits_with_1_if_something_fails(alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:

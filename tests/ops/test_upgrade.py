@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,10 +12,11 @@ from urllib.parse import unquote
 import pytest
 import urllib3
 from django.contrib.auth.models import User
-from django.core.management import CommandError, call_command
+from django.core.management import call_command
 from django.urls import reverse
 
 from tests.conftest import signed_in
+from tests.support.commands import run_command
 from tests.support.databases import another_database, postgres
 from tests.support.file_rows import folder_of, stored_usage
 from tests.support.release_fixture import FIXTURES, UNFINISHED
@@ -55,14 +55,6 @@ def installation(request: pytest.FixtureRequest, bucket: Bucket) -> Iterator[Ins
         File.objects.exclude(expires_at=None).update(expires_at=seconds_from_now(DAY))
         File.objects.exclude(purge_after=None).update(purge_after=seconds_from_now(DAY))
         yield installation
-
-
-def run(*command: str) -> int:
-    try:
-        call_command(*command, stdout=io.StringIO(), stderr=io.StringIO())
-    except CommandError as error:
-        return error.returncode
-    return 0
 
 
 def test_upgrade_keeps_files_people_and_rights(installation: Installation) -> None:
@@ -109,11 +101,11 @@ def test_every_file_can_be_downloaded_after_an_upgrade(installation: Installatio
 
 
 def test_bucket_and_database_are_in_sync_after_an_upgrade(installation: Installation, bucket: Bucket) -> None:
-    assert run("worker", "--once") == 0  # what the release left in the queue
-    assert run("sweep") == 0
-    assert run("fsck", "--min-age=0") == 0
-    assert run("verify", "--all") == 0
-    assert run("recount") == 0
+    assert run_command("worker", "--once").status == 0  # what the release left in the queue
+    assert run_command("sweep").status == 0
+    assert run_command("fsck", "--min-age=0").status == 0
+    assert run_command("verify", "--all").status == 0
+    assert run_command("recount").status == 0
     assert {key for key in installation.objects if key.startswith("f/")} <= set(bucket.objects())
 
 

@@ -13,6 +13,7 @@ from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
+from tests.support.commands import run_command
 from tests.support.file_rows import create_row
 from tests.support.stores import Bucket
 from tests.support.upload_client import UploadClient, composite, cut
@@ -152,16 +153,6 @@ def test_memory_does_not_grow_with_the_file(alice: User, bucket: Bucket, setting
 # --- the command ------------------------------------------------------------------------------
 
 
-def run(*args: str) -> tuple[int, str]:
-    """Return the exit status and the output."""
-    out = io.StringIO()
-    try:
-        call_command("verify", *args, stdout=out)
-    except CommandError as error:
-        return error.returncode, out.getvalue()
-    return 0, out.getvalue()
-
-
 def counts(**values: int) -> str:
     """Return the last lines of the output."""
     return "".join(f"{name}: {value}\n" for name, value in values.items())
@@ -170,17 +161,17 @@ def counts(**values: int) -> str:
 def test_command_verifies_all_unverified_files_and_exits_with_0(upload_client: UploadClient) -> None:
     for body in (BODY, b"small", b""):
         upload_client.send(body)
-    code, out = run()
+    code, out, _errors = run_command("verify")
     assert (code, out) == (0, counts(verified=3, corrupted=0, missing=0, failed=0))
     assert set(File.objects.values_list("checksum_status", flat=True)) == {ChecksumStatus.VERIFIED}
 
 
 def test_command_skips_verified_files_without_the_all_option(upload_client: UploadClient, bucket: Bucket) -> None:
     file = upload_client.send(BODY)
-    run()
+    run_command("verify")
     bucket.write(file.key, b"changed since")
-    assert run()[1].startswith("verified: 0\ncorrupted: 0\n")
-    assert run("--all")[0] == 1
+    assert run_command("verify").output.startswith("verified: 0\ncorrupted: 0\n")
+    assert run_command("verify", "--all").status == 1
     assert File.objects.get().checksum_status == ChecksumStatus.CORRUPTED
 
 
@@ -188,7 +179,7 @@ def test_differences_are_listed_and_exit_with_1(upload_client: UploadClient, buc
     corrupted, missing, good = upload_client.send(BODY), upload_client.send(b"small"), upload_client.send(b"good")
     bucket.write(corrupted.key, BODY[::-1])
     bucket.delete(missing.key)
-    code, out = run()
+    code, out, _errors = run_command("verify")
     assert code == 1
     assert f"corrupted: {corrupted.pk} ({corrupted.key})" in out
     assert f"missing: {missing.pk} ({missing.key})" in out
@@ -203,7 +194,7 @@ def test_unavailable_storage_fails_each_file_and_exits_with_1(
     upload_client.send(b"small")
     monkeypatch.setattr(streams, "stream", lambda key, **_: (_ for _ in ()).throw(StorageUnavailable()))
     monkeypatch.setattr(streams, "PAUSE_SECONDS", 0.0)
-    code, out = run()
+    code, out, _errors = run_command("verify")
     assert (code, out.splitlines()[-1]) == (1, "failed: 2")
     assert set(File.objects.values_list("checksum_status", flat=True)) == {ChecksumStatus.UNVERIFIED}
 
@@ -212,7 +203,7 @@ def test_json_is_one_object_and_nothing_else(upload_client: UploadClient, bucket
     file = upload_client.send(BODY)
     upload_client.send(b"small")
     bucket.write(file.key, BODY[::-1])
-    code, out = run("--json")
+    code, out, _errors = run_command("verify", "--json")
     assert code == 1
     document = json.loads(out)
     problem = {"file": str(file.pk), "key": file.key, "outcome": "corrupted"}
@@ -221,7 +212,7 @@ def test_json_is_one_object_and_nothing_else(upload_client: UploadClient, bucket
 
 def test_command_verifies_only_the_named_files(upload_client: UploadClient) -> None:
     named, other = upload_client.send(BODY), upload_client.send(b"small")
-    assert run(str(named.pk))[0] == 0
+    assert run_command("verify", str(named.pk)).status == 0
     named.refresh_from_db()
     other.refresh_from_db()
     assert (named.checksum_status, other.checksum_status) == (ChecksumStatus.VERIFIED, ChecksumStatus.UNVERIFIED)
@@ -243,4 +234,4 @@ def test_only_available_files_are_read(alice: User, bucket: Bucket) -> None:
     for state in State:
         if state != State.AVAILABLE:
             create_row(alice, state)
-    assert run() == (0, counts(verified=0, corrupted=0, missing=0, failed=0))
+    assert run_command("verify") == (0, counts(verified=0, corrupted=0, missing=0, failed=0), "")

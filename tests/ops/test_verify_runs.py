@@ -20,6 +20,7 @@ from django.db import OperationalError, connection
 
 from tests.conftest import PROJECT
 from tests.faults.processes import environment
+from tests.support.commands import run_command
 from tests.support.file_rows import create_row
 from tests.support.pictures import as_file, two_halves
 from tests.support.stores import Bucket
@@ -36,16 +37,6 @@ from uploads.services.verify import Run, least_recent, unverified_checksums
 BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
 
 pytestmark = pytest.mark.usefixtures("small_parts")
-
-
-def run(*args: str) -> tuple[int, str]:
-    """Return the exit status and the output."""
-    out = io.StringIO()
-    try:
-        call_command("verify", *args, stdout=out, stderr=io.StringIO())
-    except CommandError as error:
-        return error.returncode, out.getvalue()
-    return 0, out.getvalue()
 
 
 def etag_of(body: bytes) -> str:
@@ -76,8 +67,8 @@ def test_metadata_check_skips_matching_objects(upload_client: UploadClient, monk
     for body in (BODY, b"small", b""):
         upload_client.send(body)
     monkeypatch.setattr(streams, "stream", lambda *_, **__: pytest.fail("it was read"))
-    assert run("--metadata-only", "--json") == (
-        0, '{"problems": [], "verified": 0, "corrupted": 0, "missing": 0, "failed": 0, "unchanged": 3}\n',
+    assert run_command("verify", "--metadata-only", "--json") == (
+        0, '{"problems": [], "verified": 0, "corrupted": 0, "missing": 0, "failed": 0, "unchanged": 3}\n', "",
     )  # fmt: skip
     assert set(File.objects.values_list("verified_at", flat=True)) == {None}
 
@@ -88,7 +79,7 @@ def test_metadata_check_downloads_objects_that_differ(upload_client: UploadClien
     bucket.write(cut_off.key, BODY[:9])
     bucket.delete(gone.key)
     File.objects.filter(pk=other_etag.pk).update(etag="0" * 32)
-    code, out = run("--metadata-only")
+    code, out, _errors = run_command("verify", "--metadata-only")
     assert code == 1
     assert out.endswith("verified: 0\ncorrupted: 2\nmissing: 1\nfailed: 0\netag mismatch: 1\n")
     assert findings() == {
@@ -102,7 +93,7 @@ def test_metadata_check_downloads_objects_that_differ(upload_client: UploadClien
 def test_metadata_check_downloads_files_that_were_missing(upload_client: UploadClient) -> None:
     file = upload_client.send(BODY)
     File.objects.update(checksum_status=ChecksumStatus.MISSING)
-    assert run("--metadata-only")[0] == 0
+    assert run_command("verify", "--metadata-only").status == 0
     file.refresh_from_db()
     assert file.checksum_status == ChecksumStatus.VERIFIED
 
@@ -111,7 +102,7 @@ def test_metadata_check_compares_the_checksums_of_storage(upload_client: UploadC
     file, good = upload_client.send(b"small"), upload_client.send(b"other")
     digest_bucket.client.put_object(Bucket=digest_bucket.name, Key=file.key, Body=b"SMALL", ChecksumAlgorithm="SHA256")
     File.objects.filter(pk=file.pk).update(etag=etag_of(b"SMALL"))
-    assert run("--metadata-only", "--json")[0] == 1
+    assert run_command("verify", "--metadata-only", "--json").status == 1
     assert findings() == {(FindingKind.CORRUPTED, file.pk)}
     assert File.objects.get(pk=good.pk).checksum_status == ChecksumStatus.VERIFIED_BY_STORAGE
 
@@ -127,7 +118,7 @@ def test_samples_cover_every_file_in_the_given_nights(
     add_files(alice, bucket, files)
     unverified = []
     for _night in range(nights):
-        assert run("--sample", f"1/{nights}")[0] == 0
+        assert run_command("verify", "--sample", f"1/{nights}").status == 0
         unverified.append(set(File.objects.filter(verified_at__isnull=True)))
     assert unverified[-1] == set()
     assert Report.objects.filter(scope=f"1/{nights} of all files").count() == nights
@@ -155,7 +146,7 @@ def test_unreadable_file_does_not_count_toward_the_sample(
         return stream(key, **options)
 
     monkeypatch.setattr(streams, "stream", failing_stream)
-    assert run("--sample", "1/2")[0] == 1
+    assert run_command("verify", "--sample", "1/2").status == 1
     assert File.objects.filter(verified_at__isnull=False).count() == 2
     assert findings() == {(FindingKind.FAILED, first.pk)}
 
@@ -165,7 +156,7 @@ def test_run_saves_its_findings_in_a_report(upload_client: UploadClient, bucket:
     bucket.write(corrupted.key, BODY[::-1])
     bucket.delete(missing.key)
     upload_client.send(b"good")
-    assert run("--all")[0] == 1
+    assert run_command("verify", "--all").status == 1
     report = Report.objects.get()
     assert (report.command, report.scope, report.outcome) == ("verify", "all files", RunOutcome.DIFFERENCES)
     assert report.summary == {"verified": 1, "corrupted": 1, "missing": 1, "failed": 0, "bytes": len(BODY) + 4}
@@ -175,16 +166,16 @@ def test_run_saves_its_findings_in_a_report(upload_client: UploadClient, bucket:
 
 def test_default_runs_and_single_files_save_no_report(upload_client: UploadClient) -> None:
     file = upload_client.send(BODY)
-    run()
-    run(str(file.pk))
+    run_command("verify")
+    run_command("verify", str(file.pk))
     assert not Report.objects.exists()
 
 
 def test_second_verification_does_not_change_updated_at(upload_client: UploadClient) -> None:
     upload_client.send(BODY)
-    run("--all")
+    run_command("verify", "--all")
     before = File.objects.get()
-    run("--all")
+    run_command("verify", "--all")
     after = File.objects.get()
     assert after.updated_at == before.updated_at
     assert before.verified_at is not None
@@ -244,7 +235,7 @@ def test_verify_sets_checksum_and_type_of_an_imported_file(alice: User, bucket: 
         checksum_status=ChecksumStatus.UNVERIFIED, etag=etag_of(body),
     )  # fmt: skip
     bucket.write(file.key, body)
-    assert run("--all")[0] == 0
+    assert run_command("verify", "--all").status == 0
     file.refresh_from_db()
     assert (file.checksum, file.checksum_status) == (composite(cut(body, 10)), ChecksumStatus.VERIFIED)
     assert file.detected_type == kind
@@ -375,7 +366,7 @@ def test_report_of_an_interrupted_run_is_stopped(
      ("--metadata-only", "--sample", "1/2")],
 )  # fmt: skip
 def test_conflicting_options_are_refused(args: tuple[str, ...]) -> None:
-    assert run(*args)[0] == 2
+    assert run_command("verify", *args).status == 2
 
 
 @pytest.mark.parametrize(

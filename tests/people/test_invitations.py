@@ -6,12 +6,11 @@ import json
 import re
 import threading
 from datetime import timedelta
-from io import StringIO
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group, Permission, User
-from django.core.management import CommandError, call_command
+from django.core.management import CommandError
 from django.db import connections
 from django.test import Client
 from django.utils import timezone
@@ -20,6 +19,7 @@ from pytest_django import Settings
 from tests.accounts.conftest import is_signed_in
 from tests.conftest import signed_in
 from tests.support import factories
+from tests.support.commands import check_output
 from uploads.accounts import invitations
 from uploads.accounts.roles import Role, role_of, teams_of
 from uploads.models import Action, Event, Invitation, OutgoingMail
@@ -326,15 +326,13 @@ def test_confirmation_of_leaving_lists_invitations(as_ada: Client, admin_user: U
 # --- command ------------------------------------------------------------------------------------
 
 
-def run(*arguments: str) -> list[str]:
-    out = StringIO()
-    call_command("invite", *arguments, stdout=out)
-    return out.getvalue().splitlines()
+def run_invite(*arguments: str) -> list[str]:
+    return check_output("invite", *arguments).splitlines()
 
 
 def test_command_prints_the_link_last(admin_user: User, settings: Settings) -> None:
     press = Group.objects.create(name="press")
-    *_, link = run("carol@example.org", "--role", "viewer", "--group", "press")
+    *_, link = run_invite("carol@example.org", "--role", "viewer", "--group", "press")
     assert link.startswith(f"{settings.SITE_URL}/invitations/")
     path = link.removeprefix(settings.SITE_URL)
     assert Client().post(path, ACCOUNT).status_code == 302
@@ -343,7 +341,7 @@ def test_command_prints_the_link_last(admin_user: User, settings: Settings) -> N
 
 
 def test_command_prints_the_link_in_json(admin_user: User, settings: Settings) -> None:
-    (line,) = run("carol@example.org", "--json")
+    (line,) = run_invite("carol@example.org", "--json")
     document = json.loads(line)
     assert document["link"].startswith(f"{settings.SITE_URL}/invitations/")
     assert {**document, "link": "", "expires": ""} == {
@@ -360,14 +358,14 @@ def test_command_prints_the_link_in_json(admin_user: User, settings: Settings) -
 def test_command_rejects_invalid_arguments(arguments: list[str], admin_user: User, bob: User) -> None:
     User.objects.filter(pk=bob.pk).update(email="bob@example.org")
     with pytest.raises(CommandError) as error:
-        run(*arguments)
+        run_invite(*arguments)
     assert error.value.returncode == 2
     assert not Invitation.objects.exists()
 
 
 def test_command_requires_an_active_superuser(roles: None) -> None:
     with pytest.raises(CommandError, match="No active superuser"):
-        run("-")
+        run_invite("-")
 
 
 def test_invitation_expires_after_the_configured_days(as_ada: Client, settings: Settings) -> None:

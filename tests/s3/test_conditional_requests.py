@@ -20,7 +20,7 @@ from pytest_django import Settings
 from tests.support import storage_proxies, two_stores
 from tests.support.doctor_results import only
 from tests.support.file_rows import create_row
-from tests.support.fsck_runs import key, run, stored
+from tests.support.fsck_runs import key, run_fsck, stored
 from tests.support.stores import Bucket
 from tests.support.upload_client import UploadClient, sha256, web
 from uploads import s3
@@ -225,9 +225,9 @@ def test_storage_without_conditions_is_sent_none(bucket: Bucket, strict: Conditi
 def test_orphan_overwritten_during_repair_is_kept(alice: User, marked: Bucket, strict: Conditions) -> None:
     stored(alice, marked)
     marked.write(key(1), b"hello")
-    run()
+    run_fsck()
     strict.before = lambda: setattr(strict, "before", lambda: marked.write(key(1), b"newer"))  # at the second request
-    assert run("--repair", "--max-repairs=1")[0] == 1
+    assert run_fsck("--repair", "--max-repairs=1").status == 1
     assert strict.seen == ["put", "delete"]
     assert marked.read(key(1)) == b"newer"
     assert Finding.objects.get().repaired_by == ""
@@ -263,14 +263,14 @@ def test_original_overwritten_during_removal_is_kept(
     with two_stores.two_stores(bucket, second, settings, monkeypatch) as two:
         file = UploadClient(as_alice).send(b"hello")
         two.swap()
-        two_stores.run("--apply")
+        two_stores.run_move_store("--apply")
         File.objects.update(updated_at=seconds_from_now(-25 * 3600))
         conditions = Conditions(bucket)
         conditions.before = lambda: bucket.write(file.key, b"newer")
         with storage_proxies.run_storage_proxy(bucket.address.endpoint) as proxy:
             proxy.rules |= conditions.rules()
             settings.SECONDARY_S3 = {**settings.SECONDARY_S3, "endpoint": proxy.url, "conditions": ALL}
-            summary = two_stores.run("--remove-originals", "--apply")[1]
+            summary = two_stores.run_move_store("--remove-originals", "--apply")[1]
     assert (summary["failed"], summary["removed"], conditions.seen) == (1, 0, ["deletes"])
     assert bucket.read(file.key) == b"newer"
 

@@ -13,7 +13,6 @@ from typing import Any
 import brotli
 import pytest
 from django.contrib.auth.models import User
-from django.core.management import call_command
 from django.db import OperationalError
 from django.test import Client
 from pytest_django import Settings
@@ -21,6 +20,7 @@ from pytest_django import Settings
 from tests.conftest import own
 from tests.ops.test_manifest import exported, lose_the_database, rebuild
 from tests.support import two_stores
+from tests.support.commands import check_output
 from tests.support.factories import binary_content
 from tests.support.stores import Bucket
 from tests.support.two_stores import PART, TwoStores, second_bucket
@@ -58,14 +58,8 @@ def there(request: pytest.FixtureRequest, alice: User) -> Bucket:
     for encoding, (name, body, _stored, _type) in STORED.items():
         put(bucket, f"site/{name}", body, encoding)
     bucket.write("site/plain.txt", b"plain words")
-    run_command("import_bucket", "site/", "--owner", "alice", "--apply")
+    check_output("import_bucket", "site/", "--owner", "alice", "--apply")
     return bucket
-
-
-def run_command(*command: str) -> str:
-    out = io.StringIO()
-    call_command(*command, stdout=out, stderr=io.StringIO())
-    return out.getvalue()
 
 
 def named(name: str) -> File:
@@ -85,7 +79,7 @@ def test_download_has_the_stored_bytes_and_a_matching_extension(
     there: Bucket, as_alice: Client, read: bool, inline: bool
 ) -> None:
     if read:
-        run_command("verify", "--all")
+        check_output("verify", "--all")
     for name, body, stored, media_type in STORED.values():
         response = downloaded(as_alice, named(name), **({"inline": "1"} if inline else {}))
         assert (response.data, response.headers["Content-Encoding"]) == (body, "identity")
@@ -152,14 +146,14 @@ def test_encoding_is_used_if_the_database_cannot_save_it(
 
 
 def test_verify_reads_every_object_as_it_is_stored_and_fsck_agrees(there: Bucket) -> None:
-    assert "failed: 0\n" in run_command("verify", "--all")
+    assert "failed: 0\n" in check_output("verify", "--all")
     for encoding, (name, _body, _stored, _type) in STORED.items():
         file = named(name)
         assert (file.checksum_status, file.content_encoding) == (ChecksumStatus.VERIFIED, encoding.lower())
         assert file.category == Category.ARCHIVE
     assert (named("plain.txt").content_encoding, named("plain.txt").category) == ("", Category.TEXT)
-    run_command("verify", "--all")
-    run_command("fsck", "--min-age", "0")
+    check_output("verify", "--all")
+    check_output("fsck", "--min-age", "0")
 
 
 def test_compressed_files_get_no_preview(there: Bucket, as_alice: Client) -> None:
@@ -171,8 +165,8 @@ def test_compressed_files_get_no_preview(there: Bucket, as_alice: Client) -> Non
 
 def test_a_manifest_keeps_the_encoding(bucket: Bucket, alice: User, tmp_path: Path) -> None:
     put(bucket, "site/a.json", gzip.compress(TEXT), "gzip")
-    run_command("import_bucket", "site/", "--owner", "alice", "--apply")
-    run_command("verify", "--all")
+    check_output("import_bucket", "site/", "--owner", "alice", "--apply")
+    check_output("verify", "--all")
     exported(tmp_path / "manifest")
     lose_the_database()
     assert rebuild(tmp_path / "manifest", "--apply")[0] == 0
@@ -214,7 +208,7 @@ def test_a_move_keeps_the_encoding_and_the_stored_bytes(
     if read:
         assert verify_file(file) is ChecksumStatus.VERIFIED
     two.swap()
-    assert two_stores.run("--apply")[0] == 0
+    assert two_stores.run_move_store("--apply")[0] == 0
     two.alone()
     file.refresh_from_db()
     assert (file.store, file.content_encoding) == ("new", "gzip")

@@ -9,10 +9,10 @@ from uuid import uuid4
 
 import pytest
 from django.contrib.auth.models import User
-from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
 from tests.support import factories, storage_proxies
+from tests.support.commands import run_command
 from tests.support.stores import Bucket
 from tests.support.two_stores import second_bucket
 from tests.support.upload_client import UploadClient
@@ -49,15 +49,6 @@ def named(bucket: Bucket, settings: Settings) -> Iterator[None]:
     settings.S3_BUCKET = right
 
 
-def run(*args: str) -> tuple[int, str]:
-    """Return the exit status and the error message."""
-    try:
-        call_command(*args, stdout=io.StringIO(), stderr=io.StringIO())
-    except CommandError as error:
-        return error.returncode, str(error)
-    return 0, ""
-
-
 # --- sweep --------------------------------------------------------------------------------------
 
 
@@ -74,26 +65,26 @@ def test_a_sweep_leaves_every_row_and_object(alice: User, bucket: Bucket, wrong:
     all_that_is_due(alice, bucket)
     before, objects = list(File.objects.order_by("pk").values()), bucket.objects()
     with named(wrong, settings):
-        code, output = run("sweep")
+        code, _output, errors = run_command("sweep")
     assert code == 2
-    assert "marker" in output
-    assert "\n" not in output
+    assert "marker" in errors
+    assert "\n" not in errors
     assert (list(File.objects.order_by("pk").values()), bucket.objects()) == (before, objects)
-    assert run("sweep")[0] == 0
+    assert run_command("sweep").status == 0
     assert not File.objects.exclude(state=State.AVAILABLE).exists()
 
 
 def test_sweep_with_nothing_to_do_succeeds(alice: User, bucket: Bucket, wrong: Bucket, settings: Settings) -> None:
     factories.create_file(alice, bucket=bucket)
     with named(wrong, settings):
-        assert run("sweep") == (0, "")
+        assert run_command("sweep").status == 0
 
 
 def test_unfinished_previews_are_kept(alice: User, bucket: Bucket, wrong: Bucket, settings: Settings) -> None:
     file = factories.create_file(alice, bucket=bucket, state=State.TRASHED)
     Preview.objects.create(file=file, kind=PreviewKind.EXCERPT, lease_until=PAST)
     with named(wrong, settings):
-        assert run("sweep")[0] == 2
+        assert run_command("sweep").status == 2
     assert Preview.objects.count() == 1
 
 
@@ -116,10 +107,10 @@ def test_bucket_without_marker_stays_unchanged(alice: User, bucket: Bucket, sett
     objects = bucket.objects()
     with storage_proxies.proxy_of_app(settings, bucket) as proxy:
         proxy.rules["get"] = storage_proxies.FAULTS[fault]
-        assert run("sweep")[0] == (2 if fault == "page 200" else 1)
+        assert run_command("sweep").status == (2 if fault == "page 200" else 1)
     assert (File.objects.count(), bucket.objects()) == (4, objects)
     assert File.objects.filter(state=State.COMPLETING).exists()
-    assert run("sweep")[0] == 0
+    assert run_command("sweep").status == 0
     assert not File.objects.exclude(state=State.AVAILABLE).exists()
 
 
@@ -157,7 +148,7 @@ def test_canceled_upload_keeps_its_row_until_its_object_is_deleted(
     with named(wrong, settings):
         services.cancel(upload.row(), by=alice)
     assert upload.row().state == State.DELETING
-    assert run("sweep")[0] == 0
+    assert run_command("sweep").status == 0
     assert (File.objects.count(), bucket.objects()) == (0, {})
 
 
@@ -183,23 +174,23 @@ def test_verify_in_the_wrong_bucket_marks_nothing_missing(
     read_files(alice, bucket, 5)
     before = list(File.objects.order_by("pk").values())
     with named(wrong, settings):
-        code, output = run("verify", *options)
+        code, _output, errors = run_command("verify", *options)
     assert code == 2
-    assert "marker" in output
+    assert "marker" in errors
     assert list(File.objects.order_by("pk").values()) == before
     assert Report.objects.get().outcome == RunOutcome.REFUSED
-    assert run("verify", *options)[0] == 0
+    assert run_command("verify", *options).status == 0
 
 
 def test_verify_succeeds_in_a_bucket_without_a_marker(alice: User, unmarked: Bucket) -> None:
     read_files(alice, unmarked, 2)
-    assert run("verify", "--all") == (0, "")
+    assert run_command("verify", "--all").status == 0
 
 
 def test_verify_does_not_read_a_bucket_of_another_installation(alice: User, bucket: Bucket) -> None:
     read_files(alice, bucket, 2)
     bucket.mark(uuid4())
-    assert run("verify", "--all")[0] == 2
+    assert run_command("verify", "--all").status == 2
     assert not File.objects.filter(verified_at__isnull=False).exists()
 
 
@@ -232,21 +223,21 @@ def test_too_many_missing_files_stop_a_run(alice: User, bucket: Bucket, monkeypa
     files = read_files(alice, bucket, 13)
     for file in files[:11]:
         bucket.delete(file.key)
-    code, output = run("verify", "--metadata-only")
-    assert (code, "At least 11 files are missing" in output) == (2, True)
+    code, _output, errors = run_command("verify", "--metadata-only")
+    assert (code, "At least 11 files are missing" in errors) == (2, True)
     assert not File.objects.filter(checksum_status=ChecksumStatus.MISSING).exists()
-    assert run("verify", "--metadata-only", "--max-missing", "10")[0] == 2
-    assert run("verify", "--metadata-only", "--max-missing", "11")[0] == 1
+    assert run_command("verify", "--metadata-only", "--max-missing", "10").status == 2
+    assert run_command("verify", "--metadata-only", "--max-missing", "11").status == 1
     assert File.objects.filter(checksum_status=ChecksumStatus.MISSING).count() == 11
     bucket.delete(files[11].key)  # files already known as missing don't count
-    assert run("verify", "--metadata-only")[0] == 1
+    assert run_command("verify", "--metadata-only").status == 1
     assert File.objects.filter(checksum_status=ChecksumStatus.MISSING).count() == 12
 
 
 def test_run_stops_after_a_few_mismatches(alice: User, bucket: Bucket) -> None:
     for file in read_files(alice, bucket, 13):
         bucket.delete(file.key)
-    assert run("verify", "--metadata-only")[0] == 2
+    assert run_command("verify", "--metadata-only").status == 2
     assert File.objects.filter(checksum_status=ChecksumStatus.MISSING).count() <= verify.MIN_ALLOWED_MISSING
 
 

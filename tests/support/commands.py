@@ -1,4 +1,4 @@
-"""The management commands of this project, by their parsers, and the documentation page about them.
+"""Run the management commands of this project, read their parsers, and write the documentation page about them.
 
 `python -m tests.support.commands` writes docs/commands.md (`make commands`).
 """
@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import pkgutil
 import re
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import django
+from django.core.management import CommandError, call_command
 from django.core.management.base import CommandParser
 
 from uploads.management.base import AmalgaCommand, epilog_text, own_actions
@@ -43,6 +46,32 @@ from the commands; `manage.py COMMAND --help` shows the same.
 - Every command also has Django's options, among them `--help`, `--no-color` and `--traceback`.
 - Django's own commands work too: `migrate`, `changepassword USERNAME`, `check --deploy`, `dbshell`.
 """
+
+
+class CommandResult(NamedTuple):
+    status: int  # the exit status
+    output: str  # standard output
+    errors: str  # standard error, which ends with the message of a failure
+
+
+def run_command(*arguments: object) -> CommandResult:
+    """Run a management command in this process, and return its result, also if it fails."""
+    output, errors = io.StringIO(), io.StringIO()
+    try:
+        call_command(*map(str, arguments), stdout=output, stderr=errors)
+    except CommandError as error:
+        return CommandResult(error.returncode, output.getvalue(), f"{errors.getvalue()}{error}")
+    return CommandResult(0, output.getvalue(), errors.getvalue())
+
+
+def check_output(*arguments: object) -> str:
+    """Run a management command in this process, and return its standard output.
+
+    Raises the CommandError of a command that fails, like `subprocess.check_output`.
+    """
+    output = io.StringIO()
+    call_command(*map(str, arguments), stdout=output, stderr=io.StringIO())
+    return output.getvalue()
 
 
 def names() -> list[str]:

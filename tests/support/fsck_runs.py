@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from datetime import timedelta
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.core.management import CommandError, call_command
 from django.utils import timezone
 
+from tests.support.commands import CommandResult, run_command
 from tests.support.factories import create_file
 from tests.support.stores import Bucket
 from uploads import s3
@@ -18,14 +17,9 @@ from uploads.models import File, Report
 LONG_AGO = timedelta(days=2)
 
 
-def run(*args: str, grace: float = 0) -> tuple[int, str]:
-    """Run fsck, and return its exit status and output."""
-    out = io.StringIO()
-    try:
-        call_command("fsck", f"--min-age={grace}", *args, stdout=out, stderr=io.StringIO())
-    except CommandError as error:
-        return error.returncode, out.getvalue()
-    return 0, out.getvalue()
+def run_fsck(*args: str, grace: float = 0) -> CommandResult:
+    """Run fsck, by default without a grace period."""
+    return run_command("fsck", f"--min-age={grace}", *args)
 
 
 def findings() -> list[tuple[str, str]]:

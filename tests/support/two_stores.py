@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import json
 import os
 from collections.abc import Iterator
@@ -13,11 +12,11 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.core.management import CommandError, call_command
 from django.test import Client
 from pytest_django import Settings
 
 from tests.support import factories, xdist
+from tests.support.commands import run_command
 from tests.support.stores import Address, Bucket
 from tests.support.upload_client import web
 from uploads import s3
@@ -121,20 +120,11 @@ def two_stores(
         s3.reset()
 
 
-def run(*args: str) -> tuple[int, dict[str, Any]]:
-    """Run move_store, and return its exit status and JSON summary."""
-    out = io.StringIO()
-    try:
-        call_command("move_store", "--json", *args, stdout=out, stderr=io.StringIO())
-    except CommandError as error:
-        return error.returncode, _summary(out.getvalue() or "{}")
-    return 0, _summary(out.getvalue())
-
-
-def _summary(document: str) -> dict[str, Any]:
-    """Parse the document, and merge its outcomes into the other values."""
-    summary: dict[str, Any] = json.loads(document)
-    return {**summary, **summary.pop("outcomes", {})}
+def run_move_store(*args: str) -> tuple[int, dict[str, Any]]:
+    """Run move_store, and return its exit status and its JSON summary, with the outcomes among the other values."""
+    status, output, _errors = run_command("move_store", "--json", *args)
+    summary: dict[str, Any] = json.loads(output or "{}")
+    return status, {**summary, **summary.pop("outcomes", {})}
 
 
 def downloaded(client: Client, file: File) -> bytes:
