@@ -95,7 +95,7 @@ def test_readyz_reports_ready_with_database_and_storage(client: Client) -> None:
 @pytest.mark.parametrize("mode", ["refuse", "hang", "reset"])
 def test_unreachable_database_is_reported_in_time(client: Client, database: Proxy, mode: Mode) -> None:
     began = time.monotonic()
-    with database.being(mode):
+    with database.in_mode(mode):
         response = client.get("/readyz")
     assert (response.status_code, response.json()["status"]) == (503, "unavailable")
     assert response.headers["Retry-After"] == "5"
@@ -104,7 +104,7 @@ def test_unreachable_database_is_reported_in_time(client: Client, database: Prox
 
 def test_readyz_ignores_a_connection_that_is_already_open(client: Client, database: Proxy) -> None:
     """The connection of the request can work while new connections fail."""
-    with connection.cursor() as cursor, database.being("refuse"):
+    with connection.cursor() as cursor, database.in_mode("refuse"):
         assert get_json(client)[0] == 503
         cursor.execute("SELECT 1")
         assert cursor.fetchone() == (1,)
@@ -174,7 +174,7 @@ def test_readyz_shows_the_version_only_with_the_metrics_token(client: Client, se
 
 
 def test_readyz_discloses_no_internals(client: Client, database: Proxy) -> None:
-    with database.being("refuse"):
+    with database.in_mode("refuse"):
         response = client.get("/readyz")
     assert set(response.json()) == {"status", "database", "storage"}
     assert str(database.port).encode() not in response.content
@@ -191,7 +191,7 @@ def test_server_without_database_is_alive_and_not_ready(tmp_path: Path) -> None:
     try:
         with serving(tmp_path, {}, database_port=proxy.port) as site:
             assert pool.request("GET", f"{site}/readyz", headers=BALANCER).status == 200
-            with proxy.being("refuse"):
+            with proxy.in_mode("refuse"):
                 assert pool.request("GET", f"{site}/healthz", headers=BALANCER).status == 200
                 time.sleep(health.CACHE_SECONDS)
                 assert pool.request("GET", f"{site}/readyz", headers=BALANCER).status == 503

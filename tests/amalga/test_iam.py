@@ -42,7 +42,7 @@ class Rds:
         self.life: float = LIFE_SECONDS
         self.seen: list[str] = []
 
-    def lets_in(self, user: str, token: str) -> bool:
+    def authenticates(self, user: str, token: str) -> bool:
         self.seen.append(token)
         parts = urlsplit(f"//{token}")
         query = dict(parse_qsl(parts.query))
@@ -98,7 +98,7 @@ def rds(trusting: None, credentials: None, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr("amalga.db.connection.region_of", lambda _host: "eu-west-3")
     authority, settings = CertificateAuthority(tmp_path), connection.settings_dict
     rds = Rds("")
-    proxy = PostgresProxy((settings["HOST"], int(settings["PORT"])), authority.server("localhost"), rds.lets_in)
+    proxy = PostgresProxy((settings["HOST"], int(settings["PORT"])), authority.server("localhost"), rds.authenticates)
     rds.place = f"localhost:{proxy.port}"
     options: dict[str, Any] = {
         **settings["OPTIONS"], "sslmode": "verify-full", "sslrootcert": str(authority.file),
@@ -146,7 +146,7 @@ def test_expired_iam_token_is_refused(rds: Rds, pooled: Any) -> None:
     assert who(pooled) == ROLE
     rds.life = 1
     time.sleep(1.1)
-    assert not rds.lets_in(ROLE, rds.seen[0])
+    assert not rds.authenticates(ROLE, rds.seen[0])
 
 
 def test_token_equals_the_one_from_boto3(credentials: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,10 +160,10 @@ def test_token_equals_the_one_from_boto3(credentials: None, monkeypatch: pytest.
 
 def test_token_for_another_user_or_host_is_rejected(rds: Rds, pooled: Any) -> None:
     assert who(pooled) == ROLE
-    assert rds.lets_in(ROLE, rds.seen[0])
-    assert not rds.lets_in("postgres", rds.seen[0])
+    assert rds.authenticates(ROLE, rds.seen[0])
+    assert not rds.authenticates("postgres", rds.seen[0])
     rds.place = "other.example.org:5432"
-    assert not rds.lets_in(ROLE, rds.seen[0])
+    assert not rds.authenticates(ROLE, rds.seen[0])
 
 
 def test_tokens_and_secrets_are_not_logged(rds: Rds, pooled: Any, caplog: pytest.LogCaptureFixture) -> None:

@@ -55,7 +55,7 @@ def place() -> Iterator[Path]:
 
 
 @pytest.fixture
-def out_of_reach(clone: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def unreachable_programs(clone: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Point to the Postgres programs of the clone, which only root can reach."""
     (folder,) = (clone / ".venv/lib").glob(f"python*/site-packages/{PROGRAMS}")
     monkeypatch.setattr(postgres, "installed_programs", lambda: folder)
@@ -144,7 +144,7 @@ def test_user_with_read_only_home_gets_both_servers(clone: Path, place: Path) ->
 # --- copy of the programs -----------------------------------------------------------------------
 
 
-def test_programs_are_copied_once(out_of_reach: Path, place: Path) -> None:
+def test_programs_are_copied_once(unreachable_programs: Path, place: Path) -> None:
     first = programs_for(UNPRIVILEGED_USER, (place,))
     before = (first / "postgres").stat().st_ino
     assert programs_for(UNPRIVILEGED_USER, (place,)) == first
@@ -152,7 +152,7 @@ def test_programs_are_copied_once(out_of_reach: Path, place: Path) -> None:
     assert UNPRIVILEGED_USER.can_run(first / "initdb", "--version")
 
 
-def test_copy_is_not_writable_by_other_users(out_of_reach: Path, place: Path) -> None:
+def test_copy_is_not_writable_by_other_users(unreachable_programs: Path, place: Path) -> None:
     before = os.umask(0)
     try:
         programs_for(UNPRIVILEGED_USER, (place,))
@@ -163,7 +163,7 @@ def test_copy_is_not_writable_by_other_users(out_of_reach: Path, place: Path) ->
         assert not mode(path) & postgres.WRITABLE_BY_OTHERS, path
 
 
-def test_copy_is_executable_despite_a_strict_umask(out_of_reach: Path, place: Path) -> None:
+def test_copy_is_executable_despite_a_strict_umask(unreachable_programs: Path, place: Path) -> None:
     before = os.umask(0o077)
     try:
         assert programs_for(UNPRIVILEGED_USER, (place,)).is_relative_to(place)
@@ -172,7 +172,7 @@ def test_copy_is_executable_despite_a_strict_umask(out_of_reach: Path, place: Pa
 
 
 @pytest.mark.parametrize("planted", ["by another user", "a link", "writable by others"])
-def test_copies_folder_that_others_could_fill_is_skipped(out_of_reach: Path, place: Path, planted: str) -> None:
+def test_copies_folder_that_others_could_fill_is_skipped(unreachable_programs: Path, place: Path, planted: str) -> None:
     bad, good = place / "bad", place / "good"
     good.mkdir()
     (bad / COPIES).mkdir(parents=True)
@@ -188,7 +188,9 @@ def test_copies_folder_that_others_could_fill_is_skipped(out_of_reach: Path, pla
 
 
 @pytest.mark.parametrize("rights", [0o777, 0o1777])
-def test_parent_folder_that_others_can_write_to_is_skipped(out_of_reach: Path, place: Path, rights: int) -> None:
+def test_parent_folder_that_others_can_write_to_is_skipped(
+    unreachable_programs: Path, place: Path, rights: int
+) -> None:
     shared, good = place / "shared", place / "good"
     good.mkdir()
     shared.mkdir()
@@ -197,7 +199,7 @@ def test_parent_folder_that_others_can_write_to_is_skipped(out_of_reach: Path, p
 
 
 def test_folder_where_programs_cannot_run_is_skipped(
-    out_of_reach: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+    unreachable_programs: Path, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """For example, a folder mounted with noexec."""
     noexec, good = place / "noexec", place / "good"
@@ -205,26 +207,26 @@ def test_folder_where_programs_cannot_run_is_skipped(
     good.mkdir()
     can_run = UnprivilegedUser.can_run
 
-    def only_in_good(self: UnprivilegedUser, program: Path, *options: str) -> bool:
+    def can_run_in_good(self: UnprivilegedUser, program: Path, *options: str) -> bool:
         return program.is_relative_to(good) and can_run(self, program, *options)
 
-    monkeypatch.setattr(UnprivilegedUser, "can_run", only_in_good)
+    monkeypatch.setattr(UnprivilegedUser, "can_run", can_run_in_good)
     assert programs_for(UNPRIVILEGED_USER, (noexec, good)).is_relative_to(good)
 
 
-def test_error_without_a_usable_folder_says_what_to_do(out_of_reach: Path, place: Path) -> None:
+def test_error_without_a_usable_folder_says_what_to_do(unreachable_programs: Path, place: Path) -> None:
     with pytest.raises(StartupError, match="Start it as another user"):
         programs_for(UNPRIVILEGED_USER, (place / "missing",))
 
 
-def test_leftover_of_an_interrupted_copy_is_deleted(out_of_reach: Path, place: Path) -> None:
+def test_leftover_of_an_interrupted_copy_is_deleted(unreachable_programs: Path, place: Path) -> None:
     leftover = place / COPIES / "new-killed"
     leftover.mkdir(parents=True)
     programs_for(UNPRIVILEGED_USER, (place,))
     assert [path.name for path in (place / COPIES).glob("new-*")] == []
 
 
-def test_concurrent_copies_result_in_one_complete_copy(out_of_reach: Path, place: Path) -> None:
+def test_concurrent_copies_result_in_one_complete_copy(unreachable_programs: Path, place: Path) -> None:
     with ThreadPoolExecutor() as pool:
         first, second = pool.map(lambda _: programs_for(UNPRIVILEGED_USER, (place,)), range(2))
     assert first == second

@@ -80,7 +80,7 @@ def signed_in_by_form(client: Client, password: str = PASSWORD) -> Client:
     return client
 
 
-def a_day_of_work(client: Client) -> None:
+def use_every_page(client: Client) -> None:
     """Upload by API and by form, view, download, move to trash, restore, and cancel an upload."""
     upload_client = UploadClient(client)
     file = upload_client.send(b"hello", name=f"{FILE_NAME}.txt", folder=FILE_NAME)
@@ -96,7 +96,7 @@ def a_day_of_work(client: Client) -> None:
 
 def test_ordinary_requests_log_no_secrets(erin: User, bucket: Bucket, log: Everything) -> None:
     client = signed_in_by_form(Client())
-    a_day_of_work(client)
+    use_every_page(client)
     assert secrets_in(log.text, client) == []
 
 

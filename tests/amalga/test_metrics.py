@@ -311,7 +311,7 @@ def test_counters_of_all_workers_are_summed_and_survive_a_kill(tmp_path: Path, r
         for _ in range(20):
             http.request("GET", f"{site}/nothing", headers={"Connection": "close"})
         assert missing_pages(site) == 20
-        folder = kill_a_worker(tmp_path)
+        folder = kill_worker(tmp_path)
         http.request("GET", f"{site}/nothing", headers={"Connection": "close"})
         assert missing_pages(site) == 21
     assert not folder.exists()
@@ -324,7 +324,7 @@ def missing_pages(site: str) -> float:
     return value(samples, "http_requests_total", route="none", method="GET", status="404")
 
 
-def kill_a_worker(log_folder: Path) -> Path:
+def kill_worker(log_folder: Path) -> Path:
     """Kill one, wait until its gauges are gone, and return the folder of the metrics."""
     import psutil
 

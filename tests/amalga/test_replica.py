@@ -49,10 +49,10 @@ def pair(standby: Standby, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 @pytest.fixture
-def standing_still(pair: Pair, alice_at: Visitor) -> Iterator[Standby]:
+def paused_standby(pair: Pair, alice_at: Visitor) -> Iterator[Standby]:
     """Pause replay on the replica, which serves lists to users without recent writes."""
     warm(pair, alice_at)
-    with pair.standby.standing_still():
+    with pair.standby.paused():
         yield pair.standby
 
 
@@ -121,13 +121,13 @@ def test_other_pages_are_read_from_the_primary(pair: Pair, alice: User, alice_at
 # --- own writes -------------------------------------------------------------------------------
 
 
-def test_own_upload_is_listed_at_once(standing_still: Standby, alice_at: Visitor) -> None:
+def test_own_upload_is_listed_at_once(paused_standby: Standby, alice_at: Visitor) -> None:
     send(alice_at, "report new.txt")
     for path in LISTS:
         assert "report new.txt" in page(alice_at, path)
 
 
-def test_own_changes_are_visible_at_once(pair: Pair, standing_still: Standby, alice: User, alice_at: Visitor) -> None:
+def test_own_changes_are_visible_at_once(pair: Pair, paused_standby: Standby, alice: User, alice_at: Visitor) -> None:
     file = factories.create_file(alice, name="report old.txt")
     folder = ensure_folder("Brand", alice)
     press(alice_at, f"/files/{file.pk}/rename", name="report other.txt")
@@ -160,7 +160,7 @@ def test_removed_permission_is_effective_at_once(pair: Pair, alice: User, bob: U
 
 
 def test_lagging_replica_is_skipped_after_some_seconds(
-    pair: Pair, standing_still: Standby, alice: User, bob_at: Visitor
+    pair: Pair, paused_standby: Standby, alice: User, bob_at: Visitor
 ) -> None:
     """Lists switch to the primary when the replica lags too far."""
     factories.create_file(alice, name="report late.txt")
@@ -179,7 +179,7 @@ def test_unavailable_replica_falls_back_to_the_primary_in_time(
 ) -> None:
     factories.create_file(alice, name="report one.txt")
     warm(pair, alice_at)
-    with pair.proxy.being(mode):  # type: ignore[arg-type]
+    with pair.proxy.in_mode(mode):  # type: ignore[arg-type]
         start = time.monotonic()
         assert "report one.txt" in page(alice_at, "/?q=report")
         assert time.monotonic() - start < IN_TIME

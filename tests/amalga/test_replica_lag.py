@@ -161,14 +161,14 @@ def test_doctor_reports_unavailable_replica(name: Name) -> None:
 
 
 def test_doctor_reports_a_replica_of_another_database(named: Standby) -> None:
-    with named.standing_still():
+    with named.paused():
         Installation.objects.all().delete()
         Installation.objects.own_id()
         assert replica_status() == (Level.FAIL, "a replica of another database")
 
 
 def test_doctor_reports_replica_lag(named: Standby) -> None:
-    with named.standing_still():
+    with named.paused():
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_logical_emit_message(false, 'test', repeat('x', 20000000))")
         level, reason = replica_status()

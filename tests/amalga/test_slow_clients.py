@@ -129,7 +129,7 @@ def p95(of: list[float]) -> float:
     return statistics.quantiles(of, n=20)[-1]
 
 
-def served_as_before(visitor: Callable[[str], float], normal: float) -> None:
+def assert_served_normally(visitor: Callable[[str], float], normal: float) -> None:
     """Wait until the handshakes of all connections are over, then measure the page."""
     end = time.monotonic() + SETTLED_SECONDS
     while visitor("/healthz") > 1:
@@ -149,7 +149,7 @@ def test_slow_tls_connections_do_not_delay_others(
     for _each in range(CONNECTIONS // 4):
         with suppress(OSError):
             connect().sendall(SLOW["begin a small body"])
-    served_as_before(visitor, normal)
+    assert_served_normally(visitor, normal)
 
 
 @pytest.mark.parametrize("how", SLOW)
@@ -163,7 +163,7 @@ def test_two_thousand_slow_connections_do_not_delay_others(
             connection.sendall(SLOW[how])
             if how == "get once and stay":
                 connection.recv(1000)
-    served_as_before(visitor, normal)
+    assert_served_normally(visitor, normal)
 
 
 def test_trickling_connections_do_not_delay_others(
@@ -177,7 +177,7 @@ def test_trickling_connections_do_not_delay_others(
         for connection in connections:
             with suppress(OSError):
                 connection.sendall(b"a")
-        served_as_before(visitor, normal)
+        assert_served_normally(visitor, normal)
 
 
 def test_slow_readers_do_not_delay_others(
@@ -190,7 +190,7 @@ def test_slow_readers_do_not_delay_others(
         with suppress(OSError):
             connection.sendall(request(f"GET {path}"))
     wait_for_heads(connections)
-    served_as_before(visitor, normal)
+    assert_served_normally(visitor, normal)
 
 
 def large_file(behind: Behind) -> str:
@@ -226,7 +226,7 @@ def test_slow_form_uploads_do_not_block_pages(
     for _each in range(40):
         connect().sendall(head)
     time.sleep(0.5)
-    served_as_before(visitor, normal)
+    assert_served_normally(visitor, normal)
 
 
 def test_slow_zip_downloads_do_not_block_pages(
@@ -239,7 +239,7 @@ def test_slow_zip_downloads_do_not_block_pages(
     for _each in range(40):
         connect(room=2048).sendall(request(f"GET /files/zip?file={file.pk}", f"Cookie: {cookies}"))
     time.sleep(0.5)
-    served_as_before(visitor, normal)
+    assert_served_normally(visitor, normal)
 
 
 def test_slow_but_steady_form_upload_succeeds(behind: Behind, alice: User, bucket: Bucket, tmp_path: Path) -> None:

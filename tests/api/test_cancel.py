@@ -22,7 +22,7 @@ BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
 pytestmark = pytest.mark.usefixtures("small_parts")
 
 
-def let_urls_die(upload: Upload) -> None:
+def expire_urls(upload: Upload) -> None:
     File.objects.filter(pk=upload.id).update(signed_until=timezone.now() - timedelta(minutes=5))
 
 
@@ -55,7 +55,7 @@ def test_row_is_kept_until_its_presigned_urls_expire(upload_client: UploadClient
     sweep()
     assert upload.row().state == State.DELETING
     assert not bucket.objects()
-    let_urls_die(upload)
+    expire_urls(upload)
     sweep()
     assert not File.objects.exists()
 

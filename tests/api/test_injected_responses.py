@@ -39,12 +39,12 @@ def sent(upload_client: UploadClient, body: bytes = BODY) -> Upload:
     return upload
 
 
-def unavailable(response: Any) -> None:
+def assert_unavailable(response: Any) -> None:
     assert (response.status_code, response.json()["error"]["code"]) == (503, "unavailable")
     assert int(response["Retry-After"]) > 0
 
 
-def heals(upload_client: UploadClient, upload: Upload, storage_proxy: StorageProxy, bucket: Bucket) -> None:
+def assert_finishes(upload_client: UploadClient, upload: Upload, storage_proxy: StorageProxy, bucket: Bucket) -> None:
     """Assert that the same finish succeeds once storage works again."""
     storage_proxy.rules.clear()
     file = upload_client.finished(upload)
@@ -61,10 +61,10 @@ def test_error_in_a_200_response_of_complete_is_not_success(
 ) -> None:
     upload = sent(upload_client)
     storage_proxy.rules["complete"] = status(200, "InternalError")
-    unavailable(upload_client.finish(upload))
+    assert_unavailable(upload_client.finish(upload))
     assert upload.row().state == State.COMPLETING
     assert not bucket.objects()
-    heals(upload_client, upload, storage_proxy, bucket)
+    assert_finishes(upload_client, upload, storage_proxy, bucket)
 
 
 def test_lost_response_of_successful_complete_is_detected(
@@ -87,10 +87,10 @@ def test_finish_after_lost_responses_of_complete_finds_the_object(
 ) -> None:
     upload = sent(upload_client)
     storage_proxy.rules["complete"] = lost
-    unavailable(upload_client.finish(upload))
+    assert_unavailable(upload_client.finish(upload))
     assert upload.row().state == State.COMPLETING
     assert bucket.objects()
-    heals(upload_client, upload, storage_proxy, bucket)
+    assert_finishes(upload_client, upload, storage_proxy, bucket)
 
 
 def test_sweep_resolves_a_lost_completion(
@@ -152,11 +152,11 @@ def test_fault_during_finish_is_recoverable(
 ) -> None:
     upload = sent(upload_client)
     storage_proxy.rules[operation] = FAULTS[fault]
-    unavailable(upload_client.finish(upload))
+    assert_unavailable(upload_client.finish(upload))
     assert upload.row().state == State.COMPLETING
     sweep()  # finds the same fault
     assert upload.row().state == State.COMPLETING
-    heals(upload_client, upload, storage_proxy, bucket)
+    assert_finishes(upload_client, upload, storage_proxy, bucket)
 
 
 @pytest.mark.parametrize("operation", ["list", "get"])
@@ -165,9 +165,9 @@ def test_truncated_response_is_unavailable(
 ) -> None:
     upload = sent(upload_client)
     storage_proxy.rules[operation] = midway
-    unavailable(upload_client.finish(upload))
+    assert_unavailable(upload_client.finish(upload))
     assert upload.row().state == State.COMPLETING
-    heals(upload_client, upload, storage_proxy, bucket)
+    assert_finishes(upload_client, upload, storage_proxy, bucket)
 
 
 def test_truncated_response_of_complete_is_resolved_by_inspection(
@@ -199,10 +199,10 @@ def test_fault_during_inspection_never_removes_a_small_file(
 ) -> None:
     upload = sent(upload_client, b"small")
     storage_proxy.rules["get"] = {**FAULTS, "404 without words": status(404), "page 404": page(404)}[fault]
-    unavailable(upload_client.finish(upload))
+    assert_unavailable(upload_client.finish(upload))
     assert upload.row().state == State.COMPLETING
     assert bucket.read(upload.row().key) == b"small"
-    heals(upload_client, upload, storage_proxy, bucket)
+    assert_finishes(upload_client, upload, storage_proxy, bucket)
 
 
 @pytest.mark.parametrize("rule", [status(404), page(404)], ids=["no words", "page"])
@@ -211,9 +211,9 @@ def test_404_of_a_proxy_is_unavailable_storage(
 ) -> None:
     upload = sent(upload_client)
     storage_proxy.rules["*"] = rule
-    unavailable(upload_client.finish(upload))
+    assert_unavailable(upload_client.finish(upload))
     assert upload.row().state == State.COMPLETING
-    heals(upload_client, upload, storage_proxy, bucket)
+    assert_finishes(upload_client, upload, storage_proxy, bucket)
 
 
 def test_object_missing_from_head_after_get_is_inspected_again(
@@ -223,10 +223,10 @@ def test_object_missing_from_head_after_get_is_inspected_again(
     upload = sent(upload_client)
     settings.S3_CHECKSUMS = "sha256"
     storage_proxy.rules["head"] = status(404)
-    unavailable(upload_client.finish(upload))
+    assert_unavailable(upload_client.finish(upload))
     assert upload.row().state == State.COMPLETING
     settings.S3_CHECKSUMS = "off"
-    heals(upload_client, upload, storage_proxy, bucket)
+    assert_finishes(upload_client, upload, storage_proxy, bucket)
 
 
 def test_part_list_with_wrong_sizes_completes_nothing(
@@ -237,7 +237,7 @@ def test_part_list_with_wrong_sizes_completes_nothing(
     response = upload_client.finish(upload)
     assert (response.status_code, response.json()["error"]["missing"]) == (409, [1, 2])
     assert upload.row().state == State.UPLOADING
-    heals(upload_client, upload, storage_proxy, bucket)
+    assert_finishes(upload_client, upload, storage_proxy, bucket)
 
 
 def _with(response: Response, old: bytes, new: bytes) -> Response:
@@ -251,11 +251,11 @@ def test_a_fault_while_signing_leaves_the_upload_open(
 ) -> None:
     upload = upload_client.start(BODY)
     storage_proxy.rules["create"] = FAULTS[fault]
-    unavailable(upload_client.request_parts(upload.id, [{"number": 1, "sha256": upload.digests[0]}]))
+    assert_unavailable(upload_client.request_parts(upload.id, [{"number": 1, "sha256": upload.digests[0]}]))
     assert (upload.row().state, upload.row().multipart_id) == (State.UPLOADING, "")
     storage_proxy.rules.clear()
     upload_client.put(upload)
-    heals(upload_client, upload, storage_proxy, bucket)
+    assert_finishes(upload_client, upload, storage_proxy, bucket)
 
 
 @pytest.mark.parametrize("fault", ["500", "403", "no bucket", "page 200", "broken"])
@@ -265,9 +265,9 @@ def test_fault_during_resume_keeps_the_multipart_upload(
     upload = sent(upload_client)
     before = upload.row().multipart_id
     storage_proxy.rules["list"] = FAULTS[fault]
-    unavailable(upload_client.retrieve(upload))
+    assert_unavailable(upload_client.retrieve(upload))
     assert upload.row().multipart_id == before
-    heals(upload_client, upload, storage_proxy, bucket)
+    assert_finishes(upload_client, upload, storage_proxy, bucket)
 
 
 @pytest.mark.parametrize("operation", ["ids", "abort", "delete"])
@@ -303,7 +303,7 @@ def test_storage_fault_stops_a_batch_early(
     uploads = [sent(upload_client, b"%d" % n) for n in range(40)]
     storage_proxy.seen.clear()
     storage_proxy.rules["get"] = status(503, "SlowDown")
-    unavailable(upload_client.finish(*uploads))
+    assert_unavailable(upload_client.finish(*uploads))
     assert storage_proxy.seen.count("get") <= 2 * s3_client.ATTEMPTS * 8
     assert set(File.objects.values_list("state", flat=True)) == {State.COMPLETING}
     storage_proxy.rules.clear()
@@ -320,10 +320,10 @@ def test_finish_responds_within_ten_seconds_if_storage_hangs(
     upload = sent(upload_client)
     storage_proxy.rules["complete"] = storage_proxy.hang
     begun = time.monotonic()
-    unavailable(upload_client.finish(upload))
+    assert_unavailable(upload_client.finish(upload))
     assert time.monotonic() - begun < 10
     assert upload.row().state == State.COMPLETING
-    heals(upload_client, upload, storage_proxy, bucket)
+    assert_finishes(upload_client, upload, storage_proxy, bucket)
 
 
 @pytest.mark.parametrize("operation", ["list", "get", "*"])
@@ -339,8 +339,8 @@ def test_timeout_of_other_storage_calls_is_unavailable(
     monkeypatch.setitem(cast(dict[str, Any], s3_client.config.__kwdefaults__), "read_seconds", 0.2)
     storage_proxies.forget_clients()
     storage_proxy.rules[operation] = storage_proxy.hang
-    unavailable(upload_client.finish(upload))
-    heals(upload_client, upload, storage_proxy, bucket)
+    assert_unavailable(upload_client.finish(upload))
+    assert_finishes(upload_client, upload, storage_proxy, bucket)
 
 
 def test_pages_without_storage_calls_work_during_an_outage(
@@ -361,7 +361,7 @@ def test_no_file_becomes_available_during_an_outage(
 ) -> None:
     uploads = [sent(upload_client), sent(upload_client, b"small"), upload_client.start(b"unsent")]
     storage_proxy.rules["*"] = broken
-    unavailable(upload_client.finish(*uploads))
+    assert_unavailable(upload_client.finish(*uploads))
     assert not File.objects.available().exists()
     storage_proxy.rules.clear()
     response = upload_client.finish(*uploads)

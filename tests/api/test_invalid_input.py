@@ -32,7 +32,7 @@ def upload(upload_client: UploadClient) -> Upload:
     return upload_client.start(BODY)
 
 
-def refused(response: TestResponse, status: int, code: str) -> None:
+def assert_refused(response: TestResponse, status: int, code: str) -> None:
     """Assert a JSON error with this status and code, and a message."""
     assert response.status_code == status, response.content
     error = response.json()["error"]
@@ -42,7 +42,7 @@ def refused(response: TestResponse, status: int, code: str) -> None:
     assert "no-store" in response["Cache-Control"]
 
 
-def nothing_left(bucket: Bucket) -> None:
+def assert_nothing_left(bucket: Bucket) -> None:
     assert not File.objects.exists()
     assert not bucket.objects()
     assert not bucket.multipart_uploads()
@@ -53,7 +53,7 @@ def nothing_left(bucket: Bucket) -> None:
 
 def test_malformed_body_is_refused(upload_client: UploadClient, upload: Upload, bucket: Bucket) -> None:
     for path in ("/uploads/", "/uploads/finish/", f"/uploads/{upload.id}/parts/"):
-        refused(upload_client.client.generic("POST", path, b"nonsense", CONTENT_TYPE=JSON), 400, "bad_request")
+        assert_refused(upload_client.client.generic("POST", path, b"nonsense", CONTENT_TYPE=JSON), 400, "bad_request")
     assert File.objects.count() == 1
     assert not bucket.multipart_uploads()
 
@@ -62,7 +62,9 @@ def test_malformed_body_is_refused(upload_client: UploadClient, upload: Upload, 
 def test_other_content_type_is_refused(upload_client: UploadClient, upload: Upload, bucket: Bucket, kind: str) -> None:
     body = json.dumps({"files": [upload_client.item(b"x")]}).encode()
     for path in ("/uploads/", "/uploads/finish/", f"/uploads/{upload.id}/parts/"):
-        refused(upload_client.client.generic("POST", path, body, content_type=kind), 415, "unsupported_media_type")
+        assert_refused(
+            upload_client.client.generic("POST", path, body, content_type=kind), 415, "unsupported_media_type"
+        )
     assert File.objects.count() == 1
 
 
@@ -87,18 +89,20 @@ def test_an_unknown_method_is_refused(upload_client: UploadClient, upload: Uploa
 def test_body_that_is_too_large_is_refused(upload_client: UploadClient, settings: Settings, bucket: Bucket) -> None:
     body = b" " * (settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1)
     for path in ("/uploads/", "/uploads/finish/"):
-        refused(upload_client.client.generic("POST", path, body, content_type=JSON), 413, "too_large")
-    nothing_left(bucket)
+        assert_refused(upload_client.client.generic("POST", path, body, content_type=JSON), 413, "too_large")
+    assert_nothing_left(bucket)
 
 
 def test_body_of_unknown_length_is_refused(upload_client: UploadClient) -> None:
     response = upload_client.client.post("/uploads/", b"{}", content_type=JSON, HTTP_TRANSFER_ENCODING="chunked")
-    refused(response, 411, "length_required")
+    assert_refused(response, 411, "length_required")
 
 
 @pytest.mark.parametrize("length", ["-1", "1e3", "٣", "x"])
 def test_invalid_content_length_is_refused(upload_client: UploadClient, length: str) -> None:
-    refused(upload_client.client.post("/uploads/", b"{}", content_type=JSON, CONTENT_LENGTH=length), 400, "bad_request")
+    assert_refused(
+        upload_client.client.post("/uploads/", b"{}", content_type=JSON, CONTENT_LENGTH=length), 400, "bad_request"
+    )
 
 
 # --- new uploads ------------------------------------------------------------------------------
@@ -119,8 +123,8 @@ def test_invalid_content_length_is_refused(upload_client: UploadClient, length: 
 def test_invalid_file_reserves_nothing(
     upload_client: UploadClient, alice: User, bucket: Bucket, member: str, value: Any, status: int, code: str
 ) -> None:
-    refused(upload_client.announce({**upload_client.item(b"x"), member: value}), status, code)
-    nothing_left(bucket)
+    assert_refused(upload_client.announce({**upload_client.item(b"x"), member: value}), status, code)
+    assert_nothing_left(bucket)
     assert stored_usage(alice) == (0, 0)
 
 
@@ -140,14 +144,14 @@ def test_text_is_saved_clean(upload_client: UploadClient) -> None:
 def test_invalid_part_is_not_signed(
     upload_client: UploadClient, upload: Upload, bucket: Bucket, part: dict[str, Any], code: str
 ) -> None:
-    refused(upload_client.request_parts(upload.id, [{"number": 1, "sha256": DIGEST, **part}]), 400, code)
+    assert_refused(upload_client.request_parts(upload.id, [{"number": 1, "sha256": DIGEST, **part}]), 400, code)
     assert not bucket.multipart_uploads()
 
 
 def test_small_file_has_one_part(upload_client: UploadClient) -> None:
     small = upload_client.start(b"small")
     for number in (0, 2):
-        refused(upload_client.request_parts(small.id, [{"number": number}]), 400, "bad_request")
+        assert_refused(upload_client.request_parts(small.id, [{"number": number}]), 400, "bad_request")
 
 
 @pytest.mark.parametrize("path", ["/uploads/{}/parts/", "/uploads/{}/"])
@@ -168,7 +172,7 @@ def test_nul_in_the_url_is_refused(upload_client: UploadClient, path: str) -> No
 
 def test_nul_in_a_cookie_is_refused(upload_client: UploadClient) -> None:
     upload_client.client.cookies["x"] = "a\x00b"
-    refused(upload_client.unfinished(), 400, "bad_request")
+    assert_refused(upload_client.unfinished(), 400, "bad_request")
 
 
 # --- finishing --------------------------------------------------------------------------------
@@ -180,7 +184,7 @@ def test_invalid_digests_finish_nothing(
 ) -> None:
     upload_client.put(upload)
     files = [{"id": str(upload.id), "sha256": digests}]
-    refused(upload_client.post("/uploads/finish/", {"files": files}), 400, "bad_digest")
+    assert_refused(upload_client.post("/uploads/finish/", {"files": files}), 400, "bad_digest")
     assert upload.row().state == State.UPLOADING
     assert not bucket.objects()
 
@@ -215,7 +219,7 @@ def test_upload_of_another_user_is_like_an_unknown_id(as_bob: Client, as_admin: 
         for file in files:
             responses = request_each_view(client, file.pk)
             for response in responses:
-                refused(response, 404, "not_found")
+                assert_refused(response, 404, "not_found")
             assert [response.json()["error"] for response in responses] == unknown
     assert list(File.objects.order_by("pk").values()) == before
 
@@ -228,7 +232,7 @@ def test_anonymous_requests_are_refused(client: Client, alice: User, bucket: Buc
         UploadClient(client).announce(item),
         UploadClient(client).unfinished(),
     ]:
-        refused(response, 403, "login_required")
+        assert_refused(response, 403, "login_required")
     assert File.objects.count() == 1
 
 
@@ -237,11 +241,11 @@ def test_request_without_csrf_token_is_refused(alice: User, bucket: Bucket) -> N
     client.force_login(alice)
     file = create_row(alice)
     for response in request_each_view(client, file.pk)[1:]:
-        refused(response, 403, "csrf")
-    refused(UploadClient(client).announce(UploadClient(client).item(b"x")), 403, "csrf")
+        assert_refused(response, 403, "csrf")
+    assert_refused(UploadClient(client).announce(UploadClient(client).item(b"x")), 403, "csrf")
     assert File.objects.get().state == State.UPLOADING
 
 
 def test_deactivated_user_is_signed_out(upload_client: UploadClient, alice: User) -> None:
     User.objects.filter(pk=alice.pk).update(is_active=False)
-    refused(upload_client.unfinished(), 403, "login_required")
+    assert_refused(upload_client.unfinished(), 403, "login_required")

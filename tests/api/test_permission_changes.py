@@ -33,7 +33,7 @@ def close_folder(alice: User, folder: Folder, root: User) -> None:
     folders.set_access(folder, {Group.objects.create(name="few"): AccessLevel.MANAGE}, by=root)
 
 
-def allow_looking_only(alice: User, folder: Folder, root: User) -> None:
+def allow_viewing_only(alice: User, folder: Folder, root: User) -> None:
     team = Group.objects.create(name="lookers")
     alice.groups.add(team)
     levels = {team: AccessLevel.VIEW, Group.objects.create(name="few"): AccessLevel.MANAGE}
@@ -51,7 +51,7 @@ def move_into_closed(alice: User, folder: Folder, root: User) -> None:
     move_folder(folder, closed, by=root)
 
 
-WITHDRAWALS = [close_folder, allow_looking_only, close_above, move_into_closed]
+WITHDRAWALS = [close_folder, allow_viewing_only, close_above, move_into_closed]
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def upload(upload_client: UploadClient, folder: Folder) -> Upload:
     return upload
 
 
-def refused(upload_client: UploadClient, upload: Upload) -> None:
+def assert_refused(upload_client: UploadClient, upload: Upload) -> None:
     response = upload_client.finish(upload)
     assert (response.status_code, response.json()["error"]["code"]) == (403, "forbidden")
     assert upload.row().state == State.DELETING
@@ -84,7 +84,7 @@ def test_upload_is_rejected_and_removed_after_folder_access_is_lost(
     bucket: Bucket,
 ) -> None:
     withdraw(alice, folder, admin_user)
-    refused(upload_client, upload)
+    assert_refused(upload_client, upload)
     assert stored_usage(alice) == (0, 0)
     File.objects.update(signed_until=None)
     sweep()
@@ -98,7 +98,7 @@ def test_parts_of_a_refused_upload_are_aborted(
     upload = upload_client.start(b"x" * 25, folder="Team/Brand")
     upload_client.put(upload)
     close_folder(alice, folder, admin_user)
-    refused(upload_client, upload)
+    assert_refused(upload_client, upload)
     File.objects.update(signed_until=None)
     sweep()
     assert (bucket.objects(), bucket.multipart_uploads()) == ({}, [])
@@ -126,7 +126,7 @@ def test_finish_is_rejected_after_leaving_the_group_of_a_folder(
     upload = upload_client.start(b"hello", folder="Team/Brand")
     upload_client.put(upload)
     alice.groups.remove(team)
-    refused(upload_client, upload)
+    assert_refused(upload_client, upload)
 
 
 def test_only_uploads_into_the_restricted_folder_are_rejected(
@@ -168,7 +168,7 @@ def test_finish_is_rejected_and_the_upload_removed_after_losing_the_role(
     upload_client: UploadClient, upload: Upload, alice: User
 ) -> None:
     lose_role(alice)
-    refused(upload_client, upload)
+    assert_refused(upload_client, upload)
 
 
 def test_interrupted_completion_is_not_resumed_without_permission(
@@ -198,7 +198,7 @@ def test_upload_is_rejected_if_access_is_lost_during_completion(
         return facts
 
     monkeypatch.setattr(finishing, "assemble", slowly)
-    refused(upload_client, upload)
+    assert_refused(upload_client, upload)
 
 
 @pytest.mark.parametrize("withdraw", WITHDRAWALS)

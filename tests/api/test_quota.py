@@ -36,7 +36,7 @@ def announce(client: Client, body: bytes = TEN, **more: object) -> TestResponse:
     return upload_client.announce(upload_client.item(body, **more))
 
 
-def refused(response: TestResponse, status: int, code: str) -> None:
+def assert_refused(response: TestResponse, status: int, code: str) -> None:
     assert (response.status_code, response.json()["error"]["code"]) == (status, code)
     assert response.json()["error"]["message"]
     assert response.json()["files"][0]["error"]["code"] == code
@@ -67,7 +67,7 @@ def test_concurrent_calls_never_exceed_the_quota(
 def test_file_that_fits_exactly_is_accepted(as_alice: Client, alice: User, settings: Settings) -> None:
     settings.UPLOAD_QUOTA_BYTES = 25
     assert announce(as_alice).status_code == 200
-    refused(announce(as_alice, bytes(16)), 413, "over_quota")
+    assert_refused(announce(as_alice, bytes(16)), 413, "over_quota")
     assert announce(as_alice, bytes(15)).status_code == 200
     assert stored_usage(alice) == (2, 25)
 
@@ -97,7 +97,7 @@ def test_each_user_has_a_quota(as_alice: Client, as_bob: Client, settings: Setti
 def test_expired_upload_releases_its_space_without_a_sweep(as_alice: Client, alice: User, settings: Settings) -> None:
     settings.UPLOAD_QUOTA_BYTES = 10
     old = UploadClient(as_alice).start(TEN)
-    refused(announce(as_alice), 413, "over_quota")
+    assert_refused(announce(as_alice), 413, "over_quota")
     File.objects.filter(pk=old.id).update(expires_at=timezone.now())
     assert announce(as_alice).status_code == 200
     assert old.row().state == State.DELETING
@@ -117,7 +117,7 @@ def test_trash_counts_until_it_is_purged(as_alice: Client, alice: User, settings
     settings.UPLOAD_QUOTA_BYTES = 10
     file = create_row(alice, State.AVAILABLE, size=10)
     actions.trash_file(file, by=alice)
-    refused(announce(as_alice), 413, "over_quota")
+    assert_refused(announce(as_alice), 413, "over_quota")
     File.objects.update(purge_after=timezone.now())
     sweep()
     assert announce(as_alice).status_code == 200
@@ -125,7 +125,7 @@ def test_trash_counts_until_it_is_purged(as_alice: Client, alice: User, settings
 
 def test_file_over_the_largest_size_is_refused(as_alice: Client, alice: User, settings: Settings) -> None:
     settings.UPLOAD_MAX_BYTES = 9
-    refused(announce(as_alice), 413, "too_large")
+    assert_refused(announce(as_alice), 413, "too_large")
     assert announce(as_alice, bytes(9)).status_code == 200
     assert stored_usage(alice) == usage_by_rows(alice) == (1, 9)
 
@@ -151,7 +151,7 @@ def test_refused_container_refuses_its_aliases_and_types_built_on_it(settings: S
 
 def test_refused_type_reserves_nothing(as_alice: Client, alice: User, settings: Settings) -> None:
     settings.UPLOAD_REFUSED_TYPES = [".exe"]
-    refused(announce(as_alice, name="\u202eexe.\u200bexe"), 415, "refused_type")
+    assert_refused(announce(as_alice, name="\u202eexe.\u200bexe"), 415, "refused_type")
     assert stored_usage(alice) == usage_by_rows(alice) == (0, 0)
 
 
@@ -162,7 +162,7 @@ def test_file_with_a_refused_detected_type_is_removed(
     upload_client = UploadClient(as_alice)
     upload = upload_client.start(b"<!doctype html><html><script>1</script></html>", name="x.png", type="image/png")
     upload_client.put(upload)
-    refused(upload_client.finish(upload), 415, "refused_type")
+    assert_refused(upload_client.finish(upload), 415, "refused_type")
     assert upload.row().state == State.DELETING
     assert stored_usage(alice) == (0, 0)
     sweep()
@@ -184,7 +184,7 @@ def test_refused_container_is_removed_whatever_its_name(
     upload_client = UploadClient(as_alice)
     upload = upload_client.start(zip_of("a.txt"), name=name, type=declared)
     upload_client.put(upload)
-    refused(upload_client.finish(upload), 415, "refused_type")
+    assert_refused(upload_client.finish(upload), 415, "refused_type")
 
 
 def test_document_built_on_a_refused_container_is_stored(as_alice: Client, bucket: Bucket, settings: Settings) -> None:

@@ -45,7 +45,7 @@ def policies(resources: dict[str, Any]) -> Policies:
     return Policies(resources)
 
 
-def who_may(policies: Policies, action: str, resource: str, **context: str) -> set[str]:
+def allowed_roles(policies: Policies, action: str, resource: str, **context: str) -> set[str]:
     return {
         role for role in ROLES if policies.allows(PolicyRequest(action, resource, role, context={**OURS, **context}))
     }
@@ -73,7 +73,7 @@ def who_may(policies: Policies, action: str, resource: str, **context: str) -> s
     ],
 )
 def test_object_permissions_of_each_role(policies: Policies, action: str, resource: str, expected: set[str]) -> None:
-    assert who_may(policies, action, resource) == expected
+    assert allowed_roles(policies, action, resource) == expected
 
 
 @pytest.mark.parametrize(
@@ -83,27 +83,27 @@ def test_object_permissions_of_each_role(policies: Policies, action: str, resour
      "s3:PutBucketAcl", "s3:PutReplicationConfiguration"],
 )  # fmt: skip
 def test_no_task_changes_the_bucket(policies: Policies, action: str) -> None:
-    assert who_may(policies, action, BUCKET) == set()
+    assert allowed_roles(policies, action, BUCKET) == set()
 
 
 def test_tags_are_read_only_for_the_malware_check(policies: Policies) -> None:
-    assert who_may(policies, "s3:GetObjectTagging", OBJECT) == set()
+    assert allowed_roles(policies, "s3:GetObjectTagging", OBJECT) == set()
     parameters = {"Domain": DOMAIN, "HostedZoneId": "Z", "Image": "image", "ContentKey1": "PEM"}
     scanning = Policies(Template().resolved(**parameters, MalwareScan="requests"))
-    assert who_may(scanning, "s3:GetObjectTagging", OBJECT) == {"WorkerRole"}
-    assert who_may(scanning, "s3:GetObjectTagging", f"{BUCKET}/amalga.json") == {"ReleaseRole"}
-    assert who_may(scanning, "s3:PutObjectTagging", OBJECT) == set()
+    assert allowed_roles(scanning, "s3:GetObjectTagging", OBJECT) == {"WorkerRole"}
+    assert allowed_roles(scanning, "s3:GetObjectTagging", f"{BUCKET}/amalga.json") == {"ReleaseRole"}
+    assert allowed_roles(scanning, "s3:PutObjectTagging", OBJECT) == set()
 
 
 @pytest.mark.parametrize("action", ["s3:DeleteObjectVersion", "s3:PutObjectAcl", "s3:BypassGovernanceRetention"])
 def test_no_role_can_delete_versions_or_change_acls(policies: Policies, action: str) -> None:
-    assert who_may(policies, action, OBJECT) == set()
+    assert allowed_roles(policies, action, OBJECT) == set()
 
 
 def test_no_role_can_use_another_bucket(policies: Policies) -> None:
     for action in ("s3:GetObject", "s3:PutObject", "s3:DeleteObject"):
-        assert who_may(policies, action, "arn:aws:s3:::other/f/x") == set()
-    assert who_may(policies, "s3:ListBucket", "arn:aws:s3:::other") == set()
+        assert allowed_roles(policies, action, "arn:aws:s3:::other/f/x") == set()
+    assert allowed_roles(policies, "s3:ListBucket", "arn:aws:s3:::other") == set()
 
 
 def test_wildcards_are_limited_to_actions_without_resources(policies: Policies, resources: dict[str, Any]) -> None:

@@ -138,7 +138,7 @@ def test_requirements_include_all_dependencies() -> None:
         f"{name} needs {need}"
         for name, requirement in names.items()
         if not requirement.marker or requirement.marker.evaluate()
-        for need in needs(name, extras.get(name, set()))
+        for need in required_packages(name, extras.get(name, set()))
         if need not in names
     }
     assert missing == set()
@@ -189,7 +189,7 @@ def _lines(path: str) -> list[str]:
     return [line for line in lines if line.strip() and not line.startswith(("#", "-r"))]
 
 
-def needs(name: str, extras: Set[str]) -> set[str]:
+def required_packages(name: str, extras: Set[str]) -> set[str]:
     requirements = [Requirement(line) for line in metadata.requires(name) or []]
     return {
         canonicalize_name(requirement.name)

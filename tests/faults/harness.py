@@ -61,7 +61,7 @@ class RetryingClient:
             assert result is not None
             if result.status_code not in AGAIN:
                 return result
-            leases_end()
+            expire_leases()
         raise AssertionError(f"{action} is never done: {result}")
 
 
@@ -118,7 +118,7 @@ class Harness:
     def command(self, *words: str) -> Result:
         return self.client.do(CommandAction(words))
 
-    def heal(self) -> None:
+    def stop_faults(self) -> None:
         """From now on no process crashes, and storage does not fail any more."""
         self.client.armed = False
 
@@ -136,10 +136,10 @@ class Harness:
 
 def settle(bucket: Bucket, *, acknowledged: Mapping[UUID, bytes]) -> None:
     """Let time pass, sweep twice, and check the invariants and the result of fsck."""
-    time_passes()
+    expire_everything()
     for _sweep in range(2):
         assert sweep()["failed"] == 0
-        time_passes()
+        expire_everything()
     invariants.assert_invariants(bucket, acknowledged=acknowledged)
     empty = [] if File.objects.exists() else ["--allow-empty-database"]
     output = io.StringIO()
@@ -149,14 +149,14 @@ def settle(bucket: Bucket, *, acknowledged: Mapping[UUID, bytes]) -> None:
         raise AssertionError(f"fsck: {error} {output.getvalue()}") from error
 
 
-def leases_end() -> None:
+def expire_leases() -> None:
     _run(f"UPDATE uploads_file SET lease_until = {LONG_AGO} WHERE state = 'completing'")
     _run(f"UPDATE uploads_file SET retry_at = {LONG_AGO} WHERE retry_at IS NOT NULL")
 
 
-def time_passes() -> None:
+def expire_everything() -> None:
     """Let all leases, URLs, backoffs and uploads expire, and count the tasks of crashed workers as lost."""
-    leases_end()
+    expire_leases()
     _run(f"UPDATE uploads_file SET signed_until = {LONG_AGO} WHERE signed_until IS NOT NULL")
     _run(f"UPDATE uploads_file SET expires_at = {LONG_AGO} WHERE state = 'uploading'")
     _run(f"UPDATE uploads_file SET retry_at = {LONG_AGO} WHERE retry_at IS NOT NULL")
@@ -167,7 +167,7 @@ def time_passes() -> None:
     _run(f"{tasks} WHERE status = 'READY' AND run_after < '9999-01-01'")  # tasks without a delay have that date
 
 
-def trash_is_due() -> None:
+def expire_trash() -> None:
     _run(f"UPDATE uploads_file SET purge_after = {LONG_AGO} WHERE state = 'trashed'")
 
 

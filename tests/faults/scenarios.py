@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from uuid import uuid4
 
-from tests.faults.harness import Harness, time_passes, trash_is_due
+from tests.faults.harness import Harness, expire_everything, expire_trash
 from tests.support.form_client import Chosen
 from tests.support.pictures import as_file, two_halves
 from tests.support.upload_client import Upload, composite
@@ -54,14 +54,14 @@ def run(name: str, harness: Harness) -> None:
 
 
 @crashes_at(*START, *SIGN)
-def a_file_of_parts_sent(harness: Harness) -> Iterator[None]:
+def send_file_in_parts(harness: Harness) -> Iterator[None]:
     yield
     file = harness.send(harness.body(), folder="Reports")
     assert file.folder_id
 
 
 @crashes_at(*CLAIM, *COMPLETE, *PUBLISH)
-def a_file_of_parts_finished(harness: Harness) -> Iterator[None]:
+def complete_file_in_parts(harness: Harness) -> Iterator[None]:
     upload = harness.upload_client.start(harness.body())
     harness.upload_client.put(upload)
     yield
@@ -69,7 +69,7 @@ def a_file_of_parts_finished(harness: Harness) -> Iterator[None]:
 
 
 @crashes_at(*CLAIM, *PUBLISH)
-def three_small_files(harness: Harness) -> Iterator[None]:
+def send_small_files(harness: Harness) -> Iterator[None]:
     uploads = [harness.upload_client.start(b"small %d" % number) for number in range(3)]
     for upload in uploads:
         harness.upload_client.put(upload)
@@ -78,7 +78,7 @@ def three_small_files(harness: Harness) -> Iterator[None]:
 
 
 @crashes_at("finish.9-refused")
-def a_finish_before_all_is_sent(harness: Harness) -> Iterator[None]:
+def complete_too_early(harness: Harness) -> Iterator[None]:
     upload = harness.upload_client.start(harness.body())
     harness.upload_client.put(upload, 1)
     yield
@@ -91,7 +91,7 @@ def a_finish_before_all_is_sent(harness: Harness) -> Iterator[None]:
 @crashes_at(
     "replace.1-published", "replace.2-made-current", "finish.2-claimed", "finish.6-publishing", "finish.7-published"
 )
-def a_new_version(harness: Harness) -> Iterator[None]:
+def replace_with_new_version(harness: Harness) -> Iterator[None]:
     first = harness.send(b"one", folder="Brand")
     upload = harness.upload_client.start(b"second", replaces=first.pk)
     harness.upload_client.put(upload)
@@ -102,21 +102,21 @@ def a_new_version(harness: Harness) -> Iterator[None]:
 
 
 @crashes_at("resolve.1-claimed", "resolve.2-assembled", "resolve.3-published")
-def sweep_of_abandoned_uploads(harness: Harness) -> Iterator[None]:
-    upload = left_while_completing(harness)
+def sweep_abandoned_uploads(harness: Harness) -> Iterator[None]:
+    upload = leave_while_completing(harness)
     yield
     harness.command("sweep")
-    time_passes()
+    expire_everything()
     harness.command("sweep")
     assert upload.row().state == State.AVAILABLE
     harness.acknowledged[upload.id] = upload.body
 
 
-def left_while_completing(harness: Harness) -> Upload:
+def leave_while_completing(harness: Harness) -> Upload:
     upload = harness.upload_client.start(harness.body())
     harness.upload_client.put(upload)
     File.objects.filter(pk=upload.id).acquire_lease(checksum=composite(upload.pieces))
-    time_passes()
+    expire_everything()
     return upload
 
 
@@ -124,18 +124,18 @@ def left_while_completing(harness: Harness) -> Upload:
 
 
 @crashes_at("receive.1-reserved", "receive.2-whole-sent", "receive.5-placed", "finish.2-claimed", "finish.7-published")
-def the_plain_form(harness: Harness) -> Iterator[None]:
+def upload_by_form(harness: Harness) -> Iterator[None]:
     yield
-    the_form_with(harness, b"a form")
+    submit_form(harness, b"a form")
 
 
 @crashes_at("receive.3-part-sent", "receive.4-size-settling", "sign.3-multipart-begun", "finish.4-completed")
-def the_plain_form_with_parts(harness: Harness) -> Iterator[None]:
+def upload_by_form_in_parts(harness: Harness) -> Iterator[None]:
     yield
-    the_form_with(harness, harness.body())
+    submit_form(harness, harness.body())
 
 
-def the_form_with(harness: Harness, body: bytes) -> None:
+def submit_form(harness: Harness, body: bytes) -> None:
     name = f"{uuid4()}.txt"
     response = harness.form(Chosen(name, body))
     assert (response.status_code, b"1 of 1 stored" in response.content) == (200, True)
@@ -147,7 +147,7 @@ def the_form_with(harness: Harness, body: bytes) -> None:
 
 
 @crashes_at("cancel.1-discarded", "erase.1-parts-gone", "erase.2-object-gone")
-def an_upload_given_up(harness: Harness) -> Iterator[None]:
+def cancel_upload(harness: Harness) -> Iterator[None]:
     upload = harness.upload_client.start(harness.body())
     harness.upload_client.put(upload, 1)
     yield
@@ -157,10 +157,10 @@ def an_upload_given_up(harness: Harness) -> Iterator[None]:
 
 
 @crashes_at("expire.1-discarded", *ERASE)
-def abandoned_upload(harness: Harness) -> Iterator[None]:
+def expire_upload(harness: Harness) -> Iterator[None]:
     upload = harness.upload_client.start(harness.body())
     harness.upload_client.put(upload, 1)
-    time_passes()
+    expire_everything()
     yield
     harness.command("sweep")
     harness.settle()
@@ -168,7 +168,7 @@ def abandoned_upload(harness: Harness) -> Iterator[None]:
 
 
 @crashes_at("bulk.1-changed", "bulk.2-committed")
-def a_file_put_into_the_trash(harness: Harness) -> Iterator[None]:
+def trash_one_file(harness: Harness) -> Iterator[None]:
     file = harness.send(b"to the trash")
     yield
     harness.click(f"/files/{file.pk}/trash")
@@ -177,7 +177,7 @@ def a_file_put_into_the_trash(harness: Harness) -> Iterator[None]:
 
 
 @crashes_at("bulk.1-changed", "bulk.2-committed")
-def a_file_brought_back(harness: Harness) -> Iterator[None]:
+def restore_one_file(harness: Harness) -> Iterator[None]:
     file = harness.send(b"and back")
     harness.click(f"/files/{file.pk}/trash")
     yield
@@ -187,14 +187,14 @@ def a_file_brought_back(harness: Harness) -> Iterator[None]:
 
 
 @crashes_at("purge.1-discarding", "purge.2-discarded", "erase.3-preview-object-gone", *ERASE)
-def a_purge(harness: Harness) -> Iterator[None]:
+def purge_trash(harness: Harness) -> Iterator[None]:
     file = harness.send(b"words that have a preview", name="words.txt")
     harness.command("worker", "--once")
     assert Preview.objects.filter(file=file, state=PreviewState.READY).exists()
     harness.click(f"/files/{file.pk}/trash")
-    trash_is_due()
+    expire_trash()
     harness.forget(file)
-    time_passes()
+    expire_everything()
     yield
     harness.command("sweep")
     harness.settle()
@@ -206,7 +206,7 @@ def a_purge(harness: Harness) -> Iterator[None]:
 
 
 @crashes_at("version.1-made-current", "version.2-restored")
-def an_older_version_brought_back(harness: Harness) -> Iterator[None]:
+def restore_previous_version(harness: Harness) -> Iterator[None]:
     first = harness.send(b"one")
     second = harness.send(b"second", replaces=first.pk)
     yield
@@ -215,7 +215,7 @@ def an_older_version_brought_back(harness: Harness) -> Iterator[None]:
 
 
 @crashes_at("bulk.1-changed", "bulk.2-committed")
-def files_moved_to_a_folder(harness: Harness) -> Iterator[None]:
+def move_files_to_folder(harness: Harness) -> Iterator[None]:
     files = [harness.send(b"%d" % number) for number in range(2)]
     target = harness.send(b"there", folder="There").folder_id
     yield
@@ -224,7 +224,7 @@ def files_moved_to_a_folder(harness: Harness) -> Iterator[None]:
 
 
 @crashes_at("move.3-folder-moving", "bulk.2-committed")
-def a_folder_moved_into_another(harness: Harness) -> Iterator[None]:
+def move_folder_into_another(harness: Harness) -> Iterator[None]:
     inner = harness.send(b"inner", folder="Inner/Deep").folder
     outer = harness.send(b"outer", folder="Outer").folder
     assert inner
@@ -241,12 +241,12 @@ def a_folder_moved_into_another(harness: Harness) -> Iterator[None]:
 @crashes_at(
     "preview.1-leasing", "preview.2-leased", "preview.3-drawn", "preview.4-stored", "preview.5-ready"
 )  # fmt: skip
-def previews_of_a_picture(harness: Harness) -> Iterator[None]:
+def create_image_previews(harness: Harness) -> Iterator[None]:
     file = harness.send(as_file(two_halves(40, 30)), name="picture.png")
     yield
     harness.command("worker", "--once")
-    harness.heal()  # after a storage error, the worker exits with 0 and retries later
-    time_passes()
+    harness.stop_faults()  # after a storage error, the worker exits with 0 and retries later
+    expire_everything()
     harness.command("sweep")
     harness.command("worker", "--once")
     assert set(Preview.objects.filter(file=file).values_list("state", flat=True)) == {PreviewState.READY}
@@ -256,7 +256,7 @@ def previews_of_a_picture(harness: Harness) -> Iterator[None]:
 
 
 @crashes_at()
-def a_check_of_every_byte(harness: Harness) -> Iterator[None]:
+def verify_all_files(harness: Harness) -> Iterator[None]:
     files = [harness.send(harness.body(letter=letter)) for letter in (b"a", b"b")]
     yield
     assert harness.command("verify", "--all").status_code == 0
@@ -264,7 +264,7 @@ def a_check_of_every_byte(harness: Harness) -> Iterator[None]:
 
 
 @crashes_at()
-def a_comparison_of_bucket_and_rows(harness: Harness) -> Iterator[None]:
+def compare_bucket_and_rows(harness: Harness) -> Iterator[None]:
     harness.send(b"small")
     harness.upload_client.start(harness.body())
     yield

@@ -252,7 +252,7 @@ def load_during(desk: Desk, break_it: Callable[[], None]) -> dict[str, Counter[i
 
 def test_database_restart_under_load_fails_only_requests_during_it(site: Site, desk: Desk) -> None:
     def restart() -> None:
-        with site.database.being("refuse"):
+        with site.database.in_mode("refuse"):
             close_other_connections()
             time.sleep(1)
 

@@ -43,7 +43,7 @@ def points_first_reached_in(name: str) -> list[str]:
     raise KeyError(name)
 
 
-def die(name: str, point: str, harness: Harness) -> None:
+def run_until_crash(name: str, point: str, harness: Harness) -> None:
     try:
         scenarios.run(name, harness)
         assert harness.client.died, "the failpoint was not reached"
@@ -66,7 +66,9 @@ def test_crash_at_failpoint_loses_nothing(
     settings.UPLOAD_PART_BYTES = PART_BYTES
     fallback = InProcess(session_cookies(alice))
     for point in points_first_reached_in(name):
-        die(name, point, Harness(ForkedRunner(fork_server, alice, point), fallback, bucket, part_bytes=PART_BYTES))
+        run_until_crash(
+            name, point, Harness(ForkedRunner(fork_server, alice, point), fallback, bucket, part_bytes=PART_BYTES)
+        )
 
 
 def test_crash_during_completion_with_checksums_loses_nothing(
@@ -77,7 +79,7 @@ def test_crash_during_completion_with_checksums_loses_nothing(
     harness = Harness(
         ForkedRunner(digest_fork_server, alice, point), fallback, digest_bucket, part_bytes=S3_SMALLEST_PART
     )
-    die("a_file_of_parts_finished", point, harness)
+    run_until_crash("complete_file_in_parts", point, harness)
 
 
 # --- the long form ----------------------------------------------------------------------------
@@ -91,7 +93,9 @@ def test_crash_of_real_processes_loses_nothing(
     settings.UPLOAD_PART_BYTES = S3_SMALLEST_PART
     parts = {"UPLOAD_PART_BYTES": str(S3_SMALLEST_PART)}
     with RealProcesses(tmp_path, alice, FAILPOINT=point, **parts) as runner:
-        die(name, point, Harness(runner, InProcess(session_cookies(alice)), bucket, part_bytes=S3_SMALLEST_PART))
+        run_until_crash(
+            name, point, Harness(runner, InProcess(session_cookies(alice)), bucket, part_bytes=S3_SMALLEST_PART)
+        )
 
 
 @pytest.mark.faults
@@ -103,4 +107,4 @@ def test_crash_at_failpoint_with_checksums_loses_nothing(
     fallback = InProcess(session_cookies(alice))
     for point in SCENARIOS[name].points:
         runner = ForkedRunner(digest_fork_server, alice, point)
-        die(name, point, Harness(runner, fallback, digest_bucket, part_bytes=S3_SMALLEST_PART))
+        run_until_crash(name, point, Harness(runner, fallback, digest_bucket, part_bytes=S3_SMALLEST_PART))

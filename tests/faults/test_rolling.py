@@ -20,7 +20,7 @@ from django.contrib.auth.models import User
 
 from tests.conftest import PROJECT
 from tests.faults.clients import SlowClient
-from tests.faults.harness import leases_end, settle
+from tests.faults.harness import expire_leases, settle
 from tests.faults.processes import environment
 from tests.support.stores import Bucket
 from uploads.models import File, State
@@ -121,7 +121,7 @@ def test_rolling_restarts_lose_no_acknowledged_files(
             time.sleep(plan.every_seconds)
             deployment.release()
         while plan.hurried and not wait(sent, timeout=1).done.issuperset(sent):
-            leases_end()  # instead of a minute, after a killed completion
+            expire_leases()  # instead of a minute, after a killed completion
         for number, future in enumerate(sent):
             pk = future.result() or File.objects.get(name=f"{number}.bin", state=State.AVAILABLE).pk
             acknowledged[pk] = body_of(number)

@@ -41,8 +41,8 @@ RESPONSES: dict[str, Rule] = {
 }
 # Scenarios whose requests do not use storage.
 WITHOUT_A_STORE = {
-    "a_file_put_into_the_trash", "a_file_brought_back", "an_older_version_brought_back", "files_moved_to_a_folder",
-    "a_folder_moved_into_another",
+    "trash_one_file", "restore_one_file", "restore_previous_version", "move_files_to_folder",
+    "move_folder_into_another",
 }  # fmt: skip
 NAMES = sorted(SCENARIOS.keys() - WITHOUT_A_STORE)
 

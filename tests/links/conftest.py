@@ -20,7 +20,7 @@ Shared = Callable[..., tuple[ShareLink, str]]
 
 
 @pytest.fixture(autouse=True)
-def no_guesses_before() -> Iterator[None]:
+def reset_guesses() -> Iterator[None]:
     LINK_GUESSES.reset()
     yield
     LINK_GUESSES.reset()

@@ -33,7 +33,7 @@ def brand(alice: User) -> Folder:
     return Folder.objects.get(name="Brand")
 
 
-def inside(name: str) -> Folder:
+def folder_named(name: str) -> Folder:
     return Folder.objects.get(name=name)
 
 
@@ -60,13 +60,13 @@ def test_folder_page_shows_files_and_links_to_subfolders(
     brand: Folder, alice: User, bucket: Bucket, guest: Client
 ) -> None:
     factories.create_file(alice, bucket=bucket, name="guide.pdf", folder=brand)
-    logo = factories.create_file(alice, bucket=bucket, name="logo.png", folder=inside("Logos"))
+    logo = factories.create_file(alice, bucket=bucket, name="logo.png", folder=folder_named("Logos"))
     _link, url = share(brand, alice)
     text = guest.get(url).content.decode()
     assert "guide.pdf" in text
     assert "logo.png" not in text
-    assert f'href="folders/{inside("Logos").pk}/"' in text
-    page = guest.get(f"{url}folders/{inside('Logos').pk}/")
+    assert f'href="folders/{folder_named("Logos").pk}/"' in text
+    page = guest.get(f"{url}folders/{folder_named('Logos').pk}/")
     text = page.content.decode()
     assert f'href="../../files/{logo.link}/"' in text
     assert 'href="../../">Brand</a>' in text.replace(' dir="auto"', "")
@@ -87,17 +87,17 @@ def test_folder_link_shows_the_current_files(brand: Folder, alice: User, bucket:
 
 
 def test_nothing_outside_the_folder_is_accessible(brand: Folder, alice: User, bucket: Bucket, guest: Client) -> None:
-    above = factories.create_file(alice, bucket=bucket, name="above.txt", folder=inside("Secret"))
-    beside = Folder.objects.create(name="Beside", parent=inside("Secret"), created_by=alice)
+    above = factories.create_file(alice, bucket=bucket, name="above.txt", folder=folder_named("Secret"))
+    beside = Folder.objects.create(name="Beside", parent=folder_named("Secret"), created_by=alice)
     top = factories.create_file(alice, bucket=bucket, name="top.txt")
-    factories.create_file(alice, bucket=bucket, name="in.txt", folder=inside("Logos"))
+    factories.create_file(alice, bucket=bucket, name="in.txt", folder=folder_named("Logos"))
     _link, url = share(brand, alice)
-    pages = [url, f"{url}folders/{inside('Logos').pk}/", f"{url}files/{File.objects.get(name='in.txt').link}/"]
+    pages = [url, f"{url}folders/{folder_named('Logos').pk}/", f"{url}files/{File.objects.get(name='in.txt').link}/"]
     for page in pages:
         text = guest.get(page).content.decode()
         for hidden in ("Secret", "Beside", "above.txt", "top.txt"):
             assert hidden not in text
-    for folder in (inside("Secret"), beside):
+    for folder in (folder_named("Secret"), beside):
         assert guest.get(f"{url}folders/{folder.pk}/").status_code == 404
     for file in (above, top):
         for path in ("", "download", "download?inline=1", "preview", "thumbnail"):
@@ -112,12 +112,12 @@ def test_private_files_and_restricted_subfolders_are_hidden(
     private = factories.create_file(
         alice, bucket=bucket, name="private.txt", folder=brand, visibility=Visibility.PRIVATE
     )  # fmt: skip
-    closed = inside("Logos")
+    closed = folder_named("Logos")
     own = factories.create_file(alice, bucket=bucket, name="own.txt", folder=closed)
-    deeper = factories.create_file(bob, bucket=bucket, name="deeper.txt", folder=inside("Old"))
+    deeper = factories.create_file(bob, bucket=bucket, name="deeper.txt", folder=folder_named("Old"))
     factories.create_file(alice, bucket=bucket, name="open.txt", folder=brand)
     Folder.objects.filter(pk=closed.pk).update(restricted=True)
-    Folder.objects.filter(pk__in=[closed.pk, inside("Old").pk]).update(access_root=closed)
+    Folder.objects.filter(pk__in=[closed.pk, folder_named("Old").pk]).update(access_root=closed)
     _link, url = share(brand, alice)
     text = guest.get(url).content.decode()
     assert "open.txt" in text
@@ -125,7 +125,7 @@ def test_private_files_and_restricted_subfolders_are_hidden(
     assert "Logos" not in text
     for file in (private, own, deeper):
         assert guest.get(f"{url}files/{file.link}/download").status_code == 404
-    for folder in (closed, inside("Old")):
+    for folder in (closed, folder_named("Old")):
         assert guest.get(f"{url}folders/{folder.pk}/").status_code == 404
     assert zip_names(guest.get(f"{url}zip")) == ["open.txt"]
 
@@ -140,7 +140,7 @@ def test_link_ends_when_its_folder_moves_into_one_hidden_from_the_creator(
     move_folder(brand, closed, by=admin_user)
     assert guest.get(bobs).status_code == 410
     assert guest.get(f"{bobs}zip").status_code == 410
-    assert guest.get(f"{bobs}folders/{inside('Logos').pk}/").status_code == 404
+    assert guest.get(f"{bobs}folders/{folder_named('Logos').pk}/").status_code == 404
     assert guest.get(f"{bobs}files/{File.objects.get(name='in.txt').link}/download").status_code == 404
     assert guest.get(roots).status_code == 200
 
@@ -159,21 +159,21 @@ def test_removed_folder_ends_its_link(alice: User, admin_user: User, guest: Clie
 def test_subfolder_that_forbids_links_is_hidden(
     brand: Folder, alice: User, manager: User, bucket: Bucket, guest: Client
 ) -> None:
-    file = factories.create_file(alice, bucket=bucket, name="in.txt", folder=inside("Old"))
+    file = factories.create_file(alice, bucket=bucket, name="in.txt", folder=folder_named("Old"))
     _link, url = share(brand, alice)
     assert guest.get(f"{url}files/{file.link}/").status_code == 200
-    share_links.set_folder_sharing(inside("Logos"), allowed=False, by=manager)
+    share_links.set_folder_sharing(folder_named("Logos"), allowed=False, by=manager)
     assert "Logos" not in guest.get(url).content.decode()
     assert guest.get(f"{url}files/{file.link}/").status_code == 404
-    assert guest.get(f"{url}folders/{inside('Old').pk}/").status_code == 404
-    share_links.set_folder_sharing(inside("Secret"), allowed=False, by=manager)
+    assert guest.get(f"{url}folders/{folder_named('Old').pk}/").status_code == 404
+    share_links.set_folder_sharing(folder_named("Secret"), allowed=False, by=manager)
     assert guest.get(url).status_code == 410
 
 
 def test_zip_of_a_folder_counts_once_and_records_each_file(
     brand: Folder, alice: User, bucket: Bucket, guest: Client
 ) -> None:
-    bodies = {"a.txt": brand, "b.txt": inside("Logos"), "c.txt": inside("Old")}
+    bodies = {"a.txt": brand, "b.txt": folder_named("Logos"), "c.txt": folder_named("Old")}
     for name, folder in bodies.items():
         factories.create_file(alice, name.encode(), bucket=bucket, name=name, folder=folder)
     link, url = share(brand, alice, max_downloads=1)
@@ -236,7 +236,7 @@ def test_selection_link_opens_only_its_files(
 ) -> None:
     chosen = [
         factories.create_file(alice, bucket=bucket, name="a.txt", folder=brand),
-        factories.create_file(bob, bucket=bucket, name="b.txt", folder=inside("Logos")),
+        factories.create_file(bob, bucket=bucket, name="b.txt", folder=folder_named("Logos")),
     ]
     other = factories.create_file(alice, bucket=bucket, name="other.txt", folder=brand)
     link, url = share_selection(chosen, alice)

@@ -102,7 +102,7 @@ class RandomActions:
         getattr(self, self.dice.choice(self.acts))()
 
     acts = ("upload", "upload", "begin", "publish", "version", "go_back", "move", "move_folder", "tag", "rename",
-            "hide", "trash", "restore", "purge", "cancel", "some_fold")  # fmt: skip
+            "hide", "trash", "restore", "purge", "cancel", "apply_some_deltas")  # fmt: skip
 
     def any_file(self, **filters: Any) -> File | None:
         files = list(File.objects.filter(**filters).order_by("pk"))
@@ -178,7 +178,7 @@ class RandomActions:
         if file := self.any_file(state=State.UPLOADING):
             services.cancel(file, by=file.owner)
 
-    def some_fold(self) -> None:
+    def apply_some_deltas(self) -> None:
         apply_deltas()
 
     def _with_some(self, verb: Callable[[list[Any], User], object], state: State = State.AVAILABLE) -> None:

@@ -206,7 +206,7 @@ def test_permanent_keys_on_aws_are_reported(
 # --- clocks -----------------------------------------------------------------------------------
 
 
-def of_another_time(storage_proxy: StorageProxy, seconds: float) -> None:
+def shift_clock(storage_proxy: StorageProxy, seconds: float) -> None:
     date = format_datetime(datetime.now(UTC) + timedelta(seconds=seconds), usegmt=True)
     storage_proxy.server.RequestHandlerClass.date_time_string = lambda *_: date  # type: ignore[attr-defined]
 
@@ -219,14 +219,14 @@ def of_another_time(storage_proxy: StorageProxy, seconds: float) -> None:
 def test_clock_skew_of_storage_is_reported(
     storage_proxy: StorageProxy, seconds: float, expected: str, reason: str
 ) -> None:
-    of_another_time(storage_proxy, seconds)
+    shift_clock(storage_proxy, seconds)
     line = [*reach_lines()][-1]
     assert line.level == expected
     assert reason in line.reason
 
 
 def test_refusal_due_to_clock_skew_is_reported(storage_proxy: StorageProxy) -> None:
-    of_another_time(storage_proxy, -1200)
+    shift_clock(storage_proxy, -1200)
     storage_proxy.rules["*"] = storage_proxies.FAULTS["clock"]
     lines = examined()
     assert lines["storage"].reason == "requests are rejected because of clock skew"

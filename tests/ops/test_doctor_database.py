@@ -211,7 +211,7 @@ def test_bug_in_one_check_does_not_stop_the_others() -> None:
 
 
 def test_unresponsive_database_times_out(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
-    with proxy.being("hang"):
+    with proxy.in_mode("hang"):
         soon = {**connection.settings_dict["OPTIONS"], "connect_timeout": 2}
         line = unreached(monkeypatch, HOST="127.0.0.1", PORT=proxy.port, OPTIONS=soon)
     assert "timed out" in line.reason

@@ -32,7 +32,7 @@ def failing() -> list[str]:
     return [line for line in out.getvalue().splitlines() if line.startswith("FAIL")]
 
 
-def elsewhere(storage_proxy: StorageProxy) -> None:
+def redirect_to_region(storage_proxy: StorageProxy) -> None:
     headers = {"x-amz-bucket-region": "eu-west-3"}
     storage_proxy.rules["*"] = storage_proxies.status(301, "PermanentRedirect", headers=headers)
 
@@ -52,7 +52,7 @@ def without_rights(storage_proxy: StorageProxy) -> None:
     storage_proxy.rules["*"] = storage_proxies.status(403, "AccessDenied")
 
 
-def without_one_right(storage_proxy: StorageProxy) -> None:
+def deny_quarantine_deletes(storage_proxy: StorageProxy) -> None:
     denied = storage_proxies.status(403, "AccessDenied")
     storage_proxy.rules["delete"] = lambda request: (
         denied(request) if "/quarantine/" in request.url else request.forward()
@@ -73,10 +73,10 @@ def full(storage_proxy: StorageProxy) -> None:
 
 
 PROBLEMS: dict[str, tuple[Callable[[StorageProxy], None], str]] = {
-    "region": (elsewhere, "storage: the bucket {bucket} is in eu-west-3, not in us-east-1. Fix: set AWS_"),
+    "region": (redirect_to_region, "storage: the bucket {bucket} is in eu-west-3, not in us-east-1. Fix: set AWS_"),
     "somebody else's": (foreign_bucket, "storage: the bucket {bucket} belongs to another account. Fix: correct AWS_"),
     "no rights": (without_rights, "storage: access denied: the bucket {bucket} cannot be listed, or"),
-    "one right": (without_one_right, "checksums: the test failed at DeleteObject: AccessDenied. Fix: allow s3:"),
+    "one right": (deny_quarantine_deletes, "checksums: the test failed at DeleteObject: AccessDenied. Fix: allow s3:"),
     "expired": (expired, "storage: {place}: the credentials have expired. Fix: get new ones"),
     "clock": (skewed, "storage clock: 20 minutes ahead of the clock of this machine. Fix: set the clocks"),
     "full": (full, "checksums: the storage is full, or its quota is used up, so nothing can be uploaded. Fix:"),

@@ -117,12 +117,12 @@ def test_object_with_a_new_row_is_not_repaired(alice: User, marked: Bucket, monk
     run_fsck()
     set_aside = s3.quarantine
 
-    def then_known(item: s3.ObjectInfo, **kwargs: Any) -> str:
+    def add_row_after_copy(item: s3.ObjectInfo, **kwargs: Any) -> str:
         place = set_aside(item, **kwargs)
         stored(alice, marked, key=key(1))
         return place
 
-    monkeypatch.setattr(s3, "quarantine", then_known)
+    monkeypatch.setattr(s3, "quarantine", add_row_after_copy)
     assert run_fsck("--repair", "--max-repairs=1").status == 1
     assert marked.read(key(1)) == b"hello"
     assert Finding.objects.get().repaired_by == ""
@@ -136,12 +136,12 @@ def test_object_that_changes_during_repair_is_kept(
     run_fsck()
     set_aside = s3.quarantine
 
-    def then_changed(item: s3.ObjectInfo, **kwargs: Any) -> str:
+    def overwrite_after_copy(item: s3.ObjectInfo, **kwargs: Any) -> str:
         place = set_aside(item, **kwargs)
         marked.write(key(1), b"jello")
         return place
 
-    monkeypatch.setattr(s3, "quarantine", then_changed)
+    monkeypatch.setattr(s3, "quarantine", overwrite_after_copy)
     assert run_fsck("--repair", "--max-repairs=1").status == 1
     assert marked.read(key(1)) == b"jello"
 

@@ -83,7 +83,7 @@ def import_stats(prefix: str, *arguments: str, **how: Any) -> dict[str, Any]:
     return document
 
 
-def in_agreement() -> bool:
+def is_consistent() -> bool:
     """Return whether usage and statistics match the rows."""
     return recount() == [] and all(stored_usage(owner) == usage_by_rows(owner) for owner in User.objects.all())
 
@@ -110,7 +110,7 @@ def test_objects_become_files_in_the_folders_of_their_keys(photos: Bucket, alice
 def test_import_updates_usage_and_statistics(photos: Bucket, alice: User) -> None:
     run_import("photos/")
     assert stored_usage(alice) == (25, sum(range(25)))
-    assert in_agreement()
+    assert is_consistent()
 
 
 def test_dry_run_writes_nothing_and_prints_the_same(photos: Bucket, alice: User) -> None:
@@ -130,7 +130,7 @@ def test_a_second_run_changes_nothing(photos: Bucket, alice: User) -> None:
     again = import_stats("photos/")
     assert (again["files"], again["known"]) == (1, 25)
     assert list(File.objects.exclude(key="photos/new.jpg").order_by("pk").values()) == before
-    assert in_agreement()
+    assert is_consistent()
 
 
 def test_changes_by_users_survive_a_second_run(photos: Bucket, alice: User) -> None:
@@ -338,22 +338,22 @@ def test_killed_run_is_continued(
 ) -> None:
     note, notes = imports._note, []
 
-    def dies(*args: Any) -> imports.Step:
+    def interrupt_second(*args: Any) -> imports.Step:
         notes.append(note(*args))
         if len(notes) == 2:
             raise KeyboardInterrupt
         return notes[-1]
 
-    monkeypatch.setattr(imports, "_note", dies)
+    monkeypatch.setattr(imports, "_note", interrupt_second)
     assert run_import("photos/", "--parallel", "1")[0] == 1
     monkeypatch.setattr(imports, "_note", note)
     stopped = Report.objects.get()
     assert (stopped.outcome, stopped.cursor) == (RunOutcome.STOPPED, "photos/0/pic 09.jpg")
-    assert in_agreement()
+    assert is_consistent()
     summary = import_stats("photos/")
     assert (summary["after"], summary["objects"]) == (stopped.cursor, 15)
     assert File.objects.count() == 25
-    assert in_agreement()
+    assert is_consistent()
     assert import_stats("photos/")["objects"] == 25
 
 
@@ -362,7 +362,7 @@ def test_concurrent_imports_import_objects_once(photos: Bucket, alice: User, bob
         done = [step.stats for step in pool.map(in_a_thread, [alice, bob])]
     assert [(stats.objects, stats.files + stats.known) for stats in done] == [(25, 25)] * 2
     assert sum(stats.files for stats in done) == File.objects.count() == 25
-    assert in_agreement()
+    assert is_consistent()
 
 
 def in_a_thread(owner: User) -> imports.Step:
@@ -379,7 +379,7 @@ def test_row_rejected_by_the_database_does_not_stop_the_import(
     summary = import_stats("photos/")
     assert (summary["files"], summary["refused"]) == (24, 1)
     assert Finding.objects.get().key == "photos/0/pic 07.jpg"
-    assert in_agreement()
+    assert is_consistent()
 
 
 # --- ownership of objects -----------------------------------------------------------------------
@@ -396,4 +396,4 @@ def test_purge_keeps_the_object_unless_it_was_adopted(
     sweep()
     assert not File.objects.filter(pk=file.pk).exists()
     assert (file.key in photos.objects()) is stays
-    assert in_agreement()
+    assert is_consistent()

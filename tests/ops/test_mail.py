@@ -342,12 +342,12 @@ class Killed(BaseException):
 
 
 def kill(monkeypatch: pytest.MonkeyPatch, function: str) -> None:
-    def die(*_: Any) -> None:
+    def raise_killed(*_: Any) -> None:
         raise Killed
 
     ids = [str(OutgoingMail.objects.get().pk)]
     with monkeypatch.context() as patch:
-        patch.setattr(mail, function, die)
+        patch.setattr(mail, function, raise_killed)
         with pytest.raises(Killed):
             mail.send_mails.call(ids)
 

@@ -126,7 +126,7 @@ def rendered(user: User, page: str) -> str:
     return re.sub(r'name="csrfmiddlewaretoken" value="\w+"|"X-CSRFToken": "\w+"', "", body)
 
 
-def lose_the_database() -> None:
+def empty_database() -> None:
     """A new database as after `migrate`: with the roles, and no users."""
     with connection.cursor() as cursor:
         cursor.execute(
@@ -139,7 +139,7 @@ def test_rebuild_restores_every_exported_line(library: Bucket, tmp_path: Path) -
     before = exported(tmp_path / "before.jsonl", "--include-audit-log")
     installation = Installation.objects.own_id()
     usage = list(Usage.objects.filter(owner__username="alice").values())
-    lose_the_database()
+    empty_database()
     code, summary, _why = rebuild(tmp_path / "before.jsonl", "--apply")
     assert (code, summary["present"], summary["missing"], summary["unknown"]) == (0, 6, 0, 0)
     after = exported(tmp_path / "after.jsonl", "--include-audit-log")
@@ -156,7 +156,7 @@ def test_pages_are_the_same_after_a_rebuild(library: Bucket, tmp_path: Path, ali
     pages += [file.get_absolute_url() for file in File.objects.listed()]
     before = {page: rendered(alice, page) for page in pages}
     exported(tmp_path / "manifest", "--include-audit-log")
-    lose_the_database()
+    empty_database()
     rebuild(tmp_path / "manifest", "--apply")
     again = User.objects.get(username="alice")
     assert not again.has_usable_password()
@@ -169,7 +169,7 @@ def test_trashed_folder_can_be_restored_after_a_rebuild(library: Bucket, tmp_pat
     File.objects.filter(name="empty").update(folder=folder)
     TrashAction().execute([], {}, by=alice, folders=[folder.pk])
     exported(tmp_path / "manifest")
-    lose_the_database()
+    empty_database()
     assert rebuild(tmp_path / "manifest", "--apply")[0] == 0
     again = User.objects.get(username="alice")
     RestoreAction().execute([], {}, by=again, folders=[Folder.objects.get(name="Campaign").pk])
@@ -186,7 +186,7 @@ def test_links_work_again_except_those_with_a_password(library: Bucket, tmp_path
     before = exported(manifest)
     assert b"pbkdf2" not in manifest.read_bytes()
     assert token.encode() not in manifest.read_bytes()
-    lose_the_database()
+    empty_database()
     assert rebuild(manifest, "--apply")[0] == 0
     assert timeless(exported(tmp_path / "after.jsonl")) == timeless(before)
     assert File.objects.get(pk=sent.pk).guest_session == GuestSession.objects.get(name="Gina")
@@ -204,7 +204,7 @@ def test_files_with_changed_etags_are_unverified_until_verify_runs(library: Buck
     pk = File.objects.get(size=0).pk
     File.objects.filter(pk=pk).update(etag="e" * 32, checksum_status=ChecksumStatus.VERIFIED)
     exported(tmp_path / "manifest")
-    lose_the_database()
+    empty_database()
     code, counts, _why = rebuild(tmp_path / "manifest", "--apply")
     row = File.objects.get(pk=pk)
     assert (code, counts["changed"], row.checksum_status) == (1, 1, ChecksumStatus.UNVERIFIED)
@@ -216,7 +216,7 @@ def test_file_restored_after_the_export_is_not_purged(library: Bucket, tmp_path:
     File.objects.filter(pk=trashed.pk).update(purge_after=seconds_from_now(1))
     exported(tmp_path / "manifest")
     actions.restore_file(trashed, by=trashed.owner)
-    lose_the_database()
+    empty_database()
     assert rebuild(tmp_path / "manifest", "--apply")[0] == 0
     days = File.objects.filter(
         purge_after__gt=seconds_from_now(29.9 * 24 * 3600), purge_after__lt=seconds_from_now(30.1 * 86400)
@@ -227,7 +227,7 @@ def test_file_restored_after_the_export_is_not_purged(library: Bucket, tmp_path:
 def test_manifest_that_is_older_than_a_column_is_loaded(library: Bucket, tmp_path: Path) -> None:
     lines = exported(tmp_path / "manifest")
     alter(tmp_path / "manifest", b',"refusal":""', b"")
-    lose_the_database()
+    empty_database()
     assert rebuild(tmp_path / "manifest", "--apply")[0] == 0
     assert File.objects.filter(refusal="").count() == sum('"kind":"file"' in line for line in lines)
 
@@ -241,7 +241,7 @@ ODD = {
 
 def test_invalid_lines_are_refused_and_nothing_is_written(library: Bucket, tmp_path: Path) -> None:
     exported(tmp_path / "manifest")
-    lose_the_database()
+    empty_database()
     before = factories.database_rows()
     for how, change in ODD.items():
         path = Path(shutil.copy(tmp_path / "manifest", tmp_path / "altered"))
@@ -255,7 +255,7 @@ def test_listing_alone_marks_no_file_as_missing_or_corrupted(
     library: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     exported(tmp_path / "manifest")
-    lose_the_database()
+    empty_database()
     monkeypatch.setattr(s3, "list_objects", lambda *_, **__: (page for page in list[s3.Page]()))
     assert rebuild(tmp_path / "manifest", "--apply")[:1] == (0,)
     assert not File.objects.filter(checksum_status__in=[ChecksumStatus.MISSING, ChecksumStatus.CORRUPTED]).exists()
@@ -266,7 +266,7 @@ def test_file_without_object_is_rebuilt_as_missing(library: Bucket, tmp_path: Pa
     missing, resized = File.objects.get(name="bob.txt"), File.objects.get(name="empty")
     library.delete(missing.key)
     library.write(resized.key, b"no longer empty")
-    lose_the_database()
+    empty_database()
     code, counts, _why = rebuild(tmp_path / "manifest", "--apply")
     assert (code, counts["missing"], counts["size"]) == (1, 1, 1)
     assert File.objects.get(pk=missing.pk).checksum_status == ChecksumStatus.MISSING
@@ -276,7 +276,7 @@ def test_file_without_object_is_rebuilt_as_missing(library: Bucket, tmp_path: Pa
 def test_objects_newer_than_the_manifest_are_recovered_on_request(library: Bucket, tmp_path: Path, alice: User) -> None:
     exported(tmp_path / "manifest")
     new = UploadClient(signed_in(alice)).send(b"newer than the manifest", name="new.txt")
-    lose_the_database()
+    empty_database()
     assert rebuild(tmp_path / "manifest")[1]["unknown"] == 1
     code, _summary, _why = rebuild(tmp_path / "manifest", "--apply", "--recover-orphans", "--owner", "alice")
     file = File.objects.get(key=new.key)
@@ -293,7 +293,7 @@ def test_objects_newer_than_the_manifest_are_recovered_on_request(library: Bucke
 
 def test_a_dry_run_writes_nothing(library: Bucket, tmp_path: Path) -> None:
     exported(tmp_path / "manifest")
-    lose_the_database()
+    empty_database()
     before = factories.database_rows()
     assert rebuild(tmp_path / "manifest")[0] == 0
     assert factories.database_rows() == before
@@ -310,7 +310,7 @@ def test_library_that_is_not_empty_is_refused(library: Bucket, tmp_path: Path) -
 def test_tags_with_the_same_normalized_name_are_merged(library: Bucket, tmp_path: Path) -> None:
     exported(tmp_path / "before.jsonl")
     alter(tmp_path / "before.jsonl", b'"name":"summer"', '"name":"ÉTÈ"'.encode())
-    lose_the_database()
+    empty_database()
     assert rebuild(tmp_path / "before.jsonl", "--apply")[0] == 0
     assert list(Tag.objects.values_list("name", "normalized_name")) == [("Été", "ete")]
     assert Tagging.objects.count() == 1
@@ -345,7 +345,7 @@ def test_rebuild_finds_the_latest_manifest_in_the_bucket(library: Bucket, tmp_pa
     lines = gzip.decompress(library.read(keys[-1])).splitlines()
     before = exported(tmp_path / "before")
     assert [line.decode() for line in lines[1:-1]] == before
-    lose_the_database()
+    empty_database()
     assert rebuild("--latest", "--apply")[0] == 0
     assert timeless(exported(tmp_path / "after")) == timeless(before)
 
@@ -377,7 +377,7 @@ def test_stdout_is_the_manifest_and_nothing_else(alice: User) -> None:
 
 def test_existing_user_is_kept_and_files_keep_their_owners(library: Bucket, tmp_path: Path) -> None:
     exported(tmp_path / "manifest")
-    lose_the_database()
+    empty_database()
     admin = User.objects.create_superuser("admin", password="secret words")
     assert rebuild(tmp_path / "manifest", "--apply")[0] == 0
     assert User.objects.get(username="admin").pk == admin.pk
@@ -388,7 +388,7 @@ def test_existing_user_is_kept_and_files_keep_their_owners(library: Bucket, tmp_
 
 def test_rows_of_an_unknown_store_are_refused(library: Bucket, tmp_path: Path, settings: Settings) -> None:
     exported(tmp_path / "manifest")
-    lose_the_database()
+    empty_database()
     settings.S3_STORE_NAME = "new"
     code, _summary, why = rebuild(tmp_path / "manifest", "--apply")
     assert code == 2
@@ -398,7 +398,7 @@ def test_rows_of_an_unknown_store_are_refused(library: Bucket, tmp_path: Path, s
 
 def test_failed_rebuild_writes_nothing(library: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     exported(tmp_path / "manifest")
-    lose_the_database()
+    empty_database()
     before = factories.database_rows()
     monkeypatch.setattr(rebuild_module, "USAGE", "SELECT nothing FROM nowhere")
     code, _summary, why = rebuild(tmp_path / "manifest", "--apply")

@@ -159,7 +159,7 @@ def states() -> dict[Any, str]:
 def test_database_outage_is_503_in_time(mode: Mode, site: Site, desk: Desk, bucket: Bucket) -> None:
     before, objects = states(), bucket.objects()
     pages = desk.pages | desk.moves | {"send": desk.send}
-    with site.database.being(mode):
+    with site.database.in_mode(mode):
         responses = desk.call_all(pages | desk.protocol)
     assert {name: response.status for name, response in responses.items()} == dict.fromkeys(responses, 503)
     assert {response.headers["Retry-After"] for response in responses.values()} == {"5"}
@@ -176,14 +176,14 @@ def test_database_outage_is_503_in_time(mode: Mode, site: Site, desk: Desk, buck
 
 def test_short_outage_fails_one_response(site: Site, desk: Desk) -> None:
     """The pool checks connections before it hands them out, so closed ones are replaced."""
-    with site.database.being("refuse"):
+    with site.database.in_mode("refuse"):
         pass
     responses = [desk.pages["library"].by(desk.alice).status for _ in range(10)]
     assert responses.count(200) >= 9
 
 
 def test_sign_in_page_works_without_the_database(site: Site, roles: None) -> None:
-    with site.database.being("refuse"):
+    with site.database.in_mode("refuse"):
         assert Call("GET", "/accounts/login/").by(Visitor(site.url)).status == 200
 
 
@@ -192,7 +192,7 @@ def test_sign_in_page_works_without_the_database(site: Site, roles: None) -> Non
 
 @OUTAGES
 def test_pages_work_without_storage(mode: Mode, site: Site, desk: Desk) -> None:
-    with site.store.being(mode):
+    with site.store.in_mode(mode):
         pages = desk.call_all(desk.pages)
         moves = desk.call_all(desk.moves)
     assert_in_time(pages | moves)
@@ -208,7 +208,7 @@ def test_sign_in_works_without_storage(site: Site, alice: User) -> None:
     alice.set_password(PASSWORD)
     alice.save()
     visitor = Visitor(site.url)
-    with site.store.being("refuse"):
+    with site.store.in_mode("refuse"):
         _response, page = visitor.request("GET", "/accounts/login/")
         token = page.partition(b'csrfmiddlewaretoken" value="')[2].partition(b'"')[0].decode()
         form = f"csrfmiddlewaretoken={token}&username=alice&password={PASSWORD.replace(' ', '+')}".encode()
@@ -220,7 +220,7 @@ def test_sign_in_works_without_storage(site: Site, alice: User) -> None:
 @OUTAGES
 def test_uploads_survive_a_storage_outage(mode: Mode, site: Site, desk: Desk) -> None:
     calls = {"look": desk.look, "sign parts": desk.sign_large, "finish": desk.finish}
-    with site.store.being(mode):
+    with site.store.in_mode(mode):
         responses = desk.call_all(calls)
         started = desk.start.by(desk.alice)
     assert_in_time(responses | {"start": started})
@@ -238,7 +238,7 @@ def test_uploads_survive_a_storage_outage(mode: Mode, site: Site, desk: Desk) ->
 def test_upload_started_during_an_outage_continues_afterwards(
     mode: Mode, site: Site, desk: Desk, bucket: Bucket
 ) -> None:
-    with site.store.being(mode):
+    with site.store.in_mode(mode):
         (item,) = json.loads(desk.start.by(desk.alice).body)["files"]
     assert put_bytes(item["parts"][0], BODY).status == 200
     finish = Call("POST", "/uploads/finish/", {"files": [{"id": item["id"], "sha256": [sha256(BODY)]}]})
@@ -249,7 +249,7 @@ def test_upload_started_during_an_outage_continues_afterwards(
 @OUTAGES
 def test_form_during_an_outage_is_refused_and_stores_nothing(mode: Mode, site: Site, desk: Desk, alice: User) -> None:
     before = factories.stored_usage(alice)
-    with site.store.being(mode):
+    with site.store.in_mode(mode):
         response = desk.send.by(desk.alice)
     assert_in_time({"form": response})
     assert (response.status, response.headers["Retry-After"]) == (503, "5")
@@ -260,7 +260,7 @@ def test_form_during_an_outage_is_refused_and_stores_nothing(mode: Mode, site: S
 def test_concurrent_completions_fail_in_time(site: Site, desk: Desk, alice: User) -> None:
     files = [factories.create_file(alice, BODY, state=State.UPLOADING) for _ in range(100)]
     batch = {"files": [{"id": str(file.pk), "sha256": [sha256(BODY)]} for file in files]}
-    with site.store.being("hang"):
+    with site.store.in_mode("hang"):
         response = Call("POST", "/uploads/finish/", batch).by(desk.alice)
     assert_in_time({"batch": response})
     assert (response.status, response.code) == (503, "unavailable")

@@ -39,7 +39,7 @@ CHECKPOINT = "amalga-checkpoint.json"
 pytestmark = pytest.mark.usefixtures("small_parts")
 
 
-def all_that_is_due(alice: User, bucket: Bucket) -> list[File]:
+def create_overdue_files(alice: User, bucket: Bucket) -> list[File]:
     """One row of each kind that a sweep expires or deletes, with its object."""
     return [
         factories.create_file(alice, b"due", bucket=bucket, state=State.TRASHED, purge_after=PAST),
@@ -65,7 +65,7 @@ def rows_and_objects(bucket: Bucket) -> tuple[list[Any], dict[str, int]]:
 
 
 def test_paused_sweep_expires_and_deletes_nothing(alice: User, bucket: Bucket, settings: Settings) -> None:
-    all_that_is_due(alice, bucket)
+    create_overdue_files(alice, bucket)
     before = rows_and_objects(bucket)
     settings.PURGE_PAUSED = True
     status, _output, errors = run_command("sweep")
@@ -121,7 +121,7 @@ def test_sweep_writes_the_checkpoint_of_the_newest_event(upload_client: UploadCl
 
 
 def test_long_sweep_writes_the_checkpoint_first(alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
-    all_that_is_due(alice, bucket)
+    create_overdue_files(alice, bucket)
     Event.objects.record(Action.LOGIN, by=alice)
     checkpoints: list[s3.Checkpoint | None] = []
     monkeypatch.setattr(sweep.SweepRun, "_discard", lambda _: checkpoints.append(s3.read_checkpoint()))
@@ -148,7 +148,7 @@ def test_database_with_the_checkpoint_event_is_not_behind(upload_client: UploadC
 
 
 def test_database_without_the_checkpoint_event_deletes_nothing(alice: User, bucket: Bucket) -> None:
-    all_that_is_due(alice, bucket)
+    create_overdue_files(alice, bucket)
     before = rows_and_objects(bucket)
     write_mark()
     status, _output, errors = run_command("sweep")
@@ -183,7 +183,7 @@ INVALID_CHECKPOINTS = [
 
 
 def test_an_invalid_checkpoint_pauses_the_sweep_too(alice: User, bucket: Bucket) -> None:
-    all_that_is_due(alice, bucket)
+    create_overdue_files(alice, bucket)
     for body in INVALID_CHECKPOINTS:
         bucket.write(CHECKPOINT, body)
         with pytest.raises(ValidationFailed, match="amalga-checkpoint"):
@@ -197,7 +197,7 @@ def test_an_invalid_checkpoint_pauses_the_sweep_too(alice: User, bucket: Bucket)
 def test_unreadable_checkpoint_is_not_treated_as_missing(
     alice: User, bucket: Bucket, settings: Settings, fault: str
 ) -> None:
-    all_that_is_due(alice, bucket)
+    create_overdue_files(alice, bucket)
     before = rows_and_objects(bucket)
     with storage_proxies.proxy_of_app(settings, bucket) as proxy:
         fault_rule = storage_proxies.FAULTS[fault]
@@ -226,7 +226,7 @@ def test_repair_is_refused_if_the_database_is_behind(bucket: Bucket) -> None:
 
 
 def test_restore_dry_run_changes_nothing(alice: User, bucket: Bucket) -> None:
-    all_that_is_due(alice, bucket)
+    create_overdue_files(alice, bucket)
     write_mark()
     before = factories.database_rows()
     status, output, _errors = run_command("after_restore")
@@ -237,7 +237,7 @@ def test_restore_dry_run_changes_nothing(alice: User, bucket: Bucket) -> None:
 
 
 def test_after_restore_extends_the_retention_of_the_trash(alice: User, bucket: Bucket, settings: Settings) -> None:
-    due, *_rest = all_that_is_due(alice, bucket)
+    due, *_rest = create_overdue_files(alice, bucket)
     write_mark()
     assert run_command("after_restore", "--apply").status == 0
     due.refresh_from_db()
@@ -291,7 +291,7 @@ def test_after_restore_keeps_expired_folders_only_with_files(alice: User, bucket
 
 
 def test_file_purged_after_the_backup_is_purged_again(alice: User, bucket: Bucket) -> None:
-    due, *_rest = all_that_is_due(alice, bucket)
+    due, *_rest = create_overdue_files(alice, bucket)
     bucket.delete(due.key)
     write_mark()
     output = run_command("after_restore", "--apply", "--json").output
@@ -307,7 +307,7 @@ def test_upload_completed_after_the_backup_is_completed_again(
     """The row is old, but the object is complete; otherwise the sweep would delete it after a week."""
     upload = upload_client.start(body)
     upload_client.put(upload)
-    finish_past_the_rows(bucket, upload.row())
+    complete_in_bucket_only(bucket, upload.row())
     write_mark()
     assert json.loads(run_command("after_restore", "--json").output)["arrived"] == 1
     summary = json.loads(run_command("after_restore", "--apply", "--json").output)
@@ -317,7 +317,7 @@ def test_upload_completed_after_the_backup_is_completed_again(
     assert bucket.read(upload.row().key) == body
 
 
-def finish_past_the_rows(bucket: Bucket, row: File) -> None:
+def complete_in_bucket_only(bucket: Bucket, row: File) -> None:
     """Complete the upload in the bucket only, as if its row came from an older backup."""
     if row.multipart_id:
         where: Any = {"Bucket": bucket.name, "Key": row.key, "UploadId": row.multipart_id}

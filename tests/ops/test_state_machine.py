@@ -67,38 +67,38 @@ class Storms(FileStateMachine):
         File.objects.filter(pk=tracked.upload.id, expires_at__isnull=False).update(expires_at=timezone.now())
 
     @rule(tracked=FileStateMachine.tracked_uploads)
-    def urls_die(self, tracked: TrackedUpload) -> None:
+    def expire_urls(self, tracked: TrackedUpload) -> None:
         File.objects.filter(pk=tracked.upload.id).update(signed_until=timezone.now() - LONG_AGO)
-        tracked.urls_are_dead = True
+        tracked.urls_expired = True
 
     @rule()
-    def leases_end(self) -> None:
-        harness.leases_end()
+    def expire_leases(self) -> None:
+        harness.expire_leases()
 
     @rule()
-    def the_trash_is_due(self) -> None:
+    def expire_trash(self) -> None:
         File.objects.filter(state=State.TRASHED).update(purge_after=timezone.now())
 
     # --- crashes: a separate process dies there --------------------------------------------------
 
     @rule(tracked=FileStateMachine.tracked_uploads, point=st.sampled_from(FINISHING))
-    def die_while_finishing(self, tracked: TrackedUpload, point: str) -> None:
+    def crash_while_finishing(self, tracked: TrackedUpload, point: str) -> None:
         response = self._mortal(tracked, point).finish(tracked.upload)
         tracked.reported_stored |= response is not None and response.status_code == 200
 
     @rule(tracked=FileStateMachine.tracked_uploads, point=st.sampled_from(SIGNING))
-    def die_while_signing(self, tracked: TrackedUpload, point: str) -> None:
+    def crash_while_signing(self, tracked: TrackedUpload, point: str) -> None:
         part = {"number": 1, "sha256": tracked.upload.digests[0]}
         response = self._mortal(tracked, point).request_parts(tracked.upload.id, [part])
         if response is not None and response.status_code == 200:
-            tracked.upload.signed[1], tracked.urls_are_dead = response.json()["parts"][0], False
+            tracked.upload.signed[1], tracked.urls_expired = response.json()["parts"][0], False
 
     @rule(tracked=FileStateMachine.tracked_uploads, point=st.sampled_from(CANCELLING))
-    def die_while_cancelling(self, tracked: TrackedUpload, point: str) -> None:
+    def crash_while_cancelling(self, tracked: TrackedUpload, point: str) -> None:
         self._mortal(tracked, point).cancel(tracked.upload)
 
     @rule(point=st.sampled_from(SWEEPING))
-    def die_while_sweeping(self, point: str) -> None:
+    def crash_while_sweeping(self, point: str) -> None:
         ForkedRunner(self.world.fork_server, self.world.people[0], point).do(CommandAction(("sweep",)))
 
     def _mortal(self, tracked: TrackedUpload, point: str) -> UploadClient:
@@ -113,7 +113,7 @@ class Storms(FileStateMachine):
         operation=st.sampled_from(["list", "complete", "get", "*"]),
         fault=faults,
     )
-    def finish_in_spite_of(self, tracked: TrackedUpload, operation: str, fault: str) -> None:
+    def finish_despite_fault(self, tracked: TrackedUpload, operation: str, fault: str) -> None:
         self.world.storage_proxy.rules[operation] = RESPONSES[fault]
         response = self._sender(tracked).finish(tracked.upload)
         self.world.storage_proxy.rules.clear()
@@ -125,14 +125,14 @@ class Storms(FileStateMachine):
         operation=st.sampled_from(["ids", "abort", "delete", "*"]),
         fault=faults,
     )
-    def cancel_in_spite_of(self, tracked: TrackedUpload, operation: str, fault: str) -> None:
+    def cancel_despite_fault(self, tracked: TrackedUpload, operation: str, fault: str) -> None:
         self.world.storage_proxy.rules[operation] = RESPONSES[fault]
         response = self._sender(tracked).cancel(tracked.upload)
         self.world.storage_proxy.rules.clear()
         assert response.status_code in {204, 404, 409}
 
     @rule(operation=st.sampled_from(["list", "complete", "get", "ids", "abort", "delete", "post", "*"]), fault=faults)
-    def sweep_in_spite_of(self, operation: str, fault: str) -> None:
+    def sweep_despite_fault(self, operation: str, fault: str) -> None:
         self.world.storage_proxy.rules[operation] = RESPONSES[fault]
         sweep()
         self.world.storage_proxy.rules.clear()

@@ -33,7 +33,7 @@ def ago(**duration: float) -> Any:
     return timezone.now() - timedelta(**duration)
 
 
-def left_while_completing(
+def leave_while_completing(
     upload_client: UploadClient, body: bytes, *, sent: bool = True, assembled: bool = False
 ) -> Upload:
     """Return an upload whose completion was interrupted long enough ago."""
@@ -84,7 +84,7 @@ def test_expired_small_upload_is_deleted_with_its_object(upload_client: UploadCl
 def test_interrupted_completion_is_completed(
     upload_client: UploadClient, bucket: Bucket, body: bytes, assembled: bool
 ) -> None:
-    upload = left_while_completing(upload_client, body, assembled=assembled)
+    upload = leave_while_completing(upload_client, body, assembled=assembled)
     assert sweep()["resolved"] == 1
     file = upload.row()
     assert (file.state, file.checksum, file.size) == (State.AVAILABLE, composite(upload.pieces), len(body))
@@ -92,7 +92,7 @@ def test_interrupted_completion_is_completed(
 
 
 def test_interrupted_completion_without_all_parts_is_reopened(upload_client: UploadClient) -> None:
-    upload = left_while_completing(upload_client, BODY, sent=False)
+    upload = leave_while_completing(upload_client, BODY, sent=False)
     sweep()
     assert upload.row().state == State.UPLOADING
     upload_client.put(upload)
@@ -100,7 +100,7 @@ def test_interrupted_completion_without_all_parts_is_reopened(upload_client: Upl
 
 
 def test_completing_upload_with_lost_parts_is_deleted(upload_client: UploadClient, alice: User, bucket: Bucket) -> None:
-    upload = left_while_completing(upload_client, BODY)
+    upload = leave_while_completing(upload_client, BODY)
     row = upload.row()
     bucket.client.abort_multipart_upload(Bucket=bucket.name, Key=row.key, UploadId=row.multipart_id)
     sweep()
@@ -112,7 +112,7 @@ def test_completing_upload_with_lost_parts_is_deleted(upload_client: UploadClien
 def test_unavailable_storage_changes_no_state(
     upload_client: UploadClient, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    left_while_completing(upload_client, BODY, assembled=True)
+    leave_while_completing(upload_client, BODY, assembled=True)
     trashed = upload_client.start(b"x")
     File.objects.filter(pk=trashed.id).discard(owner_id=trashed.row().owner_id)
     states = dict(File.objects.values_list("pk", "state"))
@@ -157,7 +157,7 @@ def test_one_row_that_always_fails_does_not_stop_the_others(
 
 
 def test_second_sweep_changes_nothing(upload_client: UploadClient, bucket: Bucket) -> None:
-    left_while_completing(upload_client, BODY)
+    leave_while_completing(upload_client, BODY)
     sweep()
     before = list(File.objects.values())
     assert sweep().total() == 0
@@ -176,7 +176,7 @@ def test_checksum_status_of_corrupted_file_survives_the_trash(upload_client: Upl
 
 
 def test_command_prints_a_summary(upload_client: UploadClient) -> None:
-    left_while_completing(upload_client, BODY)
+    leave_while_completing(upload_client, BODY)
     assert check_output("sweep").splitlines() == [
         "expired: 0", "resolved: 1", "purged: 0", "erased: 0", "aborted: 0", "previews: 0", "failed: 0",
     ]  # fmt: skip
@@ -184,7 +184,7 @@ def test_command_prints_a_summary(upload_client: UploadClient) -> None:
 
 
 def test_command_prints_json(upload_client: UploadClient) -> None:
-    left_while_completing(upload_client, BODY)
+    leave_while_completing(upload_client, BODY)
     nothing = dict.fromkeys(["expired", "purged", "erased", "aborted", "previews", "failed"], 0)
     assert json.loads(check_output("sweep", "--json")) == {**nothing, "resolved": 1}
 

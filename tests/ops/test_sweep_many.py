@@ -132,7 +132,7 @@ def test_row_rejected_by_a_constraint_does_not_stop_others(alice: User, bob: Use
 # --- concurrent sweeps ------------------------------------------------------------------------
 
 
-def at_once(count: int) -> Counter[str]:
+def sweep_concurrently(count: int) -> Counter[str]:
     """Run concurrent sweeps, each with its own connection, and return the sum of their counts."""
 
     def sweep_and_close(_number: int) -> Counter[str]:
@@ -159,7 +159,7 @@ def test_four_sweeps_share_the_work_and_each_row_is_handled_once(
         return request.forward()
 
     storage_proxy.rules["deletes"] = storage_proxy.rules["delete"] = record
-    counts = at_once(4)
+    counts = sweep_concurrently(4)
     assert (counts["expired"], counts["erased"], counts["failed"]) == (200, 200, 0)
     requests = b"".join(bodies)
     assert [requests.count(row.key.encode()) for row in rows] == [1] * 200

@@ -187,11 +187,11 @@ def test_owner_of_a_preview_that_was_too_hard_gets_less_time_for_the_next(
 ) -> None:
     time_limits: list[float] = []
 
-    def too_hard(*_: Any, seconds: float, **__: Any) -> Any:
+    def reject_image(*_: Any, seconds: float, **__: Any) -> Any:
         time_limits.append(seconds)
         raise drawing.PreviewFailed("too_hard")
 
-    monkeypatch.setattr(drawing, "render", too_hard)
+    monkeypatch.setattr(drawing, "render", reject_image)
     for who in (upload_client, upload_client, UploadClient(as_bob)):
         services.preview_files.func([str(who.send(as_file(two_halves()), name="hard.png").pk)])
     assert time_limits == [drawing.WAIT_SECONDS, previews.SHORT_SECONDS, drawing.WAIT_SECONDS]

@@ -32,7 +32,7 @@ ACCOUNT = {"username": "carol", "password1": PASSWORD, "password2": PASSWORD}
 
 
 @pytest.fixture(autouse=True)
-def fresh_guesses() -> None:
+def reset_guesses() -> None:
     LINK_GUESSES.reset()
 
 

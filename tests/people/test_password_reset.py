@@ -28,7 +28,7 @@ REQUEST = "/accounts/password/reset/"
 
 
 @pytest.fixture(autouse=True)
-def fresh_guesses() -> None:
+def reset_guesses() -> None:
     LINK_GUESSES.reset()
 
 

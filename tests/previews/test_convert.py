@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import pictures
-from tests.support.pictures import RED, as_file, looks_like, opened, two_halves
+from tests.support.pictures import RED, as_file, has_color, opened, two_halves
 from tests.support.stores import Bucket
 from tests.support.upload_client import UploadClient
 from uploads import services
@@ -63,14 +63,14 @@ def rendered(tmp_path: Path, media_type: str) -> Picture:
 def test_preview_of_a_document_is_its_first_page(program: Callable[..., None], tmp_path: Path) -> None:
     program("soffice", OFFICE + NETWORK + "target = folder / 'document.pdf'", pictures.pdf())
     picture = rendered(tmp_path, ODT)
-    assert looks_like(opened(picture.body), 0.25, 0.5, (255, 0, 0))
+    assert has_color(opened(picture.body), 0.25, 0.5, (255, 0, 0))
 
 
 def test_preview_of_a_video_is_a_frame(program: Callable[..., None], tmp_path: Path) -> None:
     program("ffmpeg", NETWORK + "target = pathlib.Path(sys.argv[-1])", as_file(two_halves(640, 360)))
     picture = rendered(tmp_path, MP4)
     assert (picture.width, picture.height) == (640, 360)
-    assert looks_like(opened(picture.body), 0.25, 0.5, RED)
+    assert has_color(opened(picture.body), 0.25, 0.5, RED)
 
 
 @pytest.mark.parametrize(("name", "media_type"), [("soffice", ODT), ("ffmpeg", MP4)])

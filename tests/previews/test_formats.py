@@ -10,7 +10,7 @@ from random import Random
 import pytest
 from PIL import Image
 
-from tests.support.pictures import BLUE, RED, as_file, looks_like, opened, two_halves
+from tests.support.pictures import BLUE, RED, as_file, has_color, opened, two_halves
 from uploads.media_types import type_of_name
 from uploads.previews import PreviewFailed, render
 from uploads.previews.raw_photo import embedded_jpeg
@@ -38,8 +38,8 @@ def test_heic_is_rendered(tmp_path: Path) -> None:
     assert detect_type(body) == "image/heic"
     image = picture(tmp_path, body, "image/heic")
     assert image.size == (60, 40)
-    assert looks_like(image, 0.25, 0.5, RED)
-    assert looks_like(image, 0.75, 0.5, BLUE)
+    assert has_color(image, 0.25, 0.5, RED)
+    assert has_color(image, 0.75, 0.5, BLUE)
 
 
 @pytest.mark.parametrize("length", [40, 200, 0.5, 0.9])
@@ -68,14 +68,14 @@ BOX = f'<rect width="10" height="10" fill="rgb{RED}"/><rect x="10" width="10" he
 def test_svg_is_rendered_in_full_size(tmp_path: Path, size: str) -> None:
     image = picture(tmp_path, f"<svg {HREF} {size}>{BOX}</svg>".encode(), "image/svg+xml")
     assert image.size == (1600, 800)
-    assert looks_like(image, 0.25, 0.5, RED)
-    assert looks_like(image, 0.75, 0.5, BLUE)
+    assert has_color(image, 0.25, 0.5, RED)
+    assert has_color(image, 0.75, 0.5, BLUE)
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "iso-8859-1"])
 def test_svg_in_any_encoding_is_rendered(tmp_path: Path, encoding: str) -> None:
     text = f'<?xml version="1.0" encoding="{encoding}"?><svg {HREF}><title>Ä</title>{BOX}</svg>'
-    assert looks_like(picture(tmp_path, text.encode(encoding), "image/svg+xml"), 0.25, 0.5, RED)
+    assert has_color(picture(tmp_path, text.encode(encoding), "image/svg+xml"), 0.25, 0.5, RED)
 
 
 @pytest.mark.parametrize("attribute", ["href", "xlink:href"])
@@ -91,7 +91,7 @@ def test_svg_cannot_include_files_of_the_worker(tmp_path: Path, attribute: str, 
 def test_svg_shows_embedded_images(tmp_path: Path) -> None:
     data = base64.b64encode(as_file(two_halves())).decode()
     body = f'<svg {HREF}><image href="data:image/png;base64,{data}" width="20" height="10"/></svg>'
-    assert looks_like(picture(tmp_path, body.encode(), "image/svg+xml"), 0.25, 0.5, RED)
+    assert has_color(picture(tmp_path, body.encode(), "image/svg+xml"), 0.25, 0.5, RED)
 
 
 @pytest.mark.parametrize(
@@ -149,8 +149,8 @@ def test_the_largest_jpeg_of_a_raw_photo_is_shown_upright(tmp_path: Path, order:
         tmp_path, raw([jpeg(160, 120), jpeg(600, 300), jpeg(60, 30)], order=order, orientation=6), "image/tiff"
     )
     assert image.size == (300, 600)
-    assert looks_like(image, 0.5, 0.25, RED)
-    assert looks_like(image, 0.5, 0.75, BLUE)
+    assert has_color(image, 0.5, 0.25, RED)
+    assert has_color(image, 0.5, 0.75, BLUE)
 
 
 def test_lossless_jpeg_is_not_used_as_the_preview(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 from pytest_django import Settings
 
 from tests.support import pictures
-from tests.support.pictures import BLUE, RED, as_file, looks_like, opened, two_halves
+from tests.support.pictures import BLUE, RED, as_file, has_color, opened, two_halves
 from tests.support.stores import Bucket
 from tests.support.upload_client import UploadClient
 from uploads import actions, s3, services
@@ -42,8 +42,8 @@ def test_image_gets_a_thumbnail_and_a_picture(upload_client: UploadClient, bucke
         image, row = picture(bucket, previews[kind]), previews[kind]
         assert (image.format, image.size, (row.width, row.height)) == ("WEBP", size, size)
         assert row.size == len(bucket.read(row.key)) == bucket.objects()[row.key]
-        assert looks_like(image, 0.25, 0.5, RED)
-        assert looks_like(image, 0.75, 0.5, BLUE)
+        assert has_color(image, 0.25, 0.5, RED)
+        assert has_color(image, 0.75, 0.5, BLUE)
 
 
 def test_small_image_is_not_enlarged(upload_client: UploadClient, bucket: Bucket) -> None:
@@ -64,7 +64,7 @@ def test_every_image_mode_is_converted(upload_client: UploadClient, bucket: Buck
 
 def test_cmyk_image_keeps_its_colors(upload_client: UploadClient, bucket: Bucket) -> None:
     previews = create_previews(upload_client, as_file(two_halves().convert("CMYK"), "JPEG", quality=95))
-    assert looks_like(picture(bucket, previews[PreviewKind.PICTURE]), 0.25, 0.5, RED)
+    assert has_color(picture(bucket, previews[PreviewKind.PICTURE]), 0.25, 0.5, RED)
 
 
 def test_transparency_is_kept(upload_client: UploadClient, bucket: Bucket) -> None:
@@ -82,7 +82,7 @@ def test_orientation_of_a_photo_is_applied(
         bucket, create_previews(upload_client, as_file(two_halves(600, 300), "JPEG", exif=exif))[PreviewKind.PICTURE]
     )
     assert image.size == ((300, 600) if turned in {6, 8} else (600, 300))
-    assert looks_like(image, *red_at, RED)
+    assert has_color(image, *red_at, RED)
 
 
 def test_previews_contain_no_metadata(upload_client: UploadClient, bucket: Bucket) -> None:
@@ -104,14 +104,14 @@ def test_preview_of_an_animation_is_its_first_frame(upload_client: UploadClient,
     body = as_file(frames[0], kind, save_all=True, append_images=frames[1:])
     image = picture(bucket, create_previews(upload_client, body)[PreviewKind.PICTURE])
     assert getattr(image, "n_frames", 1) == 1
-    assert looks_like(image, 0.5, 0.5, RED)
+    assert has_color(image, 0.5, 0.5, RED)
 
 
 def test_preview_of_a_pdf_is_its_first_page(upload_client: UploadClient, bucket: Bucket) -> None:
     image = picture(bucket, create_previews(upload_client, pictures.pdf(), name="plan.pdf")[PreviewKind.PICTURE])
     assert image.size == (1600, 800)
-    assert looks_like(image, 0.25, 0.5, (255, 0, 0))
-    assert looks_like(image, 0.75, 0.5, (255, 255, 255))
+    assert has_color(image, 0.25, 0.5, (255, 0, 0))
+    assert has_color(image, 0.75, 0.5, (255, 255, 255))
 
 
 # --- text -------------------------------------------------------------------------------------
@@ -277,11 +277,11 @@ def test_preview_object_is_deleted_if_its_row_is_gone(
     file = upload_client.send(b"words", name="a.txt")
     put = s3.put
 
-    def put_after_the_row_went(key: str, body: bytes, **more: Any) -> None:
+    def put_after_row_is_deleted(key: str, body: bytes, **more: Any) -> None:
         Preview.objects.all().delete()
         put(key, body, **more)
 
-    monkeypatch.setattr(s3, "put", put_after_the_row_went)
+    monkeypatch.setattr(s3, "put", put_after_row_is_deleted)
     services.make_previews(file)
     assert list(bucket.objects()) == [file.key]
 

@@ -18,7 +18,7 @@ from django.test import Client
 from pytest_django import Settings
 
 from tests.conftest import own
-from tests.ops.test_manifest import exported, lose_the_database, rebuild
+from tests.ops.test_manifest import empty_database, exported, rebuild
 from tests.support import two_stores
 from tests.support.commands import check_output
 from tests.support.factories import binary_content
@@ -168,7 +168,7 @@ def test_a_manifest_keeps_the_encoding(bucket: Bucket, alice: User, tmp_path: Pa
     check_output("import_bucket", "site/", "--owner", "alice", "--apply")
     check_output("verify", "--all")
     exported(tmp_path / "manifest")
-    lose_the_database()
+    empty_database()
     assert rebuild(tmp_path / "manifest", "--apply")[0] == 0
     assert (named("a.json").content_encoding, named("a.json").stored_name) == ("gzip", "a.json.gz")
 
@@ -179,7 +179,7 @@ def test_orphan_missing_from_the_manifest_is_recovered_with_its_encoding(
     key = new_key()
     exported(tmp_path / "manifest")
     put(bucket, key, gzip.compress(TEXT), "gzip")
-    lose_the_database()
+    empty_database()
     code, summary, why = rebuild(tmp_path / "manifest", "--apply", "--recover-orphans", "--owner", "alice")
     assert (code, summary.get("unknown")) == (1, 1), why
     file = File.objects.get(key=key)

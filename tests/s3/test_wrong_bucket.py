@@ -52,7 +52,7 @@ def named(bucket: Bucket, settings: Settings) -> Iterator[None]:
 # --- sweep --------------------------------------------------------------------------------------
 
 
-def all_that_is_due(alice: User, bucket: Bucket) -> None:
+def create_overdue_files(alice: User, bucket: Bucket) -> None:
     """Create one row of each kind that a sweep acts on, with its object."""
     factories.create_file(alice, b"due", bucket=bucket, state=State.TRASHED, purge_after=PAST)
     factories.create_file(alice, b"overdue", bucket=bucket, state=State.UPLOADING, expires_at=PAST)
@@ -62,7 +62,7 @@ def all_that_is_due(alice: User, bucket: Bucket) -> None:
 
 
 def test_a_sweep_leaves_every_row_and_object(alice: User, bucket: Bucket, wrong: Bucket, settings: Settings) -> None:
-    all_that_is_due(alice, bucket)
+    create_overdue_files(alice, bucket)
     before, objects = list(File.objects.order_by("pk").values()), bucket.objects()
     with named(wrong, settings):
         code, _output, errors = run_command("sweep")
@@ -103,7 +103,7 @@ def test_only_the_wrong_bucket_is_not_swept(alice: User, bucket: Bucket, wrong: 
 
 @pytest.mark.parametrize("fault", ["500", "403", "no bucket", "page 200", "broken"])
 def test_bucket_without_marker_stays_unchanged(alice: User, bucket: Bucket, settings: Settings, fault: str) -> None:
-    all_that_is_due(alice, bucket)
+    create_overdue_files(alice, bucket)
     objects = bucket.objects()
     with storage_proxies.proxy_of_app(settings, bucket) as proxy:
         proxy.rules["get"] = storage_proxies.FAULTS[fault]

@@ -31,7 +31,7 @@ def opened(body: bytes) -> Image.Image:
     return Image.open(io.BytesIO(body))
 
 
-def looks_like(image: Image.Image, x: float, y: float, colour: tuple[int, int, int], *, by: int = 30) -> bool:
+def has_color(image: Image.Image, x: float, y: float, colour: tuple[int, int, int], *, by: int = 30) -> bool:
     """Return whether the pixel at these fractions of width and height has about this color."""
     pixel: Any = image.convert("RGB").getpixel((int(image.width * x), int(image.height * y)))
     return all(abs(channel - other) <= by for channel, other in zip(pixel, colour, strict=True))

@@ -19,11 +19,13 @@ Gate = Callable[[str, str], bool]
 
 
 class PostgresProxy:
-    """Forwards connections over TLS to a local server. `lets_in` checks user and password; that server must then
+    """Forwards connections over TLS to a local server. `authenticates` checks user and password; that server must then
     accept connections without a password."""
 
-    def __init__(self, behind: tuple[str, int], context: ssl.SSLContext | None, lets_in: Gate | None = None) -> None:
-        self.behind, self.context, self.lets_in = behind, context, lets_in
+    def __init__(
+        self, behind: tuple[str, int], context: ssl.SSLContext | None, authenticates: Gate | None = None
+    ) -> None:
+        self.behind, self.context, self.authenticates = behind, context, authenticates
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self.listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -55,7 +57,7 @@ class PostgresProxy:
             self._let_in(near, start)
 
     def _let_in(self, near: socket.socket, start: bytes) -> None:
-        if self.lets_in and not self._check_startup(near, start, self.lets_in):
+        if self.authenticates and not self._check_startup(near, start, self.authenticates):
             fields = b"SFATAL\0C28P01\0Mpassword authentication failed\0\0"
             near.sendall(b"E" + struct.pack(">i", len(fields) + 4) + fields)
             return
@@ -66,13 +68,13 @@ class PostgresProxy:
             _carry(near, far)
             back.join()
 
-    def _check_startup(self, near: socket.socket, start: bytes, lets_in: Gate) -> bool:
+    def _check_startup(self, near: socket.socket, start: bytes, authenticates: Gate) -> bool:
         words = start[8:].split(b"\0")
         parameters = dict(zip(words[::2], words[1::2], strict=False))
         near.sendall(b"R" + struct.pack(">ii", 8, 3))  # AuthenticationCleartextPassword
         _read(near, 1)
         password = _startup(near)[4:].rstrip(b"\0")
-        return lets_in(parameters[b"user"].decode(), password.decode())
+        return authenticates(parameters[b"user"].decode(), password.decode())
 
 
 def _startup(near: socket.socket) -> bytes:

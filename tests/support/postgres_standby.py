@@ -92,7 +92,7 @@ class Standby:
             return row[0] if row else None
 
     @contextmanager
-    def standing_still(self) -> Iterator[None]:
+    def paused(self) -> Iterator[None]:
         """Pause replay: the standby serves queries but applies no changes."""
         self.fetch_value("SELECT pg_wal_replay_pause()")
         until(lambda: self.fetch_value("SELECT pg_get_wal_replay_pause_state()") == "paused")

@@ -69,7 +69,7 @@ class TrackedUpload:
     state: str = State.UPLOADING
     reported_stored: bool = False
     removed: bool = False  # in the trash, so it may be purged
-    urls_are_dead: bool = False
+    urls_expired: bool = False
 
     link: uuid.UUID = field(default_factory=uuid.uuid4)  # the ID in the URL of its page
 
@@ -91,7 +91,7 @@ class FileStateMachine(RuleBasedStateMachine):
     # --- steps --------------------------------------------------------------------------------
 
     @initialize(target=tracked_uploads)
-    def begin_with_some(self) -> MultipleResults[TrackedUpload]:
+    def start_uploads(self) -> MultipleResults[TrackedUpload]:
         return multiple(*[self._start(person, size) for person, size in ((0, 25), (1, 12), (0, 3))])
 
     @rule(target=tracked_uploads, person=st.integers(0, 1), size=st.integers(0, 25))
@@ -133,11 +133,11 @@ class FileStateMachine(RuleBasedStateMachine):
         assert (response.status_code == 200) == (row is not None and is_open(row))
         if response.status_code == 200:
             (signed,) = response.json()["parts"]
-            tracked.upload.signed[number], tracked.urls_are_dead = signed, False
+            tracked.upload.signed[number], tracked.urls_expired = signed, False
             assert put_bytes(signed, tracked.upload.pieces[number - 1]).status == 200
 
     @rule(tracked=tracked_uploads)
-    def put_everything(self, tracked: TrackedUpload) -> None:
+    def put_all_parts(self, tracked: TrackedUpload) -> None:
         for number in tracked.upload.numbers:
             self.put(tracked, number)
 
@@ -146,14 +146,14 @@ class FileStateMachine(RuleBasedStateMachine):
         """Send all parts and finish; this succeeds unless the upload has expired."""
         row = tracked.row()
         well = row is not None and is_open(row)
-        self.put_everything(tracked)
+        self.put_all_parts(tracked)
         self.finish(tracked)
         assert tracked.reported_stored or not well
 
     @rule(tracked=tracked_uploads)
     def put_late(self, tracked: TrackedUpload) -> None:
         """Reuse an earlier URL in any state."""
-        if tracked.urls_are_dead:
+        if tracked.urls_expired:
             return
         for number, signed in tracked.upload.signed.items():
             assert put_bytes(signed, tracked.upload.pieces[number - 1]).status in {200, 404}
@@ -195,7 +195,7 @@ class FileStateMachine(RuleBasedStateMachine):
         return [other for other in self.all if other.link == tracked.link]
 
     @rule(tracked=tracked_uploads)
-    def a_stranger_tries(self, tracked: TrackedUpload) -> None:
+    def try_as_another_user(self, tracked: TrackedUpload) -> None:
         stranger = self.world.senders[1 - tracked.person]
         before = File.objects.filter(pk=tracked.upload.id).values().first()
         responses = [
@@ -209,7 +209,7 @@ class FileStateMachine(RuleBasedStateMachine):
     # --- invariants ---------------------------------------------------------------------------
 
     @invariant()
-    def r1_what_is_stored_is_there(self) -> None:
+    def check_stored_objects(self) -> None:
         for tracked in self.all:
             row = tracked.row()
             if row is None or row.state not in STORED:
@@ -220,21 +220,21 @@ class FileStateMachine(RuleBasedStateMachine):
             assert row.checksum == composite(tracked.upload.pieces)
 
     @invariant()
-    def r2_and_r4_everything_in_the_bucket_has_a_row(self) -> None:
+    def check_objects_have_rows(self) -> None:
         keys = set(File.objects.values_list("key", flat=True))
-        late = {tracked.key for tracked in self.all if tracked.upload.signed and not tracked.urls_are_dead}
+        late = {tracked.key for tracked in self.all if tracked.upload.signed and not tracked.urls_expired}
         assert set(self.world.bucket.objects()) - OWN_KEYS <= keys
         assert {key for key, _id in self.world.bucket.multipart_uploads()} <= keys
         assert late <= keys  # a URL that can still upload bytes has a row
 
     @invariant()
-    def reported_files_are_stored(self) -> None:
+    def check_reported_files(self) -> None:
         for tracked in self.all:
             if tracked.reported_stored and not tracked.removed:
                 assert File.objects.get(pk=tracked.upload.id).state == State.AVAILABLE
 
     @invariant()
-    def a_key_is_never_used_again_and_states_move_as_they_may(self) -> None:
+    def check_keys_and_transitions(self) -> None:
         for tracked in self.all:
             row = tracked.row()
             if row is None:
@@ -244,7 +244,7 @@ class FileStateMachine(RuleBasedStateMachine):
             tracked.state = row.state
 
     @invariant()
-    def what_is_used_is_the_sum_of_the_rows(self) -> None:
+    def check_usage(self) -> None:
         for person in self.world.people:
             files, used_bytes = stored_usage(person)
             assert (files, used_bytes) == usage_by_rows(person)

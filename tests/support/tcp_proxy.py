@@ -33,7 +33,7 @@ class Proxy:
         threading.Thread(target=self._accept, args=(self.listener,), daemon=True).start()
 
     @contextlib.contextmanager
-    def being(self, mode: Mode) -> Iterator[None]:
+    def in_mode(self, mode: Mode) -> Iterator[None]:
         """Use this mode in the block, then pass again."""
         self._become(mode)
         try:

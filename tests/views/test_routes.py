@@ -314,7 +314,7 @@ def test_users_get_the_expected_status(route: str, people: dict[str, Client], bu
 
 
 @pytest.fixture(autouse=True)
-def no_guesses_before() -> None:
+def reset_guesses() -> None:
     LINK_GUESSES.reset()
 
 
