@@ -252,6 +252,15 @@ def storage_proxy(bucket: stores.Bucket, settings: Settings) -> Iterator[Storage
 
 
 @pytest.fixture
+def storage_unavailable(settings: Settings) -> Iterator[None]:
+    """Make calls to the storage fail with 503: any other response proves that there was none."""
+    settings.S3_ENDPOINT = "http://127.0.0.1:9"
+    s3.reset()
+    yield
+    s3.reset()
+
+
+@pytest.fixture
 def no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let boto3 retry without a pause."""
     monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda self, context: 0)

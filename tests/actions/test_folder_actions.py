@@ -12,6 +12,7 @@ from django.contrib.messages import get_messages
 from django.test import Client
 
 from tests.support.file_rows import create_row, ensure_folder, full_path
+from tests.support.form_client import messages_of, post_bulk
 from tests.support.upload_client import UploadClient
 from uploads.actions import base, large_folders
 from uploads.actions.move import MoveAction
@@ -51,14 +52,6 @@ def living() -> set[str]:
 
 def states() -> dict[str, str]:
     return dict(File.objects.values_list("name", "state"))
-
-
-def post_bulk(client: Client, do: str, *selected: Folder, **data: Any) -> Any:
-    return client.post("/files/bulk", {"do": do, "folders": [folder.pk for folder in selected], **data})
-
-
-def messages_of(response: Any) -> list[str]:
-    return [str(message) for message in get_messages(response.wsgi_request)]
 
 
 # --- trash ------------------------------------------------------------------------------------
@@ -173,7 +166,7 @@ def test_existing_folder_name_is_an_error_and_nothing_moves(campaign: Folder, al
     assert archive is not None
     with pytest.raises(Conflict, match="“Campaign” already exists"):
         move(campaign, to=archive, by=alice)
-    page = post_bulk(as_alice, "move", campaign, to=archive.pk, go=1)
+    page = post_bulk(as_alice, "move", [campaign], to=archive.pk, go=1)
     assert page.status_code == 400
     assert "A folder named “Campaign” already exists" in page.content.decode()
 
@@ -189,10 +182,10 @@ def test_folder_cannot_be_moved_without_upload_permission(campaign: Folder, alic
 
 
 def test_trash_asks_first_and_can_be_undone(campaign: Folder, as_alice: Client) -> None:
-    page = post_bulk(as_alice, "trash", campaign).content.decode()
+    page = post_bulk(as_alice, "trash", [campaign]).content.decode()
     assert "Move “Campaign” and its 2 files to trash?" in page
     assert "can be restored for 30 days" in page
-    response = post_bulk(as_alice, "trash", campaign, go=1)
+    response = post_bulk(as_alice, "trash", [campaign], go=1)
     *_, message = get_messages(response.wsgi_request)
     assert str(message) == "Moved “Campaign” and 2 files to trash."
     assert "Campaign" in as_alice.get("/trash/").content.decode()
@@ -203,7 +196,7 @@ def test_trash_asks_first_and_can_be_undone(campaign: Folder, as_alice: Client) 
 
 def test_empty_folder_is_trashed_at_once_and_can_be_undone(alice: User, as_alice: Client) -> None:
     empty = ensure_folder("Empty", alice)
-    response = post_bulk(as_alice, "trash", empty)
+    response = post_bulk(as_alice, "trash", [empty])
     *_, message = get_messages(response.wsgi_request)
     assert str(message) == "Moved “Empty” to trash."
     as_alice.post("/trash/undo", {"event": message.extra_tags})
@@ -217,14 +210,14 @@ def test_trash_page_restores_folders(campaign: Folder, alice: User, as_alice: Cl
         assert f'name="folders" value="{campaign.pk}"' in page
         assert "Campaign › Logos" in page
     assert 'name="folders"' not in as_bob.get("/trash/").content.decode()
-    response = post_bulk(as_alice, "restore", campaign, place="trash")
+    response = post_bulk(as_alice, "restore", [campaign], place="trash")
     assert messages_of(response) == ["Restored “Campaign”."]
     assert "Campaign" in living()
 
 
 def test_folder_that_stays_is_named(campaign: Folder, bob: User, as_alice: Client) -> None:
     create_row(bob, State.AVAILABLE, name="theirs.txt", folder=campaign)
-    messages = messages_of(post_bulk(as_alice, "trash", campaign, go=1))
+    messages = messages_of(post_bulk(as_alice, "trash", [campaign], go=1))
     assert messages[0] == "Moved 2 files to trash."
     assert messages[1].startswith("“Campaign” stays:")
 
@@ -240,8 +233,8 @@ def test_all_includes_the_folders_of_the_list(campaign: Folder, alice: User, as_
 
 def test_actions_for_files_skip_folders_and_say_so(campaign: Folder, alice: User, as_alice: Client) -> None:
     file = create_row(alice, State.AVAILABLE)
-    assert "files only" in messages_of(post_bulk(as_alice, "private", campaign, file=str(file.pk)))[0]
-    assert post_bulk(as_alice, "private", campaign).status_code == 400
+    assert "files only" in messages_of(post_bulk(as_alice, "private", [campaign], file=str(file.pk)))[0]
+    assert post_bulk(as_alice, "private", [campaign]).status_code == 400
     assert not File.objects.filter(folder__isnull=False, visibility=Visibility.PRIVATE).exists()
 
 

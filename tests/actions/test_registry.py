@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from django import forms
 from django.contrib.auth.models import User
-from django.contrib.messages import get_messages
 from django.core.exceptions import ImproperlyConfigured
 from django.test import Client
 
 from tests.conftest import signed_in
 from tests.support import factories
 from tests.support.file_rows import create_row
+from tests.support.form_client import messages_of, post_bulk
 from uploads import actions
 from uploads.actions import BulkAction
 from uploads.forms import UserForm
@@ -64,20 +64,12 @@ def files(alice: User, bob: User) -> list[File]:
     return [create_row(owner, State.AVAILABLE, name=name) for name, owner in owners.items()]
 
 
-def post_bulk(client: Client, files: list[File], **data: Any) -> Any:
-    return client.post("/files/bulk", {"do": "prefix", "file": [str(file.link) for file in files], **data})
-
-
 def post_admin(client: Client, files: list[File], **data: Any) -> Any:
     return client.post(ADMIN_LIST, {"action": "prefix", "_selected_action": [str(file.pk) for file in files], **data})
 
 
 def names() -> set[str]:
     return set(File.objects.values_list("name", flat=True))
-
-
-def messages_of(response: Any) -> list[str]:
-    return [str(message) for message in get_messages(response.wsgi_request)]
 
 
 def test_registered_action_is_offered_in_the_library_and_not_in_the_trash(
@@ -92,10 +84,10 @@ def test_registered_action_is_offered_in_the_library_and_not_in_the_trash(
 def test_page_asks_for_the_parameters_and_changes_only_permitted_files(
     prefix_action: None, files: list[File], as_alice: Client
 ) -> None:
-    page = post_bulk(as_alice, files)
+    page = post_bulk(as_alice, "prefix", files)
     assert "Prefix of the names" in page.content.decode()
     assert names() == {"a.txt", "b.txt", "theirs.txt"}
-    response = post_bulk(as_alice, files, go="1", text="2026-")
+    response = post_bulk(as_alice, "prefix", files, go="1", text="2026-")
     assert names() == {"2026-a.txt", "2026-b.txt", "theirs.txt"}
     done, refused = messages_of(response)
     assert done == "2 begin with 2026-"
@@ -103,7 +95,7 @@ def test_page_asks_for_the_parameters_and_changes_only_permitted_files(
 
 
 def test_page_shows_the_errors_of_the_form(prefix_action: None, files: list[File], as_alice: Client) -> None:
-    response = post_bulk(as_alice, files, go="1", text="x" * 11)
+    response = post_bulk(as_alice, "prefix", files, go="1", text="x" * 11)
     assert response.status_code == 400
     assert "at most 10 characters" in response.content.decode()
     assert names() == {"a.txt", "b.txt", "theirs.txt"}
@@ -127,7 +119,7 @@ def test_admin_confirms_and_changes_only_permitted_files(prefix_action: None, fi
 def test_activity_and_audit_log_name_the_action(
     prefix_action: None, files: list[File], as_alice: Client, as_admin: Client
 ) -> None:
-    post_bulk(as_alice, files[:1], go="1", text="2026-")
+    post_bulk(as_alice, "prefix", files[:1], go="1", text="2026-")
     event = Event.objects.get(action="prefix")
     assert (event.action, event.actor, event.file_id) == ("prefix", "alice", files[0].link)
     assert "put 2026- before its name" in as_alice.get(f"/files/{files[0].link}/").content.decode()

@@ -19,6 +19,7 @@ from django.db import connection
 from tests.conftest import PROJECT, serving
 from tests.support import factories
 from tests.support.connections import close_other_connections
+from tests.support.databases import execute
 from tests.support.form_client import Chosen, Visitor
 from tests.support.pgbouncer import Bouncer
 from tests.support.stores import Bucket
@@ -52,11 +53,6 @@ def bouncer(
     bouncer = Bouncer(tmp_path_factory.mktemp("pgbouncer") / "it")
     yield bouncer
     bouncer.stop()
-
-
-def execute(sql: str) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(sql)
 
 
 @pytest.fixture

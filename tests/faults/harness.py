@@ -10,12 +10,12 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 from django.core.management import CommandError, call_command
-from django.db import connection
 from django.test import Client
 
 from tests.faults import invariants
 from tests.faults.actions import CommandAction, HttpAction, Result
 from tests.faults.processes import Runner
+from tests.support.databases import execute
 from tests.support.form_client import MULTIPART, Chosen, Form
 from tests.support.stores import Bucket
 from tests.support.upload_client import Upload, UploadClient
@@ -150,27 +150,22 @@ def settle(bucket: Bucket, *, acknowledged: Mapping[UUID, bytes]) -> None:
 
 
 def expire_leases() -> None:
-    _run(f"UPDATE uploads_file SET lease_until = {LONG_AGO} WHERE state = 'completing'")
-    _run(f"UPDATE uploads_file SET retry_at = {LONG_AGO} WHERE retry_at IS NOT NULL")
+    execute(f"UPDATE uploads_file SET lease_until = {LONG_AGO} WHERE state = 'completing'")
+    execute(f"UPDATE uploads_file SET retry_at = {LONG_AGO} WHERE retry_at IS NOT NULL")
 
 
 def expire_everything() -> None:
     """Let all leases, URLs, backoffs and uploads expire, and count the tasks of crashed workers as lost."""
     expire_leases()
-    _run(f"UPDATE uploads_file SET signed_until = {LONG_AGO} WHERE signed_until IS NOT NULL")
-    _run(f"UPDATE uploads_file SET expires_at = {LONG_AGO} WHERE state = 'uploading'")
-    _run(f"UPDATE uploads_file SET retry_at = {LONG_AGO} WHERE retry_at IS NOT NULL")
-    _run(f"UPDATE uploads_heartbeat SET at = {LONG_AGO}")
-    _run(f"UPDATE uploads_preview SET lease_until = {LONG_AGO} WHERE state = 'pending'")
-    _run(f"UPDATE django_tasks_database_dbtaskresult SET started_at = {LONG_AGO} WHERE status = 'RUNNING'")
+    execute(f"UPDATE uploads_file SET signed_until = {LONG_AGO} WHERE signed_until IS NOT NULL")
+    execute(f"UPDATE uploads_file SET expires_at = {LONG_AGO} WHERE state = 'uploading'")
+    execute(f"UPDATE uploads_file SET retry_at = {LONG_AGO} WHERE retry_at IS NOT NULL")
+    execute(f"UPDATE uploads_heartbeat SET at = {LONG_AGO}")
+    execute(f"UPDATE uploads_preview SET lease_until = {LONG_AGO} WHERE state = 'pending'")
+    execute(f"UPDATE django_tasks_database_dbtaskresult SET started_at = {LONG_AGO} WHERE status = 'RUNNING'")
     tasks = f"UPDATE django_tasks_database_dbtaskresult SET run_after = {LONG_AGO}"
-    _run(f"{tasks} WHERE status = 'READY' AND run_after < '9999-01-01'")  # tasks without a delay have that date
+    execute(f"{tasks} WHERE status = 'READY' AND run_after < '9999-01-01'")  # tasks without a delay have that date
 
 
 def expire_trash() -> None:
-    _run(f"UPDATE uploads_file SET purge_after = {LONG_AGO} WHERE state = 'trashed'")
-
-
-def _run(statement: str) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(statement)
+    execute(f"UPDATE uploads_file SET purge_after = {LONG_AGO} WHERE state = 'trashed'")

@@ -21,6 +21,7 @@ from tests.conftest import serving
 from tests.ops.test_outages import Call, TimedResponse
 from tests.support import factories, storage_proxies
 from tests.support.connections import close_other_connections
+from tests.support.databases import execute
 from tests.support.file_rows import ensure_folder
 from tests.support.form_client import Chosen, Form, Visitor
 from tests.support.storage_proxies import StorageProxy
@@ -123,11 +124,6 @@ class Desk:
 @pytest.fixture
 def desk(site: Site, alice: User, bucket: Bucket) -> Desk:
     return Desk(site, alice, bucket)
-
-
-def execute(statement: str) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(statement)
 
 
 @contextmanager

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
 
 import pytest
 from django.contrib.auth.models import AnonymousUser, Permission, User
 from django.test import Client
 from django.urls import reverse
-from pytest_django import Settings
 
 from tests.conftest import signed_in
 from tests.support import factories
 from tests.support.upload_client import sha256
-from uploads import s3
 from uploads.models import File, State, Visibility
 
 pytestmark = pytest.mark.django_db
@@ -47,15 +44,6 @@ def people(roles: None) -> dict[str, User]:
         "retired": factories.create_user("retired", "managers", is_active=False),
         "retired root": factories.create_user("retired root", is_active=False, is_superuser=True),
     }
-
-
-@pytest.fixture
-def storage_unavailable(settings: Settings) -> Iterator[None]:
-    """Make calls to the storage fail with 503: a 404 proves that there was none."""
-    settings.S3_ENDPOINT = "http://127.0.0.1:9"
-    s3.reset()
-    yield
-    s3.reset()
 
 
 @pytest.fixture

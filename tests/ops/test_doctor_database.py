@@ -18,6 +18,7 @@ from django.db.models.functions import Now
 from django_tasks_db.models import DBTaskResult
 from pytest_django import Settings
 
+from tests.support.databases import execute
 from tests.support.factories import create_file
 from tests.support.stores import Bucket
 from tests.support.tcp_proxy import Proxy
@@ -36,11 +37,6 @@ CHECKS = dict((*database.CHECKS, *WORK))
 def result_of(subject: str) -> CheckResult:
     """The worst line of one check."""
     return max(CHECKS[subject](), key=lambda line: [*Level].index(line.level))
-
-
-def execute(sql: str) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(sql)
 
 
 def whole() -> dict[str, CheckResult]:

@@ -1,4 +1,4 @@
-"""Additional databases, for tests of restores and upgrades."""
+"""SQL, and additional databases for tests of restores and upgrades."""
 
 from __future__ import annotations
 
@@ -13,6 +13,11 @@ from django.db import connection
 from amalga.local.postgres import installed_programs
 
 DROP_ATTEMPTS = 10
+
+
+def execute(sql: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(sql)
 
 
 def postgres(program: str, *args: str) -> None:

@@ -1,4 +1,5 @@
-"""The upload form as a browser without JavaScript submits it, to Django's test client or to a real server."""
+"""The forms for uploads and bulk actions as a browser without JavaScript submits them, to Django's test client or to a
+real server."""
 
 from __future__ import annotations
 
@@ -8,14 +9,15 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from html import unescape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.contrib.auth.models import User
+from django.contrib.messages import get_messages
 from django.test import Client
 
-from uploads.models import File
+from uploads.models import File, Folder
 
 if TYPE_CHECKING:
     from django.test.client import _MonkeyPatchedWSGIResponse as TestResponse
@@ -170,3 +172,17 @@ class Visitor:
         lines += [f"{name}: {value}" for name, value in self.headers().items()]
         lines += [f"Content-Length: {length}"] if length is not None else []
         return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+def post_bulk(client: Client, do: str, selected: Sequence[File | Folder], **data: Any) -> Any:
+    """Submit the form of the bulk action `do` for these files and folders."""
+    chosen = {
+        "file": [str(row.link) for row in selected if isinstance(row, File)],
+        "folders": [row.pk for row in selected if isinstance(row, Folder)],
+    }
+    return client.post("/files/bulk", {"do": do, **chosen, **data})
+
+
+def messages_of(response: Any) -> list[str]:
+    """Return the texts that the next page shows above its content."""
+    return [str(message) for message in get_messages(response.wsgi_request)]

@@ -12,6 +12,7 @@ from django.test import Client
 from pytest_django import Settings
 
 from tests.support.file_rows import create_row
+from tests.support.form_client import messages_of, post_bulk
 from uploads.actions.trash import TrashAction
 from uploads.forms import selection
 from uploads.models import File, Folder, State, Tagging, Visibility
@@ -22,14 +23,6 @@ pytestmark = pytest.mark.django_db
 
 def make_files(owner: User, count: int = 3, **fields: Any) -> list[File]:
     return [create_row(owner, State.AVAILABLE, name=f"file {n}", **fields) for n in range(count)]
-
-
-def post_bulk(client: Client, do: str, files: list[File], **data: Any) -> Any:
-    return client.post("/files/bulk", {"do": do, "file": [str(file.link) for file in files], **data})
-
-
-def messages_of(response: Any) -> list[str]:
-    return [str(message) for message in get_messages(response.wsgi_request)]
 
 
 def states(files: list[File]) -> list[str]:

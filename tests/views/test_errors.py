@@ -16,11 +16,9 @@ from django.contrib.contenttypes.models import ContentType
 from django.db import OperationalError
 from django.test import Client
 from django.urls import reverse
-from pytest_django import Settings
 
 from tests.support import factories, form_client
 from tests.support.form_client import Chosen, Form
-from uploads import s3
 from uploads.models import State
 
 pytestmark = pytest.mark.django_db
@@ -46,14 +44,6 @@ def error_code(response: Any) -> str:
     assert len(error["message"]) > 10
     assert set(error) >= {"code", "message"}
     return str(error["code"])
-
-
-@pytest.fixture
-def storage_unavailable(settings: Settings) -> Iterator[None]:
-    settings.S3_ENDPOINT = "http://127.0.0.1:9"
-    s3.reset()
-    yield
-    s3.reset()
 
 
 # --- each error status, as a page and as JSON ------------------------------------------------------

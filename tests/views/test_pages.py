@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
@@ -20,7 +19,6 @@ from amalga import __version__
 from tests.support import factories
 from tests.support.stores import Bucket
 from tests.support.upload_client import UploadClient
-from uploads import s3
 from uploads.listing import PAGE_SIZE, Cursor, InvalidCursor
 from uploads.models import File, State, Visibility
 from uploads.services.folders import ensure
@@ -28,14 +26,6 @@ from uploads.services.folders import ensure
 pytestmark = pytest.mark.django_db
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
-
-
-@pytest.fixture
-def storage_unavailable(settings: Settings) -> Iterator[None]:
-    settings.S3_ENDPOINT = "http://127.0.0.1:9"
-    s3.reset()
-    yield
-    s3.reset()
 
 
 def add_files(owner: User, count: int, *, start: int = 0, **fields: Any) -> None:
