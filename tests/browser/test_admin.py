@@ -96,6 +96,16 @@ def test_files_chosen_on_add_page_are_stored(admin: UploaderPage, bucket: Bucket
     assert (file.visibility, bucket.read(file.key)) == ("private", b"chosen")
 
 
+def test_tray_has_the_accent_color_of_the_library(admin: UploaderPage) -> None:
+    colors = []
+    for path in ("/", "/admin/uploads/file/add/"):
+        admin.page.goto(f"{admin.site}{path}")
+        colors.append(
+            admin.page.locator("#tray").evaluate("tray => getComputedStyle(tray).getPropertyValue('--accent')")
+        )
+    assert colors[0] == colors[1] != ""
+
+
 def test_bulk_action_runs_after_confirmation(admin: UploaderPage, admin_user: User) -> None:
     factories.create_file(admin_user, name="one.txt")
     admin.page.goto(f"{admin.site}/admin/uploads/file/")
