@@ -9,10 +9,22 @@ from django.contrib.auth.models import Group, User
 from django.db.models import F
 from django.test import Client
 
+from tests.support.factories import create_file
 from tests.support.file_rows import create_row, ensure_folder
 from tests.support.stores import Bucket
 from uploads import actions
-from uploads.models import AccessLevel, Action, Event, Favorite, File, Folder, SavedSearch, State, Visibility
+from uploads.models import (
+    AccessLevel,
+    Action,
+    ChecksumStatus,
+    Event,
+    Favorite,
+    File,
+    Folder,
+    SavedSearch,
+    State,
+    Visibility,
+)
 from uploads.models.audit import MAX_RECENT_FILES
 from uploads.services import folders
 from uploads.services.erase import erase_all
@@ -166,3 +178,35 @@ def test_search_of_a_closed_folder_is_not_listed(manager: User, as_bob: Client) 
     close(folder, by=manager)
     assert as_bob.get("/searches/").context["searches"] == []
     assert as_bob.post("/searches/save", {"name": "b", "query": "?q=a", "folder": folder.pk}).status_code == 400
+
+
+# --- duplicates -------------------------------------------------------------------------------
+
+
+def test_duplicates_are_files_whose_content_the_user_sees_elsewhere(
+    alice: User, bob: User, manager: User, as_alice: Client, as_bob: Client
+) -> None:
+    facts: dict[str, Any] = {"checksum_status": ChecksumStatus.VERIFIED}
+    brand, board = ensure_folder("Brand", alice), ensure_folder("Board", manager)
+    assert isinstance(board, Folder)
+    create_file(alice, b"logo", name="logo.png", folder=brand, **facts)
+    create_file(bob, b"logo", name="copy.png", checksum_status=ChecksumStatus.VERIFIED_BY_STORAGE)
+    create_file(alice, b"logo", name="unverified.png")
+    create_file(alice, b"plan", name="plan.txt", **facts)
+    create_file(alice, b"plan", name="private.txt", visibility=Visibility.PRIVATE, **facts)
+    for name in ("minutes.txt", "secret.txt"):
+        create_file(manager, b"minutes", name=name, folder=board if name == "secret.txt" else None, **facts)
+    close(board, by=manager)
+    for state in (State.AVAILABLE, State.TRASHED):
+        create_file(alice, b"old", name=f"{state}.txt", state=state, **facts)
+        create_file(alice, b"", name="empty", **facts)
+    assert names_on(as_bob.get("/?show=duplicates&sort=name")) == ["copy.png", "logo.png"]
+    assert names_on(as_alice.get("/?show=duplicates&sort=name")) == [
+        "copy.png", "logo.png", "plan.txt", "private.txt"
+    ]  # fmt: skip
+    assert names_on(as_bob.get(f"{brand.get_absolute_url()}?show=duplicates")) == ["logo.png"]
+    assert names_on(as_bob.get("/?show=duplicates&owner=bob")) == ["copy.png"]
+    actions.trash_file(File.objects.get(name="copy.png"), by=bob)
+    page = as_bob.get("/?show=duplicates").content.decode()
+    assert "No duplicates" in page
+    assert '<option value="duplicates" selected>Duplicates</option>' in page

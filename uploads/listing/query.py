@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from uploads.models import FileContent, Tag
 from uploads.models.querysets import FileQuerySet
 
-SHOW_FILTERS = {"favorites": _("Favorites"), "recent": _("Recent files")}
+SHOW_FILTERS = {"favorites": _("Favorites"), "recent": _("Recent files"), "duplicates": _("Duplicates")}
 SORTS = ("-added", "added", "name", "-name", "size", "-size")
 
 MB = 1000**2
@@ -40,7 +40,8 @@ AGE_FILTERS: dict[str, tuple[Any, timedelta | None, timedelta | None]] = {
 class ListQuery:
     """Filters, sort order and view. `subfolders` includes them; None is the default of `recursive`.
 
-    `show` is a key of SHOW_FILTERS, for the favorites or the recent files of the person who lists.
+    `show` is a key of SHOW_FILTERS: the favorites or recent files of the person who lists, or the files whose content
+    that person can see in another file too.
     """
 
     q: str = ""

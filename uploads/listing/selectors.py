@@ -27,13 +27,15 @@ def files_for(user: User, query: ListQuery, folder: Folder | None) -> FileQueryS
         rows = rows.in_folder(folder)
     elif folder is not None:
         rows = rows.below(folder)
-    return query.filter(_favorites_or_recent(rows, user, query))
+    return query.filter(_apply_show(rows, user, query))
 
 
-def _favorites_or_recent(rows: FileQuerySet, user: User, query: ListQuery) -> FileQuerySet:
-    """Return those of the files that are the user's favorites or recent files, if the query shows only these."""
+def _apply_show(rows: FileQuerySet, user: User, query: ListQuery) -> FileQuerySet:
+    """Return the user's favorites, recent files or duplicates among the files, if the query shows only these."""
     if not query.show:
         return rows
+    if query.show == "duplicates":
+        return rows.duplicated_among(File.objects.listed_for(user))
     is_favorites = query.show == "favorites"
     return rows.by_links(Favorite.objects.links(user) if is_favorites else Event.objects.recent_links(user))
 
@@ -41,7 +43,7 @@ def _favorites_or_recent(rows: FileQuerySet, user: User, query: ListQuery) -> Fi
 def trash_for(user: User, query: ListQuery) -> FileQuerySet:
     """Return the matching files in the trash that this user may manage, current versions only."""
     rows = File.objects.removable_by(user).trashed().filter(current=True)
-    return query.filter(_favorites_or_recent(rows, user, query))
+    return query.filter(_apply_show(rows, user, query))
 
 
 def folders_for(user: User, query: ListQuery, folder: Folder | None, *, trash: bool = False) -> FolderQuerySet | None:
@@ -50,7 +52,9 @@ def folders_for(user: User, query: ListQuery, folder: Folder | None, *, trash: b
     They are the subfolders, the favorites, or those that match the search; in the trash those that this user may
     restore. Outside of the trash, each has `is_favorite`.
     """
-    if query.show == "recent" or (trash and query.show) or not (query.q or not (query.narrows or query.subfolders)):
+    if query.show in {"recent", "duplicates"} or (trash and query.show):
+        return None
+    if not query.q and (query.narrows or query.subfolders):
         return None
     if trash:
         return Folder.objects.trashed().editable_by(user).matching(query.q)

@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser, User
 from django.db import connection, models, transaction
-from django.db.models import F, Func, Q, Subquery, Value
+from django.db.models import Exists, F, Func, OuterRef, Q, Subquery, Value
 from django.db.models.functions import Coalesce, Now
 
 from uploads import names
@@ -249,6 +249,17 @@ class FileQuerySet(models.QuerySet["File"]):
             checksum_status__in=INTACT,
         )  # fmt: skip
         return same.exclude(pk=file.pk)
+
+    def duplicated_among(self, others: FileQuerySet) -> FileQuerySet:
+        """Return the files whose content one of `others` has too, by the rule of `same_content_as`.
+
+        The index by size finds the candidates for each file; where many have the same size, Postgres hashes one side.
+        The time limit of lists bounds both.
+        """
+        intact = Q(size__gt=0, checksum_status__in=INTACT) & ~Q(checksum="")
+        fields = ("size", "checksum", "checksum_algorithm")
+        same = others.filter(intact, **{name: OuterRef(name) for name in fields}).exclude(pk=OuterRef("pk"))
+        return self.filter(intact).filter(Exists(same))
 
     def matching(self, text: str, *, or_contents: Q | None = None) -> FileQuerySet:
         """Return the files whose name contains each of these words, ignoring case and accents.

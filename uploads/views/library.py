@@ -238,6 +238,7 @@ def _filter_context(query: ListQuery, scope: ListScope, sidebar: Sidebar) -> dic
     people, tags = sidebar.people, sidebar.tags
     return {
         "chips": _chips(query, scope),
+        "shows": listing.SHOW_FILTERS.items(),
         "categories": Category.choices,
         "sizes": [(value, label) for value, (label, *_bounds) in listing.SIZE_FILTERS.items()],
         "times": [(value, label) for value, (label, *_bounds) in listing.AGE_FILTERS.items()],
