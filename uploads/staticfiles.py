@@ -14,6 +14,8 @@ BUNDLE = "main.js"
 
 IMPORT = re.compile(r'^import (?P<names>\{[^}]*\}|\* as \w+) from "\./(?P<module>[\w-]+\.js)";\n', re.MULTILINE)
 EXPORT = re.compile(r"^export (?=(?:async )?(?:function\*?|class|const) (?P<name>\w+))", re.MULTILINE)
+# Comments on lines of their own: a third of the compressed scripts.
+COMMENT = re.compile(r"^ *(?:/\*\*(?:(?!\*/).)*\*/|//[^\n]*)\n", re.MULTILINE | re.DOTALL)
 OTHER_SYNTAX = re.compile(r"^(?:import|export)\b.*$", re.MULTILINE)
 
 
@@ -39,7 +41,7 @@ class StaticStorage(CompressedManifestStaticFilesStorage):  # type: ignore[misc]
 
 
 def bundle_modules(entry: str, read: Callable[[str], str]) -> str:
-    """Return one script with `entry` and all that it imports, each module in a scope of its own.
+    """Return one script with `entry` and all that it imports, each module in its own scope and without comments.
 
     `read` returns the source of a module. Raises ValueError for modules that import each other in a circle, and for
     forms of import and export that no module has so far.
@@ -53,7 +55,7 @@ def bundle_modules(entry: str, read: Callable[[str], str]) -> str:
                 raise ValueError(f"{module} imports itself, through other modules")
             return
         states[module] = False
-        source = read(module)
+        source = COMMENT.sub("", read(module))
         for match in IMPORT.finditer(source):
             add(match["module"])
         exported = ", ".join(match["name"] for match in EXPORT.finditer(source))

@@ -306,6 +306,14 @@ def test_bundle_isolates_module_scopes_and_runs_each_module_once(modules: Page) 
     assert modules.evaluate(f"() => {{ {bundle} return [result, runs]; }}") == [[11, 10], 1]
 
 
+def test_bundle_leaves_out_comments_but_no_code() -> None:
+    comments = "// @ts-check\n/** Two\n * lines. */\nfunction f() {\n  /** One line. */\n  // another\n}\n"
+    code = "/** @type {any} */ (box).checked = 1;\nconst url = `\n  https://x/*y`; // at the end\n/* kept */\n"
+    bundle = bundle_modules("main.js", lambda module: comments + code)
+    assert bundle == bundle_modules("main.js", lambda module: "function f() {\n}\n" + code)
+    assert code in bundle
+
+
 @pytest.mark.parametrize(
     "source", ['import a from "./a.js";\n', "export default 1;\n", 'import { a } from "./main.js";\n']
 )
