@@ -20,7 +20,7 @@ from uploads import s3
 from uploads.accounts import password_reset, sessions, throttling
 from uploads.actions import undo
 from uploads.listing import pagination
-from uploads.models import querysets
+from uploads.models import content, querysets
 from uploads.previews import renderer, sandbox
 from uploads.s3 import bucket_listing, bucket_policies, client, downloads, errors, objects, signing, streams
 from uploads.s3.stores import main_store
@@ -203,6 +203,8 @@ def in_use(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         "expired uploads: clock skew": MAX_CLOCK_SKEW_SECONDS,
         "sweep: trust in a storage that responded": circuit_breaker.RECENT_ANSWER_SECONDS,
         "preview: rendering": renderer.WAIT_SECONDS,
+        "text of a document: reading": renderer.TEXT_WAIT_SECONDS,
+        "text of documents: lookup of a search": content.MATCH_SECONDS,
         "preview: rendering an Office document": renderer.OFFICE_WAIT_SECONDS,
         "preview: CPU time for an Office document": sandbox.OFFICE_CPU_SECONDS,
         "preview: rendering for an owner with a recent timeout": previews.SHORT_SECONDS,
