@@ -171,8 +171,10 @@ class FileRequestForm(forms.Form):
         label=gettext_lazy("Accepted types"), parser=parse_accepted_types, max_length=2_000, required=False,
         help_text=gettext_lazy("For example .pdf, image/*. Leave empty to accept all types."),
     )  # fmt: skip
-    ask_name = forms.ChoiceField(label=gettext_lazy("Name"), choices=Ask.choices, initial=Ask.OPTIONAL)
-    ask_address = forms.ChoiceField(label=gettext_lazy("Email address"), choices=Ask.choices, initial=Ask.OPTIONAL)
+    ask_name = forms.ChoiceField(label=gettext_lazy("Sender's name"), choices=Ask.choices, initial=Ask.OPTIONAL)
+    ask_address = forms.ChoiceField(
+        label=gettext_lazy("Sender's email address"), choices=Ask.choices, initial=Ask.OPTIONAL
+    )  # fmt: skip
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
