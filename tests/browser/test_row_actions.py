@@ -296,6 +296,12 @@ def phone(listed: Page, uploader: UploaderPage, browser: Browser) -> Iterator[Pa
         yield page
 
 
+def test_phone_does_not_suggest_dropping_files(phone: Page, uploader: UploaderPage) -> None:
+    phone.goto(f"{uploader.site}/upload/")
+    expect(phone.get_by_label("Files", exact=True)).to_be_visible()
+    expect(phone.get_by_text("Drop or paste")).to_be_hidden()
+
+
 def long_press(page: Page, target: Locator) -> None:
     box = target.bounding_box()
     assert box
