@@ -183,7 +183,7 @@ def test_search_of_a_closed_folder_is_not_listed(manager: User, as_bob: Client) 
 # --- duplicates -------------------------------------------------------------------------------
 
 
-def test_duplicates_are_files_whose_content_the_user_sees_elsewhere(
+def test_duplicates_are_files_with_content_the_user_sees_elsewhere(
     alice: User, bob: User, manager: User, as_alice: Client, as_bob: Client
 ) -> None:
     facts: dict[str, Any] = {"checksum_status": ChecksumStatus.VERIFIED}
