@@ -67,7 +67,7 @@ def probe_cloudfront() -> Edge:
         signed = http().request("GET", url, retries=False)
         unsigned = http().request("GET", url.partition("?")[0], retries=False)
     headers = (signed.headers.get("Content-Type"), signed.headers.get("Content-Language"))
-    return Edge(signed.status, unsigned.status, headers == (PROBE_TYPE, FIXED["ResponseContentLanguage"]))
+    return Edge(signed.status, unsigned.status, headers == (PROBE_TYPE, FIXED["response-content-language"]))
 
 
 METHOD = "PUT"
