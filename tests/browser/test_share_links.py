@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.contrib.auth.models import User
@@ -14,7 +15,7 @@ from tests.support import factories
 from tests.support.file_rows import ensure_folder
 from tests.support.guests import create_request
 from tests.support.stores import Bucket
-from uploads.models import File, State
+from uploads.models import File, ShareLink, State
 from uploads.services import share_links
 from uploads.services.share_links import ShareOptions
 
@@ -51,6 +52,20 @@ def test_link_opens_after_its_password_and_downloads(
     response = page.reload()
     assert response is not None
     assert response.headers["referrer-policy"] == "no-referrer"
+
+
+def test_times_are_in_the_time_zone_of_the_browser(
+    file: File, alice: User, browser: Browser, small_parts_site: str
+) -> None:
+    _link, token = share_links.share_file(file, ShareOptions(days=7), by=alice)
+    expiry = ShareLink.objects.values_list("expires_at", flat=True).get()
+    assert expiry
+    local = expiry.astimezone(ZoneInfo("Asia/Tokyo"))
+    with watched(browser.new_context(timezone_id="Asia/Tokyo")) as context:
+        page = context.new_page()
+        page.goto(f"{small_parts_site}/s/{token}/")
+        expect(page.locator("time").first).to_contain_text(f"{local.day} {local:%b %Y, %H:%M:%S} GMT+9")
+        assert context.cookies() == []
 
 
 def test_file_request_accepts_files_without_scripts(

@@ -7,6 +7,7 @@ from datetime import datetime
 from django import template
 from django.utils import dateformat, timezone
 from django.utils.formats import number_format
+from django.utils.html import format_html
 from django.utils.translation import gettext as _
 
 from uploads.humanize import humanize_bytes
@@ -41,6 +42,15 @@ def when(time: datetime | None) -> str:
     if days in {0, 1}:
         return f"{_('yesterday') if days else _('today')} {dateformat.time_format(local, 'G:i')}"
     return dateformat.format(local, "j M" if local.year == today.year else "j M Y")
+
+
+@register.filter
+def time_element(time: datetime | None, style: str = "") -> str:
+    """Return a <time> element that timezone.js writes in the browser's zone on public pages; style: "exact" or ""."""
+    if time is None:
+        return ""
+    text = exact_time(time) if style == "exact" else when(time)
+    return format_html('<time datetime="{}" data-style="{}">{}</time>', time.isoformat(), style, text)
 
 
 @register.filter
