@@ -69,6 +69,21 @@ def test_menu_of_a_row_opens_by_button_pointer_and_keyboard(listed: Page) -> Non
     expect(listed.get_by_role("heading", level=1)).to_have_text("b.txt")
 
 
+def test_bar_offers_what_the_user_may_do_with_the_selection(listed: Page, bob: User) -> None:
+    file_rows.create_row(bob, State.AVAILABLE, name="bob.txt")
+    listed.reload()
+    bar = listed.locator(".bulk-bar")
+    listed.get_by_label("Select bob.txt").check()
+    expect(bar.get_by_role("button", name="Download as ZIP")).to_be_visible()
+    for name in ("Move", "Change tags", "Move to trash"):
+        expect(bar.get_by_role("button", name=name, exact=True)).to_have_count(0)
+    expect(bar.locator("summary")).to_be_hidden()
+    listed.get_by_label("Select a.txt").check()
+    for name in ("Move", "Change tags", "Move to trash"):
+        expect(bar.get_by_role("button", name=name, exact=True)).to_be_visible()
+    expect(bar.locator("summary")).to_be_visible()
+
+
 def test_menu_changes_its_row_and_focus_returns_there(listed: Page) -> None:
     listed.get_by_label("Select c.txt").check()
     row(listed, "a.txt").click(button="right")

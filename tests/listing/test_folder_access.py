@@ -242,7 +242,7 @@ def test_rights_of_rows_match_the_permissions_of_actions(
         )
         rights = listing.load_rights(user, page, None, recursive=True)
         permitted = [
-            "c" * folders.can_edit(folder, user)
+            "cd" * folders.can_edit(folder, user)
             + "m" * Folder.objects.managed_by(user).filter(pk=folder.pk).exists()
             + "f" * Folder.objects.writable_by(user).filter(pk=folder.pk).exists()
             for folder in page.folders
@@ -270,4 +270,4 @@ def test_rights_of_an_open_folder_need_no_query(alice: User, django_assert_num_q
         after=None,
     )
     with django_assert_num_queries(0):
-        assert listing.load_rights(alice, page, None, recursive=False) == ["cf", "cdo"]
+        assert listing.load_rights(alice, page, None, recursive=False) == ["cdf", "cdo"]

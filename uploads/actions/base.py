@@ -73,6 +73,7 @@ class BulkAction:
     button_class: ClassVar[str] = ""
     in_trash: ClassVar[bool] = False  # offered in the trash instead of the library
     in_admin: ClassVar[bool] = True
+    row_right: ClassVar[str] = ""  # what a selected row must permit: a letter of uploads/listing/marks.py
     changes_files: ClassVar[bool] = True  # not offered to people who can change none of the files
     takes_folders: ClassVar[bool] = False
     url_name: ClassVar[str] = ""  # the button posts to this view instead of the bulk view

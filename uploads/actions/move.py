@@ -29,7 +29,7 @@ class MoveForm(UserForm):
 
 @register
 class MoveAction(BulkAction):
-    name, order, takes_folders, can_undo, undo_detail = "move", 10, True, True, "from_id"
+    name, order, row_right, takes_folders, can_undo, undo_detail = "move", 10, "c", True, True, "from_id"
     label = gettext_lazy("Move")
     description = gettext_lazy("Links and contents stay the same. The files get the access rules of the new folder.")
     form_class, page_form_class = MoveForm, FolderPickerForm

@@ -39,7 +39,7 @@ class TagForm(UserForm):
 
 @register
 class TagAction(BulkAction):
-    name, order, can_undo, undo_detail = "tag", 20, True, "tagged"
+    name, order, row_right, can_undo, undo_detail = "tag", 20, "c", True, "tagged"
     label = gettext_lazy("Change tags")
     description = gettext_lazy("Other tags are kept. New tags are created as needed.")
     form_class, submit_label, template = TagForm, gettext_lazy("Change tags"), "uploads/tag_files.html"

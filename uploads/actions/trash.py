@@ -44,7 +44,7 @@ class TrashAction(BulkAction):
     other files go there, and it stays with the subfolders that are still in use.
     """
 
-    name, order, takes_folders = "trash", 60, True
+    name, order, row_right, takes_folders = "trash", 60, "d", True
     label = gettext_lazy("Move to trash")
     button_class, can_undo = "danger", True
     description = format_lazy(

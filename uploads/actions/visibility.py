@@ -54,7 +54,7 @@ class VisibilityAction(BulkAction):
 
 @register
 class MakePrivateAction(VisibilityAction):
-    name, order, visibility = "private", 40, Visibility.PRIVATE
+    name, order, row_right, visibility = "private", 40, "o", Visibility.PRIVATE
     label = gettext_lazy("Make private")
     description = gettext_lazy("Only the owner will see these files. You can change only your own files.")
     log_event = "file_hidden"
@@ -66,7 +66,7 @@ class MakePrivateAction(VisibilityAction):
 
 @register
 class ShowToTeamAction(VisibilityAction):
-    name, order, visibility = "team", 50, Visibility.TEAM
+    name, order, row_right, visibility = "team", 50, "o", Visibility.TEAM
     label = gettext_lazy("Share with team")
     description = gettext_lazy("Everyone with access to their folders will see these files.")
     log_event = "file_shown"

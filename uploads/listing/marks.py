@@ -100,7 +100,7 @@ def load_rights(user: User, page: Page, folder: Folder | None, *, recursive: boo
     rows = []
     for row in page.folders:
         edits, manages, fills = rights.may_edit(row), rights.may_manage(row.pk), rights.may_fill(row.pk)
-        rows.append(CHANGE * edits + MANAGE * manages + FILL * fills)
+        rows.append((CHANGE + TRASH) * edits + MANAGE * manages + FILL * fills)
     for file in page.files:
         if file.owner == user.get_username():
             rows.append(CHANGE + TRASH + OWN)

@@ -138,10 +138,27 @@ function updateCount() {
   const label = /** @type {HTMLElement|null} */ (document.querySelector("#bulk [data-ref=count]"));
   const all = /** @type {HTMLInputElement|null} */ (document.querySelector("#bulk input[name=all]"))?.checked;
   if (label) label.textContent = (all ? "" : (label.dataset.text ?? "")).replace("{count}", String(count));
+  offerActions(count > 0 && !all);
   const selectAll = document.querySelector("#bulk [data-action=select-all]");
   if (!(selectAll instanceof HTMLInputElement)) return;
   selectAll.checked = count > 0 && count === boxes.length;
   selectAll.indeterminate = count > 0 && count < boxes.length;
+}
+
+/**
+ * Show the actions that the user may do with at least one selected row.
+ * @param {boolean} known  whether the rights of all selected rows are known: otherwise show all actions
+ */
+function offerActions(known) {
+  const rights = document.getElementById("bulk")?.dataset.rights?.split(",");
+  if (!rights) return;
+  const letters = new Set(rows().flatMap((row, index) => (checkboxOf(row)?.checked ? [...rights[index]] : [])));
+  /** @type {NodeListOf<HTMLElement>} */
+  const buttons = document.querySelectorAll("#bulk .bulk-bar [data-right]");
+  for (const button of buttons) button.hidden = known && !letters.has(button.dataset.right ?? "");
+  for (const menu of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("#bulk .bulk-bar .menu"))) {
+    menu.hidden = menu.querySelector("button:not([hidden])") === null;
+  }
 }
 
 /**
