@@ -342,6 +342,22 @@ def test_drop_on_file_page_adds_version(uploader: UploaderPage, alice: User, buc
     expect(uploader.page.get_by_role("heading", name="Versions")).to_be_visible()  # without a reload
 
 
+def test_replacing_a_file_with_another_type_is_confirmed(uploader: UploaderPage, alice: User) -> None:
+    file = file_rows.create_row(alice, State.AVAILABLE, name="logo.png")
+    uploader.page.goto(uploader.site + file.get_absolute_url())
+    question = uploader.page.locator("#replace-dialog")
+    other = uploader.file("final.svg", b"newer")
+    uploader.drop(other)
+    expect(question).to_contain_text("final.svg")
+    question.get_by_role("button", name="Cancel").click()
+    expect(question).to_be_hidden()
+    assert File.objects.count() == 1
+    uploader.drop(other)
+    question.get_by_role("button", name="Replace").click()
+    uploader.expect_receipt("1 of 1 stored, size verified")
+    assert File.objects.versions_of(File.objects.by_link(file.pk).get()).count() == 2
+
+
 def test_second_file_dropped_on_file_page_fails(uploader: UploaderPage, alice: User) -> None:
     file = file_rows.create_row(alice, State.AVAILABLE, name="logo.png")
     uploader.page.goto(uploader.site + file.get_absolute_url())

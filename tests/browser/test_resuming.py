@@ -49,6 +49,24 @@ def test_blocked_parts_are_sent_again_after_a_pause(uploader: UploaderPage, buck
     assert is_stored(bucket, large.read_bytes())
 
 
+def test_pause_on_a_slow_connection_keeps_what_was_sent(uploader: UploaderPage) -> None:
+    session = uploader.page.context.new_cdp_session(uploader.page)
+    speed = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 1_300_000}
+    session.send("Network.emulateNetworkConditions", speed)
+    failed: list[str] = []
+    uploader.page.on("requestfailed", lambda request: failed.append(request.url))
+    uploader.drop(uploader.large_file(parts=12))
+    expect(uploader.tray).to_contain_text("MB/s", timeout=WAIT_MS)  # the speed is known
+    uploader.click("Pause")
+    uploader.expect_state("pausing")
+    expect(uploader.tray.locator(".tray-state")).to_contain_text("paused at", timeout=40_000)
+    assert failed == []
+    session.send("Network.emulateNetworkConditions", {**speed, "uploadThroughput": -1})
+    uploader.click("Resume")
+    uploader.expect_receipt("1 of 1 stored, size verified")
+    assert sorted(uploader.sent_parts()) == list(range(1, 13))  # each part once
+
+
 def test_all_uploads_pause_and_resume(uploader: UploaderPage) -> None:
     blocked = uploader.block_puts(lambda count: count > 2)
     for number in range(20):

@@ -9,7 +9,10 @@ import { setText, setVisible } from "./dom.js";
  *   an empty folder, a file whose name exists, or one that is already being uploaded
  */
 /** @typedef {{picked: PickedFile[], failed: string[], skipped: SkippedFile[]}} FileBatch */
-/** @typedef {{folderId: number|null, path: string, replaces: string}} Destination  the folder on the page */
+/**
+ * @typedef {{folderId: number|null, path: string, replaces: string, currentName: string}} Destination  the folder on the
+ *   page; replaces, currentName: the file to add a version to
+ */
 /** @typedef {(batches: AsyncIterable<FileBatch>|Iterable<FileBatch>, destination: Destination) => void} OnFiles */
 
 const BATCH_SIZE = 250;
@@ -113,9 +116,10 @@ function listenForDrops(onFiles, translate) {
 /** @param {EventTarget|null} target  the element below the pointer @returns {Destination} */
 function destinationOf(target) {
   const page = /** @type {HTMLElement|null} */ (document.querySelector("#main [data-folder-id]"));
-  const zone = target instanceof Element ? target.closest("[data-replaces]") : null;
+  const zone = /** @type {HTMLElement|null} */ (target instanceof Element ? target.closest("[data-replaces]") : null);
   const { folderId = "", path = "" } = page?.dataset ?? {};
-  return { folderId: folderId ? Number(folderId) : null, path, replaces: zone?.getAttribute("data-replaces") ?? "" };
+  const { replaces = "", name = "" } = zone?.dataset ?? {};
+  return { folderId: folderId ? Number(folderId) : null, path, replaces, currentName: name };
 }
 
 /** @param {EventTarget|null} target @param {Translate} translate @returns {string} what a drop does here */

@@ -98,7 +98,7 @@ function listNames(names) {
 }
 
 /** Keep the direction of a name from changing the text around it. @param {string} name */
-function isolate(name) {
+export function isolate(name) {
   return `\u2068${name}\u2069`;
 }
 
@@ -130,7 +130,7 @@ export class Messages {
     if (phase === "done") return this.translate(isVerified(upload) ? "state.done" : "state.done_size");
     const note = blockedBy || upload.note;
     if (upload.running && note) return this.translate(`state.${note}`);
-    const key = phase === "checking" && upload.resumed ? "resuming" : phase;
+    const key = phase === "checking" && upload.resumed ? "resuming" : upload.pausing ? "pausing" : phase;
     return this.translate(`state.${key}`, { percent: percent(upload.sent, upload.size) });
   }
 
@@ -146,7 +146,7 @@ export class Messages {
   /** @param {Summary} summary @param {boolean} paused */
   title(summary, paused) {
     if (summary.finished) return this.result(summary);
-    const text = this.translate(paused ? "paused" : "uploading", this.#counts(summary));
+    const text = this.translate(summary.pausing ? "pausing" : paused ? "paused" : "uploading", this.#counts(summary));
     if (!summary.failed) return text;
     return `${text} · ${this.translate("failed_so_far", { failed: this.#count(summary.failed) })}`;
   }

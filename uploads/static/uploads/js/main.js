@@ -101,7 +101,7 @@ function startUploader(box) {
  * @param {{api: Api, uploader: Uploader, tray: Tray, translate: import("./i18n.js").Translate,
  *   isGuest: boolean}} options
  */
-async function addFiles(batches, { folderId, path, replaces }, { api, uploader, tray, translate, isGuest }) {
+async function addFiles(batches, { folderId, path, replaces, currentName }, { api, uploader, tray, translate, isGuest }) {
   const field = document.querySelector("[data-upload-form] input[name=private]");
   const visibility = field instanceof HTMLInputElement && field.checked ? "private" : "team";
   const active = uploader.activeKeys;
@@ -114,6 +114,9 @@ async function addFiles(batches, { folderId, path, replaces }, { api, uploader, 
     // A file can be replaced by one file only: the first.
     const accepted = replaces ? picked.splice(0, count ? 0 : 1) : picked.splice(0);
     if (isGuest) for (const item of accepted) item.folder = "";
+    if (replaces && accepted[0] && !(await tray.confirmReplacement(currentName, accepted[0].file.name))) {
+      return uploader.endAdding();
+    }
     const repeated = new Set(replaces ? [] : accepted.filter((item) => active.has(itemKey({ ...item, folderId }))));
     const items = accepted.filter((item) => !repeated.has(item))
       .map((item) => ({ ...item, folderId, replaces, token: tokenFor(item) }));

@@ -20,6 +20,7 @@ const MIB = 1024 ** 2;
 const SLOW_PLANS = [
   { below: 500_000, partBytes: 5 * MIB, concurrency: 2 },
   { below: 2_000_000, partBytes: 8 * MIB, concurrency: 2 },
+  { below: 8_000_000, partBytes: 8 * MIB, concurrency: 4 },
 ];
 const FAST_PLAN = { partBytes: Infinity, concurrency: 4 };
 

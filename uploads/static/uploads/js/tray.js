@@ -1,8 +1,8 @@
 // @ts-check
 import { announce, button, cloneTemplate, ref, setProgress, setText, setVisible } from "./dom.js";
 import { copyToClipboard } from "./enhance.js";
-import { percent } from "./i18n.js";
-import { groupByFolder, summarize } from "./upload.js";
+import { isolate, percent } from "./i18n.js";
+import { extensionOf, groupByFolder, summarize } from "./upload.js";
 import { VirtualList } from "./virtual-list.js";
 
 /** @typedef {import("./i18n.js").Messages} Messages */
@@ -192,11 +192,29 @@ export class Tray {
   #confirmCancel(uploads, cancel) {
     const count = uploads.length;
     if (count < 2 && uploads.every(({ sent }) => sent < CONFIRM_BYTES)) return cancel();
-    const dialog = /** @type {HTMLDialogElement} */ (document.getElementById("cancel-dialog"));
-    setText(ref(dialog, "question"), this.messages.translate("confirm_cancel", { count }));
+    this.#confirm("cancel-dialog", this.messages.translate("confirm_cancel", { count })).then((yes) => yes && cancel());
+  }
+
+  /**
+   * Ask before a file is replaced by one with another extension, since its name stays.
+   * @param {string} name  of the file to replace @param {string} newName
+   * @returns {Promise<boolean>} whether to replace it
+   */
+  async confirmReplacement(name, newName) {
+    if (extensionOf(name) === extensionOf(newName)) return true;
+    const names = { name: isolate(name), new_name: isolate(newName) };
+    return this.#confirm("replace-dialog", this.messages.translate("confirm_replace", names));
+  }
+
+  /** @param {string} id  of the dialog @param {string} question @returns {Promise<boolean>} */
+  #confirm(id, question) {
+    const dialog = /** @type {HTMLDialogElement} */ (document.getElementById(id));
+    setText(ref(dialog, "question"), question);
     dialog.returnValue = "no";
-    dialog.addEventListener("close", () => dialog.returnValue === "yes" && cancel(), { once: true });
     dialog.showModal();
+    return new Promise((resolve) => {
+      dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true });
+    });
   }
 
   /**

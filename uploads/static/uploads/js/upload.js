@@ -6,6 +6,7 @@ import { byteRange } from "./parts.js";
 /**
  * @typedef {object} Summary
  * @property {number} files @property {number} done @property {number} failed @property {number} paused
+ * @property {boolean} pausing  whether paused uploads still send what has begun
  * @property {number} active  files that are being hashed, sent or completed
  * @property {number} bytes  of all files that have not failed
  * @property {number} sent
@@ -106,6 +107,18 @@ export class Upload {
 
   get sent() {
     return this.phase === "done" ? this.size : this.storedBytes + this.inFlightBytes;
+  }
+
+  /** Whether requests are still running although the upload is paused. */
+  get pausing() {
+    return this.phase === "paused" && this.inFlight.size > 0;
+  }
+
+  /** Bytes that the running requests have yet to send. */
+  get unsentInFlight() {
+    let bytes = 0;
+    for (const number of this.inFlight.keys()) bytes += this.partLength(number);
+    return bytes - this.inFlightBytes;
   }
 
   get running() {
@@ -261,6 +274,12 @@ export function filePath(folder, name) {
   return folder ? `${folder}/${name}` : name;
 }
 
+/** @param {string} name @returns {string} the extension in lower case with its dot, or "" */
+export function extensionOf(name) {
+  const dot = name.lastIndexOf(".");
+  return dot > 0 ? name.slice(dot).toLowerCase() : "";
+}
+
 /** Whether the storage or the server has verified the checksum of the stored file. @param {Upload} upload */
 export function isVerified({ checksumStatus }) {
   return checksumStatus === "verified_by_storage" || checksumStatus === "verified";
@@ -277,6 +296,7 @@ export function summarize(uploads, busy = false) {
   let bytes = 0;
   let sent = 0;
   let verified = true;
+  const pausing = uploads.some((upload) => upload.pausing);
   for (const upload of uploads) {
     if (upload.running) counts.active += 1;
     else counts[/** @type {"done"|"failed"|"paused"|"waiting"} */ (upload.phase)] += 1;
@@ -288,7 +308,7 @@ export function summarize(uploads, busy = false) {
   const { done, failed, paused, active } = counts;
   const finished = !busy && active + paused + counts.waiting === 0;
   const note = commonNote(uploads);
-  return { files: uploads.length, done, failed, paused, active, bytes, sent, verified, finished, note };
+  return { files: uploads.length, done, failed, paused, pausing, active, bytes, sent, verified, finished, note };
 }
 
 /** @param {readonly Upload[]} uploads @returns {string} the note of all files that are being sent or wait; else "" */

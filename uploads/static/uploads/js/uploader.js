@@ -14,8 +14,13 @@ const MAX_BATCH_FILES = 100;
 const MAX_BATCH_BYTES = 64 * 1024 * 1024;
 /** The next batch starts when only this many files of the last one are left to send. */
 const NEXT_BATCH_THRESHOLD = 50;
-/** Time for the parts that are on their way when an upload is paused. What they have sent is lost after that. */
-const PAUSE_GRACE_MS = 10_000;
+/**
+ * Time for running requests when an upload is paused: what they need at the measured speed, times the factor, within
+ * these limits. What the others have sent is lost after that.
+ */
+const GRACE_FACTOR = 1.5;
+const MIN_PAUSE_GRACE_MS = 10_000;
+const MAX_PAUSE_GRACE_MS = 60_000;
 /** Errors after which the upload cannot be resumed: a retry creates a new one. */
 const NOT_RESUMABLE = new Set(["gone", "parts_lost", "checksum", "corrupted", "special_file"]);
 
@@ -110,7 +115,7 @@ export class Uploader {
     return !this.paused && this.uploads.some((upload) => upload.running || upload.phase === "waiting");
   }
 
-  /** Start no new part, and give those on their way the time to arrive. @param {Upload} upload */
+  /** Start no new part, and give the running requests time to end. @param {Upload} upload */
   pause(upload) {
     if (upload.phase === "finishing" || upload.phase === "done") return;
     this.#dequeue(upload);
@@ -118,7 +123,14 @@ export class Uploader {
     const reason = new DOMException("paused", "AbortError");
     const { controller, requests } = upload;
     controller.abort(reason);
-    setTimeout(() => requests.abort(reason), PAUSE_GRACE_MS);
+    setTimeout(() => requests.abort(reason), this.#pauseGrace());
+  }
+
+  /** Return how many milliseconds the running requests may need to send the rest of their parts. */
+  #pauseGrace() {
+    const unsent = this.uploads.reduce((bytes, upload) => bytes + upload.unsentInFlight, 0);
+    const needed = (unsent / this.context.throughput.read()) * 1000 * GRACE_FACTOR || 0;
+    return Math.min(Math.max(needed, MIN_PAUSE_GRACE_MS), MAX_PAUSE_GRACE_MS);
   }
 
   /** @param {Upload} upload */
@@ -137,10 +149,10 @@ export class Uploader {
 
   pauseAll() {
     this.paused = true;
-    this.context.resetThroughput();
     for (const upload of this.uploads) {
       if (upload.phase === "waiting" || upload.running) this.pause(upload);
     }
+    this.context.resetThroughput();
     this.onChange();
   }
 
