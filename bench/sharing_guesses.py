@@ -36,9 +36,9 @@ class Guesses:
             host = f"127.2.{self.sent % self.addresses // 200}.{1 + self.sent % self.addresses % 200}"
             connection, connection_header = self._open(host), "close"
         elif self.idle:
-            connection, connection_header = self.idle.pop(), "connection_header-alive"
+            connection, connection_header = self.idle.pop(), "keep-alive"
         elif len(self.selector.get_map()) < MAX_CONNECTIONS_PER_ADDRESS:
-            connection, connection_header = self._open("127.0.0.9"), "connection_header-alive"
+            connection, connection_header = self._open("127.0.0.9"), "keep-alive"
         else:
             self.statuses["dropped"] += 1
             return
@@ -53,18 +53,25 @@ class Guesses:
         self.selector.register(connection, selectors.EVENT_READ)
         return connection
 
+    def _close(self, connection: socket.socket) -> None:
+        self.selector.unregister(connection)
+        connection.close()
+
     def receive(self, timeout: float) -> None:
         for key, _events in self.selector.select(timeout):
             connection: socket.socket = key.fileobj  # type: ignore[assignment]
             response = connection.recv(1 << 16)
+            if connection in self.idle:  # the server has closed it
+                self.idle.remove(connection)
+                self._close(connection)
+                continue
             head, _empty, body = response.partition(b"\r\n\r\n")
             length = LENGTH.search(head + b"\r\n")
             while length and len(body) < int(length[1]) and (more := connection.recv(1 << 16)):
                 body += more
             self.statuses[head[9:12].decode() or "closed"] += 1
             if self.addresses > 1 or not response:
-                self.selector.unregister(connection)
-                connection.close()
+                self._close(connection)
             else:
                 self.idle.append(connection)
 
