@@ -16,7 +16,7 @@ from PIL import Image, ImageFile
 from tests.support import pictures
 from tests.support.pictures import BLUE, RED, as_file, has_color, opened, tiff, two_halves, with_chunks
 from uploads.previews import render_image
-from uploads.previews.render_image import RenderError
+from uploads.previews.renderer import RenderError
 
 Draw = Callable[..., Image.Image]
 NAN, INFINITE = math.nan, math.inf

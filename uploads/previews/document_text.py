@@ -6,18 +6,17 @@ trust them. What the file is follows from its contents alone.
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from xml.parsers import expat
 
 from uploads.previews import sandbox
-from uploads.previews.renderer import MAX_TEXT_BYTES, MAX_TEXT_CHARACTERS
+from uploads.previews.renderer import MAX_TEXT_BYTES, MAX_TEXT_CHARACTERS, RenderError
 from uploads.previews.text_excerpt import decode
 
 MAX_PAGES = 2_000
@@ -58,16 +57,8 @@ UNREADABLE_ZIP = (
 NUMBER = re.compile(r"(\d+)")
 
 
-class ReadError(Exception):
-    """The document has no text that can be read. `why` is too_large, corrupted, unsupported or locked."""
-
-    def __init__(self, why: str) -> None:
-        super().__init__(why)
-        self.why = why
-
-
 def read_text(file: Path) -> str:
-    """Return up to MAX_TEXT_CHARACTERS of the document. Raises ReadError and MemoryError."""
+    """Return up to MAX_TEXT_CHARACTERS of the document. Raises RenderError and MemoryError."""
     with file.open("rb") as source:
         beginning = source.read(PDF_HEADER_BYTES)
     if PDF_HEADER in beginning:
@@ -89,7 +80,7 @@ def _read_plain(file: Path) -> Iterator[str]:
     with file.open("rb") as source:
         text = decode(source.read(MAX_TEXT_BYTES))
     if len(UNREADABLE.findall(text)) > MAX_UNREADABLE * len(text):
-        raise ReadError("unsupported")
+        raise RenderError("unsupported")
     yield text
 
 
@@ -106,7 +97,7 @@ def _read_pdf(file: Path) -> Iterator[str]:
             textpage.close()
             page.close()
     except pypdfium2.PdfiumError as error:
-        raise ReadError("locked" if "password" in str(error).lower() else "corrupted") from error
+        raise RenderError("locked" if "password" in str(error).lower() else "corrupted") from error
 
 
 def _read_zip(file: Path) -> Iterator[str]:
@@ -115,20 +106,20 @@ def _read_zip(file: Path) -> Iterator[str]:
         with zipfile.ZipFile(file) as archive:
             members = [(layout, name) for name in archive.namelist() if (layout := _layout_of(name))]
             if not members:
-                raise ReadError("unsupported")
+                raise RenderError("unsupported")
             for layout, name in sorted(members, key=lambda member: _natural(member[1])):
                 reader = _XmlReader(layout)
                 with archive.open(name) as source:
                     while chunk := source.read(CHUNK_BYTES):
                         unpacked += len(chunk)
                         if unpacked > MAX_UNPACKED_BYTES:
-                            raise ReadError("too_large")
+                            raise RenderError("too_large")
                         yield reader.feed(chunk)
                 yield reader.feed(b"", last=True) + "\n"
     except UNREADABLE_ZIP as error:
-        raise ReadError("corrupted") from error
+        raise RenderError("corrupted") from error
     except RuntimeError as error:  # zipfile's error for an encrypted member
-        raise ReadError("locked") from error
+        raise RenderError("locked") from error
 
 
 def _layout_of(member: str) -> Layout | None:
@@ -155,14 +146,14 @@ class _XmlReader:
         self._parser.CharacterDataHandler = self._characters
 
     def feed(self, chunk: bytes, *, last: bool = False) -> str:
-        """Return the text that the chunk adds. Raises ReadError, expat.ExpatError."""
+        """Return the text that the chunk adds. Raises RenderError, expat.ExpatError."""
         self._parser.Parse(chunk, last)
         text = "".join(self._text)
         self._text.clear()
         return text
 
     def _refuse(self, *_declaration: object) -> None:
-        raise ReadError("corrupted")
+        raise RenderError("corrupted")
 
     def _start(self, name: str, attributes: Mapping[str, str]) -> None:
         local = name.rpartition(":")[2]
@@ -186,15 +177,12 @@ class _XmlReader:
 
 def main(file: str, folder: str) -> None:
     sandbox.limit()
-    report: dict[str, str] = {}
-    try:
-        text = read_text(Path(file))
-        (Path(folder) / "text.txt").write_text(text, encoding="utf-8", errors="replace")
-    except ReadError as error:
-        report = {"why": error.why}
-    except MemoryError:
-        report = {"why": "too_large"}
-    (Path(folder) / "report.json").write_text(json.dumps(report))
+
+    def write_text() -> dict[str, Any]:
+        (Path(folder) / "text.txt").write_text(read_text(Path(file)), encoding="utf-8", errors="replace")
+        return {}
+
+    sandbox.write_report(Path(folder), write_text)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from PIL import Image, ImageCms, ImageFile, JpegImagePlugin, PngImagePlugin, Tif
 from uploads.previews.convert import poster, to_pdf
 from uploads.previews.pixel_ranges import as_brightness
 from uploads.previews.raw_photo import embedded_jpeg
-from uploads.previews.renderer import DOCUMENT, MAX_PICTURE_BYTES, MAX_SIDE, OFFICE, PICTURES, VIDEOS
+from uploads.previews.renderer import DOCUMENT, MAX_PICTURE_BYTES, MAX_SIDE, OFFICE, PICTURES, VIDEOS, RenderError
 from uploads.previews.svg import draw_svg
 
 MIB = 1024**2
@@ -55,14 +55,6 @@ BLANK_FROM_ROW = 16  # the first row of blocks of a JPEG without data can hold a
 
 Image.MAX_IMAGE_PIXELS = None  # _require_memory checks the header, and raises instead of warning
 PngImagePlugin.MAX_TEXT_CHUNK = MAX_PROFILE_BYTES
-
-
-class RenderError(Exception):
-    """The file cannot be rendered. `why` is one of renderer.CHILD_MESSAGES."""
-
-    def __init__(self, why: str) -> None:
-        super().__init__(why)
-        self.why = why
 
 
 def draw(file: Path, media_type: str, folder: Path, *, program: str = "") -> dict[str, tuple[int, int]]:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 from uploads.previews.text_excerpt import HIDDEN, LINE_ENDS
 
@@ -97,6 +97,14 @@ class PreviewFailed(Exception):
         self.why = why
 
 
+class RenderError(Exception):
+    """In the child: the file cannot be rendered or read. `why` is one of CHILD_MESSAGES."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
+
+
 @dataclass(frozen=True, slots=True)
 class Picture:
     """A WebP and its size in pixels."""
@@ -109,7 +117,7 @@ class Picture:
 def render(file: Path, media_type: str, folder: Path, *, seconds: float = WAIT_SECONDS) -> dict[str, Picture]:
     """Render the thumbnail and the picture of a file in the empty `folder`.
 
-    Raises PreviewFailed. Takes at most `seconds`, whatever the file is.
+    Raises PreviewFailed. Takes at most `seconds`.
     """
     program = shutil.which(required_program(media_type)) or ""
     _run_child("uploads.previews.sandbox", str(file), media_type, str(folder), program, seconds=seconds)
@@ -119,12 +127,11 @@ def render(file: Path, media_type: str, folder: Path, *, seconds: float = WAIT_S
 def read_text(file: Path, folder: Path, *, seconds: float = TEXT_WAIT_SECONDS) -> str:
     """Return up to MAX_TEXT_CHARACTERS of the text of a document, with the empty `folder` for the child's output.
 
-    Raises PreviewFailed. Takes at most `seconds`, whatever the file is.
+    Raises PreviewFailed. Takes at most `seconds`.
     """
     _run_child("uploads.previews.document_text", str(file), str(folder), seconds=seconds)
     try:
-        if why := json.loads(_read(folder / "report.json", MAX_REPORT_BYTES)).get("why"):
-            raise PreviewFailed(cast(Why, why) if why in CHILD_MESSAGES else "corrupted")
+        _read_report(folder)
         text = _read(folder / "text.txt", MAX_TEXT_BYTES).decode(errors="replace")
     except (ValueError, AttributeError, RecursionError) as error:
         raise PreviewFailed("corrupted") from error
@@ -158,12 +165,18 @@ def _kill_all(child: subprocess.Popen[bytes]) -> None:
 
 def _read_result(folder: Path) -> dict[str, Picture]:
     try:
-        report = json.loads(_read(folder / "report.json", MAX_REPORT_BYTES))
-        if why := report.get("why"):
-            raise PreviewFailed(cast(Why, why) if why in CHILD_MESSAGES else "corrupted")
+        report = _read_report(folder)
         return {kind: _read_picture(folder / f"{kind}.webp", report["sizes"][kind]) for kind in KINDS}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise PreviewFailed("corrupted") from error
+
+
+def _read_report(folder: Path) -> Any:
+    """Return the child's report. Raises PreviewFailed for its reason; ValueError, AttributeError, RecursionError."""
+    report = json.loads(_read(folder / "report.json", MAX_REPORT_BYTES))
+    if why := report.get("why"):
+        raise PreviewFailed(cast(Why, why) if why in CHILD_MESSAGES else "corrupted")
+    return report
 
 
 def _read_picture(path: Path, size: list[int]) -> Picture:

@@ -16,11 +16,12 @@ import resource
 import socket
 import struct
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from amalga import capacity
-from uploads.previews.renderer import OFFICE
+from uploads.previews.renderer import OFFICE, RenderError
 
 MIB = 1024**2
 MAX_MEMORY_BYTES = 1200 * MIB  # address space; 100 megapixels with transparency fit
@@ -100,18 +101,23 @@ def deny_network() -> None:
         prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, header)
 
 
-def main(file: str, media_type: str, folder: str, program: str = "") -> None:
-    limit(media_type)
-    from uploads.previews.render_image import RenderError, draw  # imports the decoders, after the limits are set
-
-    report: dict[str, Any]
+def write_report(folder: Path, work: Callable[[], dict[str, Any]]) -> None:
+    """Do the work and write its report, or the reason why it failed, for the parent."""
     try:
-        report = {"sizes": draw(Path(file), media_type, Path(folder), program=program)}
+        report = work()
     except RenderError as error:
         report = {"why": error.why}
     except MemoryError:
         report = {"why": "too_large"}
-    (Path(folder) / "report.json").write_text(json.dumps(report))
+    (folder / "report.json").write_text(json.dumps(report))
+
+
+def main(file: str, media_type: str, folder: str, program: str = "") -> None:
+    limit(media_type)
+    from uploads.previews.render_image import draw  # imports the decoders, after the limits are set
+
+    target = Path(folder)
+    write_report(target, lambda: {"sizes": draw(Path(file), media_type, target, program=program)})
 
 
 if __name__ == "__main__":
