@@ -28,7 +28,6 @@ from uploads.models import (
     Category,
     Event,
     Favorite,
-    File,
     FileContent,
     Folder,
     Kind,
@@ -158,6 +157,9 @@ def browse(request: HttpRequest, scope: ListScope) -> dict[str, Any]:
     limit = MAX_CHOICES + 1 if user.has_perm("uploads.view_file") else 0
     statistic = _statistic_key(query, scope) if page.next else None  # the last page counts its own files
     sidebar = listing.load_sidebar(user, limit, statistic)
+    rows = _rows_context(user, query, scope, page)
+    # the trash lists only files that the user can restore
+    may_change = _may_change_any(user, rows["row_rights"]) if not scope.trash else bool(page.files)
     return {
         "list_query": query,
         "place": scope,
@@ -168,21 +170,18 @@ def browse(request: HttpRequest, scope: ListScope) -> dict[str, Any]:
         "first_url": first_url,
         "many": bool(page.next or after),
         "has_rows": bool(page.files or page.folders or after),
-        "bulk_actions": actions.page_actions(user, in_trash=scope.trash, may_change=_may_change_any(user, page)),
+        "bulk_actions": actions.page_actions(user, in_trash=scope.trash, may_change=may_change),
         "query": query.to_querystring(),
         "unfinished_count": sidebar.unfinished,
         "count_label": _count_label(page, sidebar.files, start),
-        **_rows_context(user, query, scope, page),
+        **rows,
         **_filter_context(query, scope, sidebar),
     }
 
 
-def _may_change_any(user: User, page: Page) -> bool:
-    """Return whether this user can change some of the files on the page; those who add files usually own some."""
-    if user.has_perm("uploads.add_file") or user.has_perm("uploads.change_file"):
-        return True
-    files = File.objects.filter(pk__in=[file.pk for file in page.files])
-    return bool(page.files) and (files.changeable_by(user) | files.removable_by(user)).exists()
+def _may_change_any(user: User, rights: str) -> bool:
+    """Return whether this user can change some of the rows; people who add or change files can on other pages."""
+    return user.has_perm("uploads.add_file") or user.has_perm("uploads.change_file") or bool(rights.strip(","))
 
 
 def _page(user: User, query: ListQuery, scope: ListScope, after: Cursor | None) -> tuple[Page, bool]:
