@@ -8,6 +8,7 @@ import { copyToClipboard, writeToClipboard } from "./enhance.js";
 import {
   checkboxOf, focusRow, linkOf, returnFocusTo, rightsOf, rowOf, rows, rowsWith, runAction, startSelecting,
 } from "./selection.js";
+import { extensionOf } from "./upload.js";
 
 const COPIED_MS = 1000;
 const MARGIN = 8;
@@ -244,8 +245,8 @@ export function startRenaming(row) {
   link.after(/** @type {Element} */ (editor));
   row.draggable = false; // so that the pointer can select text
   field.focus();
-  const dot = row.dataset.folder ? -1 : field.value.lastIndexOf(".");
-  field.setSelectionRange(0, dot > 0 ? dot : field.value.length);
+  const extension = row.dataset.folder ? "" : extensionOf(field.value);
+  field.setSelectionRange(0, field.value.length - extension.length);
 }
 
 /** @param {HTMLInputElement} field @param {boolean} focus  return the focus to the row */

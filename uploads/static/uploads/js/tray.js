@@ -201,7 +201,7 @@ export class Tray {
    * @returns {Promise<boolean>} whether to replace it
    */
   async confirmReplacement(name, newName) {
-    if (extensionOf(name) === extensionOf(newName)) return true;
+    if (extensionOf(name).toLowerCase() === extensionOf(newName).toLowerCase()) return true;
     const names = { name: isolate(name), new_name: isolate(newName) };
     return this.#confirm("replace-dialog", this.messages.translate("confirm_replace", names));
   }

@@ -274,10 +274,10 @@ export function filePath(folder, name) {
   return folder ? `${folder}/${name}` : name;
 }
 
-/** @param {string} name @returns {string} the extension in lower case with its dot, or "" */
+/** @param {string} name @returns {string} the extension with its dot, or "" */
 export function extensionOf(name) {
   const dot = name.lastIndexOf(".");
-  return dot > 0 ? name.slice(dot).toLowerCase() : "";
+  return dot > 0 ? name.slice(dot) : "";
 }
 
 /** Whether the storage or the server has verified the checksum of the stored file. @param {Upload} upload */
@@ -296,10 +296,11 @@ export function summarize(uploads, busy = false) {
   let bytes = 0;
   let sent = 0;
   let verified = true;
-  const pausing = uploads.some((upload) => upload.pausing);
+  let pausing = false;
   for (const upload of uploads) {
     if (upload.running) counts.active += 1;
     else counts[/** @type {"done"|"failed"|"paused"|"waiting"} */ (upload.phase)] += 1;
+    pausing ||= upload.pausing;
     if (upload.phase === "failed") continue;
     bytes += upload.size;
     sent += upload.sent;

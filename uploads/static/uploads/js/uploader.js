@@ -115,15 +115,18 @@ export class Uploader {
     return !this.paused && this.uploads.some((upload) => upload.running || upload.phase === "waiting");
   }
 
-  /** Start no new part, and give the running requests time to end. @param {Upload} upload */
-  pause(upload) {
+  /**
+   * Start no new part, and give the running requests time to end.
+   * @param {Upload} upload @param {number} [grace]  milliseconds
+   */
+  pause(upload, grace = this.#pauseGrace()) {
     if (upload.phase === "finishing" || upload.phase === "done") return;
     this.#dequeue(upload);
     upload.setPhase("paused");
     const reason = new DOMException("paused", "AbortError");
     const { controller, requests } = upload;
     controller.abort(reason);
-    setTimeout(() => requests.abort(reason), this.#pauseGrace());
+    setTimeout(() => requests.abort(reason), grace);
   }
 
   /** Return how many milliseconds the running requests may need to send the rest of their parts. */
@@ -149,8 +152,9 @@ export class Uploader {
 
   pauseAll() {
     this.paused = true;
+    const grace = this.#pauseGrace();
     for (const upload of this.uploads) {
-      if (upload.phase === "waiting" || upload.running) this.pause(upload);
+      if (upload.phase === "waiting" || upload.running) this.pause(upload, grace);
     }
     this.context.resetThroughput();
     this.onChange();
