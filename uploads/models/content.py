@@ -28,7 +28,7 @@ SELECT id, '', '', 'interrupted', 1 FROM uploads_file WHERE id = %(file)s AND st
 ON CONFLICT (file_id) DO UPDATE SET tries = content.tries + 1
     WHERE content.reason = 'interrupted' AND content.tries < %(max_tries)s
 """
-# Nothing is saved for a file that was changed, quarantined or deleted meanwhile.
+# Saves nothing for a file that was changed, quarantined or deleted since `start`.
 SAVE = """
 UPDATE uploads_filecontent AS content
 SET text = %(text)s, reason = %(reason)s, vector = array_to_tsvector(%(words)s::text[])

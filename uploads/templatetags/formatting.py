@@ -49,8 +49,10 @@ def time_element(time: datetime | None, style: str = "") -> str:
     """Return a <time> element that timezone.js writes in the browser's zone on public pages; style: "exact" or ""."""
     if time is None:
         return ""
-    text = exact_time(time) if style == "exact" else when(time)
-    return format_html('<time datetime="{}" data-style="{}">{}</time>', time.isoformat(), style, text)
+    exact = exact_time(time)
+    text = exact if style == "exact" else when(time)
+    html = '<time datetime="{}" title="{}" data-style="{}">{}</time>'
+    return format_html(html, time.isoformat(), exact, style, text)
 
 
 @register.filter
