@@ -413,12 +413,12 @@ def standby(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture(scope="session", autouse=True)
-def static_files() -> None:
+def static_files(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Collect the static files once, because pages refer to them by their hashes.
 
     With autorefresh, test clients do not read the whole folder, which would take longer than most tests.
     """
-    with xdist.once("static-files") as mine:
+    with xdist.once("static-files", tmp_path_factory.getbasetemp()) as mine:
         if mine:
             call_command("collectstatic", interactive=False, verbosity=0)
     live_settings.WHITENOISE_AUTOREFRESH = True

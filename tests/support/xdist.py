@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,13 +25,15 @@ def own_bucket() -> str:
 
 
 @contextmanager
-def once(name: str) -> Iterator[bool]:
-    """Yield whether this process must run the block; the other processes wait until it is done."""
+def once(name: str, temp_folder: Path) -> Iterator[bool]:
+    """Yield whether this process must run the block; the other processes wait until it is done.
+
+    `temp_folder` is pytest's own of this process; its parent belongs to all processes of the run.
+    """
     if not WORKER:
         yield True
         return
-    mark = Path(tempfile.gettempdir()) / f"amalga-{os.environ['PYTEST_XDIST_TESTRUNUID']}-{name}"
-    with mark.open("a+") as file:
+    with (temp_folder.parent / name).open("a+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield file.tell() == 0
         file.write("done")
