@@ -355,12 +355,12 @@ def test_unknown_tokens_are_throttled_by_address_without_queries(
     assert guest.get(url, REMOTE_ADDR="203.0.113.9").status_code == 200
 
 
-def test_download_takes_four_queries(
+def test_download_takes_three_queries(
     file: File, shared: Shared, guest: Client, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     _link, url = shared(file)
     guest.get(f"{url}download")
-    with django_assert_num_queries(4):  # link, creator with permissions, file, count and event in one
+    with django_assert_num_queries(3):  # link with creator and permissions, file, count and event in one
         guest.get(f"{url}download")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable
 from uuid import UUID
 
@@ -13,8 +12,7 @@ from django.utils.translation import gettext_lazy as _
 
 from uploads import names
 from uploads.models.folder import Folder
-from uploads.models.links import TOKEN, PublicLink, PublicLinkManager, PublicLinkQuerySet, token_digest
-from uploads.models.querysets import CompiledQuery
+from uploads.models.links import PublicLink, PublicLinkManager, PublicLinkQuerySet
 
 MAX_NOTE_CHARACTERS = 1_000
 MAX_DOWNLOADS = 1_000_000
@@ -29,13 +27,6 @@ COUNT_USE_SQL = """
 
 
 class ShareLinkQuerySet(PublicLinkQuerySet["ShareLink"]):
-    def by_token(self, token: str) -> ShareLink | None:
-        """Return the link with this token, in any state, or None. Uses SQL compiled once, so filters are ignored."""
-        if not TOKEN.fullmatch(token):
-            return None
-        sql, (_any_digest,) = _token_query()
-        return next(iter(self.raw(sql, [token_digest(token)])), None)
-
     def active(self) -> ShareLinkQuerySet:
         """Return the links that still work, as far as the link itself decides."""
         return self.unexpired().filter(Q(max_downloads__isnull=True) | Q(use_count__lt=F("max_downloads")))
@@ -65,11 +56,6 @@ class ShareLinkQuerySet(PublicLinkQuerySet["ShareLink"]):
         alone = active.filter(file__in=ids).values_list("file")
         selected = active.filter(files__file__in=ids).values_list("files__file")
         return {link for (link,) in alone.union(selected) if link}
-
-
-@functools.cache
-def _token_query() -> CompiledQuery:
-    return ShareLink.objects.filter(token_digest=bytes(32)).query.sql_with_params()
 
 
 class ShareLink(PublicLink):

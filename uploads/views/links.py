@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
 from django.utils.translation import gettext as _
 
-from uploads.accounts.backends import PermissionBackend
+from uploads.accounts import backends
 from uploads.errors import LinkEnded, LinkUnknown, Problem
 from uploads.middleware import client_ip
 from uploads.models import LinkState, new_link_hint
@@ -39,15 +39,13 @@ def load_link(model: type[Link], token: str, request: HttpRequest) -> Link:
     Raises LinkUnknown, and LinkEnded for an inactive creator, as `find_link`.
     """
     network = client_network(client_ip(request))
-    link: Link | None = model.objects.by_token(token)  # type: ignore[assignment]
+    link = backends.load_link(model, token)
     if link is None:
         LINK_GUESSES.count_miss(network)
         raise LinkUnknown
     LINK_GUESSES.count_visit(network)
-    creator = PermissionBackend().get_user(link.created_by_id)
-    if creator is None:
+    if not link.created_by.is_active:
         raise ended(link)
-    link.created_by = creator
     return link
 
 
