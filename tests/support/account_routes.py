@@ -64,3 +64,8 @@ ACCOUNTS: dict[str, dict[str, str]] = {
         "OPTIONS": "200 200 200 200 200 200 200",
     },
 }
+
+
+def may_have_changed(verb: str, status: str) -> bool:
+    """Return whether the objects of a request with this response are used up."""
+    return verb not in {"GET", "HEAD", "OPTIONS", "TRACE"} and status not in {"login", "403", "404", "405"}

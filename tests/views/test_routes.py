@@ -20,7 +20,7 @@ from django_tasks_db.models import DBTaskResult
 from amalga.log import LINK_PATHS
 from tests.conftest import signed_in
 from tests.support import factories, form_client, people_routes, saved_routes
-from tests.support.account_routes import ACCOUNTS, VERBS
+from tests.support.account_routes import ACCOUNTS, VERBS, may_have_changed
 from tests.support.form_client import Chosen, Form
 from tests.support.guest_routes import GUEST_ROUTES
 from tests.support.guests import create_request
@@ -171,8 +171,6 @@ ADMIN: dict[str, str] = {
     },
 }  # fmt: skip
 TABLE = {**PAGES, **ACCOUNTS, **PEOPLE, **PROTOCOL, **saved_routes.SAVED}
-
-
 UNKNOWN_TOKEN = "a" * 32
 
 
@@ -280,11 +278,6 @@ def status_of(response: HttpResponseBase) -> str:
         response.getvalue()  # an unread ZIP holds its slot
     to_login = response.status_code == 302 and "/login/" in response.headers["Location"]
     return "login" if to_login else str(response.status_code)
-
-
-def may_have_changed(verb: str, status: str) -> bool:
-    """Return whether the objects of a request with this response are used up."""
-    return verb not in {"GET", "HEAD", "OPTIONS", "TRACE"} and status not in {"login", "403", "404", "405"}
 
 
 def expected_status(route: str, verb: str, name: str) -> str:
