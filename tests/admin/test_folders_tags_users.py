@@ -177,9 +177,11 @@ def test_error_of_the_service_is_shown_as_a_message(admin_user: User, as_admin: 
 def test_empty_folders_are_removed_and_full_ones_stay(alice: User, as_clerk: Client) -> None:
     empty, full = ensure_folder("Empty/Below", alice), ensure_folder("Full", alice)
     factories.create_file(alice, folder=full)
+    apply_deltas()
     selected = {"action": "remove", "_selected_action": [str(empty.parent_id), str(full.pk), "nonsense"]}
     page = as_clerk.post(FOLDERS, selected)
     assert page.status_code == 200
+    assert page.content.decode().count("will be kept (1 file)") == 1
     assert Folder.objects.living().count() == 3
     as_clerk.post(FOLDERS, {**selected, "confirmed": "yes"})
     assert list(Folder.objects.living()) == [full]

@@ -67,5 +67,5 @@ ACCOUNTS: dict[str, dict[str, str]] = {
 
 
 def may_have_changed(verb: str, status: str) -> bool:
-    """Return whether the objects of a request with this response are used up."""
+    """Return whether a request with this response may have changed the objects in its URL."""
     return verb not in {"GET", "HEAD", "OPTIONS", "TRACE"} and status not in {"login", "403", "404", "405"}

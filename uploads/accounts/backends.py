@@ -1,4 +1,7 @@
-"""The authentication backend: Django's own, with one query for a user and their permissions."""
+"""The authentication backend: Django's own, with one query for a user and their permissions.
+
+Public links are loaded in the same way, since each use asks what their creator may do.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,13 @@ from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.models import Permission, User
 from django.contrib.postgres.expressions import ArraySubquery
 from django.db import connections, router
-from django.db.models import Model, OuterRef, QuerySet, Value
+from django.db.models import BinaryField, Func, Model, OuterRef, QuerySet, Value
 from django.db.models.functions import Concat
 
 from uploads.models.links import TOKEN, Link, token_digest
 from uploads.models.querysets import ANY_USER, CompiledQuery, bind
 
-ANY_DIGEST = bytes(32)  # a placeholder, as those of `bind`
+ANY_DIGEST = "0" * 64  # the placeholder of a token's digest in hexadecimal digits, for `bind`
 
 
 class PermissionBackend(ModelBackend):
@@ -40,14 +43,14 @@ class PermissionBackend(ModelBackend):
         return names
 
 
-def load_link(model: type[Link], token: str) -> Link | None:
-    """Return the link with this token, in any state, with its creator and the creator's permissions; None without one.
+def load_link_and_creator(model: type[Link], token: str) -> Link | None:
+    """Return the link with this token, in any state, or None. Its creator is loaded with their permissions.
 
-    One query, compiled once for each model: downloads by link do this each time.
+    Accepts any text. One query, compiled once for each model, since every use of a link needs it.
     """
     if not TOKEN.fullmatch(token):
         return None
-    sql, parameters = bind(_link_query(model), {ANY_DIGEST: token_digest(token)})
+    sql, parameters = bind(_link_query(model), {ANY_DIGEST: token_digest(token).hex()})
     alias = router.db_for_read(model)
     with connections[alias].cursor() as cursor:
         cursor.execute(sql, parameters)
@@ -68,10 +71,9 @@ def load_link(model: type[Link], token: str) -> Link | None:
 @cache
 def _link_query(model: type[Link]) -> CompiledQuery:
     """Return the query of one link. Its columns are those of the link, three annotations, and those of the creator."""
-    links = model._default_manager.filter(token_digest=ANY_DIGEST).order_by().select_related("created_by")
-    sql, parameters = links.annotate(**_permissions("created_by")).query.sql_with_params()
-    # all others are texts; the driver wraps this one in an object that is equal to no other
-    return sql, tuple(text if isinstance(text, str) else ANY_DIGEST for text in parameters)
+    digest = Func(Value(ANY_DIGEST), Value("hex"), function="decode", output_field=BinaryField())
+    links = model._default_manager.filter(token_digest=digest).order_by().select_related("created_by")
+    return links.annotate(**_permissions("created_by")).query.sql_with_params()
 
 
 @cache
@@ -85,12 +87,15 @@ def _user_query() -> CompiledQuery:
     return User.objects.filter(pk=ANY_USER).annotate(**_permissions("pk")).query.sql_with_params()
 
 
-def _permissions(user: str) -> dict[str, ArraySubquery]:
-    """Return annotations with the names of permissions of the user in this field. Postgres plans them with each
-    request: a join with the groups themselves, as `group__user` adds, would take it half as long again."""
-    groups = User.groups.through.objects.filter(user=OuterRef(OuterRef(user))).values("group")
+def _permissions(user_field: str) -> dict[str, ArraySubquery]:
+    """Return annotations with the names of the user's own permissions and of those of their groups.
+
+    Postgres plans them in every request: a join with the groups themselves, as `group__user` adds, would make that
+    half as long again.
+    """
+    groups = User.groups.through.objects.filter(user=OuterRef(OuterRef(user_field))).values("group")
     return {
-        "own_permissions": ArraySubquery(_names(Permission.objects.filter(user=OuterRef(user)))),
+        "own_permissions": ArraySubquery(_names(Permission.objects.filter(user=OuterRef(user_field)))),
         "group_permissions": ArraySubquery(_names(Permission.objects.filter(group__in=groups))),
     }
 

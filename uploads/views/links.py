@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
 from django.utils.translation import gettext as _
 
-from uploads.accounts import backends
+from uploads.accounts.backends import load_link_and_creator
 from uploads.errors import LinkEnded, LinkUnknown, Problem
 from uploads.middleware import client_ip
 from uploads.models import LinkState, new_link_hint
@@ -39,7 +39,7 @@ def load_link(model: type[Link], token: str, request: HttpRequest) -> Link:
     Raises LinkUnknown, and LinkEnded for an inactive creator, as `find_link`.
     """
     network = client_network(client_ip(request))
-    link = backends.load_link(model, token)
+    link = load_link_and_creator(model, token)
     if link is None:
         LINK_GUESSES.count_miss(network)
         raise LinkUnknown
