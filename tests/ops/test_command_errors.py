@@ -16,7 +16,7 @@ from django.db import OperationalError, ProgrammingError
 from amalga.settings import BASE_DIR
 from tests.support import factories
 from uploads.management.arguments import bytes_per_second
-from uploads.management.base import translate_errors
+from uploads.management.base import report_errors
 from uploads.management.commands import previews, recount
 from uploads.services.doctor.database import _stores
 
@@ -69,6 +69,6 @@ def test_recount_and_previews_report_unavailable_database(monkeypatch: pytest.Mo
 def test_rejected_query_is_not_reported_as_an_outage(cause: Exception, expected: str) -> None:
     error = ProgrammingError()
     error.__cause__ = cause
-    with pytest.raises(CommandError) as refusal, translate_errors("Wait."):
+    with pytest.raises(CommandError) as refusal, report_errors("Wait."):
         raise error
     assert (str(refusal.value), refusal.value.returncode) == (expected, 1)

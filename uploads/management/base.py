@@ -142,7 +142,7 @@ class AmalgaCommand(BaseCommand):
 
 
 @contextmanager
-def translate_errors(advice: str) -> Iterator[None]:
+def report_errors(advice: str) -> Iterator[None]:
     """Turn errors of services into a CommandError of one line.
 
     A refusal has exit code 2. An unavailable storage or database has 1, and `advice` says what to do.

@@ -11,7 +11,7 @@ from django.db import connection, transaction
 from psycopg import sql
 
 from uploads.errors import ValidationFailed
-from uploads.management.base import AmalgaCommand, translate_errors
+from uploads.management.base import AmalgaCommand, report_errors
 from uploads.models import Event
 
 logger = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class Command(AmalgaCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         name = options["name"]
-        with translate_errors(
+        with report_errors(
             "Nothing was changed. Run this command as the owner of the tables, with the right to create roles."
         ):
             was_created = ensure_login(name)

@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from uploads.management.base import AmalgaCommand, translate_errors
+from uploads.management.base import AmalgaCommand, report_errors
 from uploads.management.output import Progress
 from uploads.management.shutdown import until_stopped
 from uploads.models import Report, RunOutcome
@@ -62,7 +62,7 @@ class Command(AmalgaCommand):
         if self.as_json and not (options["output"] or options["to_bucket"]):
             raise CommandError("--json needs --output or --to-bucket.", returncode=2)
         exported = Exported()
-        with until_stopped(), translate_errors(ADVICE), _translate_os_errors():
+        with until_stopped(), report_errors(ADVICE), _translate_os_errors():
             if options["to_bucket"]:
                 location = self._to_bucket(exported, options)
             elif options["output"]:

@@ -9,7 +9,7 @@ from django.core.management.base import CommandError, CommandParser
 
 from uploads import s3
 from uploads.management.arguments import integer
-from uploads.management.base import AmalgaCommand, translate_errors
+from uploads.management.base import AmalgaCommand, report_errors
 from uploads.management.output import JSONDocument, Progress
 from uploads.management.shutdown import until_stopped
 from uploads.models import Finding, FindingKind, Report, RunOutcome
@@ -100,7 +100,7 @@ class Command(AmalgaCommand):
 
     def _run(self, scope: Scope, options: dict[str, Any]) -> None:
         advice = REPAIRS_KEPT if options["repair"] else FINDINGS_KEPT
-        with until_stopped(advice), translate_errors(advice):
+        with until_stopped(advice), report_errors(advice):
             if options["repair"]:
                 self._repair(scope, options["max_repairs"])
             else:

@@ -10,7 +10,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from uploads.management.arguments import find_user, integer
-from uploads.management.base import AmalgaCommand, translate_errors
+from uploads.management.base import AmalgaCommand, report_errors
 from uploads.management.output import JSONDocument, Progress
 from uploads.management.shutdown import until_stopped
 from uploads.models import Origin, Usage, Visibility
@@ -83,7 +83,7 @@ class Command(AmalgaCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         self._document: JSONDocument | None = None
-        with translate_errors(ADVICE):
+        with report_errors(ADVICE):
             plan = _plan(options)
         if not self.as_json:
             self._run(plan, options)
@@ -93,7 +93,7 @@ class Command(AmalgaCommand):
 
     def _run(self, plan: Plan, options: dict[str, Any]) -> None:
         steps = import_objects(plan, writers=options["parallel"]) if options["apply"] else plan_import(plan)
-        with translate_errors(ADVICE):
+        with report_errors(ADVICE):
             with until_stopped(), closing(steps):
                 step = self._consume(steps, plan)
             self._conclude(step, plan, applied=options["apply"])

@@ -7,7 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 
-from uploads.management.base import AmalgaCommand, translate_errors
+from uploads.management.base import AmalgaCommand, report_errors
 from uploads.management.shutdown import until_stopped
 from uploads.models import FileContent
 from uploads.models.querysets import in_batches
@@ -43,7 +43,7 @@ class Command(AmalgaCommand):
         if not settings.CONTENT_SEARCH:
             raise CommandError("CONTENT_SEARCH is off. Turn it on to search in the text of documents.", returncode=2)
         count = 0
-        with until_stopped(), translate_errors("Enqueued files stay enqueued. Run this command again later."):
+        with until_stopped(), report_errors("Enqueued files stay enqueued. Run this command again later."):
             if options["retry_failed"]:
                 FileContent.objects.exclude(reason="").delete()
             for files in in_batches(unindexed().only("pk"), FILES_PER_TASK):

@@ -12,7 +12,7 @@ from django.core.validators import validate_email
 from uploads.accounts import invitations
 from uploads.accounts.roles import Role, teams
 from uploads.management.arguments import find_user
-from uploads.management.base import AmalgaCommand, translate_errors
+from uploads.management.base import AmalgaCommand, report_errors
 from uploads.models.links import absolute_url
 from uploads.services import mail
 
@@ -66,7 +66,7 @@ class Command(AmalgaCommand):
         email = "" if email == "-" else email
         self._validate(email)
         inviter = _inviter(by)
-        with translate_errors("Run this command again later."):
+        with report_errors("Run this command again later."):
             invitation, token = invitations.invite(by=inviter, role=Role(role), email=email, teams=_teams(group))
             invitation.refresh_from_db(fields=["expires_at"])  # by the clock of the database
         link = absolute_url(invitations.invitation_path(token))

@@ -11,7 +11,7 @@ from django.core.management.base import CommandError, CommandParser
 
 from uploads.errors import Problem, StorageUnavailable
 from uploads.management.arguments import bytes_per_second, integer
-from uploads.management.base import AmalgaCommand, translate_errors
+from uploads.management.base import AmalgaCommand, report_errors
 from uploads.management.output import Progress
 from uploads.management.shutdown import until_stopped
 from uploads.models import File, Refusal, Report, RunOutcome
@@ -92,7 +92,7 @@ class Command(AmalgaCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         _validate_options(options)
-        with until_stopped(), translate_errors("Run this command again later."):
+        with until_stopped(), report_errors("Run this command again later."):
             source, target = rows.both_stores()
             _require_markers(source.name, apply=options["apply"])
             if options["apply"]:

@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from uploads import services
-from uploads.management.base import AmalgaCommand, translate_errors
+from uploads.management.base import AmalgaCommand, report_errors
 from uploads.management.shutdown import until_stopped
 from uploads.models import File
 from uploads.models.querysets import in_batches
@@ -39,7 +39,7 @@ class Command(AmalgaCommand):
         selection.add_argument("--retry-failed", action="store_true", help="include files whose previews failed")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        with until_stopped(), translate_errors("Enqueued previews stay enqueued. Run this command again later."):
+        with until_stopped(), report_errors("Enqueued previews stay enqueued. Run this command again later."):
             count = self._enqueue(retry_failed=options["retry_failed"])
         self.write_values({"files": count})
 

@@ -8,7 +8,7 @@ from uuid import UUID
 from django.core.management.base import CommandError, CommandParser
 
 from uploads.management.arguments import integer
-from uploads.management.base import AmalgaCommand, translate_errors
+from uploads.management.base import AmalgaCommand, report_errors
 from uploads.management.shutdown import until_stopped
 from uploads.s3.bucket_config import SettingDiff, SettingStatus
 from uploads.services.provision import desired_bucket, provision, site_origins
@@ -63,7 +63,7 @@ class Command(AmalgaCommand):
         )  # fmt: skip
 
     def handle(self, *args: Any, **options: Any) -> None:
-        with until_stopped(), translate_errors(ADVICE):
+        with until_stopped(), report_errors(ADVICE):
             diffs = self._compare(options)
         if self.as_json:
             self.write_json({"applied": options["apply"], "settings": [_describe(diff) for diff in diffs]})

@@ -12,7 +12,7 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 
 from uploads import s3
-from uploads.management.base import AmalgaCommand, translate_errors
+from uploads.management.base import AmalgaCommand, report_errors
 from uploads.management.output import Progress
 from uploads.management.shutdown import until_stopped
 from uploads.models import Report, RunOutcome
@@ -75,7 +75,7 @@ class Command(AmalgaCommand):
             raise CommandError("--recover-orphans needs --owner USERNAME, and the reverse.", returncode=2)
         with (
             until_stopped(),
-            translate_errors("Nothing was written."),
+            report_errors("Nothing was written."),
             _translate_file_and_row_errors(),
             _manifest(options["manifest"]) as path,
             Progress(self.stderr, "rebuild_rows", quiet=self.as_json) as progress,

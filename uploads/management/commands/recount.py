@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from uploads.management.base import AmalgaCommand, translate_errors
+from uploads.management.base import AmalgaCommand, report_errors
 from uploads.management.shutdown import until_stopped
 from uploads.services.recount import Difference, recount
 
@@ -42,7 +42,7 @@ class Command(AmalgaCommand):
         changes.add_argument("--apply", action="store_true", help="correct the counters (default: only report)")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        with until_stopped(), translate_errors("Nothing was changed. Run this command again later."):
+        with until_stopped(), report_errors("Nothing was changed. Run this command again later."):
             differences = recount(apply=options["apply"])
         if self.as_json:
             items = [asdict(difference) for difference in differences]

@@ -11,7 +11,7 @@ from django.urls import reverse
 
 from uploads.forms import FileRequestForm
 from uploads.management.arguments import days, find_user, require_valid
-from uploads.management.base import AmalgaCommand, translate_errors
+from uploads.management.base import AmalgaCommand, report_errors
 from uploads.models import Ask, Folder
 from uploads.models.links import absolute_url
 from uploads.services import file_requests
@@ -67,7 +67,7 @@ class Command(AmalgaCommand):
         limits.add_argument("--types", default="", metavar="LIST", help="accepted types, such as .pdf,image/*")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        with translate_errors("Run this again later."):
+        with report_errors("Run this again later."):
             folder = Folder.objects.living().select_related("created_by").filter(pk=options["folder"]).first()
             if folder is None:
                 raise CommandError(f"No folder with the id {options['folder']}.", returncode=2)

@@ -9,7 +9,7 @@ from django.apps import apps
 from django.core.management.base import CommandError, CommandParser
 
 from uploads.accounts import invitations
-from uploads.management.base import AmalgaCommand, translate_errors
+from uploads.management.base import AmalgaCommand, report_errors
 from uploads.models import FileRequest, Invitation, PublicLink, ShareLink
 from uploads.models.links import TOKEN
 from uploads.services import file_requests, share_links
@@ -36,7 +36,7 @@ class Command(AmalgaCommand):
         links.add_argument("link", metavar="LINK", help="the link, or the token in it")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        with translate_errors("Run this again later."):
+        with report_errors("Run this again later."):
             link = find_link(options["link"])
             if link is None:
                 raise CommandError("No such link. Copy all of it.", returncode=2)

@@ -13,7 +13,7 @@ from django.urls import reverse
 
 from uploads.forms import ShareForm
 from uploads.management.arguments import days, find_user, require_valid
-from uploads.management.base import AmalgaCommand, translate_errors
+from uploads.management.base import AmalgaCommand, report_errors
 from uploads.models import File, Folder, ShareLink
 from uploads.models.links import absolute_url
 from uploads.services import share_links
@@ -66,7 +66,7 @@ class Command(AmalgaCommand):
         limits.add_argument("--view-only", action="store_true", help="show previews, without downloads")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        with translate_errors("Run this again later."):
+        with report_errors("Run this again later."):
             target = self._target(options["target"])
             person = self._person(target, options["by"])
             link, token = self._share(target, self._options(options), person)

@@ -10,7 +10,7 @@ from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 
 from uploads.management.arguments import integer
-from uploads.management.base import AmalgaCommand, translate_errors
+from uploads.management.base import AmalgaCommand, report_errors
 from uploads.management.shutdown import Stop, graceful_shutdown, stopped
 from uploads.services.sweep import sweep
 
@@ -73,7 +73,7 @@ class Command(AmalgaCommand):
 
     def _once(self, stop: Stop) -> None:
         refusals: list[str] = []
-        with translate_errors("Run this command again later."):
+        with report_errors("Run this command again later."):
             counts = sweep(should_continue=lambda: not stop.requested, on_refusal=refusals.append)
         self.write_values(self._all_counts(counts))
         if stop.requested:

@@ -16,7 +16,7 @@ from django.db import DatabaseError
 
 from uploads import s3
 from uploads.management.arguments import bytes_per_second, integer
-from uploads.management.base import AmalgaCommand, translate_errors
+from uploads.management.base import AmalgaCommand, report_errors
 from uploads.management.output import JSONDocument, Progress
 from uploads.management.shutdown import Stop, graceful_shutdown, stopped
 from uploads.models import File, Report, RunOutcome
@@ -128,7 +128,7 @@ class Command(AmalgaCommand):
             self.stderr.write(f"verify: {run.refusal.message}")
 
     def _once(self, stop: Stop, options: dict[str, Any]) -> None:
-        with translate_errors("Results so far are saved. Run this command again later."):
+        with report_errors("Results so far are saved. Run this command again later."):
             candidates, scope = _candidates(options)
             with _report(scope) as report:
                 self._verify(stop, options, candidates, report)
