@@ -23,7 +23,7 @@ from uploads.listing import as_path, breadcrumbs_for
 from uploads.models import File, Folder, SameName, Usage, Visibility
 from uploads.names import clean_name, clean_type
 from uploads.services import StreamingUpload
-from uploads.services.fair_use import FORMS, SenderWatch
+from uploads.services.slow_clients import FORMS, SenderWatch
 from uploads.views.presenters import folder_path
 from uploads.views.responses import error_response, request_user, with_problem_headers
 

@@ -30,7 +30,7 @@ from uploads.humanize import humanize_bytes
 from uploads.middleware import client_ip
 from uploads.models import File, FileRequest, GuestSession, Visibility, display_name
 from uploads.services import StreamingUpload, file_requests
-from uploads.services.fair_use import GUEST_FORMS, SenderWatch
+from uploads.services.slow_clients import GUEST_FORMS, SenderWatch
 from uploads.views.form_upload import OVERHEAD_BYTES, S3UploadHandler
 from uploads.views.links import find_link, public_view, render_form
 from uploads.views.responses import with_problem_headers

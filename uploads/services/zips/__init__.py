@@ -22,7 +22,7 @@ from uploads.models import ChecksumStatus, File, Folder, Origin, State
 from uploads.models.querysets import FileQuerySet
 from uploads.services.delivery import require_deliverable
 from uploads.services.downloads import record_zip, require_readable
-from uploads.services.fair_use import GUEST_ZIPS, ZIPS, LowestRate, Slot, TooSlow
+from uploads.services.slow_clients import GUEST_ZIPS, ZIPS, LowestRate, Slot, TooSlow
 from uploads.services.stored_objects import FilesRefused, Place, learn_encodings, quote_names, save_refusal
 from uploads.services.zips.archive import MANIFEST, Member, length_of, paths_of, write
 from uploads.services.zips.prefetch import MemberSource, Reader

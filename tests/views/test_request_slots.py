@@ -18,7 +18,16 @@ from tests.support import factories
 from tests.support.stores import Bucket
 from tests.zips.test_downloads import close_response, create_file, request_zip
 from uploads.services import zips
-from uploads.services.fair_use import FORMS, MAX_PER_PERSON, ZIPS, LowestRate, SenderWatch, Slot, Slots, TooManyAtOnce
+from uploads.services.slow_clients import (
+    FORMS,
+    MAX_PER_PERSON,
+    ZIPS,
+    LowestRate,
+    SenderWatch,
+    Slot,
+    Slots,
+    TooManyAtOnce,
+)
 from uploads.views.form_upload import CountingReader
 
 pytestmark = pytest.mark.django_db
