@@ -148,7 +148,8 @@ def region_of(host: str) -> str:
 
 def _credentials(region: str) -> Any:
     from uploads.errors import StorageUnavailable
-    from uploads.s3.client import session, translate_errors
+    from uploads.s3.client import session
+    from uploads.s3.errors import translate_errors
 
     # several threads open connections at once, and boto3's sessions are not thread-safe
     try:

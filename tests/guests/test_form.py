@@ -14,7 +14,7 @@ from tests.support.form_client import MULTIPART, Chosen, Form, words_of
 from tests.support.guests import GuestClient, create_request
 from tests.support.stores import Bucket
 from uploads.models import File, FileRequest, Folder, GuestSession, State
-from uploads.services.fair_use import GUEST_FORMS
+from uploads.services.slow_clients import GUEST_FORMS
 
 pytestmark = pytest.mark.django_db
 

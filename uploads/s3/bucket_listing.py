@@ -21,19 +21,8 @@ from botocore.exceptions import ClientError
 
 from uploads.content_headers import normalize_encoding
 from uploads.errors import ListingOutOfOrder, StorageDenied, StorageUnavailable
-from uploads.s3.client import (
-    BATCH_ATTEMPTS,
-    BATCH_READ_SECONDS,
-    CONNECT_SECONDS,
-    DENIED_CODES,
-    client,
-    code_of,
-    http,
-    log_error,
-    require_no_transaction,
-    translate_errors,
-)
-from uploads.s3.errors import ARCHIVES
+from uploads.s3.client import BATCH_ATTEMPTS, BATCH_READ_SECONDS, CONNECT_SECONDS, client, http, require_no_transaction
+from uploads.s3.errors import ARCHIVES, DENIED_CODES, code_of, log_error, translate_errors
 from uploads.s3.objects import head_and_sniff
 from uploads.s3.stores import Store, store_named
 from uploads.s3.streams import require_readable

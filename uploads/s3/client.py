@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import bisect
-import contextlib
 import functools
 import logging
 import threading
-from collections.abc import Collection, Iterator
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlencode
 
@@ -18,12 +14,12 @@ import botocore.session
 import urllib3
 from botocore.config import Config
 from botocore.credentials import RefreshableCredentials
-from botocore.exceptions import BotoCoreError, ClientError
 from botocore.loaders import Loader, create_loader
 from django.db import connection
 
 from amalga import metrics
-from uploads.errors import ObjectArchived, StorageDenied, StorageUnavailable
+from uploads.errors import StorageUnavailable
+from uploads.s3.errors import log_error, translate_errors
 from uploads.s3.stores import Store, main_store, store_named
 
 if TYPE_CHECKING:
@@ -43,16 +39,7 @@ BATCH_ATTEMPTS = 4
 # A store copies gigabytes in one call, and no person waits for it.
 BULK_READ_SECONDS = 300.0
 CONNECTIONS = 32
-# S3 denies requests signed 15 minutes before or after its own time; other stores allow less.
-MAX_CLOCK_SKEW_SECONDS = 300
 OWNER = "x-amz-expected-bucket-owner"
-
-# Only the storage's own codes: a bare 404 may come from a proxy in between.
-ABSENT = frozenset({"NoSuchKey", "NoSuchUpload"})
-CHANGED = frozenset({"PreconditionFailed", "412"})  # an object exists, or it is not the expected one
-ARCHIVED = "InvalidObjectState"
-DENIED_CODES = {"AccessDenied", "403", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch",
-           "ExpiredToken", "RequestTimeTooSkewed", "AllAccessDisabled"}  # fmt: skip
 
 _clients: dict[tuple[Kind, Store], S3Client] = {}
 _clients_lock = threading.Lock()
@@ -238,68 +225,3 @@ def require_no_transaction() -> None:
     # private: tests/code/test_architecture.py lists why
     if any(not getattr(block, "_from_testcase", False) for block in connection.atomic_blocks):
         raise RuntimeError("Storage was called inside a database transaction.")
-
-
-@contextlib.contextmanager
-def translate_errors(operation: str, *, absent: Collection[str] = ABSENT) -> Iterator[None]:
-    """Translate every error of boto3 and urllib3 into StorageUnavailable or StorageDenied.
-
-    A ClientError with a code in `absent` passes: its meaning differs from call to call.
-    """
-    try:
-        with metrics.call_timed(operation):
-            yield
-    except ClientError as error:
-        code = code_of(error)
-        if code in absent:
-            raise
-        log_error(operation, code)
-        if code == ARCHIVED:
-            raise ObjectArchived(f"{operation}: {code}") from error
-        if code in DENIED_CODES:
-            _log_clock_skew(error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date"))
-        raise (StorageDenied if code in DENIED_CODES else StorageUnavailable)(f"{operation}: {code}") from error
-    # RecursionError: a store redirects everything, and boto3 asks for the bucket's region again and again
-    except (BotoCoreError, urllib3.exceptions.HTTPError, OSError, RecursionError) as error:
-        log_error(operation, type(error).__name__)
-        # without its cause: urllib3 puts the whole signed URL into its messages
-        raise StorageUnavailable(f"{operation}: {type(error).__name__}") from None
-    except RuntimeError as error:
-        if "still expired" not in str(error):
-            raise
-        # botocore's only sign that a role's new credentials have expired as well
-        log_error(operation, "ExpiredCredentials")
-        raise StorageUnavailable(f"{operation}: ExpiredCredentials") from None
-
-
-def log_error(operation: str, code: str) -> None:
-    """Log and count a call that failed."""
-    logger.warning("s3_error operation=%s code=%s", operation, code)
-    metrics.count_error(operation, code)
-
-
-def response_error(operation: str, response: urllib3.BaseHTTPResponse) -> StorageUnavailable:
-    """Return the error for a response that is neither the expected one nor a missing object."""
-    log_error(operation, str(response.status))
-    is_denied = response.status in {401, 403}
-    if is_denied:
-        _log_clock_skew(response.headers.get("Date"))
-    return (StorageDenied if is_denied else StorageUnavailable)(f"{operation}: {response.status}")
-
-
-def _log_clock_skew(date: str | None) -> None:
-    """Log clock skew between this machine and the storage, whose responses carry its time."""
-    try:
-        server_time = parsedate_to_datetime(date or "").astimezone(UTC)
-    except ValueError:
-        return
-    skew = (datetime.now(UTC) - server_time).total_seconds()
-    if abs(skew) > MAX_CLOCK_SKEW_SECONDS:
-        direction = "ahead of" if skew > 0 else "behind"
-        logger.error(
-            "clock_skew: the clock of this machine is %s that of the storage by %.0f minutes", direction, abs(skew) / 60
-        )
-
-
-def code_of(error: ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Code", "unknown"))

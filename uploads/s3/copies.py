@@ -11,7 +11,8 @@ from botocore.exceptions import ClientError
 from uploads.errors import Conflict
 from uploads.keys import QUARANTINE_PREFIX
 from uploads.s3.bucket_listing import ObjectInfo, head
-from uploads.s3.client import ABSENT, client, translate_errors
+from uploads.s3.client import client
+from uploads.s3.errors import ABSENT, translate_errors
 from uploads.s3.multipart import UploadedPart, abort_multipart, complete_multipart, create_multipart
 from uploads.s3.signing import OCTET_STREAM
 from uploads.s3.stores import Store, store_named

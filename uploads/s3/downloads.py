@@ -15,8 +15,9 @@ from django.conf import settings
 from django.core.files.storage import storages
 from storages.backends.s3 import S3Storage
 
-from uploads.s3.client import client, config, forget_clients, http, session, translate_errors
-from uploads.s3.errors import readable_stores
+from uploads.s3.client import client, config, forget_clients, http, session
+from uploads.s3.errors import translate_errors
+from uploads.s3.objects import readable_stores
 from uploads.s3.signing import bucket_url, expires_in, sign_get_at
 from uploads.s3.stores import Store, main_store, store_named
 

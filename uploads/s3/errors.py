@@ -1,11 +1,17 @@
-"""Errors with the storage's own codes for operators' commands, and reads that the storage denies."""
+"""Translate the errors of boto3, botocore and urllib3 into the app's own.
+
+Operators' commands read the storage's code from an S3ResponseError; everything else sees StorageUnavailable,
+StorageDenied or ObjectRefused.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,27 +19,35 @@ import urllib3
 from botocore.exceptions import BotoCoreError, ClientError
 from django.conf import settings
 
-from uploads.errors import ObjectArchived, ObjectEncrypted, ObjectRefused, StorageUnavailable
-from uploads.keys import MARKER_KEY
-from uploads.s3.client import (
-    ARCHIVED,
-    client,
-    http,
-    log_error,
-    require_no_transaction,
-    response_error,
-    translate_errors,
-)
-from uploads.s3.stores import Store
+from amalga import metrics
+from uploads.errors import ObjectArchived, ObjectEncrypted, ObjectRefused, StorageDenied, StorageUnavailable
+
+logger = logging.getLogger(__name__)
 
 NO_SUCH_FEATURE = {"NotImplemented", "XNotImplemented", "MethodNotAllowed", "UnsupportedOperation", "NotSupported",
                    "OperationNotSupported", "501", "405"}  # fmt: skip
 # rclone treats every PUT to a bucket as its creation
 BUCKET_EXISTS = {"BucketAlreadyExists", "BucketAlreadyOwnedByYou"}
-DENIED = {"AccessDenied", "403", "Forbidden", "AllAccessDisabled"}
+ACCESS_DENIED = {"AccessDenied", "403", "Forbidden", "AllAccessDisabled"}
 NO_BUCKET = {"NoSuchBucket", "404"}
 OTHER_REGION = {"PermanentRedirect", "301", "307", "AuthorizationHeaderMalformed", "TemporaryRedirect",
                 "IllegalLocationConstraintException"}  # fmt: skip
+# S3 denies requests signed 15 minutes before or after its own time; other stores allow less.
+MAX_CLOCK_SKEW_SECONDS = 300
+# Storage classes whose objects must be restored before they are read; GLACIER_IR is not one of them.
+ARCHIVES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
+# Only the storage's own codes: a bare 404 may come from a proxy in between.
+ABSENT = frozenset({"NoSuchKey", "NoSuchUpload"})
+CHANGED = frozenset({"PreconditionFailed", "412"})  # an object exists, or it is not the expected one
+ARCHIVED = "InvalidObjectState"
+DENIED_CODES = {"AccessDenied", "403", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch",
+           "ExpiredToken", "RequestTimeTooSkewed", "AllAccessDisabled"}  # fmt: skip
+# Codes about credentials, clocks, buckets and overload, not about one object.
+GENERAL_CODES = frozenset({
+    "AllAccessDisabled", "ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "NoSuchBucket", "RequestTimeTooSkewed",
+    "SignatureDoesNotMatch", "SlowDown", "TokenRefreshRequired",
+})  # fmt: skip
+GENERAL_STATUSES = frozenset({401, 404, 407, 408, 416, 425, 429})
 AWS_HOST = re.compile(r"(^|\.)amazonaws\.com(\.cn)?$")
 
 
@@ -54,7 +68,7 @@ class S3ResponseError(StorageUnavailable):
 
     @property
     def is_denied(self) -> bool:
-        return self.code in DENIED
+        return self.code in ACCESS_DENIED
 
     @property
     def is_unsupported(self) -> bool:
@@ -74,12 +88,12 @@ def raw_call(operation: str) -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        raise _response_error(operation, error.response) from None
+        raise _parse_client_error(operation, error.response) from None
     except (BotoCoreError, urllib3.exceptions.HTTPError, OSError, RecursionError) as error:
         raise S3ResponseError(operation, type(error).__name__) from None
 
 
-def _response_error(operation: str, response: Any) -> S3ResponseError:
+def _parse_client_error(operation: str, response: Any) -> S3ResponseError:
     metadata, error = response.get("ResponseMetadata", {}), response.get("Error", {})
     headers = metadata.get("HTTPHeaders", {})
     region = headers.get("x-amz-bucket-region") or error.get("Region") or ""
@@ -87,19 +101,69 @@ def _response_error(operation: str, response: Any) -> S3ResponseError:
     return S3ResponseError(operation, code, status=status, region=region, date=headers.get("date", ""))
 
 
-SIGNED_SECONDS = 60
-READABLE_CACHE_SECONDS = 10.0  # how long the result for a bucket is cached
-# Storage classes whose objects must be restored before they are read; GLACIER_IR is not one of them.
-ARCHIVES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
-# Codes about credentials, clocks, buckets and overload, not about one object.
-GENERAL_CODES = frozenset({
-    "AllAccessDisabled", "ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "NoSuchBucket", "RequestTimeTooSkewed",
-    "SignatureDoesNotMatch", "SlowDown", "TokenRefreshRequired",
-})  # fmt: skip
-GENERAL_STATUSES = frozenset({401, 404, 407, 408, 416, 425, 429})
-CODE = re.compile(r"<Code>([\w.]{1,100})</Code>")
+@contextlib.contextmanager
+def translate_errors(operation: str, *, absent: Collection[str] = ABSENT) -> Iterator[None]:
+    """Translate every error of boto3 and urllib3 into StorageUnavailable or StorageDenied.
 
-readable_stores: dict[Store, tuple[float, bool]] = {}  # time of the probe, and its result
+    A ClientError with a code in `absent` passes: its meaning differs from call to call.
+    """
+    try:
+        with metrics.call_timed(operation):
+            yield
+    except ClientError as error:
+        code = code_of(error)
+        if code in absent:
+            raise
+        log_error(operation, code)
+        if code == ARCHIVED:
+            raise ObjectArchived(f"{operation}: {code}") from error
+        if code in DENIED_CODES:
+            _log_clock_skew(error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date"))
+        raise (StorageDenied if code in DENIED_CODES else StorageUnavailable)(f"{operation}: {code}") from error
+    # RecursionError: a store redirects everything, and boto3 asks for the bucket's region again and again
+    except (BotoCoreError, urllib3.exceptions.HTTPError, OSError, RecursionError) as error:
+        log_error(operation, type(error).__name__)
+        # without its cause: urllib3 puts the whole signed URL into its messages
+        raise StorageUnavailable(f"{operation}: {type(error).__name__}") from None
+    except RuntimeError as error:
+        if "still expired" not in str(error):
+            raise
+        # botocore's only sign that a role's new credentials have expired as well
+        log_error(operation, "ExpiredCredentials")
+        raise StorageUnavailable(f"{operation}: ExpiredCredentials") from None
+
+
+def log_error(operation: str, code: str) -> None:
+    """Log and count a call that failed."""
+    logger.warning("s3_error operation=%s code=%s", operation, code)
+    metrics.count_error(operation, code)
+
+
+def response_error(operation: str, response: urllib3.BaseHTTPResponse) -> StorageUnavailable:
+    """Return the error for a response that is neither the expected one nor a missing object."""
+    log_error(operation, str(response.status))
+    is_denied = response.status in {401, 403}
+    if is_denied:
+        _log_clock_skew(response.headers.get("Date"))
+    return (StorageDenied if is_denied else StorageUnavailable)(f"{operation}: {response.status}")
+
+
+def _log_clock_skew(date: str | None) -> None:
+    """Log clock skew between this machine and the storage, whose responses carry its time."""
+    try:
+        server_time = parsedate_to_datetime(date or "").astimezone(UTC)
+    except ValueError:
+        return
+    skew = (datetime.now(UTC) - server_time).total_seconds()
+    if abs(skew) > MAX_CLOCK_SKEW_SECONDS:
+        direction = "ahead of" if skew > 0 else "behind"
+        logger.error(
+            "clock_skew: the clock of this machine is %s that of the storage by %.0f minutes", direction, abs(skew) / 60
+        )
+
+
+def code_of(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", "unknown"))
 
 
 def is_archived(headers: Mapping[str, str]) -> bool:
@@ -110,25 +174,7 @@ def is_archived(headers: Mapping[str, str]) -> bool:
     return headers.get("x-amz-storage-class") in ARCHIVES or "x-amz-archive-status" in headers
 
 
-def refused_object(operation: str, response: urllib3.BaseHTTPResponse, body: bytes, at: Store) -> StorageUnavailable:
-    """Return the error for a read whose response is neither the object nor a missing key.
-
-    ObjectRefused where the storage denies this object alone: by its error code, or because it lets us read in the same
-    bucket; otherwise the error of `response_error`.
-    """
-    text = body.decode(errors="replace")
-    match = CODE.search(text)
-    code = match[1] if match else ""
-    error = _error_of(response.status, code, text.lower())
-    if error is None and _may_concern_object(response.status, code) and _is_readable(at):
-        error = ObjectRefused
-    if error is None:
-        return response_error(operation, response)
-    log_error(operation, code or str(response.status))
-    return error(f"{operation}: {code or response.status}")
-
-
-def _error_of(status: int, code: str, text: str) -> type[ObjectRefused] | None:
+def object_error(status: int, code: str, text: str) -> type[ObjectRefused] | None:
     """Return the error for a code or status that is always about one object."""
     if code == ARCHIVED:
         return ObjectArchived
@@ -142,32 +188,5 @@ def _error_of(status: int, code: str, text: str) -> type[ObjectRefused] | None:
     return ObjectEncrypted if code == "AccessDenied" and "kms:" in text else None
 
 
-def _may_concern_object(status: int, code: str) -> bool:
+def may_concern_object(status: int, code: str) -> bool:
     return 400 <= status < 500 and status not in GENERAL_STATUSES and code not in GENERAL_CODES
-
-
-def _is_readable(at: Store) -> bool:
-    """Return whether the storage lets us read in this bucket, from a cache of a few seconds.
-
-    A role that can read objects can read the marker, or learn that there is none.
-    """
-    probed_at, readable = readable_stores.get(at, (-READABLE_CACHE_SECONDS, False))
-    if time.monotonic() - probed_at < READABLE_CACHE_SECONDS:
-        return readable
-    try:
-        readable = _can_read_marker(at)
-    except StorageUnavailable:
-        readable = False
-    readable_stores[at] = (time.monotonic(), readable)
-    return readable
-
-
-def _can_read_marker(at: Store) -> bool:
-    require_no_transaction()
-    with translate_errors("GetObject"):
-        url = client("quick", at).generate_presigned_url(
-            "get_object", Params={"Bucket": at.bucket, "Key": MARKER_KEY}, ExpiresIn=SIGNED_SECONDS
-        )
-        response = http().request("GET", url, headers={"Range": "bytes=0-0"})
-    exists = response.status in {200, 206} and "ETag" in response.headers
-    return exists or (response.status == 404 and b"NoSuchKey" in response.data)

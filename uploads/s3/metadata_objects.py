@@ -9,7 +9,8 @@ from uuid import UUID
 
 from uploads.errors import ValidationFailed
 from uploads.keys import CHECKPOINT_KEY, MARKER_KEY
-from uploads.s3.client import client, translate_errors
+from uploads.s3.client import client
+from uploads.s3.errors import translate_errors
 from uploads.s3.objects import read_small
 from uploads.s3.stores import store_named
 

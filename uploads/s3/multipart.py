@@ -8,7 +8,8 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from uploads.s3.client import ABSENT, CHANGED, Kind, client, code_of, translate_errors
+from uploads.s3.client import Kind, client
+from uploads.s3.errors import ABSENT, CHANGED, code_of, translate_errors
 from uploads.s3.signing import OCTET_STREAM
 from uploads.s3.stores import store_named
 

@@ -1,4 +1,4 @@
-"""Single objects: head, sniff, put, read and delete."""
+"""Single objects: head, sniff, put, read and delete, and why the storage denies a read."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import base64
 import contextlib
 import hashlib
 import re
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -15,16 +16,16 @@ import urllib3
 from botocore.exceptions import ClientError
 
 from uploads.content_headers import normalize_encoding
-from uploads.errors import StorageDenied, StorageUnavailable
-from uploads.keys import FILE_PREFIX
-from uploads.s3.client import (
+from uploads.errors import ObjectRefused, StorageDenied, StorageUnavailable
+from uploads.keys import FILE_PREFIX, MARKER_KEY
+from uploads.s3.client import client, http, require_no_transaction
+from uploads.s3.errors import (
     ABSENT,
     CHANGED,
-    client,
     code_of,
-    http,
     log_error,
-    require_no_transaction,
+    may_concern_object,
+    object_error,
     response_error,
     translate_errors,
 )
@@ -33,8 +34,12 @@ from uploads.s3.stores import Store, store_named
 
 FIRST_BYTES = 8192  # enough for every signature a content sniffer looks for
 HEAD_SECONDS = 60
+READABLE_CACHE_SECONDS = 10.0  # how long the result for a bucket is cached
 NEVER_USED = FILE_PREFIX + "0" * 32
+CODE = re.compile(r"<Code>([\w.]{1,100})</Code>")
 CONTENT_RANGE = re.compile(r"bytes (?P<first>\d{1,18})-\d{1,18}/(?P<size>\d{1,18})", re.ASCII)
+
+readable_stores: dict[Store, tuple[float, bool]] = {}  # time of the probe, and its result
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,3 +241,51 @@ def _add_md5(params: dict[str, Any], **_: Any) -> None:
     params["headers"].pop("x-amz-sdk-checksum-algorithm", None)
     digest = hashlib.md5(params["body"], usedforsecurity=False).digest()
     params["headers"]["Content-MD5"] = base64.b64encode(digest).decode()
+
+
+# --- reads that the storage denies ---------------------------------------------------------------
+
+
+def refused_object(operation: str, response: urllib3.BaseHTTPResponse, body: bytes, at: Store) -> StorageUnavailable:
+    """Return the error for a read whose response is neither the object nor a missing key.
+
+    ObjectRefused where the storage denies this object alone: by its error code, or because it lets us read in the same
+    bucket; otherwise the error of `response_error`.
+    """
+    text = body.decode(errors="replace")
+    match = CODE.search(text)
+    code = match[1] if match else ""
+    error = object_error(response.status, code, text.lower())
+    if error is None and may_concern_object(response.status, code) and _is_readable(at):
+        error = ObjectRefused
+    if error is None:
+        return response_error(operation, response)
+    log_error(operation, code or str(response.status))
+    return error(f"{operation}: {code or response.status}")
+
+
+def _is_readable(at: Store) -> bool:
+    """Return whether the storage lets us read in this bucket, from a cache of a few seconds.
+
+    A role that can read objects can read the marker, or learn that there is none.
+    """
+    probed_at, readable = readable_stores.get(at, (-READABLE_CACHE_SECONDS, False))
+    if time.monotonic() - probed_at < READABLE_CACHE_SECONDS:
+        return readable
+    try:
+        readable = _can_read_marker(at)
+    except StorageUnavailable:
+        readable = False
+    readable_stores[at] = (time.monotonic(), readable)
+    return readable
+
+
+def _can_read_marker(at: Store) -> bool:
+    require_no_transaction()
+    with translate_errors("GetObject"):
+        url = client("quick", at).generate_presigned_url(
+            "get_object", Params={"Bucket": at.bucket, "Key": MARKER_KEY}, ExpiresIn=HEAD_SECONDS
+        )
+        response = http().request("GET", url, headers={"Range": "bytes=0-0"})
+    exists = response.status in {200, 206} and "ETag" in response.headers
+    return exists or (response.status == 404 and b"NoSuchKey" in response.data)

@@ -15,7 +15,8 @@ from botocore.auth import SIGV4_TIMESTAMP, S3SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 
 from uploads.errors import StorageUnavailable
-from uploads.s3.client import OWNER, client, credentials, log_error, seconds_of_credentials, translate_errors
+from uploads.s3.client import OWNER, client, credentials, seconds_of_credentials
+from uploads.s3.errors import log_error, translate_errors
 from uploads.s3.stores import Store, store_named
 
 logger = logging.getLogger(__name__)

@@ -22,7 +22,7 @@ from uploads.s3.bucket_config import (
     tiering_configurations,
 )
 from uploads.s3.bucket_policies import PUT_HEADERS, BucketSpec, archive_tiers, lifecycle_conflicts, unknown_classes
-from uploads.s3.errors import DENIED, S3ResponseError, at_aws
+from uploads.s3.errors import ACCESS_DENIED, S3ResponseError, at_aws
 from uploads.s3.feature_probes import (
     ProbeResult,
     clear_leftovers,
@@ -247,7 +247,7 @@ def digest_lines() -> Iterable[CheckResult]:
                 subject, "the storage is full, or its quota is used up, so nothing can be uploaded", "add capacity"
             )
             return
-        denied = any(word in probes["off"].fault for word in DENIED)
+        denied = any(word in probes["off"].fault for word in ACCESS_DENIED)
         advice = f"allow {PERMISSIONS['PutObject']}" if denied else "check the log of the storage"
         yield fail(subject, f"uploads fail: {probes['off'].fault}", advice)
     elif not probes[mode].honors(mode):

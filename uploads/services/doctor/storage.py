@@ -14,7 +14,7 @@ from uploads.humanize import humanize_duration
 from uploads.models import Installation
 from uploads.s3 import URL_SECONDS
 from uploads.s3.bucket_config import bucket_region, is_own_bucket
-from uploads.s3.errors import DENIED, NO_BUCKET, OTHER_REGION, S3ResponseError, at_aws
+from uploads.s3.errors import ACCESS_DENIED, NO_BUCKET, OTHER_REGION, S3ResponseError, at_aws
 from uploads.s3.feature_probes import belongs_to_another
 from uploads.s3.probes import credentials_in_use, probe_cloudfront, probe_endpoint, probe_time
 from uploads.services.doctor.bucket import bucket_checks
@@ -169,7 +169,7 @@ def listing_error(error: S3ResponseError, bucket: str) -> CheckResult:
         return fail(subject, f"the bucket {bucket} does not exist at {_endpoint()}", advice)
     if error.code in OTHER_REGION:
         return _other_region(error.region)
-    if error.code in DENIED:
+    if error.code in ACCESS_DENIED:
         return _denied(bucket)
     reason, advice = STORAGE_ERRORS.get(
         error.code, (f"error {error.code}", "look up this error in the storage's documentation")
