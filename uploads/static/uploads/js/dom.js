@@ -37,6 +37,17 @@ export function setProgress(bar, done, total) {
   if (bar instanceof HTMLProgressElement && bar.value !== value) bar.value = value;
 }
 
+/** Show a text for some seconds, and announce it. @param {string} text */
+export function showToast(text) {
+  document.getElementById("toast")?.remove();
+  const toast = document.createElement("p");
+  toast.id = "toast";
+  toast.className = "message warning";
+  toast.textContent = text;
+  document.body.append(toast);
+  announce(text);
+}
+
 /** Announce a text to screen readers, through the ARIA live region of the page. @param {string} text */
 export function announce(text) {
   const region = document.getElementById("live-region");

@@ -1,6 +1,6 @@
 // @ts-check
 /** Files that people drop, paste or choose, anywhere on any page. */
-import { setText, setVisible } from "./dom.js";
+import { setText, setVisible, showToast } from "./dom.js";
 
 /** @typedef {import("./i18n.js").Translate} Translate */
 /** @typedef {import("./resume.js").PickedFile} PickedFile  folder: the path inside the drop */
@@ -28,8 +28,14 @@ const SYSTEM_NAMES = new Set(
 );
 const SYSTEM_PREFIXES = ["._", "~$", ".~lock."];
 
-/** @param {OnFiles} onFiles @param {Translate} translate */
-export function listenForFiles(onFiles, translate) {
+/** @param {OnFiles} addFiles @param {Translate} translate */
+export function listenForFiles(addFiles, translate) {
+  /** @type {OnFiles} */
+  const onFiles = (batches, destination) => {
+    const refusal = destination.replaces ? "" : refusalOf(pageFolder());
+    if (refusal) showToast(refusal);
+    else addFiles(batches, destination);
+  };
   listenForDrops(onFiles, translate);
   // Before htmx, which would follow the link.
   document.addEventListener("click", openFileDialog, { capture: true });
@@ -53,16 +59,27 @@ export function listenForFiles(onFiles, translate) {
   });
 }
 
-/** Refuse what people drop who cannot upload: the browser would open the file instead of the page. */
+/** Refuse what people drop who cannot upload, and say why: the browser would open the file instead of the page. */
 export function refuseDrops() {
   for (const type of ["dragover", "drop"]) {
     document.addEventListener(type, (event) => {
       const { dataTransfer } = /** @type {DragEvent} */ (event);
       if (!dataTransfer?.types.includes("Files")) return;
       event.preventDefault();
-      dataTransfer.dropEffect = "none";
+      dataTransfer.dropEffect = "copy"; // with "none" there is no event for the drop
+      if (type === "drop") showToast(refusalOf(document.getElementById("live-region")));
     });
   }
+}
+
+/** @returns {HTMLElement|null} the element of the page that names the folder it shows */
+function pageFolder() {
+  return document.querySelector("#main [data-folder-label]");
+}
+
+/** @param {HTMLElement|null} element @returns {string} why files cannot be added there; "" if they can */
+function refusalOf(element) {
+  return element?.dataset.dropRefused ?? "";
 }
 
 /**
@@ -75,7 +92,9 @@ function openFileDialog(event) {
   if (!field) return;
   event.preventDefault();
   event.stopPropagation();
-  field.click();
+  const refusal = refusalOf(pageFolder());
+  if (refusal) showToast(refusal);
+  else field.click();
 }
 
 /** @param {HTMLInputElement} field @param {OnFiles} onFiles */
@@ -126,9 +145,8 @@ function destinationOf(target) {
 function dropHint(target, translate) {
   const zone = target instanceof Element ? target.closest("[data-drop-text]") : null;
   if (zone) return zone.getAttribute("data-drop-text") ?? "";
-  const page = /** @type {HTMLElement|null} */ (document.querySelector("#main [data-folder-label]"));
-  if (page?.dataset.dropRefused) return page.dataset.dropRefused;
-  return page ? translate("drop_into", { place: page.dataset.folderLabel ?? "" }) : translate("drop");
+  const page = pageFolder();
+  return refusalOf(page) || (page ? translate("drop_into", { place: page.dataset.folderLabel ?? "" }) : translate("drop"));
 }
 
 /** Give a pasted image a unique name. @param {File} file @param {Date} [now] */

@@ -1,6 +1,7 @@
 // @ts-check
 /** Progressive enhancement: what pages do beyond links and forms. Everything here works without scripts as well. */
 import { announce, ref } from "./dom.js";
+import { extensionOf } from "./upload.js";
 
 const COPIED_LABEL_MS = 1600;
 
@@ -160,7 +161,14 @@ function restoreSearch() {
 /** Focus the field of a menu that opens. @param {Element} menu */
 function focusFirstField(menu) {
   const field = menu.matches("details.menu[open]") && menu.querySelector("input[type=text]");
-  if (field instanceof HTMLInputElement) field.select();
+  if (field instanceof HTMLInputElement) selectName(field);
+}
+
+/** Select what people type over in a field: the name of a file without its extension. @param {HTMLInputElement} field */
+export function selectName(field) {
+  const extension = field.dataset.fileName === undefined ? "" : extensionOf(field.value);
+  field.focus();
+  field.setSelectionRange(0, field.value.length - extension.length);
 }
 
 /** Return to where a page was scrolled to: the browser has forgotten it, since htmx replaces the content. */

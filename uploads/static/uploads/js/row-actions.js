@@ -4,11 +4,10 @@
  * into a folder. Without scripts, the buttons are links.
  */
 import { announce } from "./dom.js";
-import { copyToClipboard, writeToClipboard } from "./enhance.js";
+import { copyToClipboard, selectName, writeToClipboard } from "./enhance.js";
 import {
   checkboxOf, focusRow, linkOf, returnFocusTo, rightsOf, rowOf, rows, rowsWith, runAction, startSelecting,
 } from "./selection.js";
-import { extensionOf } from "./upload.js";
 
 const COPIED_MS = 1000;
 const MARGIN = 8;
@@ -244,9 +243,8 @@ export function startRenaming(row) {
   link.hidden = true;
   link.after(/** @type {Element} */ (editor));
   row.draggable = false; // so that the pointer can select text
-  field.focus();
-  const extension = row.dataset.folder ? "" : extensionOf(field.value);
-  field.setSelectionRange(0, field.value.length - extension.length);
+  if (!row.dataset.folder) field.dataset.fileName = "";
+  selectName(field);
 }
 
 /** @param {HTMLInputElement} field @param {boolean} focus  return the focus to the row */
