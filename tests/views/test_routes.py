@@ -457,16 +457,16 @@ def csrf_client(user: User) -> Client:
     return client
 
 
-@pytest.mark.parametrize(("route", "verb"), changing_routes())
-def test_change_without_csrf_token_is_refused(route: str, verb: str, people: dict[str, Client], bucket: Bucket) -> None:
-    request = RouteRequest(route, bucket)
-    client = Client(enforce_csrf_checks=True) if route == "login" else csrf_client(user_of("alice"))
-    before = factories.database_rows()
-    objects = bucket.objects()
-    assert request.by(client, verb).status_code == 403
-    before["sessions.Session"] = factories.database_rows()["sessions.Session"]
-    assert factories.database_rows() == before
-    assert bucket.objects() == objects
+def test_changes_without_csrf_token_are_refused(people: dict[str, Client], bucket: Bucket) -> None:
+    clients = {"login": Client(enforce_csrf_checks=True), "": csrf_client(user_of("alice"))}
+    requests = [(RouteRequest(route, bucket), verb) for route, verb in changing_routes()]
+    before, objects, accepted = factories.database_rows(), bucket.objects(), []
+    for request, verb in requests:
+        if request.by(clients["login" if request.route == "login" else ""], verb).status_code != 403:
+            accepted.append(f"{verb} {request.route}")
+    after = factories.database_rows()
+    before["sessions.Session"] = after["sessions.Session"]
+    assert (accepted, after, bucket.objects()) == ([], before, objects)
 
 
 def test_changes_from_another_site_are_refused(people: dict[str, Client], bucket: Bucket) -> None:
