@@ -406,8 +406,8 @@ def test_query_count_of_the_top_level_is_constant(
 ) -> None:
     add(alice, "a")
     as_alice.get("/")
-    # session, user with permissions, folders, files, people, tags, unfinished uploads, thumbnails, unread notifications
-    with django_assert_num_queries(9):
+    # session, user with permissions, folders, files, people with tags and counts, thumbnails with other marks
+    with django_assert_num_queries(6):
         as_alice.get("/")
 
 

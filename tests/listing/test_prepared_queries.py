@@ -75,7 +75,7 @@ def test_download_finds_the_current_version(people: list[User]) -> None:
 
 def test_unfinished_uploads_are_counted(people: list[User], files: list[File]) -> None:
     for user in people:
-        assert load_sidebar(user, 0, None).unfinished == File.objects.owned_by(user).unfinished().count()
+        assert load_sidebar(user).unfinished == File.objects.owned_by(user).unfinished().count()
 
 
 def test_breadcrumbs_name_only_visible_folders(people: list[User], closed: Folder) -> None:

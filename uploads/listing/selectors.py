@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.contrib.auth.models import User
+from django.db import connection
 from django.db.models import Exists, OuterRef
 
 from uploads.listing.query import ListQuery
-from uploads.models import Event, Favorite, File, Folder, Statistic, Status, Tag
+from uploads.models import Event, Favorite, File, Folder
 from uploads.models.folder import FolderQuerySet
 from uploads.models.querysets import FileQuerySet
 
 # The indexed column of each sort order.
 COLUMNS = {"added": "available_at", "name": "natural_name", "size": "size"}
 TRASH_COLUMNS = {"added": "purge_after", "name": "natural_name", "size": "size"}
+MAX_UNSEEN = 100  # notifications that are counted: pages show 99+
 HIDDEN_NAME = "…"  # replaces a folder's name that this user may not see
 
 
@@ -109,23 +111,38 @@ def as_path(path: Iterable[tuple[int, str]]) -> str:
     return "/".join(name or HIDDEN_NAME for _step, name in path)
 
 
+# One query for all, which every page of a signed-in person runs for its navigation.
+SIDEBAR_SQL = """
+SELECT
+    (SELECT count(*) FROM uploads_file
+        WHERE owner_id = %(user)s AND guest_session_id IS NULL AND state IN ('uploading', 'completing')),
+    (SELECT count(*) FROM (
+        SELECT 1 FROM uploads_notification WHERE user_id = %(user)s AND in_app AND read_at IS NULL LIMIT %(unseen)s
+    ) AS unseen),
+    ARRAY(SELECT username FROM auth_user JOIN uploads_usage ON owner_id = auth_user.id WHERE files > 0
+        ORDER BY username LIMIT %(choices)s),
+    ARRAY(SELECT name FROM uploads_tag ORDER BY normalized_name LIMIT %(choices)s),
+    (SELECT files FROM uploads_statistic WHERE kind = %(kind)s AND key = %(key)s AND status = 'stored')
+"""
+
+
 class Sidebar(NamedTuple):
-    people: list[str]
+    """The data around a list, of which all pages show the counts in the navigation."""
+
+    unfinished: int  # the user's own uploads
+    unseen: int  # the user's notifications, MAX_UNSEEN at most
+    people: list[str]  # who own files
     tags: list[str]
-    files: int | None
-    unfinished: int
+    files: int | None  # of the statistic
 
 
-def load_sidebar(user: User, limit: int, statistic: tuple[str, str] | None) -> Sidebar:
-    """Return the data around a list: up to `limit` owners of files and tags each, sorted, the file count of the
-    statistic with this kind and key, and how many uploads this user has not finished. Without a limit or a statistic,
-    their queries are left out."""
-    owners = User.objects.filter(usage__files__gt=0).order_by("username")
-    people = owners.values_list("username", flat=True)[:limit] if limit else []
-    tags = Tag.objects.order_by("normalized_name").values_list("name", flat=True)[:limit] if limit else []
-    files = None
-    if statistic:
-        kind, key = statistic
-        counts = Statistic.objects.filter(kind=kind, key=key, status=Status.STORED)
-        files = counts.values_list("files", flat=True).first()
-    return Sidebar(list(people), list(tags), files, File.objects.uploads_of(user).unfinished().count())
+def load_sidebar(user: User, *, choices: int = 0, statistic: tuple[str, str] | None = None) -> Sidebar:
+    """Return the counts of this user, up to `choices` people and tags each, sorted, and the file count of the statistic
+    with this kind and key. One query."""
+    kind, key = statistic or (None, None)
+    parameters: dict[str, Any] = {
+        "user": user.pk, "unseen": MAX_UNSEEN, "choices": choices, "kind": kind, "key": key,
+    }  # fmt: skip
+    with connection.cursor() as cursor:
+        cursor.execute(SIDEBAR_SQL, parameters)
+        return Sidebar._make(cursor.fetchone())

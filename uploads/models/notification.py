@@ -4,17 +4,10 @@ from __future__ import annotations
 
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.db import connection, models
+from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
-
-MAX_COUNTED = 100  # the pages show 99+
-# The page of every request counts, so this is no ORM query that is compiled each time.
-COUNT_UNSEEN = """
-SELECT count(*) FROM (
-    SELECT 1 FROM uploads_notification WHERE user_id = %s AND in_app AND read_at IS NULL LIMIT %s) AS unseen
-"""
 
 
 class NotificationKind(models.TextChoices):
@@ -47,13 +40,6 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
 
     def mark_read(self) -> int:
         return self.unseen().update(read_at=Now())
-
-    def count_unseen(self, user: User) -> int:
-        """Return how many of `shown_to` are unread, MAX_COUNTED at most."""
-        with connection.cursor() as cursor:
-            cursor.execute(COUNT_UNSEEN, [user.pk, MAX_COUNTED])
-            count: int = cursor.fetchone()[0]
-        return count
 
 
 class Notification(models.Model):

@@ -154,9 +154,9 @@ def browse(request: HttpRequest, scope: ListScope) -> dict[str, Any]:
     first_url = scope.url + query.to_querystring() if after else None
     start = _start(request.GET.get("start", "")) if after else 1
     # users without this permission see no people and no tags
-    limit = MAX_CHOICES + 1 if user.has_perm("uploads.view_file") else 0
+    choices = MAX_CHOICES + 1 if user.has_perm("uploads.view_file") else 0
     statistic = _statistic_key(query, scope) if page.next else None  # the last page counts its own files
-    sidebar = listing.load_sidebar(user, limit, statistic)
+    sidebar = listing.load_sidebar(user, choices=choices, statistic=statistic)
     rows = _rows_context(user, query, scope, page)
     # the trash lists only files that the user can restore
     may_change = _may_change_any(user, rows["row_rights"]) if not scope.trash else bool(page.files)
@@ -173,6 +173,7 @@ def browse(request: HttpRequest, scope: ListScope) -> dict[str, Any]:
         "bulk_actions": actions.page_actions(user, in_trash=scope.trash, may_change=may_change),
         "query": query.to_querystring(),
         "unfinished_count": sidebar.unfinished,
+        "unseen_count": sidebar.unseen,
         "count_label": _count_label(page, sidebar.files, start),
         **rows,
         **_filter_context(query, scope, sidebar),
