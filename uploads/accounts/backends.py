@@ -15,8 +15,8 @@ from django.db import connections, router
 from django.db.models import BinaryField, Func, Model, OuterRef, QuerySet, Value
 from django.db.models.functions import Concat
 
+from uploads.models.compiled import ANY_USER, CompiledQuery, bind
 from uploads.models.links import TOKEN, Link, token_digest
-from uploads.models.querysets import ANY_USER, CompiledQuery, bind
 
 ANY_DIGEST = "0" * 64  # the placeholder of a token's digest in hexadecimal digits, for `bind`
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from django.db import connections, router
 
 from uploads.listing.pagination import ListRow, Page
-from uploads.models import AccessLevel, Folder, Preview, PreviewKind, PreviewState, Visibility
+from uploads.models import AccessLevel, Folder, Grant, Preview, PreviewKind, PreviewState, Visibility
 
 # One query for all: lists are the page that most requests are for. A link that expires, or whose creator is
 # deactivated, is no mark any more.
@@ -63,13 +63,14 @@ CHANGE, TRASH, OWN, MANAGE, FILL = "c", "d", "o", "m", "f"
 class FolderRights:
     """Which of some living folders this user may fill, and which they manage, as in `writable_by` and `managed_by`.
 
-    One query, none without folders that may be restricted.
+    `roots` are the access roots of those that have access rules. One query, none if there are none.
     """
 
-    def __init__(self, user: User, restricted: Iterable[int]) -> None:
-        ids = set() if user.is_superuser else set(restricted)
+    def __init__(self, user: User, roots: Mapping[int, int]) -> None:
+        roots = {} if user.is_superuser else roots
+        granted = Grant.objects.levels(user, set(roots.values())) if roots else {}
         self.user_id = user.pk
-        self.levels = Folder.objects.access_levels(user, ids) if ids else {}
+        self.levels: dict[int | None, int] = {pk: granted.get(root, 0) for pk, root in roots.items()}
         self.fills_others = user.has_perm("uploads.add_file")
         self.manages_others = user.has_perm("uploads.change_file")
 
@@ -85,24 +86,21 @@ class FolderRights:
         return self.may_manage(folder.pk) or (is_creator and self.may_fill(folder.pk))
 
 
-def load_rights(user: User, page: Page, folder: Folder | None, *, recursive: bool) -> list[str]:
+def load_rights(user: User, page: Page) -> list[str]:
     """Return what this user may do with each row of the page, folders first, as in `changeable_by`, `removable_by` and
     `can_edit`. With a right to change but not to remove, TRASH is left out for the files of others.
     """
-    restricted = {row.pk for row in page.folders if row.access_root_id}
-    if folder is not None and folder.access_root_id:
-        restricted.add(folder.pk)
-    if recursive:  # rows do not say whether their folders are restricted
-        restricted.update(row.folder_id for row in page.files if row.folder_id)
-    rights = FolderRights(user, restricted)
+    roots = {row.pk: row.access_root_id for row in page.folders if row.access_root_id}
+    roots |= {row.folder_id: row.access_root_id for row in page.files if row.folder_id and row.access_root_id}
+    rights = FolderRights(user, roots)
     removes = user.has_perm("uploads.delete_file") or not user.has_perm("uploads.change_file")
     others = CHANGE + TRASH if removes else CHANGE
-    rows = []
+    rows, username = [], user.get_username()
     for row in page.folders:
         edits, manages, fills = rights.may_edit(row), rights.may_manage(row.pk), rights.may_fill(row.pk)
         rows.append((CHANGE + TRASH) * edits + MANAGE * manages + FILL * fills)
     for file in page.files:
-        if file.owner == user.get_username():
+        if file.owner == username:
             rows.append(CHANGE + TRASH + OWN)
         else:
             team = file.visibility == Visibility.TEAM and not file.quarantined

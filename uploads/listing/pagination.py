@@ -25,7 +25,7 @@ STATEMENT_TIMEOUT_SECONDS = 3.0
 # the columns of a list's row
 ROW_COLUMNS = (
     "id", "series", "name", "natural_name", "folder_id", "visibility", "category", "size", "available_at",
-    "purge_after", "owner__username", "quarantined",
+    "purge_after", "owner__username", "quarantined", "folder__path", "folder__access_root_id",
 )  # fmt: skip
 
 Rows = TypeVar("Rows", bound="QuerySet[Any]")
@@ -50,6 +50,8 @@ class ListRow(NamedTuple):
     purge_after: datetime | None
     owner: str
     quarantined: bool
+    path: list[int] | None  # of its folder
+    access_root_id: int | None  # of its folder
 
     @property
     def link(self) -> UUID:

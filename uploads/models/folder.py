@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 
 from django.conf import settings
@@ -10,12 +11,14 @@ from django.contrib.postgres.expressions import ArraySubquery
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex
 from django.db import models
-from django.db.models import Max, Q
+from django.db.models import Q
+from django.db.models.expressions import RawSQL
 from django.db.models.functions import Coalesce, Now
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
 from uploads import names
+from uploads.models.compiled import ANY_USER, CompiledQuery, bind
 from uploads.models.fields import NaturalNameField, NormalizedNameField
 
 MAX_DEPTH = 32  # levels of folders; deeper folders that an earlier release created stay
@@ -97,18 +100,11 @@ class FolderQuerySet(models.QuerySet["Folder"]):
 
     def granted_to(self, user: User, level: AccessLevel) -> FolderQuerySet:
         """Return the folders whose access rules give this user at least `level`."""
-        return self.filter(access_root__in=Grant.objects.reaching(level, user))
+        return self.filter(access_root__in=_granted(user, level))
 
-    def access_levels(self, user: User, ids: Iterable[int]) -> dict[int | None, int]:
-        """Return the level of this user in those of the folders that have access rules, their own or inherited.
-
-        It is 0 where no rule is for the user, and everywhere for users without `view_file`.
-        """
-        rows = self.filter(pk__in=ids, access_root__isnull=False).order_by().values_list("pk")
-        if not user.has_perm("uploads.view_file"):
-            return dict.fromkeys((pk for (pk,) in rows), 0)
-        for_user = Q(access_root__grants__group__user=user)
-        return dict(rows.annotate(level=Coalesce(Max("access_root__grants__level", filter=for_user), 0)))
+    def access_roots(self, ids: Iterable[int]) -> dict[int, int]:
+        """Return the access roots of those of these folders that have access rules, their own or inherited."""
+        return dict(self.filter(pk__in=ids, access_root__isnull=False).values_list("pk", "access_root_id"))
 
     def shareable(self) -> FolderQuerySet:
         """Return the folders whose files can be shared by link: neither they nor a folder above forbid it."""
@@ -131,7 +127,17 @@ class FolderQuerySet(models.QuerySet["Folder"]):
 
 def _is_closed(user: User, level: AccessLevel) -> Q:
     """Match the folders under access rules that give this user's groups less than `level`."""
-    return Q(access_root__isnull=False) & ~Q(access_root__in=Grant.objects.reaching(level, user))
+    return Q(access_root__isnull=False) & ~Q(access_root__in=_granted(user, level))
+
+
+def _granted(user: User, level: AccessLevel) -> RawSQL:
+    """Return an expression for the ids of the folders whose own rules give this user at least `level`."""
+    return RawSQL(*bind(_granted_query(level), {ANY_USER: user.pk}))  # noqa: S611
+
+
+@functools.cache
+def _granted_query(level: AccessLevel) -> CompiledQuery:
+    return Grant.objects.of(User(pk=ANY_USER)).filter(level__gte=level).values("folder").query.sql_with_params()
 
 
 class Folder(models.Model):
@@ -189,9 +195,17 @@ class Folder(models.Model):
 
 
 class GrantQuerySet(models.QuerySet["Grant"]):
-    def reaching(self, level: AccessLevel, user: User) -> models.QuerySet[Grant, int]:
-        """Return the ids of the folders whose own rules give this user at least `level`."""
-        return self.filter(level__gte=level, group__user=user).values_list("folder_id", flat=True)
+    def of(self, user: User) -> GrantQuerySet:
+        """Return the access rules for this user's groups."""
+        return self.filter(group__user=user)
+
+    def levels(self, user: User, folders: Iterable[int]) -> dict[int, int]:
+        """Return the level that the own rules of these folders give this user, who needs `view_file` for any. Folders
+        without a rule for them are left out."""
+        if not user.has_perm("uploads.view_file"):
+            return {}
+        rows = self.of(user).filter(folder__in=folders).order_by("level")
+        return dict(rows.values_list("folder_id", "level"))
 
 
 class Grant(models.Model):

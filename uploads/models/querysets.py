@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser, User
 from django.db import connection, models, transaction
-from django.db.models import Exists, F, Func, OuterRef, Q, Subquery, Value
+from django.db.models import Exists, F, Func, OuterRef, Q, Value
+from django.db.models.expressions import RawSQL
 from django.db.models.functions import Coalesce, Now
 
 from uploads import names
-from uploads.models.folder import AccessLevel, Folder, FolderQuerySet
+from uploads.models.compiled import ANY_FILE, ANY_USER, CompiledQuery, bind, compile_ids
+from uploads.models.folder import AccessLevel, Folder
 from uploads.models.states import ALLOWED_TRANSITIONS, ChecksumStatus, State, Visibility
 from uploads.models.usage import Usage
 
@@ -63,27 +65,14 @@ def in_batches(rows: models.QuerySet[Model], size: int, *, order: Sequence[Any] 
         page = ordered.filter(**{lookup: batch[-1].pk})
 
 
-# Some queries run in every request, and compiling them takes longer than running them. They are compiled once, with
-# these placeholders: a user's id, and the permanent id of a file.
-ANY_USER = 2**31 - 1  # the largest id of a user: Django leaves out conditions that no row can meet
-ANY_FILE = uuid4()
-CompiledQuery = tuple[str, tuple[Any, ...]]
-
-
-def bind(query: CompiledQuery, values: Mapping[Any, Any]) -> tuple[str, list[Any]]:
-    """Return the SQL and the parameters of a compiled query, with `values` in the place of its placeholders."""
-    sql, parameters = query
-    return sql, [values.get(parameter, parameter) for parameter in parameters]
-
-
-class _Multirange(Subquery):
+class _Multirange(Func):
     """The ids that a subquery finds, as a multirange, in which consecutive ids take the space of one.
 
     Postgres computes it once per query. It expects to run a subquery in `IN` or `EXISTS` for each row that it looks
     up, and then reads a whole table in order to find a few rows.
     """
 
-    template = "coalesce((SELECT range_agg(int8range(id, id, '[]')) FROM (%(subquery)s) AS folder (id)), '{}')"
+    template = "coalesce((SELECT range_agg(int8range(id, id, '[]')) FROM %(expressions)s AS folder (id)), '{}')"
 
 
 class _Contains(Func):
@@ -92,15 +81,31 @@ class _Contains(Func):
     output_field = models.BooleanField()
 
 
-def _in(folders: FolderQuerySet) -> Q:
-    """Match the files in these folders. `folders` must not be `none()`."""
-    return Q(_Contains(_Multirange(folders.order_by().values("pk")), Coalesce("folder_id", 0)))
+def _in(folders: CompiledQuery, user: User | None = None) -> Q:
+    """Match the files in these folders, by a query for their ids that was compiled for ANY_USER."""
+    ids = RawSQL(*bind(folders, {ANY_USER: user.pk} if user else {}))  # noqa: S611
+    return Q(_Contains(_Multirange(ids), Coalesce("folder_id", 0)))
+
+
+@functools.cache
+def _closed_folders(level: AccessLevel) -> CompiledQuery:
+    return compile_ids(Folder.objects.closed_to(User(pk=ANY_USER), level))
+
+
+@functools.cache
+def _granted_folders(level: AccessLevel) -> CompiledQuery:
+    return compile_ids(Folder.objects.granted_to(User(pk=ANY_USER), level))
+
+
+@functools.cache
+def _unshareable_folders() -> CompiledQuery:
+    return compile_ids(Folder.objects.inside_unshareable())
 
 
 def _team_files(user: User) -> Q:
     """Match the team's files in folders that are open to this user, who has the permission `view_file`."""
     team = Q(visibility=Visibility.TEAM, quarantined=False)
-    return team if user.is_superuser else team & ~_in(Folder.objects.closed_to(user))
+    return team if user.is_superuser else team & ~_in(_closed_folders(AccessLevel.VIEW), user)
 
 
 def _managed_files(user: User, permission: str, *, quarantined: bool = False) -> Q:
@@ -109,8 +114,8 @@ def _managed_files(user: User, permission: str, *, quarantined: bool = False) ->
     if user.is_superuser:
         return team
     if user.has_perm(permission):
-        return team & ~_in(Folder.objects.closed_to(user, AccessLevel.MANAGE))
-    return team & _in(Folder.objects.granted_to(user, AccessLevel.MANAGE))
+        return team & ~_in(_closed_folders(AccessLevel.MANAGE), user)
+    return team & _in(_granted_folders(AccessLevel.MANAGE), user)
 
 
 @functools.cache
@@ -215,7 +220,7 @@ class FileQuerySet(models.QuerySet["File"]):
 
     def shareable(self) -> FileQuerySet:
         """Return the files outside of quarantine and of folders that forbid share links."""
-        return self.filter(quarantined=False).exclude(_in(Folder.objects.inside_unshareable()))
+        return self.filter(quarantined=False).exclude(_in(_unshareable_folders()))
 
     def shared_in_folders(self, user: User) -> FileQuerySet:
         """Return the files that this user's links to folders open: the team's files in folders that the user sees.

@@ -66,7 +66,7 @@ def library_page(request: HttpRequest, folder: Folder | None, field_error: Field
         context |= {"show_onboarding": show_onboarding and not context["list_query"].has_filters}
     else:
         context = browse(request, ListScope(folder.get_absolute_url(), folder))
-        rights = listing.FolderRights(user, folder.path if folder.access_root_id else ())
+        rights = listing.FolderRights(user, Folder.objects.access_roots(folder.path) if folder.access_root_id else {})
         context |= {"folder": folder, "title": folder.name, "crumbs": _crumbs(user, folder, rights)}
         context |= _folder_rights(user, folder, rights)
         context["is_favorite"] = Favorite.objects.of(user).filter(folder=folder).exists()
@@ -205,10 +205,10 @@ def _read_page(user: User, query: ListQuery, scope: ListScope, after: Cursor | N
 
 def _rows_context(user: User, query: ListQuery, scope: ListScope, page: Page) -> dict[str, Any]:
     has_paths = query.recursive or scope.trash
-    parent_ids = {file.folder_id for file in page.files if file.folder_id} if has_paths else set()
-    folder_ids = {folder.pk for folder in page.folders} if query.q or query.show or scope.trash else set()
-    ids = parent_ids | folder_ids
-    paths = listing.breadcrumbs_for(user, ids, with_removed=scope.trash) if ids else {}
+    above = {file.folder_id: file.path for file in page.files if file.folder_id and file.path} if has_paths else {}
+    if query.q or query.show or scope.trash:
+        above |= {folder.pk: folder.path for folder in page.folders}
+    paths = listing.name_steps(user, above, with_removed=scope.trash) if above else {}
     column = scope.columns["added"]
     marks = listing.load_marks(() if scope.trash else page.files, user)
     shown = [] if scope.trash or query.q or query.show else page.folders
@@ -221,8 +221,7 @@ def _rows_context(user: User, query: ListQuery, scope: ListScope, page: Page) ->
     context["folder_size"] = sizes.get(opened or 0)
     if scope.trash:
         return context
-    rights = listing.load_rights(user, page, scope.folder, recursive=query.recursive)
-    return context | {"row_rights": ",".join(rights)}
+    return context | {"row_rights": ",".join(listing.load_rights(user, page))}
 
 
 def _matched_texts(query: ListQuery, page: Page) -> Mapping[UUID, str]:
