@@ -12,7 +12,7 @@ from axe_playwright_python.sync_playwright import Axe
 from django.contrib.auth.models import Group, User
 from playwright.sync_api import Page, Route, expect
 
-from tests.browser.uploader_page import UploaderPage
+from tests.browser.uploader_page import WAIT_MS, UploaderPage
 from tests.support import factories, file_rows
 from tests.support.stores import Bucket
 from uploads import actions
@@ -321,6 +321,18 @@ def test_unfinished_list_follows_a_cancel(uploader: UploaderPage) -> None:
     uploader.click("Cancel")
     expect(uploader.page.locator(".result")).to_have_count(0)
     expect(uploader.page).not_to_have_title(re.compile("%"))
+
+
+def test_unfinished_list_follows_an_upload_that_finishes_before_others(uploader: UploaderPage) -> None:
+    blocked = uploader.block_puts(lambda count: True)
+    uploader.drop(uploader.file("first.txt"), uploader.file("second.txt"))
+    blocked.wait_for(2, uploader.page)
+    uploader.page.evaluate("htmx.ajax('GET', '/unfinished/', {target: '#main', select: '#main', swap: 'outerHTML'})")
+    expect(uploader.page.locator(".result")).to_have_count(2)
+    blocked.routes[0].continue_()
+    expect(uploader.page.locator(".result")).to_have_count(1, timeout=WAIT_MS)
+    expect(uploader.page.get_by_role("link", name="Unfinished 1")).to_be_visible()
+    expect(uploader.title).to_have_text("Uploading 1 of 2")
 
 
 def test_viewer_cannot_drop_files(page: Page, sign_in: Callable[[User, str], Page], viewer: User, small_parts_site: str,

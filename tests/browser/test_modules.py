@@ -187,7 +187,7 @@ def test_system_files_and_empty_folders_are_skipped(modules: Page) -> None:
     picked, skipped = evaluate(modules, "drop-target", "readEntries", body)
     assert picked == ["a.txt"]
     assert skipped == [
-        "system d/.DS_Store", "system d/._a.txt", "system d/__MACOSX",
+        "system d/__MACOSX", "system d/._a.txt", "system d/.DS_Store",
         "empty d/empty", "empty d/tidy", "system d/tidy/Thumbs.db",
     ]  # fmt: skip
 
@@ -212,9 +212,9 @@ def test_only_visible_rows_are_rendered(modules: Page) -> None:
 
 
 def test_actions_depend_on_phase(modules: Page) -> None:
-    body = """return [['sending'], ['paused'], ['failed', true], ['failed', false], ['finishing'], ['done']]
+    body = """return [['sending'], ['paused'], ['failed', true], ['failed'], ['finishing'], ['done'], ['canceled']]
         .map(([phase, retriable]) => actionsFor({phase, retriable}).join())"""
-    expected = ["pause,cancel", "resume,cancel", "retry,remove", "remove", "", ""]
+    expected = ["pause,cancel", "resume,cancel", "retry,remove", "remove", "", "", ""]
     assert evaluate(modules, "virtual-list", "actionsFor", body) == expected
 
 

@@ -87,6 +87,12 @@ def test_canceled_upload_leaves_nothing(uploader: UploaderPage, bucket: Bucket) 
     with uploader.page.expect_response(lambda response: response.request.method == "DELETE") as response:
         uploader.click("Cancel")
     assert response.value.status == 204
+    uploader.expect_title("1 upload canceled")
+    uploader.expect_state("canceled")
+    expect(uploader.page.locator("#live-region")).to_have_text("Canceled \u2068large.bin\u2069.")
+    expect(uploader.tray.get_by_role("list", name="Uploads")).to_be_focused()
+    expect(uploader.rows.get_by_role("button")).to_have_count(0)
+    uploader.click("Close")
     expect(uploader.tray).to_be_hidden()
     assert bucket.objects() == {}
     assert bucket.multipart_uploads() == []
@@ -102,7 +108,23 @@ def test_cancel_all_is_confirmed_and_keeps_stored_files(uploader: UploaderPage, 
     uploader.click("Cancel")
     expect(uploader.page.get_by_role("dialog")).to_contain_text("Cancel 2 uploads?")
     uploader.page.get_by_role("button", name="Cancel uploads").click()
-    expect(uploader.tray).to_be_hidden()
+    uploader.expect_title("2 uploads canceled")
+    expect(uploader.page.locator("#live-region")).to_have_text("2 uploads canceled")
+    expect(uploader.tray.locator(":focus")).to_have_count(1)
+    assert len(bucket.objects()) == 1
+
+
+def test_one_canceled_upload_of_several_stays_in_the_list(uploader: UploaderPage, bucket: Bucket) -> None:
+    blocked = uploader.block_puts(lambda count: True)
+    uploader.drop(uploader.file("a.txt"), uploader.file("b.txt"))
+    blocked.wait_for(2, uploader.page)
+    uploader.click("Cancel", within=uploader.rows.nth(0))
+    uploader.expect_state("canceled")
+    expect(uploader.page.locator("#live-region")).to_have_text("Canceled \u2068a.txt\u2069.")
+    uploader.expect_title("Uploading 0 of 1")
+    blocked.release()
+    uploader.expect_receipt("1 of 1 stored, size verified")
+    expect(uploader.rows.locator(".tray-state")).to_have_text(["canceled", "✓ stored, size verified"])
     assert len(bucket.objects()) == 1
 
 

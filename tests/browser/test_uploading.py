@@ -70,8 +70,8 @@ def test_receipt_groups_folders_and_collapses(uploader: UploaderPage) -> None:
         page.wait_for_timeout(50)
     uploader.expect_title("4 files uploaded")
     page.clock.run_for(200)
-    expect(uploader.rows.locator(".tray-name")).to_have_text(["single.txt", "campaign"])
-    expect(uploader.rows.locator(".tray-state")).to_have_text(["✓ stored, size verified", "✓ 3 files"])
+    expect(uploader.rows.locator(".tray-name")).to_have_text(["campaign", "single.txt"])
+    expect(uploader.rows.locator(".tray-state")).to_have_text(["✓ 3 files", "✓ stored, size verified"])
     uploader.tray.hover()
     page.clock.run_for(12_000)
     expect(uploader.rows.first).to_be_visible()  # it stays open while the pointer is over it
@@ -303,6 +303,18 @@ def test_files_are_uploaded_when_the_names_cannot_be_looked_up(uploader: Uploade
     uploader.drop(uploader.file("a.txt"))
     uploader.expect_receipt("1 of 1 stored, size verified")
     assert File.objects.count() == 2
+
+
+def test_files_are_listed_in_the_order_of_the_drop(uploader: UploaderPage, alice: User) -> None:
+    existing(alice, "z.txt")
+    blocked = uploader.block_puts(lambda count: True)
+    for name in ("tree/10.txt", "tree/9.txt"):
+        uploader.file(name)
+    uploader.drop(uploader.file("z.txt"), uploader.folder / "tree", uploader.file("b.txt"), uploader.file("a.txt"))
+    uploader.click("New version", within=uploader.page.get_by_role("dialog"))
+    expect(uploader.rows.locator(".tray-name")).to_have_text(["z.txt", "tree/9.txt", "tree/10.txt", "b.txt", "a.txt"])
+    blocked.release()
+    uploader.expect_receipt("5 of 5 stored, size verified")
 
 
 @pytest.mark.faults

@@ -16,6 +16,8 @@ import { setText, setVisible, showToast } from "./dom.js";
 /** @typedef {(batches: AsyncIterable<FileBatch>|Iterable<FileBatch>, destination: Destination) => void} OnFiles */
 
 const BATCH_SIZE = 250;
+/** Browsers list a folder in an order of the file system; people expect 2 before 10. */
+const NATURAL_ORDER = new Intl.Collator(undefined, { numeric: true });
 /** The name that browsers give to every pasted image. */
 const PASTED_IMAGE = /^image\.\w+$/;
 /** Files and folders that operating systems and Office create. */
@@ -128,7 +130,7 @@ function listenForDrops(onFiles, translate) {
     showOverlay(false);
     if (!event.dataTransfer?.types.includes("Files")) return;
     event.preventDefault();
-    onFiles(droppedFiles(readTransfer(event.dataTransfer)), destinationOf(event.target));
+    onFiles(readEntries(readTransfer(event.dataTransfer)), destinationOf(event.target));
   });
 }
 
@@ -165,45 +167,39 @@ export function isSystemName(name) {
 }
 
 /**
- * Return the files and folders of a drop. Call this in the event handler: the items are not available afterwards.
+ * Return the files and folders of a drop, in its order. Call this in the event handler: the items are not available
+ * afterwards.
  * @param {DataTransfer} transfer
- * @returns {{entries: FileSystemEntry[], files: File[]}}
+ * @returns {(File|FileSystemEntry)[]}
  */
 function readTransfer(transfer) {
-  const entries = [];
-  const files = [];
+  const dropped = [];
   for (const item of transfer.items) {
     if (item.kind !== "file") continue;
     const entry = item.webkitGetAsEntry?.();
     const file = entry?.isDirectory ? null : item.getAsFile();
-    if (file) files.push(file);
-    else if (entry) entries.push(entry);
+    if (file ?? entry) dropped.push(/** @type {File|FileSystemEntry} */ (file ?? entry));
   }
-  return { entries, files };
-}
-
-/** @param {ReturnType<typeof readTransfer>} transfer @returns {AsyncGenerator<FileBatch>} */
-async function* droppedFiles({ entries, files }) {
-  if (files.length) yield batchOf(files);
-  yield* readEntries(entries);
+  return dropped;
 }
 
 /**
- * Read folders recursively and yield their files, a few hundred at a time.
- * @param {FileSystemEntry[]} entries
+ * Yield files, and those of folders with their subfolders sorted by name, a few hundred at a time.
+ * @param {(File|FileSystemEntry)[]} dropped
  * @returns {AsyncGenerator<FileBatch>}
  */
-export async function* readEntries(entries) {
+export async function* readEntries(dropped) {
   let batch = emptyBatch();
-  const stack = [...entries].reverse();
+  const stack = [...dropped].reverse();
   while (stack.length > 0) {
-    const entry = /** @type {FileSystemEntry} */ (stack.pop());
+    const entry = /** @type {File|FileSystemEntry} */ (stack.pop());
     try {
-      if (isSystemName(entry.name)) batch.skipped.push({ kind: "system", path: pathOf(entry) });
+      if (entry instanceof File) addFile(batch, entry);
+      else if (isSystemName(entry.name)) batch.skipped.push({ kind: "system", path: pathOf(entry) });
       else if (entry.isDirectory) stack.push(...(await readFolder(entry, batch)).reverse());
       else batch.picked.push({ file: await fileOf(entry), folder: parentPath(entry.fullPath) });
     } catch {
-      batch.failed.push(pathOf(entry));
+      batch.failed.push(pathOf(/** @type {FileSystemEntry} */ (entry)));
     }
     if (batch.picked.length < BATCH_SIZE) continue;
     yield batch;
@@ -232,7 +228,7 @@ function pathOf(entry) {
   return entry.fullPath.slice(1);
 }
 
-/** @param {FileSystemEntry} entry @returns {Promise<FileSystemEntry[]>} */
+/** @param {FileSystemEntry} entry @returns {Promise<FileSystemEntry[]>} sorted by name */
 async function children(entry) {
   const reader = /** @type {FileSystemDirectoryEntry} */ (entry).createReader();
   /** @type {FileSystemEntry[]} */
@@ -242,7 +238,7 @@ async function children(entry) {
     const page = /** @type {FileSystemEntry[]} */ (
       await new Promise((resolve, reject) => reader.readEntries(resolve, reject))
     );
-    if (page.length === 0) return entries;
+    if (page.length === 0) return entries.sort((a, b) => NATURAL_ORDER.compare(a.name, b.name));
     entries.push(...page);
   }
 }
@@ -260,10 +256,13 @@ function parentPath(path) {
 /** @param {Iterable<File>} files  with a path if they are from a folder field @returns {FileBatch} */
 function batchOf(files) {
   const batch = emptyBatch();
-  for (const file of files) {
-    const path = file.webkitRelativePath || file.name;
-    if (path.split("/").some(isSystemName)) batch.skipped.push({ kind: "system", path });
-    else batch.picked.push({ file, folder: parentPath(file.webkitRelativePath) });
-  }
+  for (const file of files) addFile(batch, file);
   return batch;
+}
+
+/** @param {FileBatch} batch @param {File} file */
+function addFile(batch, file) {
+  const path = file.webkitRelativePath || file.name;
+  if (path.split("/").some(isSystemName)) batch.skipped.push({ kind: "system", path });
+  else batch.picked.push({ file, folder: parentPath(file.webkitRelativePath) });
 }

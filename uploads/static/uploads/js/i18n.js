@@ -182,10 +182,16 @@ export class Messages {
 
   /** Return how finished uploads ended, in a few words. @param {Summary} summary */
   result(summary) {
-    const { files, done, failed } = summary;
+    const { files, done, failed, canceled } = summary;
+    if (files === 0 && canceled) return this.canceled(canceled);
     if (files === 0) return this.translate("no_files");
     if (failed === 0) return this.translate("uploaded", { count: done, files: this.#count(done) });
     return this.translate("uploaded_some", { ...this.#counts(summary), failed: this.#count(failed) });
+  }
+
+  /** @param {number} count  of uploads */
+  canceled(count) {
+    return this.translate("canceled", { count, files: this.#count(count) });
   }
 
   /**

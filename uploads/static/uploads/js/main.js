@@ -70,7 +70,10 @@ function startUploader(box) {
   const notify = (/** @type {string} */ type) => document.body.dispatchEvent(new CustomEvent(type));
   const uploader = new Uploader(context, {
     maxBytes,
-    onChange: () => tray.redraw(),
+    onChange: (upload) => {
+      tray.redraw();
+      if (upload?.phase === "done") notify("upload-finished");
+    },
     onCanceled: () => notify("upload-canceled"),
   });
   const messages = new Messages(translatorOf(document), { language: document.documentElement.lang, maxBytes });
@@ -119,7 +122,7 @@ async function addFiles(batches, { folderId, path, replaces, currentName }, { ap
     }
     const repeated = new Set(replaces ? [] : accepted.filter((item) => active.has(itemKey({ ...item, folderId }))));
     const items = accepted.filter((item) => !repeated.has(item))
-      .map((item) => ({ ...item, folderId, replaces, token: tokenFor(item) }));
+      .map((item) => ({ ...item, folderId, replaces, token: tokenFor(item), order: uploader.nextOrder() }));
     for (const conflict of isGuest || replaces ? [] : await findConflicts(items.filter(({ token }) => !token), api)) {
       // What was kept beside the existing file before has the free name.
       const { item, free_name: name } = conflict;

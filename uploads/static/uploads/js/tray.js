@@ -114,7 +114,7 @@ export class Tray {
     const { finished } = summary;
     const problem = this.problem || summary.note;
     setText(ref(this.box, "title"), this.messages.title(summary, paused));
-    this.box.dataset.outcome = !finished ? "" : summary.failed ? "failed" : "stored";
+    this.box.dataset.outcome = !finished ? "" : summary.failed ? "failed" : summary.done ? "stored" : "canceled";
     setVisible(ref(this.box, "progress"), !finished);
     setVisible(ref(this.box, "signin"), this.gate.reason === "signin" && !finished);
     setVisible(button(this.box, "close"), finished);
@@ -149,7 +149,7 @@ export class Tray {
   #onAction(action, upload) {
     if (action === "pause" || action === "resume" || action === "retry") this.uploader[action](upload);
     if (action === "cancel") this.#confirmCancel([upload], () => this.uploader.cancel(upload));
-    if (action === "remove") this.uploader.cancel(upload);
+    if (action === "remove") this.#keepFocus(() => this.uploader.remove(upload));
     this.redraw();
   }
 
@@ -181,7 +181,8 @@ export class Tray {
   }
 
   #cancelAll() {
-    const active = this.uploader.uploads.filter(({ phase }) => phase !== "done" && phase !== "failed");
+    const ended = ["done", "failed", "canceled"];
+    const active = this.uploader.uploads.filter(({ phase }) => !ended.includes(phase));
     this.#confirmCancel(active, () => this.uploader.cancelAll());
   }
 
@@ -189,10 +190,23 @@ export class Tray {
    * Ask before several uploads are canceled, or much that was sent is lost.
    * @param {Upload[]} uploads @param {() => void} cancel
    */
-  #confirmCancel(uploads, cancel) {
+  async #confirmCancel(uploads, cancel) {
     const count = uploads.length;
-    if (count < 2 && uploads.every(({ sent }) => sent < CONFIRM_BYTES)) return cancel();
-    this.#confirm("cancel-dialog", this.messages.translate("confirm_cancel", { count })).then((yes) => yes && cancel());
+    const asks = count > 1 || uploads.some(({ sent }) => sent >= CONFIRM_BYTES);
+    const question = this.messages.translate("confirm_cancel", { count });
+    if (asks && !(await this.#confirm("cancel-dialog", question))) return;
+    this.#keepFocus(() => {
+      cancel();
+      this.announcer.addCanceled(uploads.filter(({ phase }) => phase === "canceled"));
+    });
+  }
+
+  /** Do something that hides or removes the button with the focus. @param {() => void} act */
+  #keepFocus(act) {
+    act();
+    this.#draw();
+    const target = ref(this.box, "body").hidden ? button(this.box, "toggle") : ref(this.box, "rows");
+    target.focus({ preventScroll: true });
   }
 
   /**
@@ -315,17 +329,31 @@ class Announcer {
   #announced = 0;
   #problem = "";
   #finished = true;
+  #canceled = "";
 
   /** @param {Messages} messages */
   constructor(messages) {
     this.messages = messages;
   }
 
+  /** Announce canceled uploads with the next update. @param {readonly Upload[]} uploads */
+  addCanceled(uploads) {
+    if (uploads.length > 1) this.#canceled = this.messages.canceled(uploads.length);
+    else if (uploads.length) {
+      this.#canceled = this.messages.translate("canceled_name", { name: isolate(uploads[0].path) });
+    }
+  }
+
   /** @param {Summary} summary @param {string} problem */
   update(summary, problem) {
+    const canceled = this.#canceled;
+    this.#canceled = "";
     if (summary.finished) {
-      if (!this.#finished) announce(this.messages.result(summary));
+      const result = !this.#finished && summary.files > 0 ? this.messages.result(summary) : "";
+      if (canceled || result) announce([canceled, result].filter(Boolean).join(" "));
       this.#announced = 0;
+    } else if (canceled) {
+      announce(canceled);
     } else if (problem !== this.#problem && problem) {
       announce(this.messages.translate(`problem.${problem}`));
     } else {

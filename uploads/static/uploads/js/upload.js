@@ -5,10 +5,11 @@ import { byteRange } from "./parts.js";
 /** @typedef {{url: string, headers: Record<string, string>, at: number}} SignedPart  at: performance.now() */
 /**
  * @typedef {object} Summary
- * @property {number} files @property {number} done @property {number} failed @property {number} paused
+ * @property {number} files  without those that were canceled @property {number} canceled
+ * @property {number} done @property {number} failed @property {number} paused
  * @property {boolean} pausing  whether paused uploads still send what has begun
  * @property {number} active  files that are being hashed, sent or completed
- * @property {number} bytes  of all files that have not failed
+ * @property {number} bytes  of all files that have not failed and were not canceled
  * @property {number} sent
  * @property {string} note  why uploads are blocked, if all files that are being sent are blocked for the same reason
  * @property {boolean} finished  whether no upload is running, waiting or paused
@@ -67,11 +68,12 @@ export class Upload {
   /**
    * @param {File} file
    * @param {{name?: string, folder?: string, folderId?: number|null, replaces?: string, visibility?: string,
-   *   onChange?: (upload: Upload) => void}} [options]  folder: a path below the folder with the id `folderId`;
-   *   replaces: the id of the file to add a version to
+   *   order?: number, onChange?: (upload: Upload) => void}} [options]  folder: a path below the folder with the id
+   *   `folderId`; replaces: the id of the file to add a version to; order: its place in the list
    */
   constructor(file, {
-    name = file.name, folder = "", folderId = null, replaces = "", visibility = "team", onChange = () => {},
+    name = file.name, folder = "", folderId = null, replaces = "", visibility = "team", order = 0,
+    onChange = () => {},
   } = {}) {
     this.file = file;
     this.name = name;
@@ -80,6 +82,7 @@ export class Upload {
     this.folderId = folderId;
     this.replaces = replaces;
     this.visibility = visibility;
+    this.order = order;
     this.onChange = onChange;
     this.reset();
   }
@@ -292,24 +295,25 @@ export function isVerified({ checksumStatus }) {
  * @returns {Summary}
  */
 export function summarize(uploads, busy = false) {
-  const counts = { done: 0, failed: 0, paused: 0, waiting: 0, active: 0 };
+  const counts = { done: 0, failed: 0, paused: 0, waiting: 0, active: 0, canceled: 0 };
   let bytes = 0;
   let sent = 0;
   let verified = true;
   let pausing = false;
   for (const upload of uploads) {
     if (upload.running) counts.active += 1;
-    else counts[/** @type {"done"|"failed"|"paused"|"waiting"} */ (upload.phase)] += 1;
+    else counts[/** @type {"done"|"failed"|"paused"|"waiting"|"canceled"} */ (upload.phase)] += 1;
     pausing ||= upload.pausing;
-    if (upload.phase === "failed") continue;
+    if (upload.phase === "failed" || upload.phase === "canceled") continue;
     bytes += upload.size;
     sent += upload.sent;
     if (upload.phase === "done") verified &&= isVerified(upload);
   }
-  const { done, failed, paused, active } = counts;
+  const { done, failed, paused, active, canceled } = counts;
+  const files = uploads.length - canceled;
   const finished = !busy && active + paused + counts.waiting === 0;
   const note = commonNote(uploads);
-  return { files: uploads.length, done, failed, paused, pausing, active, bytes, sent, verified, finished, note };
+  return { files, done, failed, canceled, paused, pausing, active, bytes, sent, verified, finished, note };
 }
 
 /** @param {readonly Upload[]} uploads @returns {string} the note of all files that are being sent or wait; else "" */

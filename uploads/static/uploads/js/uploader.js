@@ -6,7 +6,7 @@ import { Upload } from "./upload.js";
 
 /**
  * @typedef {{file: File, folder: string, folderId?: number|null, replaces?: string, token?: string,
- *   name?: string}} NewFile  name: if not that of the file
+ *   name?: string, order?: number}} NewFile  name: if not that of the file; order: from `nextOrder`
  */
 
 /** Small files start in batches, so that API calls are full. A batch is hashed before its first byte is sent. */
@@ -38,6 +38,7 @@ export class Uploader {
   paused = false;
   /** How many drops are being read. */
   #reading = 0;
+  #order = 0;
   /** @type {{small: Upload[], large: Upload[]}} */
   #queues = { small: [], large: [] };
   /** Small files that have been started but not sent. @type {Set<Upload>} */
@@ -67,7 +68,15 @@ export class Uploader {
     this.onChange();
   }
 
-  /** @param {NewFile[]} picked @param {string} visibility */
+  /** Return the place of the next file in the list. */
+  nextOrder() {
+    return (this.#order += 1);
+  }
+
+  /**
+   * Add files where they were dropped, even if they had to wait for an answer.
+   * @param {NewFile[]} picked @param {string} visibility
+   */
   add(picked, visibility) {
     for (const { file, token, ...place } of picked) {
       const upload = new Upload(file, { ...place, visibility, onChange: this.onChange });
@@ -76,13 +85,14 @@ export class Uploader {
       if (upload.size > this.maxBytes) this.#fail(upload, new UploadError("too_large"));
       else this.#enqueue(upload);
     }
+    this.uploads.sort((a, b) => a.order - b.order);
     this.onChange();
     this.#startNext();
   }
 
   /** Add a file that cannot be uploaded, to show its error. @param {string} name @param {UploadError} error */
   addFailed(name, error) {
-    const upload = new Upload(new File([], name), { onChange: this.onChange });
+    const upload = new Upload(new File([], name), { order: this.nextOrder(), onChange: this.onChange });
     this.uploads.push(upload);
     this.#fail(upload, error);
   }
@@ -167,23 +177,34 @@ export class Uploader {
     this.#startNext();
   }
 
-  /** Cancel an upload here, on the server and in the storage. @param {Upload} upload */
+  /** Cancel an upload here, on the server and in the storage. It stays in the list. @param {Upload} upload */
   cancel(upload) {
-    if (upload.phase === "finishing" || upload.phase === "done") return;
+    if (upload.phase !== "waiting" && upload.phase !== "paused" && !upload.running) return;
+    if (upload.phase === "finishing") return;
     this.#dequeue(upload);
     upload.setPhase("canceled");
     const reason = new DOMException("canceled", "AbortError");
     upload.controller.abort(reason);
     upload.requests.abort(reason);
-    this.uploads.splice(this.uploads.indexOf(upload), 1);
     this.onChange();
     this.#cancelOnServer(upload);
     this.#startNext();
   }
 
+  /** Remove a failed upload from the list. @param {Upload} upload */
+  remove(upload) {
+    if (upload.phase !== "failed") return;
+    this.uploads.splice(this.uploads.indexOf(upload), 1);
+    this.onChange();
+    this.#cancelOnServer(upload);
+  }
+
   cancelAll() {
     this.paused = false;
-    for (const upload of [...this.uploads]) this.cancel(upload);
+    for (const upload of [...this.uploads]) {
+      this.remove(upload);
+      this.cancel(upload);
+    }
   }
 
   /**

@@ -60,6 +60,17 @@ export class VirtualList {
     const visible = new Set(uploads.slice(first, end));
     for (const [upload, row] of this.#rows) if (!visible.has(upload)) this.#remove(upload, row);
     for (let index = first; index < end; index += 1) this.#renderRow(uploads[index], index, uploads.length);
+    this.#sortRows(uploads.slice(first, end));
+  }
+
+  /** Give the elements the order that people see, which is also that of the Tab key. @param {readonly Row[]} visible */
+  #sortRows(visible) {
+    let next = this.#spacer.firstElementChild;
+    for (const upload of visible) {
+      const row = /** @type {HTMLElement} */ (this.#rows.get(upload));
+      if (row === next) next = row.nextElementSibling;
+      else this.#spacer.insertBefore(row, next);
+    }
   }
 
   /** Scroll to the top, and follow the running uploads again. */
@@ -132,7 +143,7 @@ export class VirtualList {
 export function actionsFor({ phase, retriable }) {
   if (phase === "failed") return retriable ? ["retry", "remove"] : ["remove"];
   if (phase === "paused") return ["resume", "cancel"];
-  return phase === "done" || phase === "finishing" ? [] : ["pause", "cancel"];
+  return phase === "done" || phase === "finishing" || phase === "canceled" ? [] : ["pause", "cancel"];
 }
 
 /** Link the name of a stored file to its page. @param {HTMLElement} name @param {Row} upload */
