@@ -240,7 +240,7 @@ def test_actions_for_files_skip_folders_and_say_so(campaign: Folder, alice: User
 
 def test_invalid_folder_ids_are_counted(as_alice: Client) -> None:
     response = as_alice.post("/files/bulk", {"do": "trash", "folders": ["x", "9" * 30, "4711"]})
-    assert messages_of(response) == ["3 files no longer exist or aren't available to you."]
+    assert messages_of(response) == ["3 items no longer exist or aren't available to you."]
 
 
 def test_zip_of_folders_has_their_paths(upload_client: UploadClient, as_alice: Client, as_bob: Client) -> None:

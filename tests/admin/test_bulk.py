@@ -14,7 +14,7 @@ from tests.conftest import signed_in
 from tests.support import factories
 from uploads import actions
 from uploads.actions import admin_actions
-from uploads.admin import files as admin_bulk
+from uploads.admin import bulk as admin_bulk
 from uploads.models import Action, Event, File, State, Tagging, Visibility
 from uploads.services import folders
 
@@ -133,7 +133,7 @@ def test_foreign_and_invalid_ids_change_nothing_and_are_reported(alice: User, as
     selected = [str(visible.pk), str(hidden.pk), str(uuid.uuid4()), "nonsense", "\x00", "9" * 40]
     response = as_clerk.post(LIST, {"action": "trash", "_selected_action": selected, "confirmed": "yes"})
     assert response.status_code == 302
-    assert "2 files no longer exist or aren't available to you." in message_text(response)
+    assert "2 items no longer exist or aren't available to you." in message_text(response)
     assert "secret" not in message_text(response)
     assert set(File.objects.trashed()) == {visible}
 
@@ -190,4 +190,4 @@ def test_confirmation_of_many_files_has_few_queries(admin_user: User, django_ass
 def test_concurrent_change_of_the_file_is_reported(alice: User, as_clerk: Client) -> None:
     file = factories.create_file(alice)
     File.objects.filter(pk=file.pk).update(state=State.TRASHED, purge_after=file.available_at)
-    assert "1 file no longer exists or isn't available to you." in message_text(confirm_action(as_clerk, "trash", file))
+    assert "1 item no longer exists or isn't available to you." in message_text(confirm_action(as_clerk, "trash", file))

@@ -174,20 +174,6 @@ def test_error_of_the_service_is_shown_as_a_message(admin_user: User, as_admin: 
     assert Folder.objects.get(pk=folder.pk).name == "Brand"
 
 
-def test_empty_folders_are_removed_and_full_ones_stay(alice: User, as_clerk: Client) -> None:
-    empty, full = ensure_folder("Empty/Below", alice), ensure_folder("Full", alice)
-    factories.create_file(alice, folder=full)
-    apply_deltas()
-    selected = {"action": "remove", "_selected_action": [str(empty.parent_id), str(full.pk), "nonsense"]}
-    page = as_clerk.post(FOLDERS, selected)
-    assert page.status_code == 200
-    assert page.content.decode().count("will be kept (1 file)") == 1
-    assert Folder.objects.living().count() == 3
-    as_clerk.post(FOLDERS, {**selected, "confirmed": "yes"})
-    assert list(Folder.objects.living()) == [full]
-    assert as_clerk.post(reverse("admin:uploads_folder_delete", args=[full.pk]), {"post": "yes"}).status_code == 403
-
-
 def test_manager_cannot_see_or_edit_a_restricted_folder(admin_user: User, as_clerk: Client) -> None:
     folder = ensure_folder("Board", admin_user)
     folders.set_access(folder, {Group.objects.create(name="board"): AccessLevel.MANAGE}, by=admin_user)

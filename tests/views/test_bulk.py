@@ -87,7 +87,7 @@ def test_bulk_action_skips_and_lists_files_without_permission(alice: User, bob: 
     assert success == "Moved 1 file to trash."
     assert refused.startswith("Skipped, because you don't have permission to change them: “file 0”, “file 1”")
     assert refused.endswith("and 2 more")
-    assert unknown == "1 file no longer exists or isn't available to you."
+    assert unknown == "1 item no longer exists or isn't available to you."
     assert set(states([*theirs, *secret])) == {State.AVAILABLE}
 
 
@@ -95,7 +95,7 @@ def test_unknown_ids_are_counted_in_the_message(alice: User, as_alice: Client) -
     (file,) = make_files(alice, 1)
     data = ["x", "", "' OR 1=1 --", str(uuid.uuid4()), str(file.link), str(file.link)]
     response = as_alice.post("/files/bulk", {"do": "trash", "file": data})
-    assert messages_of(response)[-1] == "4 files no longer exist or aren't available to you."
+    assert messages_of(response)[-1] == "4 items no longer exist or aren't available to you."
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from django.contrib.auth.models import User
 from django.core.exceptions import ImproperlyConfigured
 from django.db import transaction
 from django.utils.formats import number_format
+from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from amalga.db import CALL_SECONDS, deadline
@@ -112,6 +113,10 @@ class BulkAction:
     def inside(self, folders: Sequence[Folder], *, by: User) -> FileQuerySet:
         """Return the files that change together with these folders, apart from their place."""
         return File.objects.none()
+
+    def count_inside(self, folders: Sequence[Folder], *, by: User) -> int:
+        """Count them, up to MAX_FILES_INSIDE and one more."""
+        return self.inside(folders, by=by)[: MAX_FILES_INSIDE + 1].count()
 
     def change_folders(self, result: BulkResult, data: Mapping[str, Any], *, by: User) -> list[Event]:
         """Change the locked folders of the result, after its files; return the events to save. Raises Problem.
@@ -233,6 +238,13 @@ def count_files(count: int) -> str:
 def count_folders(count: int) -> str:
     text = ngettext("%(count)s folder", "%(count)s folders", count)
     return text % {"count": number_format(count, force_grouping=True)}
+
+
+def count_with_inside(count: int, inside: int) -> str:
+    """Return the number of selected files together with that of `count_inside`."""
+    if inside > MAX_FILES_INSIDE:
+        return _("more than %(max)s files") % {"max": number_format(MAX_FILES_INSIDE, force_grouping=True)}
+    return count_files(count + inside)
 
 
 def name_folders(folders: Sequence[Folder]) -> str:

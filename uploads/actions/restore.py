@@ -10,7 +10,14 @@ from django.contrib.auth.models import User
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from uploads.actions.base import BulkAction, BulkResult, count_folders, register
+from uploads.actions.base import (
+    BulkAction,
+    BulkResult,
+    count_folders,
+    count_with_inside,
+    name_folders,
+    register,
+)
 from uploads.actions.large_folders import continue_in_folder
 from uploads.errors import Forbidden, InvalidTransition
 from uploads.models import Action, Event, File, Folder, State
@@ -59,6 +66,15 @@ class RestoreAction(BulkAction):
                 result.unfinished.append(folder)
                 continue_in_folder(self, folder, folder.purge_after, by=by)
         return [event(Action.FOLDER, by=by, folder=folder, restored=True) for folder in result.folders]
+
+    def question(self, count: int, folders: Sequence[Folder], *, by: User) -> str:
+        if not folders:
+            return self.title(count)
+        inside = self.count_inside(folders, by=by)
+        if not count + inside:
+            return _("Restore %(names)s?") % {"names": name_folders(folders)}
+        names = {"names": name_folders(folders), "files": count_with_inside(count, inside)}
+        return _("Restore %(names)s and %(files)s?") % names
 
     def success_message(self, count: int, data: Mapping[str, Any]) -> str:
         return ngettext("Restored %(count)s file.", "Restored %(count)s files.", count) % {"count": count}

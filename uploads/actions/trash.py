@@ -21,6 +21,7 @@ from uploads.actions.base import (
     BulkResult,
     count_files,
     count_folders,
+    count_with_inside,
     name_folders,
     register,
 )
@@ -117,23 +118,21 @@ class TrashAction(BulkAction):
     def question(self, count: int, folders: Sequence[Folder], *, by: User) -> str:
         if not folders:
             return self.title(count)
-        return _question(count, folders, self.inside(folders, by=by)[: MAX_FILES_INSIDE + 1].count())
+        return _question(count, folders, self.count_inside(folders, by=by))
 
 
 def _question(count: int, folders: Sequence[Folder], inside: int) -> str:
+    if not count + inside:
+        return _("Move %(names)s to trash?") % {"names": name_folders(folders)}
     if len(folders) == 1 and not count and inside <= MAX_FILES_INSIDE:
-        if not inside:
-            return _("Move “%(name)s” to trash?") % {"name": folders[0]}
         text = ngettext(
             "Move “%(name)s” and its %(count)s file to trash?",
             "Move “%(name)s” and its %(count)s files to trash?",
             inside,
         )
         return text % {"name": folders[0], "count": number_format(inside, force_grouping=True)}
-    files = count_files(count + inside)
-    if inside > MAX_FILES_INSIDE:
-        files = _("more than %(max)s files") % {"max": number_format(MAX_FILES_INSIDE, force_grouping=True)}
-    return _("Move %(names)s and %(files)s to trash?") % {"names": name_folders(folders), "files": files}
+    names = {"names": name_folders(folders), "files": count_with_inside(count, inside)}
+    return _("Move %(names)s and %(files)s to trash?") % names
 
 
 def trash_files(links: Iterable[UUID], *, by: User) -> BulkResult:

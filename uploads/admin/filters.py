@@ -23,6 +23,7 @@ from uploads.actions import audit_labels
 from uploads.forms import folder_by_path
 from uploads.listing import AGE_FILTERS, time_ago
 from uploads.models import Category, ChecksumStatus, Kind, Origin, RunOutcome, State, Statistic, Status, Tag, Visibility
+from uploads.models.folder import FolderQuerySet
 from uploads.names import normalize_for_search
 from uploads.views.responses import request_user
 
@@ -52,6 +53,14 @@ class ChoiceFilter(admin.SimpleListFilter):
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         selected = self.selected()
         return queryset.filter(**{self.field: selected}) if selected else queryset
+
+
+def default_first(list_filter: admin.SimpleListFilter, changelist: ChangeList, choices: Iterable[Any]) -> Iterator[Any]:
+    """Leave out “All”: the first choice is the default."""
+    _all, first, *others = choices
+    first["selected"] = first["selected"] or not list_filter.value()
+    first["query_string"] = changelist.get_query_string(remove=[list_filter.parameter_name or ""])
+    yield from (first, *others)
 
 
 class TextFilter(admin.SimpleListFilter):
@@ -99,10 +108,7 @@ class StateFilter(ChoiceFilter):
     )
 
     def choices(self, changelist: ChangeList) -> Iterator[Any]:
-        _all, *choices = super().choices(changelist)
-        choices[0]["selected"] = not self.value() or self.value() == "library"
-        choices[0]["query_string"] = changelist.get_query_string(remove=[self.parameter_name])
-        yield from choices
+        yield from default_first(self, changelist, super().choices(changelist))
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         match self.selected():
@@ -113,6 +119,27 @@ class StateFilter(ChoiceFilter):
             case "unfinished":
                 return queryset.filter(state__in=[State.UPLOADING, State.COMPLETING], owner=request.user)
         return queryset.filter(state=State.AVAILABLE, current=True)
+
+
+def is_trash(request: HttpRequest) -> bool:
+    """Return whether the list of files or folders shows the trash."""
+    return request.GET.get("state") == "trash"
+
+
+class FolderStateFilter(ChoiceFilter):
+    """Folders of the library, or those in the trash that this person may restore, as on the pages."""
+
+    title, parameter_name = _("state"), "state"
+    options = (("library", _("In the library")), ("trash", _("In the trash")))
+
+    def choices(self, changelist: ChangeList) -> Iterator[Any]:
+        yield from default_first(self, changelist, super().choices(changelist))
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        rows: FolderQuerySet = queryset  # type: ignore[assignment]
+        if self.selected() != "trash":
+            return rows.living()
+        return rows.trashed().editable_by(request_user(request))
 
 
 class TypeFilter(ChoiceFilter):
@@ -234,12 +261,12 @@ class ActorFilter(TextFilter):
 
 
 class DescendantFilter(FolderFilter):
-    """The subfolders of one folder; without filter and search, the top-level folders."""
+    """The subfolders of one folder; in the library, without filter and search, the top-level folders."""
 
     title, parameter_name, column = _("parent folder"), "inside", "parent"
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        if not self.typed and not request.GET.get("q", "").strip():
+        if not self.typed and not request.GET.get("q", "").strip() and not is_trash(request):
             return queryset.filter(parent__isnull=True)
         return super().queryset(request, queryset)
 

@@ -7,29 +7,28 @@ from collections.abc import Sequence
 from typing import Any
 
 from django import forms
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.forms.models import BaseInlineFormSet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
+from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from uploads.admin.base import LargeTableAdmin, render_cell
-from uploads.admin.filters import DescendantFilter
+from uploads.admin.bulk import folder_actions
+from uploads.admin.filters import DescendantFilter, FolderStateFilter, is_trash
 from uploads.errors import Problem
 from uploads.forms import FolderField, allow_unchanged_folder, folder_name, parse_field
-from uploads.listing import HIDDEN_NAME, paths_for
+from uploads.listing import HIDDEN_NAME, as_path, breadcrumbs_for
 from uploads.models import AccessLevel, Folder, Grant, Kind, Statistic, Status
 from uploads.services import folders
-from uploads.templatetags.formatting import filesize
+from uploads.templatetags.formatting import filesize, when
 from uploads.views.responses import request_user
 
-MAX_SELECTED = 500
-CHECKBOX_NAME = "_selected_action"
+TRASH_COLUMNS = ("whole", "kept_until", "created_by")
 
 
 class FolderForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -124,7 +123,7 @@ class FolderAdmin(LargeTableAdmin):
     inlines = (GrantInline,)
     list_display = ("whole", "inside", "files", "stored", "access", "created_by")
     list_display_links = ("whole",)
-    list_filter = (DescendantFilter,)
+    list_filter = (FolderStateFilter, DescendantFilter)
     list_select_related = ("created_by", "access_root")
     ordering = ("natural_name", "id")
     search_fields = ("normalized_name",)
@@ -139,26 +138,35 @@ class FolderAdmin(LargeTableAdmin):
         return self.fields if obj else tuple(name for name in self.fields if name not in self.readonly_fields)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Folder]:
-        return Folder.objects.visible_to(request.user)
+        """Return the folders of the trash too, which FolderStateFilter and get_object leave out."""
+        return Folder.objects.named_to(request.user)
+
+    def get_list_display(self, request: HttpRequest) -> tuple[str, ...]:
+        return TRASH_COLUMNS if is_trash(request) else self.list_display
+
+    def get_list_display_links(self, request: HttpRequest, list_display: Any) -> Any:
+        """Link the folders of the library; those in the trash have no page."""
+        return None if is_trash(request) else self.list_display_links
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
         return queryset.matching(search_term[:255]), False
 
     def annotate_page(self, request: HttpRequest, rows: Sequence[Any]) -> None:
         """Add paths and file counts from the statistics to one page of folders, with three queries."""
-        paths = paths_for(request_user(request), (folder.pk for folder in rows))
+        paths = breadcrumbs_for(request_user(request), (folder.pk for folder in rows), with_removed=True)
         keys = [str(folder.pk) for folder in rows]
         statistics = Statistic.objects.filter(kind=Kind.FOLDER, status=Status.STORED, key__in=keys)
         counts = {key: (files, size) for key, files, size in statistics.values_list("key", "files", "bytes")}
         for folder in rows:
-            folder.whole_path = paths.get(folder.pk, folder.name)
+            folder.whole_path = as_path(paths[folder.pk]) if folder.pk in paths else folder.name
             folder.parent_path = folder.whole_path.rpartition("/")[0]
             folder.counts = counts.get(str(folder.pk), (0, 0))
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Folder | None:
-        folder = super().get_object(request, object_id, from_field)
-        if folder is not None:
-            self.annotate_page(request, [folder])
+        folder: Folder | None = super().get_object(request, object_id, from_field)
+        if folder is None or folder.removed_at:
+            return None
+        self.annotate_page(request, [folder])
         return folder
 
     @admin.display(description=gettext_lazy("path"))
@@ -179,6 +187,12 @@ class FolderAdmin(LargeTableAdmin):
     def stored(self, folder: Any) -> str:
         return filesize(folder.counts[1])
 
+    @admin.display(description=gettext_lazy("kept until"))
+    def kept_until(self, folder: Any) -> str:
+        return render_cell(
+            "text", text=when(folder.purge_after), title=folder.purge_after.isoformat(timespec="seconds")
+        )
+
     @admin.display(description=gettext_lazy("access"))
     def access(self, folder: Folder) -> str:
         if folder.access_root is None:
@@ -193,7 +207,7 @@ class FolderAdmin(LargeTableAdmin):
         return allowed and (obj is None or folders.can_edit(obj, request_user(request)))
 
     def has_delete_permission(self, request: HttpRequest, obj: Folder | None = None) -> bool:
-        return False  # the action removes empty folders
+        return False  # the action moves folders to the trash
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         form = super().get_form(request, obj, change, **kwargs)
@@ -225,38 +239,4 @@ class FolderAdmin(LargeTableAdmin):
                 folders.set_access(Folder.objects.get(pk=form.instance.pk), levels, by=request_user(request))
 
     def get_actions(self, request: HttpRequest) -> Any:
-        if not request.user.has_perm("uploads.change_folder"):
-            return {}
-        return {"remove": (_remove, "remove", gettext_lazy("Delete empty folders"))}
-
-
-def _remove(modeladmin: FolderAdmin, request: HttpRequest, queryset: QuerySet[Folder]) -> HttpResponse | None:
-    """Remove the selected folders that have no files, with their empty subfolders."""
-    selected = list(queryset.order_by("natural_name", "id")[: MAX_SELECTED + 1])
-    if len(selected) > MAX_SELECTED:
-        messages.error(request, _("You can select up to %(most)s folders at a time.") % {"most": MAX_SELECTED})
-        return None
-    if "confirmed" not in request.POST:
-        modeladmin.annotate_page(request, selected)
-        context = {
-            **modeladmin.admin_site.each_context(request),
-            "title": _("Delete empty folders"),
-            "opts": modeladmin.opts,
-            "media": modeladmin.media,
-            "selected": selected,
-            "checkbox_name": CHECKBOX_NAME,
-        }
-        return TemplateResponse(request, "admin/uploads/folder/confirm.html", context)
-    removed = [folder for folder in selected if _remove_one(folder, request)]
-    if removed:
-        messages.success(request, _("Deleted: %(names)s") % {"names": ", ".join(map(str, removed))})
-    return HttpResponseRedirect(request.get_full_path())
-
-
-def _remove_one(folder: Folder, request: HttpRequest) -> bool:
-    try:
-        folders.remove(folder, by=request_user(request))
-    except Problem as problem:
-        messages.warning(request, problem.message)
-        return False
-    return True
+        return folder_actions(in_trash=is_trash(request))

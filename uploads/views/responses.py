@@ -291,8 +291,8 @@ def flash_result(
         messages.warning(
             request,
             ngettext(
-                "%(count)s file no longer exists or isn't available to you.",
-                "%(count)s files no longer exist or aren't available to you.",
+                "%(count)s item no longer exists or isn't available to you.",
+                "%(count)s items no longer exist or aren't available to you.",
                 unknown,
             )
             % {"count": unknown},
