@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+MINUTES_ABOVE = 90  # seconds
+
 
 class Problem(Exception):
     """An error with a `code` for programs, an HTTP `status_code`, and a `message` that tells people what to do."""
@@ -51,13 +53,26 @@ class TooManyAttempts(Problem):
     status_code = 429
 
     def __init__(self, seconds: int) -> None:
+        super().__init__(_wait_message(seconds))
+        self.retry_after = seconds
+
+
+def _wait_message(seconds: int) -> str:
+    """Return the message for a wait, from MINUTES_ABOVE on in minutes, rounded up."""
+    if seconds <= MINUTES_ABOVE:
         text = ngettext(
             "Too many attempts. Try again in %(count)s second.",
             "Too many attempts. Try again in %(count)s seconds.",
             seconds,
         )
-        super().__init__(text % {"count": seconds})
-        self.retry_after = seconds
+        return text % {"count": seconds}
+    minutes = -(-seconds // 60)
+    text = ngettext(
+        "Too many attempts. Try again in %(count)s minute.",
+        "Too many attempts. Try again in %(count)s minutes.",
+        minutes,
+    )
+    return text % {"count": minutes}
 
 
 class LinkUnknown(Problem):

@@ -65,9 +65,18 @@ def test_attempts_during_a_wait_do_not_prolong_it(alice: User) -> None:
     assert sign_in(password=PASSWORD).status_code == 302
 
 
-def test_page_names_the_seconds_to_wait(alice: User) -> None:
+def test_page_names_the_minutes_to_wait(alice: User) -> None:
     guess(5)
-    assert re.search(rb"Try again in \d+ seconds", sign_in().content)
+    assert b"Too many attempts. Try again in 5 minutes." in sign_in().content
+
+
+@pytest.mark.parametrize(
+    ("seconds", "wait"),
+    [(1, "1 second"), (90, "90 seconds"), (91, "2 minutes"), (121, "3 minutes"), (900, "15 minutes")],
+)
+def test_long_waits_are_in_minutes_rounded_up(seconds: int, wait: str) -> None:
+    problem = TooManyAttempts(seconds)
+    assert (problem.message, problem.retry_after) == (f"Too many attempts. Try again in {wait}.", seconds)
 
 
 def test_throttled_sign_in_keeps_the_form_and_the_name(alice: User) -> None:

@@ -17,6 +17,7 @@ from django.db import OperationalError
 from django.test import Client
 from django.urls import reverse
 
+from tests.conftest import signed_in
 from tests.support import factories, form_client
 from tests.support.form_client import Chosen, Form
 from uploads.models import State
@@ -68,6 +69,13 @@ def test_403(as_viewer: Client) -> None:
     assert (page.status_code, is_page(page)) == (403, True)
     data = as_viewer.get("/uploads/")
     assert (data.status_code, error_code(data)) == (403, "forbidden")
+
+
+def test_forbidden_page_says_what_to_do_beside_its_heading(roles: None) -> None:
+    staff = signed_in(factories.create_user("staff", "viewers", is_staff=True))
+    page = staff.get("/admin/storage/").content.decode()
+    assert page.count("You don't have permission to do this") == 2  # title and heading
+    assert "<p>Your role doesn't allow this. If you need access, ask an administrator.</p>" in page
 
 
 def test_anonymous_request_gets_the_login_page_or_403_json(client: Client) -> None:

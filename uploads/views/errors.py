@@ -37,7 +37,9 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return error_response(request, Forbidden(_("You don't have permission to do this.")))
+    if is_api_request(request):
+        return error_response(request, Forbidden(_("You don't have permission to do this.")))
+    return error_page(request, 403)
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
