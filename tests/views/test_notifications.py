@@ -144,7 +144,8 @@ def test_a_download_does_not_count_notifications(
 # --- settings -------------------------------------------------------------------------------------
 
 
-def test_each_kind_can_be_turned_off(alice: User, as_alice: Client) -> None:
+def test_each_kind_can_be_turned_off(alice: User, as_alice: Client, mail_server: SmtpServer) -> None:
+    User.objects.filter(pk=alice.pk).update(email="alice@example.com")
     response = as_alice.post("/notifications/settings/", {"in_app-quota_low": "on", "mail-invited": "on"})
     assert response["Location"] == "/notifications/settings/"
     saved = {row.kind: (row.in_app, row.mail) for row in NotificationPreference.objects.filter(user=alice)}
@@ -162,9 +163,21 @@ def test_operator_notification_settings_are_for_operators_only(as_alice: Client,
     assert "drift" in as_admin.get("/notifications/settings/").text
 
 
-def test_settings_explain_why_mail_is_unavailable(
+def test_settings_explain_why_mail_is_unavailable_and_disable_it(
     alice: User, as_alice: Client, mail_server: SmtpServer, settings: Settings
 ) -> None:
-    assert "Your account has no email address." in as_alice.get("/notifications/settings/").text
+    disabled = '<input type="checkbox" name="mail-quota_low" checked disabled aria-describedby="no-mail">'
+    page = as_alice.get("/notifications/settings/").text
+    assert "Your account has no email address." in page
+    assert disabled in page
     settings.EMAIL_IS_CONFIGURED = False
-    assert "Mail is not set up on this site." in as_alice.get("/notifications/settings/").text
+    page = as_alice.get("/notifications/settings/").text
+    assert "Mail is not set up on this site." in page
+    assert disabled in page
+
+
+def test_choices_for_mail_are_kept_while_it_is_unavailable(alice: User, as_alice: Client) -> None:
+    NotificationPreference.objects.create(user=alice, kind="invited", in_app=True, mail=False)
+    as_alice.post("/notifications/settings/", {"in_app-quota_low": "on", "mail-invited": "on"})
+    saved = {row.kind: (row.in_app, row.mail) for row in NotificationPreference.objects.filter(user=alice)}
+    assert (saved["quota_low"], saved["invited"]) == ((True, True), (False, False))

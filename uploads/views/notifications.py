@@ -61,15 +61,27 @@ def read_all_notifications(request: HttpRequest) -> HttpResponse:
 def notification_settings(request: HttpRequest) -> HttpResponse:
     """Choose for each kind whether it appears in the application, and whether it is mailed."""
     user = request_user(request)
-    kinds = _kinds(user)
+    saved = {row.kind: row for row in NotificationPreference.objects.filter(user=user)}
+    rows = [saved.get(kind) or NotificationPreference(user=user, kind=kind) for kind in _kinds(user)]
+    is_mailed = mail.is_configured() and bool(user.email)
     if request.method == "POST":
-        values = {kind: (f"in_app-{kind}" in request.POST, f"mail-{kind}" in request.POST) for kind in kinds}
+        # browsers do not send fields that are disabled
+        values = {
+            row.kind: (
+                f"in_app-{row.kind}" in request.POST,
+                f"mail-{row.kind}" in request.POST if is_mailed else row.mail,
+            )
+            for row in rows
+        }
         NotificationPreference.objects.set(user, values)
         messages.success(request, _("Notification settings saved."))
         return redirect("notification_settings")
-    saved = {row.kind: row for row in NotificationPreference.objects.filter(user=user)}
-    rows = [saved.get(kind) or NotificationPreference(user=user, kind=kind) for kind in kinds]
-    context = {"preferences": rows, "mail_is_configured": mail.is_configured(), "back": reverse("notifications")}
+    context = {
+        "preferences": rows,
+        "mail_is_configured": mail.is_configured(),
+        "is_mailed": is_mailed,
+        "back": reverse("notifications"),
+    }
     return render(request, "uploads/notification_settings.html", context)
 
 
