@@ -99,7 +99,7 @@ class RequestValidationMiddleware:
     """Refuse requests that no view can handle, before the body is read.
 
     Postgres has no NUL character, so a NUL in a path, a query or a cookie would cause an error later. Only the upload
-    forms accept a large body, and every body needs a Content-Length.
+    forms accept a large body, and the share target, which does not read it. Every body needs a Content-Length.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -133,7 +133,7 @@ class APILoginRequiredMiddleware(LoginRequiredMiddleware):
     ) -> HttpResponseBase | None:
         """Refuse large bodies of anonymous clients, which would keep a thread busy with reading.
 
-        Views with `guests_send_bodies` check that themselves, before they read.
+        Views with `guests_send_bodies` check that themselves, before they read, or read nothing.
         """
         response = super().process_view(request, view_func, *rest)
         is_limited = not request.user.is_authenticated and not getattr(view_func, "guests_send_bodies", False)
@@ -218,13 +218,13 @@ def _refuse_body(request: HttpRequest) -> None:
     if not length.isascii() or not length.isdigit():
         raise ValidationFailed(_("The Content-Length header is invalid."))
     if len(length) > MAX_DIGITS or (
-        int(length) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE and not _is_upload_form(request.path)
+        int(length) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE and not _may_have_large_body(request.path)
     ):
         raise TooLarge(_("The request is too large."))
 
 
-def _is_upload_form(path: str) -> bool:
-    return path == reverse("upload") or GUEST_FORM.fullmatch(path) is not None
+def _may_have_large_body(path: str) -> bool:
+    return path in {reverse("upload"), reverse("share_target")} or GUEST_FORM.fullmatch(path) is not None
 
 
 class SecurityHeadersMiddleware:

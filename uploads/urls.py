@@ -17,6 +17,7 @@ from uploads.views import (
     preferences,
     quarantine,
     share_links,
+    share_target,
     shared,
     teams,
     trash,
@@ -24,6 +25,9 @@ from uploads.views import (
 
 urlpatterns = [
     path("", library.library, name="library"),
+    path("manifest.webmanifest", share_target.manifest, name="manifest"),
+    path("share-target/", share_target.share_target, name="share_target"),
+    path("share-target/worker.js", share_target.share_worker, name="share_worker"),
     path("folders/", folders.create_folder, name="create_folder"),
     path("folders/<int:pk>/", library.folder, name="folder"),
     path("folders/<int:pk>/rename", folders.rename_folder, name="rename_folder"),

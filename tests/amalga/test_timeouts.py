@@ -53,7 +53,7 @@ from uploads.services.doctor import results as limits_of_doctor
 from uploads.services.erase import MAX_CLOCK_SKEW_SECONDS, urls_expired
 from uploads.services.fsck import lines as fsck_rows
 from uploads.services.move_store import rows
-from uploads.views import shared
+from uploads.views import share_target, shared
 
 UNITS = {"s": 1, "times": 1, "day": 24 * 3600, "days": 24 * 3600}
 ROW = re.compile(r"^\| ([^|]+) \| ([\d.]+) (s|times|days?) \| ([^|]*) \|", re.MULTILINE)
@@ -246,6 +246,8 @@ def in_use(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         "browser: shortest backoff": of_script("retry.js", "BASE_DELAY_MS"),
         "browser: longest backoff": of_script("retry.js", "MAX_DELAY_MS"),
         "browser: longest Retry-After": of_script("retry.js", "MAX_RETRY_AFTER_MS"),
+        "web app manifest: cached by the browser": share_target.MANIFEST_SECONDS,
+        "browser: shared files on the device": of_script("share-target.js", "EXPIRY_MS"),
     }
 
 

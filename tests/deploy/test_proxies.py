@@ -190,6 +190,14 @@ def test_upload_form_is_streamed(container: str, server: Server) -> None:
         connection.close()
 
 
+def test_share_is_answered_by_amalga_without_its_body(container: str, server: Server, fetch: Fetch) -> None:
+    with begin(container, "/share-target/", length=10**12) as connection:
+        assert connection.recv(100).startswith(b"HTTP/1.1 200")  # before the body was sent
+    status, _headers, body = fetch(f"{container}/share-target/", b"x" * 6_000_000)
+    assert status == 200
+    assert json.loads(body)["content-length"] == "0"
+
+
 def test_body_over_the_limit_gets_an_error_of_the_protocol(container: str, fetch: Fetch) -> None:
     status, headers, body = fetch(f"{container}/uploads/", b"x" * 6_000_000)
     assert (status, headers["content-type"], json.loads(body)["error"]["code"]) == (

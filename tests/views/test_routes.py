@@ -28,6 +28,7 @@ from tests.support.people_routes import PEOPLE
 from tests.support.share_routes import GUESTS, SHARED
 from tests.support.stores import Bucket
 from tests.support.upload_client import sha256
+from tests.support.web_app_routes import WEB_APP_ROUTES
 from uploads.models import Event, File, Folder, Notification, Report, ShareLink, State, Tag, apply_deltas, create_link
 from uploads.services import folders
 from uploads.services.guess_limit import LINK_GUESSES
@@ -292,7 +293,7 @@ def expected_status(route: str, verb: str, name: str) -> str:
 
 
 def test_every_route_is_in_the_table() -> None:
-    assert set(routes()) == {*TABLE, *ADMIN, *GUEST_ROUTES, *SHARED}
+    assert set(routes()) == {*TABLE, *ADMIN, *GUEST_ROUTES, *SHARED, *WEB_APP_ROUTES}
 
 
 @pytest.mark.parametrize("route", TABLE)

@@ -37,6 +37,7 @@ from uploads.models import (
 )
 from uploads.views.presenters import file_rows, folder_rows, rows_digest
 from uploads.views.responses import FieldError, render_page, request_user
+from uploads.views.share_target import add_share_message
 
 MAX_TAGS = 2_000
 
@@ -44,6 +45,7 @@ MAX_TAGS = 2_000
 @require_safe
 def library(request: HttpRequest) -> HttpResponse:
     """Show the top level: its folders and files, or the whole library for a search."""
+    add_share_message(request)
     if not request_user(request).has_perm("uploads.view_file"):
         return render(request, "uploads/no_role.html")
     return library_page(request, None)

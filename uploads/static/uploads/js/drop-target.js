@@ -75,12 +75,12 @@ export function refuseDrops() {
 }
 
 /** @returns {HTMLElement|null} the element of the page that names the folder it shows */
-function pageFolder() {
+export function pageFolder() {
   return document.querySelector("#main [data-folder-label]");
 }
 
 /** @param {HTMLElement|null} element @returns {string} why files cannot be added there; "" if they can */
-function refusalOf(element) {
+export function refusalOf(element) {
   return element?.dataset.dropRefused ?? "";
 }
 
@@ -135,7 +135,7 @@ function listenForDrops(onFiles, translate) {
 }
 
 /** @param {EventTarget|null} target  the element below the pointer @returns {Destination} */
-function destinationOf(target) {
+export function destinationOf(target) {
   const page = /** @type {HTMLElement|null} */ (document.querySelector("#main [data-folder-id]"));
   const zone = /** @type {HTMLElement|null} */ (target instanceof Element ? target.closest("[data-replaces]") : null);
   const { folderId = "", path = "" } = page?.dataset ?? {};
@@ -254,7 +254,7 @@ function parentPath(path) {
 }
 
 /** @param {Iterable<File>} files  with a path if they are from a folder field @returns {FileBatch} */
-function batchOf(files) {
+export function batchOf(files) {
   const batch = emptyBatch();
   for (const file of files) addFile(batch, file);
   return batch;

@@ -91,7 +91,7 @@ export function duration(seconds) {
 }
 
 /** @param {readonly string[]} names @returns {string} the first few of them */
-function listNames(names) {
+export function listNames(names) {
   const unique = [...new Set(names)];
   const list = unique.slice(0, MAX_LISTED_NAMES).join(", ");
   return unique.length > MAX_LISTED_NAMES ? `${list}, …` : list;

@@ -12,6 +12,7 @@ import { tokenMatcher } from "./resume.js";
 import { LastSuccess, UploadError } from "./retry.js";
 import { listenForRowActions } from "./row-actions.js";
 import { listenForSelection } from "./selection.js";
+import { listenForShares } from "./share-target.js";
 import { Tray } from "./tray.js";
 import { filePath } from "./upload.js";
 import { itemKey, Uploader } from "./uploader.js";
@@ -40,6 +41,7 @@ if (box && canHash()) startUploader(box);
 else {
   document.documentElement.classList.add("no-uploader");
   refuseDrops();
+  listenForShares(null);
 }
 
 /** Return what a guest says of themselves, as a member of the call that creates uploads. */
@@ -88,11 +90,14 @@ function startUploader(box) {
     },
   });
   const { translate } = messages;
-  listenForFiles((batches, destination) => {
+  /** @type {import("./drop-target.js").OnFiles} */
+  const onFiles = (batches, destination) => {
     // Other forms only require the file that is being dropped.
     if (guestForm instanceof HTMLFormElement && !guestForm.reportValidity()) return;
     addFiles(batches, destination, { api, uploader, tray, translate, isGuest: guestForm !== null });
-  }, translate);
+  };
+  listenForFiles(onFiles, translate);
+  listenForShares(onFiles, translate);
   addEventListener("beforeunload", (event) => uploader.inProgress && event.preventDefault());
 }
 
