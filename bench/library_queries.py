@@ -52,7 +52,7 @@ def _describe(case: Case, client: Any) -> dict[str, Any]:
     client.get(case.addresses[0])  # fills the caches
     with CaptureQueriesContext(connection) as captured:
         client.get(case.addresses[0])
-    selects = [query for query in captured.captured_queries if query["sql"].startswith("SELECT")]
+    selects = [query for query in captured.captured_queries if query["sql"].lstrip().startswith(("SELECT", "WITH"))]
     queries = [
         query for query in selects if "django_session" not in query["sql"]
     ]  # its key would end up in the results
