@@ -233,6 +233,18 @@ def test_selection_count_is_exact(alice: User, as_alice: Client) -> None:
     assert b"No files selected" in as_alice.post("/files/selected", {}).content
 
 
+def test_selection_by_a_slow_search_asks_for_a_word(
+    alice: User, as_alice: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_files(alice, 1)
+    slow = File.objects.extra(where=["pg_sleep(0.2) IS NOT NULL"])
+    monkeypatch.setattr("uploads.listing.pagination.STATEMENT_TIMEOUT_SECONDS", 0.001)
+    monkeypatch.setattr("uploads.forms.selection.files_for", lambda *_: slow)
+    response = as_alice.post("/files/selected", {"all": 1, "query": "?q=a"})
+    assert response.status_code == 200
+    assert b"Add a word" in response.content
+
+
 @pytest.mark.parametrize(
     ("query", "place"),
     [

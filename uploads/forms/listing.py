@@ -68,7 +68,19 @@ class _Reader:
         search = " ".join(text[:MAX_SEARCH_CHARACTERS].split()[:MAX_WORDS])
         if len(search) < len(" ".join(text.split())):
             self.notes.append(_("Your search is too long. Only the first part was used."))
-        return search
+        return self._without_symbols(search)
+
+    def _without_symbols(self, search: str) -> str:
+        """Return the words with a letter or digit: the index of names has no others, so they would read all names."""
+        words = search.split()
+        usable = [word for word in words if any(map(str.isalnum, names.normalize_for_search(word)))]
+        if len(usable) < len(words):
+            ignored = " ".join(word for word in words if word not in usable)
+            self.notes.append(
+                _("Ignored “%(word)s” in your search. Search for words with letters or digits.")
+                % {"word": ignored[:MAX_ECHOED_CHARACTERS]}
+            )
+        return " ".join(usable)
 
     def choice(self, name: str, values: object) -> str:
         text = self.text(name)

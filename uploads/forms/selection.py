@@ -13,8 +13,9 @@ from django.utils.translation import gettext as _
 from uploads.errors import ValidationFailed
 from uploads.forms.fields import find_folder, parse_id
 from uploads.forms.listing import parse_list_query
-from uploads.listing import files_for, folders_for, public_ids, trash_for
+from uploads.listing import ListQuery, SearchTooBroad, files_for, folders_for, public_ids, search_timeout, trash_for
 from uploads.models.folder import FolderQuerySet
+from uploads.models.querysets import FileQuerySet
 
 MAX_SELECTED = 10_000
 MAX_SELECTED_FOLDERS = 500
@@ -33,7 +34,8 @@ class Selection:
         """Return the selection of the ids in `file` and `folders` or, if `all` is set, of the `query`, `folder` and
         `place` of a list.
 
-        Raises ValidationFailed for an empty selection and for more than MAX_SELECTED files or folders.
+        Raises ValidationFailed for an empty selection, for more than MAX_SELECTED files or folders, and for a search
+        that takes too long.
         """
         selection = _all(data, user) if data.get("all") else _ticked(data.getlist("file"), data.getlist("folders"))
         if not selection.links and not selection.folders and not selection.unusable:
@@ -69,15 +71,22 @@ def _ticked(texts: Iterable[str], folders: Iterable[str]) -> Selection:
 
 def _all(data: Mapping[str, str], user: User) -> Selection:
     list_query = parse_list_query(data.get("query", ""), user)
+    files, folders = _all_rows(list_query, data, user)
+    try:
+        with search_timeout(list_query):
+            return Selection(public_ids(files, limit=MAX_SELECTED), _folder_ids(folders))
+    except SearchTooBroad as error:
+        raise ValidationFailed(_("This search takes too long. Add a word to it, or choose a filter.")) from error
+
+
+def _all_rows(list_query: ListQuery, data: Mapping[str, str], user: User) -> tuple[FileQuerySet, FolderQuerySet | None]:
     if data.get("place") == "trash":
-        files, folders = trash_for(user, list_query), folders_for(user, list_query, None, trash=True)
-        return Selection(public_ids(files, limit=MAX_SELECTED), _folder_ids(folders))
+        return trash_for(user, list_query), folders_for(user, list_query, None, trash=True)
     missing = _("This folder no longer exists. Open the library and select the files again.")
     folder = find_folder(data.get("folder"), user, missing=missing)
-    links = public_ids(files_for(user, list_query, folder), limit=MAX_SELECTED)
-    if list_query.recursive:  # a search lists folders as a way to open them; “all” means its files
-        return Selection(links)
-    return Selection(links, _folder_ids(folders_for(user, list_query, folder)))
+    files = files_for(user, list_query, folder)
+    # a search lists folders as a way to open them; “all” means its files
+    return files, None if list_query.recursive else folders_for(user, list_query, folder)
 
 
 def _folder_ids(rows: FolderQuerySet | None) -> list[int]:

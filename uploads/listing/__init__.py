@@ -3,7 +3,7 @@
 from uploads.listing.cursor import Cursor, InvalidCursor
 from uploads.listing.folder_sizes import FolderSize, load_folder_sizes
 from uploads.listing.marks import FolderRights, Marks, load_marks, load_rights
-from uploads.listing.pagination import PAGE_SIZE, ListRow, Page, SearchTooBroad, neighbors, paginate
+from uploads.listing.pagination import PAGE_SIZE, ListRow, Page, SearchTooBroad, neighbors, paginate, search_timeout
 from uploads.listing.query import AGE_FILTERS, SHOW_FILTERS, SIZE_FILTERS, SORTS, ListQuery, time_ago
 from uploads.listing.redaction import redact_detail, referenced_folders, visible_folder_ids
 from uploads.listing.selectors import (
@@ -56,6 +56,7 @@ __all__ = [
     "public_ids",
     "redact_detail",
     "referenced_folders",
+    "search_timeout",
     "time_ago",
     "trash_for",
     "visible_folder_ids",

@@ -97,7 +97,7 @@ def paginate(
 ) -> Page:
     """Return one page, in one query each for folders and files. Raises SearchTooBroad when one takes too long."""
     page = Page()
-    with _search_timeout(query):
+    with search_timeout(query):
         if folders is not None and query.q:
             if after is None:
                 _match_folders(page, folders)
@@ -114,7 +114,7 @@ def neighbors(
     """Return the permanent ids of the files before and after `file` in the list. Raises SearchTooBroad."""
     column = columns[query.column]
     cursor = Cursor(getattr(file, column), file.pk)
-    with _search_timeout(query):
+    with search_timeout(query):
         before, after = (
             after_cursor(files, column, descending=descending, after=cursor).values_list("series", "pk").first()
             for descending in (not query.descending, query.descending)
@@ -123,7 +123,7 @@ def neighbors(
 
 
 @contextmanager
-def _search_timeout(query: ListQuery) -> Iterator[None]:
+def search_timeout(query: ListQuery) -> Iterator[None]:
     """Raise SearchTooBroad when a query exceeds STATEMENT_TIMEOUT_SECONDS, or the longer timeout of the connection.
 
     Plain lists, which an index answers, have that of the connection: another one needs a transaction, and with it
