@@ -83,6 +83,8 @@ def test_folder_with_too_many_subfolders_has_no_size_in_lists(
     assert load_folder_sizes(alice, [], opened=campaign.pk) == {campaign.pk: (3, 111)}
     monkeypatch.setattr(folder_sizes, "MAX_SUBFOLDERS", 2)
     assert load_folder_sizes(alice, [campaign.pk]) == {campaign.pk: (3, 111)}
+    monkeypatch.setattr(folder_sizes, "MAX_SUBFOLDERS_OF_PAGE", 1)
+    assert load_folder_sizes(alice, [], opened=campaign.pk) == {}
 
 
 def test_sizes_of_a_page_are_one_query(campaign: Folder, alice: User) -> None:
