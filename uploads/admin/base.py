@@ -27,7 +27,7 @@ from uploads.errors import Problem
 from uploads.models import Action, Event, File, Folder
 from uploads.views.responses import request_user
 
-MAX_COUNTED = 10_000
+MAX_COUNTED = 2_000
 PAGE_ROWS = 50
 STATEMENT_TIMEOUT_SECONDS = 3.0
 ANY_ID = "any-id"
