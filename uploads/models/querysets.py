@@ -293,7 +293,8 @@ class FileQuerySet(models.QuerySet["File"]):
 
     def below_any(self, folders: Sequence[Folder]) -> FileQuerySet:
         """Like `below`, for several folders."""
-        ids = list(Folder.objects.below_any(folders).values_list("pk", flat=True)[: MAX_IDS_IN_QUERY + 1])
+        below = Folder.objects.below_any(folders).order_by()
+        ids = list(below.values_list("pk", flat=True)[: MAX_IDS_IN_QUERY + 1])
         if len(ids) <= MAX_IDS_IN_QUERY:
             return self.filter(folder__in=ids)
         return self.filter(folder__path__overlap=[folder.pk for folder in folders])
