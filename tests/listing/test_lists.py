@@ -340,6 +340,17 @@ def test_search_words_need_a_letter_or_digit(q: str, used: str, as_alice: Client
     assert bool(context["notes"]) == (q != used)
 
 
+@pytest.mark.parametrize("maximum", [0, 1, 5_000])
+def test_type_and_size_find_the_same_files_by_ids(
+    maximum: int, mixed: None, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("uploads.listing.selectors.MAX_OF_TYPE_AND_SIZE", maximum)
+    query = listing.ListQuery(category=Category.TEXT, size="under-1mb")
+    files = listing.files_for(alice, query, None)
+    assert [file.name for file in files] == ["notes.txt"]
+    assert ('"uploads_file"."id" IN (' in str(files.query)) == (maximum > 0)
+
+
 def test_list_timeout_suggests_narrower_filters(alice: User, as_alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("uploads.listing.pagination.STATEMENT_TIMEOUT_SECONDS", 0.001)
 

@@ -19,6 +19,7 @@ from uploads.models.querysets import FileQuerySet
 COLUMNS = {"added": "available_at", "name": "natural_name", "size": "size"}
 TRASH_COLUMNS = {"added": "purge_after", "name": "natural_name", "size": "size"}
 MAX_UNSEEN = 100  # notifications that are counted: pages show 99+
+MAX_OF_TYPE_AND_SIZE = 5_000  # files
 HIDDEN_NAME = "…"  # replaces a folder's name that this user may not see
 
 
@@ -29,7 +30,20 @@ def files_for(user: User, query: ListQuery, folder: Folder | None) -> FileQueryS
         rows = rows.in_folder(folder)
     elif folder is not None:
         rows = rows.below(folder)
-    return query.filter(_apply_show(rows, user, query))
+    return _by_ids_if_few(query.filter(_apply_show(rows, user, query)), query)
+
+
+def _by_ids_if_few(rows: FileQuerySet, query: ListQuery) -> FileQuerySet:
+    """Filter by the ids of the files of this type and size, unless there are more than MAX_OF_TYPE_AND_SIZE.
+
+    Costs a query. Postgres expects as many large texts as large videos. Without the ids it would read the list from
+    its beginning in order to find a page of them, and there may be none. A list by size reads their index anyway.
+    """
+    if not query.category or not query.size or query.column == "size":
+        return rows
+    matching = ListQuery(category=query.category, size=query.size).filter(File.objects.listed())
+    ids = list(matching.order_by("size", "id").values_list("pk", flat=True)[: MAX_OF_TYPE_AND_SIZE + 1])
+    return rows.filter(pk__in=ids) if len(ids) <= MAX_OF_TYPE_AND_SIZE else rows
 
 
 def _apply_show(rows: FileQuerySet, user: User, query: ListQuery) -> FileQuerySet:
