@@ -8,9 +8,21 @@ from uuid import uuid4
 
 from tests.faults.harness import Harness, expire_everything, expire_trash
 from tests.support.form_client import Chosen
-from tests.support.pictures import as_file, two_halves
+from tests.support.pictures import as_file, document, two_halves
 from tests.support.upload_client import Upload, composite
-from uploads.models import Action, ChecksumStatus, Event, File, Finding, Folder, Preview, PreviewState, State
+from uploads import services
+from uploads.models import (
+    Action,
+    ChecksumStatus,
+    Event,
+    File,
+    Finding,
+    Folder,
+    Preview,
+    PreviewKind,
+    PreviewState,
+    State,
+)
 
 Play = Callable[[Harness], Iterator[None]]
 
@@ -250,6 +262,21 @@ def create_image_previews(harness: Harness) -> Iterator[None]:
     harness.command("sweep")
     harness.command("worker", "--once")
     assert set(Preview.objects.filter(file=file).values_list("state", flat=True)) == {PreviewState.READY}
+
+
+@crashes_at("pages.1-drawn", "pages.2-counted", "preview.4-stored", "preview.5-ready")
+def create_pages_of_a_document(harness: Harness) -> Iterator[None]:
+    file = harness.send(document(2), name="report.pdf")
+    services.make_previews(file)
+    yield
+    harness.command("worker", "--once")
+    harness.stop_faults()
+    for _task in range(2):  # for the file, and then for its pages
+        expire_everything()
+        harness.command("sweep")
+        harness.command("worker", "--once")
+    assert set(Preview.objects.filter(file=file).values_list("state", flat=True)) == {PreviewState.READY}
+    assert Preview.objects.filter(file=file, kind=PreviewKind.PAGE).count() == 1
 
 
 # --- maintenance, without failpoints ---------------------------------------------------------------

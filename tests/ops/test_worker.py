@@ -320,7 +320,7 @@ def test_command_queues_files_without_previews(upload_client: UploadClient, monk
     DBTaskResult.objects.all().delete()
     out = io.StringIO()
     call_command("previews", stdout=out)
-    assert out.getvalue() == "files: 3\n"
+    assert out.getvalue() == "files: 3\ndocuments: 0\n"
     assert sorted(pk for ids in queued_ids() for pk in ids) == sorted(str(file.pk) for file in bare)
     assert [len(ids) for ids in queued_ids()] == [2, 1]
 

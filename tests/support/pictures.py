@@ -54,6 +54,31 @@ def pdf(*, width: int = 200, height: int = 100, password: str = "") -> bytes:
     return _written(objects, locked)
 
 
+def document(count: int, *, broken: Sequence[int] = (), width: int = 595, height: int = 842) -> bytes:
+    """Return a PDF with so many pages, each with its number and as many columns of ten points in red at its left edge.
+    The objects of `broken` pages are missing."""
+    numbers = range(1, count + 1)
+    kids = b" ".join(b"%d 0 R" % (999 if number in broken else 2 + 2 * number) for number in numbers)
+    objects = [b"<</Type/Catalog/Pages 2 0 R>>", b"<</Type/Pages/Kids[%s]/Count %d>>" % (kids, count)]
+    objects.append(b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>")
+    for number in numbers:
+        drawn = b"1 0 0 rg 0 0 %d %d re f 0 g BT /F 48 Tf 60 %d Td (Page %d) Tj ET" % (
+            10 * number, height // 8, height - 120, number,
+        )  # fmt: skip
+        page = b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 %d %d]/Contents %d 0 R/Resources<</Font<</F 3 0 R>>>>>>"
+        objects += [
+            page % (width, height, 3 + 2 * number),
+            b"<</Length %d>>stream\n%s\nendstream" % (len(drawn), drawn),
+        ]
+    return _written(objects, b"")
+
+
+def number_of_page(image: Image.Image, *, width: int = 595) -> int:
+    """Return the number of this page of a `document`."""
+    columns = (has_color(image, (10 * column - 5) / width, 0.95, (255, 0, 0)) for column in range(1, width // 10))
+    return sum(columns)
+
+
 def form(field: bytes, *more: bytes, flags: bytes = b"") -> bytes:
     """Return a PDF with one field in the upper right quarter; objects 6 and 7 are blue and green appearances."""
     boxes = [

@@ -22,6 +22,7 @@ class PreviewKind(models.TextChoices):
     THUMBNAIL = "thumbnail", _("thumbnail")  # WebP, for lists
     PICTURE = "picture", _("picture")  # WebP, for the file's page
     EXCERPT = "excerpt", _("excerpt")  # UTF-8, the beginning of a text
+    PAGE = "page", _("page")  # WebP, of the pages of a document after the first, which is the picture
 
 
 class PreviewState(models.TextChoices):
@@ -31,16 +32,19 @@ class PreviewState(models.TextChoices):
 
 
 class Preview(models.Model):
-    """One preview of one file. Its row is deleted only after its object."""
+    """One preview of one file, or of one page of a document. Its row is deleted only after its object."""
 
     file = models.ForeignKey(File, models.PROTECT, related_name="previews")
     kind = models.CharField(max_length=9, choices=PreviewKind.choices)
+    page = models.SmallIntegerField(default=1, db_default=1)
     state = models.CharField(max_length=7, choices=PreviewState.choices, default=PreviewState.PENDING)
     key = models.CharField(max_length=34, unique=True, default=new_preview_key, editable=False, db_collation="C")
     store = models.CharField(max_length=40, blank=True, default=main_store, db_default="", editable=False)
     size = models.BigIntegerField(default=0)
     width = models.PositiveIntegerField(default=0)
     height = models.PositiveIntegerField(default=0)
+    # Of the document, in the row of its picture. None for other files, and before the pages were counted.
+    page_count = models.IntegerField(null=True)
     reason = models.CharField(max_length=255, blank=True, default="")
     lease_until = models.DateTimeField()
     updated_at = models.DateTimeField(db_default=Now())
@@ -50,7 +54,7 @@ class Preview(models.Model):
         verbose_name_plural = _("previews")
         default_permissions = ()
         constraints = [
-            models.UniqueConstraint(fields=["file", "kind"], name="preview_kind_unique"),
+            models.UniqueConstraint(fields=["file", "kind", "page"], name="preview_page_unique"),
             models.CheckConstraint(condition=Q(key__regex=PREVIEW_KEY_PATTERN), name="preview_key_valid"),
             models.CheckConstraint(condition=Q(state__in=PreviewState.values), name="preview_state_valid"),
             models.CheckConstraint(condition=Q(kind__in=PreviewKind.values), name="preview_kind_valid"),
@@ -61,4 +65,4 @@ class Preview(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.kind} of {self.file_id}"
+        return f"{self.kind} {self.page} of {self.file_id}"

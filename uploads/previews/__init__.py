@@ -1,11 +1,13 @@
 """Previews of untrusted files, rendered by a child process with limited memory and time.
 
-Nothing here imports Django or knows rows and the storage. `renderer` is the parent's side; `sandbox` is the child.
+Nothing here imports Django or knows rows and the storage. `renderer` is the parent's side; `sandbox`,
+`document_pages` and `document_text` are children.
 """
 
 from uploads.previews.renderer import (
     DOCUMENT,
     FFMPEG,
+    MAX_PAGES,
     MAX_TEXT_BYTES,
     OFFICE,
     PICTURES,
@@ -13,12 +15,15 @@ from uploads.previews.renderer import (
     TEXT_DOCUMENTS,
     VIDEOS,
     WAIT_SECONDS,
+    Pages,
     Picture,
     PreviewFailed,
+    has_pages,
     is_renderable,
     max_source_bytes,
     read_text,
     render,
+    render_pages,
     wait_seconds,
 )
 from uploads.previews.text_excerpt import EXCERPT_BYTES, excerpt_of
@@ -27,6 +32,7 @@ __all__ = [
     "DOCUMENT",
     "EXCERPT_BYTES",
     "FFMPEG",
+    "MAX_PAGES",
     "MAX_TEXT_BYTES",
     "OFFICE",
     "PICTURES",
@@ -34,12 +40,15 @@ __all__ = [
     "TEXT_DOCUMENTS",
     "VIDEOS",
     "WAIT_SECONDS",
+    "Pages",
     "Picture",
     "PreviewFailed",
     "excerpt_of",
+    "has_pages",
     "is_renderable",
     "max_source_bytes",
     "read_text",
     "render",
+    "render_pages",
     "wait_seconds",
 ]

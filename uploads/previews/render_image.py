@@ -16,9 +16,10 @@ from typing import Any, BinaryIO, cast
 from PIL import Image, ImageCms, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
 
 from uploads.previews.convert import poster, to_pdf
+from uploads.previews.pdf import draw_page, open_pdf
 from uploads.previews.pixel_ranges import as_brightness
 from uploads.previews.raw_photo import embedded_jpeg
-from uploads.previews.renderer import DOCUMENT, MAX_PICTURE_BYTES, MAX_SIDE, OFFICE, PICTURES, VIDEOS, RenderError
+from uploads.previews.renderer import DOCUMENT, MAX_PICTURE_BYTES, MAX_SIDE, PICTURES, VIDEOS, RenderError, has_pages
 from uploads.previews.svg import draw_svg
 
 MIB = 1024**2
@@ -34,7 +35,6 @@ TRANSPOSES = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-MIN_PAGE_POINTS = 1.0
 MAX_PROFILE_BYTES = 16 * MIB  # color profiles for printing have a few megabytes
 MAX_PIXELS = 256_000_000  # more take a decoder longer than the child's timeout; JPEGs are decoded at a reduced size
 # Memory besides the pixels: Python, the decoders' libraries, the scaled picture. Measured: 90 MiB.
@@ -57,28 +57,45 @@ Image.MAX_IMAGE_PIXELS = None  # _require_memory checks the header, and raises i
 PngImagePlugin.MAX_TEXT_CHUNK = MAX_PROFILE_BYTES
 
 
-def draw(file: Path, media_type: str, folder: Path, *, program: str = "") -> dict[str, tuple[int, int]]:
-    """Write `thumbnail.webp` and `picture.webp`, and return the width and height of each.
+def draw(file: Path, media_type: str, folder: Path, *, program: str = "") -> dict[str, Any]:
+    """Write `thumbnail.webp` and `picture.webp`, and return the report: `sizes`, the width and height of each, and the
+    `page_count` of a document.
 
     `program` is the path of LibreOffice or ffmpeg, for the types that need it.
 
     Raises RenderError and MemoryError.
     """
-    image = _render(file, media_type, folder, program)
+    page_count = None
+    if has_pages(media_type):
+        image, page_count = _render_first_page(file, media_type, folder, program)
+    else:
+        image = _render(file, media_type, folder, program)
     sizes = {}
     for kind, side in SIDES.items():
         image.thumbnail((side, side), Image.Resampling.LANCZOS)
-        image.info = {}  # metadata, such as place and author, stays out of previews
-        image.save(folder / f"{kind}.webp", "WEBP", quality=QUALITY, method=4)
-        sizes[kind] = image.size
-    return sizes
+        sizes[kind] = save(image, folder / f"{kind}.webp")
+    return {"sizes": sizes, "page_count": page_count}
+
+
+def save(image: Image.Image, path: Path) -> tuple[int, int]:
+    """Write a WebP without metadata, such as place and author, and return its size."""
+    image.info = {}
+    image.save(path, "WEBP", quality=QUALITY, method=4)
+    return image.size
+
+
+def as_pdf(file: Path, media_type: str, folder: Path, program: str) -> Path:
+    """Return an Office document as PDF. Raises RenderError."""
+    return _require(to_pdf(file, media_type, folder, soffice=program))
+
+
+def _render_first_page(file: Path, media_type: str, folder: Path, program: str) -> tuple[Image.Image, int]:
+    """Return the first page of a document, and how many there are."""
+    with open_pdf(file if media_type == DOCUMENT else as_pdf(file, media_type, folder, program)) as document:
+        return draw_page(document, 1), len(document)
 
 
 def _render(file: Path, media_type: str, folder: Path, program: str) -> Image.Image:
-    if media_type == DOCUMENT:
-        return _render_page(file)
-    if media_type in OFFICE:
-        return _render_page(_require(to_pdf(file, media_type, folder, soffice=program)))
     if media_type in VIDEOS:
         with _require(poster(file, folder, ffmpeg=program)).open("rb") as frame:
             return _render_picture(frame, "PNG")
@@ -271,28 +288,6 @@ def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
             if converted is not None:
                 return converted
     return image.convert(mode)
-
-
-def _render_page(file: Path) -> Image.Image:
-    """Return the first page of a PDF on white, with the values of its form fields."""
-    import pypdfium2
-
-    try:
-        document = pypdfium2.PdfDocument(file)
-        with contextlib.suppress(pypdfium2.PdfiumError):
-            document.init_forms()  # draws the form fields; this build of PDFium has neither JavaScript nor XFA
-        page = document[0]
-        width, height = page.get_size()
-        longest = max(width, height, MIN_PAGE_POINTS)
-        if not longest < float("inf"):
-            raise RenderError("corrupted")
-        bitmap = page.render(scale=SIDES["picture"] / longest, may_draw_forms=True)
-        image: Image.Image = bitmap.to_pil()
-        return image.convert("RGB")
-    except pypdfium2.PdfiumError as error:
-        raise RenderError("locked" if "password" in str(error).lower() else "corrupted") from error
-    except (IndexError, ValueError) as error:
-        raise RenderError("corrupted") from error
 
 
 def _skip_text(self: PngImagePlugin.PngStream, _position: int, length: int) -> bytes:

@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -19,6 +19,8 @@ PROJECT = Path(__file__).resolve().parents[2]
 WAIT_SECONDS = 30.0
 MAX_PREVIEW_BYTES = 8 * 1024**2
 MAX_REPORT_BYTES = 4096
+MAX_PAGES = 20  # of a document that have previews
+MAX_PAGE_COUNT = 2**31 - 1  # of PDFium, and of the database
 KINDS = ("thumbnail", "picture")
 MAX_SIDE = 1600
 
@@ -107,11 +109,33 @@ class RenderError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A WebP and its size in pixels."""
+    """A WebP and its size in pixels. Of a document, also the number of its pages."""
 
     body: bytes
     width: int
     height: int
+    page_count: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """The pages of a document that the child has drawn: their sizes in pixels, or why they could not be drawn."""
+
+    folder: Path
+    count: int
+    sizes: dict[str, Any]
+
+    def read(self, number: int) -> Picture:
+        """Return one page. Raises PreviewFailed, also for those that the child did not come to."""
+        size = self.sizes.get(str(number))
+        if size is None:
+            raise PreviewFailed("too_hard")
+        if isinstance(size, str):
+            raise _failure(size)
+        try:
+            return _read_picture(self.folder / f"{number}.webp", size)
+        except (ValueError, TypeError) as error:
+            raise PreviewFailed("corrupted") from error
 
 
 def render(file: Path, media_type: str, folder: Path, *, seconds: float = WAIT_SECONDS) -> dict[str, Picture]:
@@ -122,6 +146,25 @@ def render(file: Path, media_type: str, folder: Path, *, seconds: float = WAIT_S
     program = shutil.which(required_program(media_type)) or ""
     _run_child("uploads.previews.sandbox", str(file), media_type, str(folder), program, seconds=seconds)
     return _read_result(folder)
+
+
+def render_pages(file: Path, media_type: str, folder: Path, *, seconds: float = WAIT_SECONDS) -> Pages:
+    """Render the pages of a document from the second to MAX_PAGES in the empty `folder`.
+
+    If the child is stopped, at its limits or by a hostile page, the pages before are there. Raises PreviewFailed.
+    """
+    program = shutil.which(required_program(media_type)) or ""
+    try:
+        _run_child("uploads.previews.document_pages", str(file), media_type, str(folder), program, seconds=seconds)
+    except PreviewFailed:
+        if not (folder / "report.json").exists():
+            raise
+    try:
+        report = _read_report(folder)
+        count, sizes = int(report["page_count"]), dict(report["sizes"])
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise PreviewFailed("corrupted") from error
+    return Pages(folder, _valid_count(count), sizes)
 
 
 def read_text(file: Path, folder: Path, *, seconds: float = TEXT_WAIT_SECONDS) -> str:
@@ -166,7 +209,10 @@ def _kill_all(child: subprocess.Popen[bytes]) -> None:
 def _read_result(folder: Path) -> dict[str, Picture]:
     try:
         report = _read_report(folder)
-        return {kind: _read_picture(folder / f"{kind}.webp", report["sizes"][kind]) for kind in KINDS}
+        pictures = {kind: _read_picture(folder / f"{kind}.webp", report["sizes"][kind]) for kind in KINDS}
+        if (count := report.get("page_count")) is not None:
+            pictures["picture"] = replace(pictures["picture"], page_count=_valid_count(int(count)))
+        return pictures
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise PreviewFailed("corrupted") from error
 
@@ -175,8 +221,19 @@ def _read_report(folder: Path) -> Any:
     """Return the child's report. Raises PreviewFailed for its reason; ValueError, AttributeError, RecursionError."""
     report = json.loads(_read(folder / "report.json", MAX_REPORT_BYTES))
     if why := report.get("why"):
-        raise PreviewFailed(cast(Why, why) if why in CHILD_MESSAGES else "corrupted")
+        raise _failure(why)
     return report
+
+
+def _failure(why: Any) -> PreviewFailed:
+    """Return the error for a reason that the child gave."""
+    return PreviewFailed(cast(Why, why) if why in CHILD_MESSAGES else "corrupted")
+
+
+def _valid_count(count: int) -> int:
+    if not 0 < count <= MAX_PAGE_COUNT:
+        raise PreviewFailed("corrupted")
+    return count
 
 
 def _read_picture(path: Path, size: list[int]) -> Picture:
@@ -203,12 +260,17 @@ def max_source_bytes(media_type: str) -> int:
     """Return the size of the largest file of this type that is rendered, in bytes."""
     if media_type in VIDEOS:
         return MAX_VIDEO_BYTES
-    return MAX_DOCUMENT_BYTES if media_type == DOCUMENT or media_type in OFFICE else MAX_PICTURE_BYTES
+    return MAX_DOCUMENT_BYTES if has_pages(media_type) else MAX_PICTURE_BYTES
 
 
 def wait_seconds(media_type: str) -> float:
     """Return how long rendering a file of this type may take."""
     return OFFICE_WAIT_SECONDS if media_type in OFFICE else WAIT_SECONDS
+
+
+def has_pages(media_type: str) -> bool:
+    """Return whether files of this type are rendered page by page."""
+    return media_type == DOCUMENT or media_type in OFFICE
 
 
 def required_program(media_type: str) -> str:

@@ -109,7 +109,14 @@ def write_report(folder: Path, work: Callable[[], dict[str, Any]]) -> None:
         report = {"why": error.why}
     except MemoryError:
         report = {"why": "too_large"}
-    (folder / "report.json").write_text(json.dumps(report))
+    save_report(folder, report)
+
+
+def save_report(folder: Path, report: dict[str, Any]) -> None:
+    """Write the report, or replace it at once: this process may be killed at any time."""
+    unfinished = folder / "unfinished.json"
+    unfinished.write_text(json.dumps(report))
+    unfinished.replace(folder / "report.json")
 
 
 def main(file: str, media_type: str, folder: str, program: str = "") -> None:
@@ -117,7 +124,7 @@ def main(file: str, media_type: str, folder: str, program: str = "") -> None:
     from uploads.previews.render_image import draw  # imports the decoders, after the limits are set
 
     target = Path(folder)
-    write_report(target, lambda: {"sizes": draw(Path(file), media_type, target, program=program)})
+    write_report(target, lambda: draw(Path(file), media_type, target, program=program))
 
 
 if __name__ == "__main__":

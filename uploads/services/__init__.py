@@ -6,12 +6,14 @@ from uploads.services.files import cancel, rename, restore_version
 from uploads.services.finish import Finished, finish, resume_completion
 from uploads.services.form_upload import StreamingUpload
 from uploads.services.name_conflicts import NameConflict, find_conflicts
-from uploads.services.previews import REASONS, kinds_for, make_previews
+from uploads.services.previews import REASONS, kinds_for, make_pages, make_previews
 from uploads.services.sign import StoredPart, parts_of, sign_parts
 from uploads.services.start import Started, start
 from uploads.services.stored_objects import learn_encoding
 from uploads.services.tasks import (
     preview_files,
+    preview_pages,
+    request_pages,
     request_previews,
     request_verification,
     requeue_lost_previews,
@@ -35,12 +37,15 @@ __all__ = [
     "finish",
     "kinds_for",
     "learn_encoding",
+    "make_pages",
     "make_previews",
     "open_zip",
     "parts_of",
     "preview_files",
+    "preview_pages",
     "record_download",
     "rename",
+    "request_pages",
     "request_previews",
     "request_verification",
     "requeue_lost_previews",

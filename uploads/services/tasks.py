@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import DatabaseError
 from django_tasks import task
+from django_tasks.base import TASK_MIN_PRIORITY
 
 from uploads.errors import ObjectRefused, StorageUnavailable, ValidationFailed, WrongMarker
-from uploads.models import File, Preview, PreviewState, State
+from uploads.models import File, Preview, PreviewKind, PreviewState, State
 from uploads.models.querysets import FileQuerySet, seconds_from_now
 from uploads.services.bucket_guard import refuse_foreign_bucket
 from uploads.services.circuit_breaker import CircuitBreaker
-from uploads.services.previews import CAN_HAVE_PREVIEW, LEASE_SECONDS, make_previews, reset_refused
+from uploads.services.previews import CAN_HAVE_PREVIEW, LEASE_SECONDS, make_pages, make_previews, reset_refused
 from uploads.services.stored_objects import save_refusal
 from uploads.services.task_queue import (
     MAX_ATTEMPTS,
@@ -65,6 +66,19 @@ def request_previews(ids: Iterable[UUID], *, owner_id: int | None = None) -> Non
         logger.warning("preview_request_failed files=%s error=%s", len(file_ids), type(fault).__name__)
 
 
+def request_pages(ids: Iterable[UUID], *, owner_id: int | None = None) -> None:
+    """Enqueue one task for the other pages of these documents, after all other tasks: no list shows them. Safe to
+    repeat. A database error is only logged, as in `request_previews`.
+    """
+    file_ids = [str(pk) for pk in ids]
+    if not file_ids:
+        return
+    try:
+        preview_pages.using(priority=TASK_MIN_PRIORITY).enqueue(file_ids, owner_id=owner_id)
+    except DatabaseError as fault:
+        logger.warning("preview_request_failed files=%s error=%s", len(file_ids), type(fault).__name__)
+
+
 def retry_refused(ids: Sequence[UUID]) -> None:
     """Request previews for those of these files that the storage refused before. Safe to repeat.
 
@@ -80,32 +94,63 @@ def retry_refused(ids: Sequence[UUID]) -> None:
 
 @task()
 def preview_files(ids: list[str], tries: int = 0, owner_id: int | None = None) -> int:
-    """Make the previews of these files within TASK_SECONDS, and enqueue the rest as another task.
+    """Make the previews of these files within TASK_SECONDS, enqueue the rest as another task, and request the pages.
 
     Files that fail with StorageUnavailable are retried later, together; if the storage is unavailable, so are all the
     rest. Returns how many files got previews.
     """
+    run = _make_each(make_previews, ids)
+    if run.rest:
+        _enqueue(preview_files, run.rest, owner_id=owner_id)
+    if run.failed:
+        _retry_previews(preview_files, run.failed, tries, owner_id)
+    request_pages(_with_waiting_pages(map(UUID, ids)), owner_id=owner_id)
+    return run.made
+
+
+@task()
+def preview_pages(ids: list[str], tries: int = 0, owner_id: int | None = None) -> int:
+    """Make the other pages of these documents, as `preview_files` does, with the lowest priority."""
+    run = _make_each(make_pages, ids)
+    request_pages(map(UUID, run.rest), owner_id=owner_id)
+    if run.failed:
+        _retry_previews(preview_pages.using(priority=TASK_MIN_PRIORITY), run.failed, tries, owner_id)
+    return run.made
+
+
+class _Run(NamedTuple):
+    """What one task did: how many files it made previews of, and the ids that are left or that failed."""
+
+    made: int
+    rest: list[str]
+    failed: list[str]
+
+
+def _make_each(make: Callable[[File], bool], ids: list[str]) -> _Run:
+    """Make the previews of these files, until the time of the task is over or the storage is unavailable."""
     end = time.monotonic() + TASK_SECONDS
     breaker = CircuitBreaker()
     count = 0
     failed: list[str] = []
     for number, pk in enumerate(ids):
         if number and time.monotonic() > end:
-            _enqueue(preview_files, ids[number:], owner_id=owner_id)
-            break
+            return _Run(count, ids[number:], failed)
         file = File.objects.available().filter(pk=pk, quarantined=False).first()
         if file is None:
             continue
         try:
-            count += _preview(file)
+            count += _preview(make, file)
         except StorageUnavailable:
             failed.append(pk)
             if breaker.record_failure(file.store):
-                failed += ids[number + 1 :]
-                break
-    if failed:
-        _retry_previews(failed, tries, owner_id)
-    return count
+                return _Run(count, [], failed + ids[number + 1 :])
+    return _Run(count, [], failed)
+
+
+def _with_waiting_pages(ids: Iterable[UUID]) -> list[UUID]:
+    """Return the ids of those of these files that have pages that no worker is making."""
+    waiting = Preview.objects.filter(file__in=list(ids), kind=PreviewKind.PAGE, state=PreviewState.PENDING)
+    return list(waiting.filter(lease_until__lte=seconds_from_now(0)).values_list("file_id", flat=True).distinct())
 
 
 def requeue_lost_previews() -> int:
@@ -113,17 +158,18 @@ def requeue_lost_previews() -> int:
 
     Returns how many files were requested. Safe to repeat; cheap when there is nothing to do.
     """
-    tidy(preview_files, lost_after_seconds=PREVIEW_LOST_AFTER_SECONDS)
+    for each in (preview_files, preview_pages):
+        tidy(each, lost_after_seconds=PREVIEW_LOST_AFTER_SECONDS)
     if is_active(preview_files):
         return 0  # files without a preview may still be in the queue
-    lost = _lost_previews(waiting=waiting_ids(preview_files))
+    lost = _lost_previews(waiting=waiting_ids(preview_files) | waiting_ids(preview_pages))
     request_previews(lost)
     return len(lost)
 
 
-def _preview(file: File) -> bool:
+def _preview(make: Callable[[File], bool], file: File) -> bool:
     try:
-        return make_previews(file)
+        return make(file)
     except (DatabaseError, StorageUnavailable):
         raise
     except Exception as fault:  # one file must not stop the others
@@ -131,11 +177,11 @@ def _preview(file: File) -> bool:
         return False
 
 
-def _retry_previews(ids: list[str], tries: int, owner_id: int | None) -> None:
+def _retry_previews(task: AnyTask, ids: list[str], tries: int, owner_id: int | None) -> None:
     if tries >= MAX_ATTEMPTS:
         logger.error("preview_abandoned files=%s", len(ids))
         return
-    retry_later(preview_files, tries).enqueue(ids, tries + 1, owner_id=owner_id)
+    retry_later(task, tries).enqueue(ids, tries + 1, owner_id=owner_id)
 
 
 def _lost_previews(*, waiting: set[UUID]) -> list[UUID]:
@@ -146,6 +192,8 @@ def _lost_previews(*, waiting: set[UUID]) -> list[UUID]:
     expired = Preview.objects.filter(
         state=PreviewState.PENDING, lease_until__lt=seconds_from_now(0), file__state=State.AVAILABLE
     )
+    if is_active(preview_pages):
+        expired = expired.exclude(kind=PreviewKind.PAGE)
     recent, expired = recent.exclude(pk__in=waiting), expired.exclude(file__in=waiting)
     ids = dict.fromkeys(expired.order_by("lease_until").values_list("file_id", flat=True)[:PREVIEW_REQUEUE_BATCH_SIZE])
     ids |= dict.fromkeys(recent.newest_first().values_list("pk", flat=True)[:PREVIEW_REQUEUE_BATCH_SIZE])

@@ -1,8 +1,10 @@
-"""Enqueue the previews of files that have none."""
+"""Enqueue the previews that files do not have yet."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
+from uuid import UUID
 
 from django.core.management.base import CommandParser
 
@@ -10,19 +12,21 @@ from uploads import services
 from uploads.management.base import AmalgaCommand, report_errors
 from uploads.management.shutdown import until_stopped
 from uploads.models import File
-from uploads.models.querysets import in_batches
-from uploads.services.previews import CAN_HAVE_PREVIEW, delete_failed
+from uploads.models.querysets import FileQuerySet, in_batches
+from uploads.services.previews import CAN_HAVE_PREVIEW, documents_without_pages, reset_failed
 
 FILES_PER_TASK = 500
 
 
 class Command(AmalgaCommand):
-    help = "Enqueue previews for files that have none."
+    help = "Enqueue missing previews."
     epilog = """
-    For imported files, and for files whose tasks were lost. The worker makes the previews.
+    For imported files, for files whose tasks were lost, and for documents of which an earlier
+    version made the first page only. The worker makes the previews, and those of further pages
+    last.
     Safe to repeat: a preview that is enqueued twice is made once.
 
-    Changes:        adds tasks to the queue; with --retry-failed, deletes failed previews.
+    Changes:        adds tasks to the queue; with --retry-failed, deletes or resets failed previews.
     Never changes:  files, objects and finished previews.
 
     Exit codes:
@@ -32,7 +36,10 @@ class Command(AmalgaCommand):
     Example:
       manage.py previews --retry-failed
     """
-    json_keys = {"files": "number of files whose previews were enqueued"}
+    json_keys = {
+        "files": "number of files whose previews were enqueued",
+        "documents": "number of documents whose further pages were enqueued",
+    }
 
     def add_arguments(self, parser: CommandParser) -> None:
         selection = parser.add_argument_group("selection")
@@ -40,15 +47,20 @@ class Command(AmalgaCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         with until_stopped(), report_errors("Enqueued previews stay enqueued. Run this command again later."):
-            count = self._enqueue(retry_failed=options["retry_failed"])
-        self.write_values({"files": count})
+            if options["retry_failed"]:
+                reset_failed()
+            rows = File.objects.available().filter(CAN_HAVE_PREVIEW, size__gt=0, quarantined=False)
+            counts = {
+                "files": _enqueue(rows.filter(previews__isnull=True), services.request_previews),
+                "documents": _enqueue(documents_without_pages(), services.request_pages),
+            }
+        self.write_values(counts)
 
-    def _enqueue(self, *, retry_failed: bool) -> int:
-        if retry_failed:
-            delete_failed()
-        count = 0
-        rows = File.objects.available().filter(CAN_HAVE_PREVIEW, size__gt=0, previews__isnull=True, quarantined=False)
-        for files in in_batches(rows.only("pk"), FILES_PER_TASK):
-            services.request_previews([file.pk for file in files])
-            count += len(files)
-        return count
+
+def _enqueue(rows: FileQuerySet, request: Callable[[list[UUID]], None]) -> int:
+    """Request the previews of these files in batches. Return how many there are."""
+    count = 0
+    for files in in_batches(rows.only("pk"), FILES_PER_TASK):
+        request([file.pk for file in files])
+        count += len(files)
+    return count
