@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
@@ -26,6 +27,7 @@ from uploads.views.presenters import folder_path
 from uploads.views.responses import head_response, html_errors, in_own_frame, redirect_to_storage, request_user
 
 MAX_UNFINISHED = 200
+PAGE_NUMBER = re.compile("[1-9][0-9]{0,2}")
 
 
 @require_safe
@@ -70,8 +72,11 @@ def thumbnail(request: HttpRequest, pk: UUID) -> HttpResponse:
 @require_safe
 @html_errors
 def preview(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Redirect to the picture or text excerpt that the file's page shows. A file without one is a 404."""
-    return redirect_to_preview(request, _visible_files(request.user, pk), PreviewKind.PICTURE, PreviewKind.EXCERPT)
+    """Redirect to the picture or text excerpt that the file's page shows. A file without one is a 404.
+
+    `?page=3` is that page of a document.
+    """
+    return redirect_to_page(request, _visible_files(request.user, pk))
 
 
 @require_safe
@@ -95,11 +100,20 @@ def _visible_files(user: User | AnonymousUser, pk: UUID) -> FileQuerySet:
     return File.objects.listed_for(user).by_link(pk)
 
 
-def redirect_to_preview(request: HttpRequest, files: FileQuerySet, *kinds: PreviewKind) -> HttpResponse:
+def redirect_to_page(request: HttpRequest, files: FileQuerySet) -> HttpResponse:
+    """Redirect to the page of a document that the query string names, or else to the picture or excerpt."""
+    number = request.GET.get("page", "1")
+    if not PAGE_NUMBER.fullmatch(number):
+        raise Http404
+    if (page := int(number)) > 1:
+        return redirect_to_preview(request, files, PreviewKind.PAGE, page=page)
+    return redirect_to_preview(request, files, PreviewKind.PICTURE, PreviewKind.EXCERPT)
+
+
+def redirect_to_preview(request: HttpRequest, files: FileQuerySet, *kinds: PreviewKind, page: int = 1) -> HttpResponse:
     """Redirect to a preview. The redirect is not cached, so that each request checks the permission; the preview is."""
-    preview = get_object_or_404(
-        Preview.objects.select_related("file").filter(file__in=files, kind__in=kinds, state=PreviewState.READY)
-    )
+    ready = Preview.objects.select_related("file").filter(state=PreviewState.READY)
+    preview = get_object_or_404(ready, file__in=files, kind__in=kinds, page=page)
     content_type = content_headers.TEXT if preview.kind == PreviewKind.EXCERPT else WEBP
     url = delivery.preview_url(preview, content_type=content_type)
     if request.method == "HEAD":

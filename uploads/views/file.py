@@ -9,6 +9,7 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.contrib.auth.models import User
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
@@ -55,7 +56,14 @@ PLAYABLE = {Category.VIDEO.value, Category.AUDIO.value}
 def file(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Show a file: preview, permanent link, facts, versions and activity."""
     files = File.objects.listed_for(request.user).by_link(pk)
-    return _file_page(request, get_object_or_404(files.select_related("owner", "folder")))
+    row = get_object_or_404(files.select_related("owner", "folder"))
+    if request.GET.get("pages") == "waiting" and _waiting_pages(row).exists():
+        return HttpResponse(status=204)  # the page that polls stays as it is
+    return _file_page(request, row)
+
+
+def _waiting_pages(file: File) -> QuerySet[Preview]:
+    return Preview.objects.filter(file=file, kind=PreviewKind.PAGE, state=PreviewState.PENDING)
 
 
 def _file_page(request: HttpRequest, file: File, field_error: FieldError | None = None) -> HttpResponse:
@@ -231,7 +239,8 @@ def preview_context(file: File, *, inline_url: str | None) -> dict[str, Any]:
         }
     inline = content_headers.may_be_inline(file) and file.checksum_status != ChecksumStatus.MISSING and not file.refusal
     inline_url = inline_url if inline else None
-    previews = {preview.kind: preview for preview in Preview.objects.filter(file=file)}
+    rows = list(Preview.objects.filter(file=file).order_by("page"))
+    previews = {preview.kind: preview for preview in rows if preview.kind != PreviewKind.PAGE}
     if inline_url and file.category in PLAYABLE:
         picture = previews.get(PreviewKind.PICTURE)
         poster = picture if picture and picture.state == PreviewState.READY else None
@@ -239,7 +248,8 @@ def preview_context(file: File, *, inline_url: str | None) -> dict[str, Any]:
     for kind in (PreviewKind.PICTURE, PreviewKind.EXCERPT):
         if (preview := previews.get(kind)) and preview.state == PreviewState.READY:
             is_rich = kind == PreviewKind.EXCERPT and rich_format_of(file.name)
-            return {"inline_url": inline_url, "kind": kind.value, "preview": preview, "is_rich": bool(is_rich)}
+            context = {"inline_url": inline_url, "kind": kind.value, "preview": preview, "is_rich": bool(is_rich)}
+            return context | _pages_context(preview, [row for row in rows if row.kind == PreviewKind.PAGE])
     reason = next((preview.reason for preview in previews.values() if preview.state == PreviewState.FAILED), "")
     reason = reason or (services.REASONS[file.refusal] if file.refusal else "")
     expected = bool(services.kinds_for(file.category, file.type, size=file.size))
@@ -251,6 +261,20 @@ def preview_context(file: File, *, inline_url: str | None) -> dict[str, Any]:
         and file.checksum_status not in {ChecksumStatus.CORRUPTED, ChecksumStatus.MISSING},
         "pending": expected and not reason,
     }
+
+
+def _pages_context(picture: Preview, pages: list[Preview]) -> dict[str, Any]:
+    """Return the pages of a document, up to the last that could be drawn; empty for other files.
+
+    While some are being made, only the first is shown, so that the page does not change while someone reads.
+    """
+    if (picture.page_count or 1) == 1:
+        return {}
+    if any(page.state == PreviewState.PENDING for page in pages):
+        return {"page_count": picture.page_count, "pages_pending": True}
+    last = max((page.page for page in pages if page.state == PreviewState.READY), default=1)
+    shown = [picture, *(page for page in pages if page.page <= last)]
+    return {"page_count": picture.page_count, "last_page": last, "pages": shown}
 
 
 def _activity(link: UUID, user: User, start: str) -> dict[str, Any]:

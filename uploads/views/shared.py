@@ -27,7 +27,7 @@ from uploads.models import File, Folder, LinkState, PreviewKind, ShareLink, disp
 from uploads.models.throttle import client_network
 from uploads.services import shared_files
 from uploads.services.shared_files import NoDownloadLeft
-from uploads.views.downloads import deliver, redirect_to_preview, render_excerpt
+from uploads.views.downloads import deliver, redirect_to_page, redirect_to_preview, render_excerpt
 from uploads.views.file import preview_context
 from uploads.views.links import ended, load_link, public_view, render_form, require_active
 from uploads.views.presenters import file_rows, folder_rows, rows_digest
@@ -152,9 +152,8 @@ def shared_file_download(request: HttpRequest, link: ShareLink, pk: UUID) -> Htt
 @require_safe
 @shared_view
 def shared_preview(request: HttpRequest, link: ShareLink, pk: UUID) -> HttpResponse:
-    """Redirect to the picture or text excerpt of a shared file."""
-    files = File.objects.filter(pk=_require_file(link, pk).pk)
-    return redirect_to_preview(request, files, PreviewKind.PICTURE, PreviewKind.EXCERPT)
+    """Redirect to the picture, a page or the text excerpt of a shared file."""
+    return redirect_to_page(request, File.objects.filter(pk=_require_file(link, pk).pk))
 
 
 @require_safe

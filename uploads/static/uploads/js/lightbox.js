@@ -5,8 +5,8 @@ import { button, ref } from "./dom.js";
 const ZOOM_LEVELS = [1, 1.5, 2, 3, 4];
 const SWIPE_PX = 60;
 const CLICK_PX = 6; // a pointer that moves less has clicked
-const PICTURE = "#preview > a, #preview > img";
-const MEDIA = "#preview > :is(img, video, audio, iframe), #preview > a > img";
+const PICTURE = "#preview > a, #preview > img, #preview > .document img";
+const MEDIA = "#preview > :is(img, video, audio, iframe, .document), #preview > a > img";
 
 /** Let a click on the preview enlarge it. */
 export function listenForLightbox() {
@@ -17,8 +17,18 @@ export function listenForLightbox() {
     const dialog = document.getElementById("lightbox");
     if (!wanted || !(dialog instanceof HTMLDialogElement)) return;
     event.preventDefault();
-    new Lightbox(dialog).open();
+    new Lightbox(dialog).open(pageAt(wanted));
   });
+}
+
+/** @param {Element} wanted @returns {number} the page of a document that was clicked, or else is read: 0 is the first */
+function pageAt(wanted) {
+  const region = document.querySelector("#preview > .document");
+  const pages = [...(region?.children ?? [])];
+  const clicked = pages.findIndex((page) => page.contains(wanted));
+  if (!region || clicked >= 0) return clicked;
+  const { top, height } = region.getBoundingClientRect();
+  return pages.findIndex((page) => page.getBoundingClientRect().bottom > top + height / 2);
 }
 
 class Lightbox {
@@ -38,7 +48,8 @@ class Lightbox {
     this.name = ref(dialog, "name");
   }
 
-  open() {
+  /** @param {number} page  of a document, to begin with */
+  open(page) {
     const { signal } = this.#events;
     /** @param {Element} element @param {string} type @param {(event: any) => void} call */
     const listen = (element, type, call) => element.addEventListener(type, call, { signal });
@@ -52,14 +63,24 @@ class Lightbox {
     document.querySelector("video")?.pause();
     this.dialog.showModal();
     this.#show();
+    this.#document?.children[page]?.scrollIntoView();
+  }
+
+  /** @returns {HTMLElement|null} the pages of a document, which scroll; null for other files */
+  get #document() {
+    return this.stage.querySelector(".document");
   }
 
   /** Show the preview of the current page, and load those beside it. */
   #show() {
     const media = this.#page.querySelector(MEDIA) ?? this.#page.querySelector("#preview p");
     const copies = media ? [document.importNode(media, true)] : [];
-    for (const name of ["width", "height"]) copies[0]?.removeAttribute(name);
+    // The stage sets the size, and is the region that scrolls.
+    for (const name of ["width", "height", "role", "tabindex", "aria-label"]) copies[0]?.removeAttribute(name);
     this.stage.replaceChildren(...copies);
+    this.stage.classList.toggle("scrolls", this.#document !== null);
+    this.stage.scrollTo(0, 0);
+    if (this.#document && !document.activeElement?.matches("[data-action]")) this.stage.focus(); // its keys scroll
     this.name.textContent = this.#page.querySelector(".file-title")?.textContent ?? "";
     this.#setZoom(0);
     const neighbors = { previous: this.#neighbor("prev"), next: this.#neighbor("next") };
@@ -107,16 +128,20 @@ class Lightbox {
    * @param {number} level @param {{x: number, y: number}} [point]  in the window
    */
   #setZoom(level, point = centerOf(this.stage)) {
+    const pages = this.#document;
     const image = this.stage.querySelector("img");
-    this.#zoom = image?.naturalWidth ? Math.max(0, Math.min(level, ZOOM_LEVELS.length - 1)) : 0;
+    const content = pages ?? image;
+    this.#zoom = pages || image?.naturalWidth ? Math.max(0, Math.min(level, ZOOM_LEVELS.length - 1)) : 0;
     const factor = ZOOM_LEVELS[this.#zoom] ?? 1;
-    const before = image?.getBoundingClientRect();
+    const before = content?.getBoundingClientRect();
     this.stage.classList.toggle("zoomed", this.#zoom > 0);
-    if (image && before) {
-      image.style.width = this.#zoom ? `${fittedWidth(image, this.stage) * factor}px` : "";
-      const after = image.getBoundingClientRect();
-      const ratio = before.width ? after.width / before.width : 1;
-      const [x, y] = [(point.x - before.left) * ratio + after.left, (point.y - before.top) * ratio + after.top];
+    if (content && image && before) {
+      content.style.width = "";
+      const width = pages ? pages.offsetWidth : fittedWidth(image, this.stage);
+      if (this.#zoom) content.style.width = `${width * factor}px`;
+      const after = content.getBoundingClientRect();
+      const x = scaled(point.x - before.left, before.width, after.width) + after.left;
+      const y = scaled(point.y - before.top, before.height, after.height) + after.top;
       this.stage.scrollBy(x - point.x, y - point.y);
     }
     this.#enable("zoom-out", this.#zoom > 0);
@@ -147,7 +172,7 @@ class Lightbox {
   #onPointer(down) {
     const isImage = down.target instanceof HTMLImageElement;
     if (!down.isPrimary || down.button || down.target instanceof HTMLMediaElement) return;
-    if (this.#zoom && !isImage) return; // a scroll bar
+    if ((this.#zoom || this.#document) && !isImage) return; // a scroll bar
     down.preventDefault();
     const start = { x: this.stage.scrollLeft, y: this.stage.scrollTop };
     const drag = new AbortController();
@@ -162,7 +187,7 @@ class Lightbox {
       else if (isSwipe) void this.#follow(dx > 0 ? "prev" : "next");
     };
     const move = (/** @type {PointerEvent} */ to) => {
-      if (this.#zoom) this.stage.scrollTo(start.x + down.clientX - to.clientX, start.y + down.clientY - to.clientY);
+      if (this.#zoom || this.#document) this.stage.scrollTo(start.x + down.clientX - to.clientX, start.y + down.clientY - to.clientY);
     };
     addEventListener("pointermove", move, { signal: drag.signal });
     addEventListener("pointerup", end, { signal: drag.signal });
@@ -175,6 +200,11 @@ class Lightbox {
     this.stage.replaceChildren();
     if (this.#url !== location.href) location.assign(this.#url);
   }
+}
+
+/** @param {number} offset @param {number} before @param {number} after @returns {number} the offset at the new length */
+function scaled(offset, before, after) {
+  return before ? (offset * after) / before : offset;
 }
 
 /** @param {HTMLElement} element */
@@ -196,7 +226,8 @@ async function fetchPage(url) {
     if (!response.ok || response.redirected) return null;
     const page = new DOMParser().parseFromString(await response.text(), "text/html");
     const media = page.querySelector(MEDIA);
-    if (media instanceof HTMLImageElement) new Image().src = media.getAttribute("src") ?? "";
+    const image = media instanceof HTMLImageElement ? media : media?.querySelector("img");
+    if (image) new Image().src = image.getAttribute("src") ?? "";
     return page;
   } catch {
     return null;
