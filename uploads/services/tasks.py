@@ -105,7 +105,7 @@ def preview_files(ids: list[str], tries: int = 0, owner_id: int | None = None) -
     if run.failed:
         _retry_previews(preview_files, run.failed, tries, owner_id)
     request_pages(_with_waiting_pages(map(UUID, ids)), owner_id=owner_id)
-    return run.made
+    return run.created
 
 
 @task()
@@ -115,13 +115,13 @@ def preview_pages(ids: list[str], tries: int = 0, owner_id: int | None = None) -
     request_pages(map(UUID, run.rest), owner_id=owner_id)
     if run.failed:
         _retry_previews(preview_pages.using(priority=TASK_MIN_PRIORITY), run.failed, tries, owner_id)
-    return run.made
+    return run.created
 
 
 class _Run(NamedTuple):
     """What one task did: how many files it made previews of, and the ids that are left or that failed."""
 
-    made: int
+    created: int
     rest: list[str]
     failed: list[str]
 
