@@ -7,7 +7,7 @@ upload closes, files that are not published are cancelled, with their reservatio
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -64,6 +64,7 @@ class UploadTarget:
     size: int = 0
     buffer: bytearray = field(default_factory=bytearray)
     digests: list[str] = field(default_factory=list)
+    is_available: bool = False
 
 
 class StreamingUpload:
@@ -91,7 +92,8 @@ class StreamingUpload:
         trace: TracebackType | None,
     ) -> None:
         for target in self.files:
-            self._cancel(target)
+            if not target.is_available:
+                self._cancel(target)
 
     def begin(self, *, name: str, declared_type: str, max_bytes: int) -> None:
         """Begin a file of at most `max_bytes` bytes. `name` is clean."""
@@ -142,19 +144,21 @@ class StreamingUpload:
         folder and visibility of the rows, from `in_folder` or `as_version`. `same_name` decides about files whose name
         exists in the folder: Conflict for those that are skipped. Without it they are added under the same name.
         """
-        conflicts: Sequence[NameConflict | None] = [None] * len(self.files)
-        if same_name:
-            conflicts = find_conflicts(self.owner, [("", target.name) for target in self.files], into=place["folder"])
-        results: list[tuple[str, File | Problem]] = []
-        for index, (target, conflict) in enumerate(zip(self.files, conflicts, strict=True)):
+        outcomes: dict[int, File | Problem] = {}
+        new: dict[int, File] = {}
+        for index, (target, conflict) in enumerate(zip(self.files, self._conflicts(same_name, place), strict=True)):
             token = self._token(target, submission, index)
             try:
                 fields = _place_beside(conflict, same_name, place) if conflict and same_name else place
-                outcome = target.problem or self._publish_one(target, token=token, place=fields)
+                file = self._place(target, token=token, place=fields)
+                if "series" in fields:
+                    outcomes |= self._finish({index: file})  # one by one: of two new versions, the last one counts
+                else:
+                    new[index] = file
             except Problem as problem:
-                outcome = self._existing(token) or problem
-            results.append((target.name, outcome))
-        return results
+                outcomes[index] = problem if target.problem else self._existing(token) or problem
+        outcomes |= self._finish(new)
+        return [(target.name, outcomes[index]) for index, target in enumerate(self.files)]
 
     def in_folder(self, folder: Folder | None, visibility: Visibility) -> dict[str, Any]:
         """Return the place for files in this folder. Raises Forbidden if this person may not add files to it."""
@@ -209,17 +213,25 @@ class StreamingUpload:
         """Return the token that the same file has whenever it is sent with this form."""
         return uuid.uuid5(submission, f"{index}/{target.name}/{target.size}/{' '.join(target.digests)}")
 
-    def _publish_one(self, target: UploadTarget, *, token: uuid.UUID, place: Mapping[str, Any]) -> File | Problem:
+    def _conflicts(self, same_name: SameName | None, place: Mapping[str, Any]) -> list[NameConflict | None]:
+        if not same_name:
+            return [None] * len(self.files)
+        return find_conflicts(self.owner, [("", target.name) for target in self.files], into=place["folder"])
+
+    def _place(self, target: UploadTarget, *, token: uuid.UUID, place: Mapping[str, Any]) -> File:
+        """Put the file where it belongs and return its row, or that of the same file sent before. Raises Problem."""
+        if target.problem:
+            raise target.problem
         file = target.file
         if file is None:
-            return ValidationFailed(_("The upload was incomplete. Upload the file again."))
+            raise ValidationFailed(_("The upload was incomplete. Upload the file again."))
         try:
             with transaction.atomic():
                 File.objects.filter(pk=file.pk).update(token=token, **place)
         except IntegrityError:
             file = self._existing(token) or file
         failpoint("receive.5-placed")
-        return self._finish(file, target.digests)
+        return file
 
     def _existing(self, token: uuid.UUID) -> File | None:
         """Return the row of the same file sent before with the same form, unless it was removed since.
@@ -229,9 +241,15 @@ class StreamingUpload:
         living = Q(state__in=[State.UPLOADING, State.COMPLETING, State.AVAILABLE])
         return File.objects.uploads_of(self.owner, self.guest).filter(living, token=token).first()
 
-    def _finish(self, file: File, digests: Sequence[str]) -> File | Problem:
-        (outcome,) = finish(self.owner, [FinishRequest(file.pk, list(digests))], guest=self.guest)
-        return outcome.file if isinstance(outcome, Finished) else outcome
+    def _finish(self, placed: Mapping[int, File]) -> dict[int, File | Problem]:
+        """Finish the rows of these files, given by the number of each file, and return what came of each."""
+        requests = [FinishRequest(file.pk, list(self.files[index].digests)) for index, file in placed.items()]
+        outcomes: dict[int, File | Problem] = {}
+        results = finish(self.owner, requests, guest=self.guest) if requests else []
+        for (index, file), outcome in zip(placed.items(), results, strict=True):
+            self.files[index].is_available = isinstance(outcome, Finished) and file is self.files[index].file
+            outcomes[index] = outcome.file if isinstance(outcome, Finished) else outcome
+        return outcomes
 
     def _cancel(self, target: UploadTarget) -> None:
         """Cancel the row unless it became available."""
