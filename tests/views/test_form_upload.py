@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import re
 import uuid
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
-from pytest_django import Settings
+from pytest_django import DjangoAssertNumQueries, Settings
 
 from tests.support import factories
 from tests.support.factories import binary_content, is_all_deleted
 from tests.support.form_client import Chosen, post, send, words_of
 from tests.support.stores import Bucket
 from tests.support.upload_client import UploadClient, composite, cut
+from uploads.errors import Problem
 from uploads.models import ChecksumStatus, File, State, Visibility
+from uploads.services.start import NewUpload, Started, start
 
 pytestmark = pytest.mark.django_db
 
@@ -61,6 +65,32 @@ def test_small_and_large_files_in_any_order(alice: User, as_alice: Client, bucke
     by_name = {file.name: bucket.read(file.key) for file in files}
     assert by_name == {f"{n}.bin": body for n, body in enumerate(bodies)}
     assert factories.stored_usage(alice) == (7, sum(len(body) for body in bodies))
+
+
+def test_small_files_share_their_queries(
+    as_alice: Client, bucket: Bucket, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    send(as_alice, Chosen("first.txt"))
+    with django_assert_max_num_queries(180):  # 42 for each file otherwise
+        files = send(as_alice, *(Chosen(f"{n}.txt", str(n).encode()) for n in range(20)))
+    assert {file.name: bucket.read(file.key) for file in files} == {f"{n}.txt": str(n).encode() for n in range(20)}
+
+
+def test_small_files_are_sent_before_they_fill_the_memory(
+    as_alice: Client, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("uploads.services.form_upload.WAITING_BYTES", 1000)
+    batches: list[int] = []
+
+    def count(owner: User, uploads: Sequence[NewUpload], **options: Any) -> list[Started | Problem]:
+        batches.append(len(uploads))
+        return start(owner, uploads, **options)
+
+    monkeypatch.setattr("uploads.services.form_upload.start", count)
+    bodies = {f"{n}.bin": binary_content(400 + n) for n in range(7)}
+    files = send(as_alice, *(Chosen(name, body) for name, body in bodies.items()))
+    assert {file.name: bucket.read(file.key) for file in files} == bodies
+    assert batches == [3, 3, 1]
 
 
 def test_form_with_too_many_files_stores_none(

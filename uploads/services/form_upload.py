@@ -1,16 +1,18 @@
 """Stream the files of the upload form without JavaScript to the storage.
 
-Bytes pass through a buffer of one part; nothing is written to disk. No file is available before `publish`. When the
-upload closes, files that are not published are cancelled, with their reservation and bytes.
+Bytes pass through a buffer of one part, and small files wait in memory for others; nothing is written to disk. No file
+is available before `publish`. When the upload closes, files that are not published are cancelled, with their
+reservation and bytes.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -26,11 +28,13 @@ from uploads.models import File, Folder, GuestSession, SameName, State, Usage, V
 from uploads.names import normalize_for_search
 from uploads.parts import digest_of
 from uploads.services.files import cancel_expired
-from uploads.services.finish import Finished, FinishRequest, finish
+from uploads.services.finish import STORAGE_CONCURRENCY, Finished, FinishRequest, finish
 from uploads.services.name_conflicts import NameConflict, find_conflicts
 from uploads.services.sign import open_multipart
 from uploads.services.start import NewUpload, count_versions, require_version_room, start
 from uploads.services.tree import ensure
+
+WAITING_BYTES = 4 * 1024**2  # of small files that get their rows in one call
 
 
 def _place_beside(conflict: NameConflict, same_name: SameName, place: Mapping[str, Any]) -> dict[str, Any]:
@@ -50,6 +54,19 @@ def version_place(file: File) -> dict[str, Any]:
     """Return the fields of a new version of this file. Raises ValidationFailed if it has too many versions."""
     require_version_room(count_versions([file.link])[file.link])
     return {"folder_id": file.folder_id, "visibility": file.visibility, "series": file.link, "current": False}
+
+
+def _send_whole(target: UploadTarget) -> None:
+    """Send a file that has a row, or note why it failed. Safe to call in threads: it makes no query."""
+    file = cast(File, target.file)
+    body = bytes(target.buffer)
+    target.buffer = bytearray()
+    target.digests = [digest_of(body)]
+    try:
+        s3.put(file.key, body, sha256=target.digests[0], store=file.store)
+        failpoint("receive.2-whole-sent")
+    except Problem as problem:
+        target.problem = problem
 
 
 @dataclass(slots=True)
@@ -79,6 +96,7 @@ class StreamingUpload:
         self.guest = guest
         self.request = guest.request if guest else None
         self.files: list[UploadTarget] = []
+        self.waiting: list[UploadTarget] = []  # complete files that have no row yet
 
     def __enter__(self) -> Self:
         """Ping the storage first, since later calls retry for long. Raises StorageUnavailable."""
@@ -120,15 +138,16 @@ class StreamingUpload:
                 self._send_part(target, file, part_size)
 
     def end(self) -> None:
-        """End the current file: send the rest of it. Raises Problem."""
+        """End the current file: send the rest of it, or let a small one wait for others. Raises Problem."""
         target = self.files[-1]
-        file = target.file or self._reserve(target, size=target.size)
-        if target.digests:
-            self._send_part(target, file, len(target.buffer))
-        else:
-            self._send_whole(target, file)
-        if file.size != target.size:
-            self._settle_size(file, target.size)
+        if target.file is None:
+            self.waiting.append(target)
+            if sum(waiting.size for waiting in self.waiting) >= WAITING_BYTES:
+                self._send_waiting()
+            return
+        self._send_part(target, target.file, len(target.buffer))
+        if target.file.size != target.size:
+            self._settle_size(target.file, target.size)
 
     def fail(self, problem: Problem) -> None:
         """Refuse the current file."""
@@ -144,6 +163,7 @@ class StreamingUpload:
         folder and visibility of the rows, from `in_folder` or `as_version`. `same_name` decides about files whose name
         exists in the folder: Conflict for those that are skipped. Without it they are added under the same name.
         """
+        self._send_waiting()
         outcomes: dict[int, File | Problem] = {}
         new: dict[int, File] = {}
         for index, (target, conflict) in enumerate(zip(self.files, self._conflicts(same_name, place), strict=True)):
@@ -174,21 +194,49 @@ class StreamingUpload:
         return version_place(file)
 
     def _reserve(self, target: UploadTarget, *, size: int) -> File:
-        new = NewUpload(token=uuid.uuid4(), name=target.name, size=size, declared_type=target.declared_type)
-        folder = self.request.folder if self.request else None
-        (outcome,) = start(self.owner, [new], into=folder, guest=self.guest)
-        if isinstance(outcome, Problem):
-            raise outcome
-        target.file = outcome.file
-        failpoint("receive.1-reserved")
-        return outcome.file
+        self._reserve_all([target], size=size)
+        if target.problem:
+            raise target.problem
+        return cast(File, target.file)
 
-    def _send_whole(self, target: UploadTarget, file: File) -> None:
-        body = bytes(target.buffer)
-        target.buffer = bytearray()
-        target.digests = [digest_of(body)]
-        s3.put(file.key, body, sha256=target.digests[0], store=file.store)
-        failpoint("receive.2-whole-sent")
+    def _reserve_all(self, targets: Sequence[UploadTarget], *, size: int | None = None) -> None:
+        """Create the rows of these files, of their own size or of `size` bytes, or note why a file is refused."""
+        new = [
+            NewUpload(
+                token=uuid.uuid4(),
+                name=target.name,
+                size=target.size if size is None else size,
+                declared_type=target.declared_type,
+            )
+            for target in targets
+        ]
+        folder = self.request.folder if self.request else None
+        for target, outcome in zip(targets, start(self.owner, new, into=folder, guest=self.guest), strict=True):
+            if isinstance(outcome, Problem):
+                target.problem = outcome
+            else:
+                target.file = outcome.file
+        failpoint("receive.1-reserved")
+
+    def _send_waiting(self) -> None:
+        """Create the rows of the waiting files with one call, and send the files concurrently."""
+        waiting, self.waiting = self.waiting, []
+        if not waiting:
+            return
+        try:
+            self._reserve_all(waiting)
+        except Problem as problem:
+            for target in waiting:
+                target.problem = problem
+        reserved = [target for target in waiting if target.file]
+        if len(reserved) > 1:
+            with ThreadPoolExecutor(STORAGE_CONCURRENCY) as pool:
+                list(pool.map(_send_whole, reserved))
+        elif reserved:
+            _send_whole(reserved[0])
+        for target in waiting:
+            if target.problem:
+                self._cancel(target)
 
     def _send_part(self, target: UploadTarget, file: File, length: int) -> None:
         part = bytes(memoryview(target.buffer)[:length])
