@@ -150,6 +150,24 @@ def test_file_can_be_replaced_and_its_previous_version_restored(alice: User, as_
     assert "restored a previous version" in page_of(as_alice, current)
 
 
+@pytest.mark.parametrize("name", ["report.pdf", "README"])
+def test_replacing_a_file_with_another_type_is_confirmed_in_the_form(
+    name: str, alice: User, as_alice: Client, bucket: Bucket
+) -> None:
+    file = factories.create_file(alice, b"old", bucket=bucket, name="logo.png")
+    page = as_alice.get(f"{file.get_absolute_url()}replace")
+    for status in (409, 200):
+        fields = {key: page.context["form"][key].value() or "" for key in ("submission", "replaces", "other_extension")}
+        page = as_alice.post("/upload/", fields | {"files": SimpleUploadedFile(name, b"new")})
+        assert page.status_code == status
+        if status == 409:
+            assert f"“{name}” is a file of another type and wasn't stored." in page.text
+            assert File.objects.by_link(file.link).get() == file
+            assert len(bucket.objects()) == 1
+    current = File.objects.by_link(file.link).get()
+    assert (current.name, bucket.read(current.key)) == ("logo.png", b"new")
+
+
 def test_a_version_of_another_file_is_not_found(file: File, alice: User, as_alice: Client) -> None:
     other = create_row(alice, State.AVAILABLE)
     for version in (other.pk, uuid.uuid4()):

@@ -236,6 +236,8 @@ class UploadForm(forms.Form):
     submission = forms.UUIDField(widget=forms.HiddenInput, initial=uuid.uuid4)
     folder = forms.IntegerField(widget=forms.HiddenInput, required=False, min_value=1)
     replaces = forms.UUIDField(widget=forms.HiddenInput, required=False)
+    # the extension, unlike that of the file to replace, that this person has confirmed
+    other_extension = forms.CharField(widget=forms.HiddenInput, required=False, max_length=255)
     private = forms.BooleanField(label=gettext_lazy("Private: only I can see these files"), required=False)
     same_name = forms.ChoiceField(
         label=gettext_lazy("If a file with the same name exists"), required=False, widget=forms.RadioSelect,

@@ -21,7 +21,7 @@ from uploads.forms import UploadForm, find_folder
 from uploads.humanize import humanize_bytes
 from uploads.listing import as_path, breadcrumbs_for
 from uploads.models import File, Folder, SameName, Usage, Visibility
-from uploads.names import clean_name, clean_type
+from uploads.names import clean_name, clean_type, split_extension
 from uploads.services import StreamingUpload
 from uploads.services.slow_clients import FORMS, SenderWatch
 from uploads.views.presenters import folder_path
@@ -141,7 +141,11 @@ def _receive(request: HttpRequest, receiver: StreamingUpload) -> HttpResponse:
     if not receiver.files:
         form.add_error("files", _("Choose at least one file."))
         return _form(request, form, status=400)
-    target = _upload_target(request, receiver, form.cleaned_data)
+    replaced = _file_to_replace(request, form.cleaned_data["replaces"])
+    extension = _other_extension(replaced, receiver) if replaced else ""
+    if replaced and extension not in {"", form.cleaned_data["other_extension"]}:
+        return _confirmation_page(request, replaced, receiver.files[0].name, extension)
+    target = receiver.as_version(replaced) if replaced else _target_folder(request, receiver, form.cleaned_data)
     submission: UUID = form.cleaned_data["submission"]
     same_name = None if form.cleaned_data["replaces"] else form.cleaned_data["same_name"]
     outcomes = receiver.publish(
@@ -157,13 +161,34 @@ def _renewed_form(form: UploadForm) -> UploadForm:
     return form
 
 
-def _upload_target(request: HttpRequest, receiver: StreamingUpload, data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return where the files go: a folder or a file to replace. Raises Problem if the user may not see or change it."""
-    if data["replaces"]:
-        file = File.objects.changeable_by(request.user).listed().by_link(data["replaces"]).first()
-        if file is None:
-            raise Forbidden(_("The file to replace doesn't exist, or you don't have permission to change it."))
-        return receiver.as_version(file)
+def _file_to_replace(request: HttpRequest, link: UUID | None) -> File | None:
+    """Return the file that gets a new version, or None. Raises Forbidden if the user may not see or change it."""
+    if link is None:
+        return None
+    file = File.objects.changeable_by(request.user).listed().by_link(link).first()
+    if file is None:
+        raise Forbidden(_("The file to replace doesn't exist, or you don't have permission to change it."))
+    return file
+
+
+def _other_extension(file: File, receiver: StreamingUpload) -> str:
+    """Return the extension of the only file that was sent, in lower case, if the file to replace has another one; ""
+    if it has the same. A name without an extension counts as one with a dot."""
+    if len(receiver.files) != 1:
+        return ""
+    old, new = (split_extension(name)[1].lower() or "." for name in (file.name, receiver.files[0].name))
+    return new if new != old else ""
+
+
+def _confirmation_page(request: HttpRequest, file: File, name: str, extension: str) -> HttpResponse:
+    """Ask before a file is replaced by one of another type, since its name stays. The bytes have to be sent again."""
+    form = UploadForm(initial={"replaces": file.link, "other_extension": extension})
+    context = {"file": file, "form": form, "new_name": name}
+    return render(request, "uploads/replace_file.html", context, status=Conflict.status_code)
+
+
+def _target_folder(request: HttpRequest, receiver: StreamingUpload, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the folder that the files go to. Raises Problem if the user may not see or change it."""
     missing = _("This folder no longer exists. Choose another one and upload the files again.")
     folder = find_folder(str(data["folder"] or ""), request.user, missing=missing)
     return receiver.in_folder(folder, Visibility.PRIVATE if data["private"] else Visibility.TEAM)
