@@ -27,7 +27,12 @@ from uploads.views.responses import MethodNotAllowed, error_response, is_api_req
 
 MAX_ANONYMOUS_BODY_BYTES = 256 * 1024  # the sign-in form needs a few hundred bytes
 GUEST_FORM = re.compile(r"/r/[^/]++/")
+LINK_PATH = re.compile(rf"(?:{'|'.join(LINK_PATHS)})([^/]++)")
 MAX_DIGITS = 18  # of a Content-Length: an exabyte, and far below Python's limit for int()
+
+REQUEST_ID_HEADER = "X-Request-Id"
+NO_ROUTE = "none"  # in metrics: what middleware responds to, before a view is found
+REFUSED_FOR_SECONDS = "amalga.refused_for_seconds"  # in META, for uploads/wsgi.py
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
@@ -39,10 +44,9 @@ class RequestIDMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        current_id = _incoming_request_id(request) or new_request_id()
-        request_id.set(current_id)
+        current_id = begin_request_id(request)
         response = self.get_response(request)
-        response["X-Request-Id"] = current_id
+        response[REQUEST_ID_HEADER] = current_id
         return response
 
 
@@ -72,7 +76,7 @@ class MetricsMiddleware:
     def _route(self, request: HttpRequest) -> str:
         if request.resolver_match:
             return request.resolver_match.view_name
-        return "static" if request.path_info.startswith(self.static) else "none"
+        return "static" if request.path_info.startswith(self.static) else NO_ROUTE
 
 
 class GuessLimitMiddleware:
@@ -84,9 +88,10 @@ class GuessLimitMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if not request.path_info.startswith(LINK_PATHS):
             return self.get_response(request)
-        seconds = LINK_GUESSES.seconds_to_wait(client_network(client_ip(request)))
+        seconds = seconds_until_next_guess(request)
         if not seconds:
             return self.get_response(request)
+        request.META[REFUSED_FOR_SECONDS] = seconds
         with translation.override(translation.get_language_from_request(request)):
             problem = TooManyAttempts(seconds)
             response = error_response(request, problem) if is_api_request(request) else public_error_page(problem)
@@ -178,6 +183,19 @@ def client_ip(request: HttpRequest) -> str | None:
     except ValueError:
         return None
     return str(getattr(address, "ipv4_mapped", None) or address)  # a dual-stack socket reports IPv4 as IPv6
+
+
+def seconds_until_next_guess(request: HttpRequest) -> int:
+    """Return in how many seconds this client may open the link of this path, which can be a guess: 0 for now."""
+    token = path.group(1) if (path := LINK_PATH.match(request.path_info)) else ""
+    return LINK_GUESSES.seconds_to_wait(client_network(client_ip(request)), token)
+
+
+def begin_request_id(request: HttpRequest) -> str:
+    """Return the ID of this request, and use it in its log lines."""
+    current_id = _incoming_request_id(request) or new_request_id()
+    request_id.set(current_id)
+    return current_id
 
 
 def _incoming_request_id(request: HttpRequest) -> str:

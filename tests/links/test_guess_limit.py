@@ -19,6 +19,7 @@ from uploads.services.guess_limit import LINK_GUESSES, GuessLimit
 from uploads.urls import urlpatterns
 
 ADDRESS, OTHER = "203.0.113.9", "203.0.113.10"
+TOKEN = "t" * 32
 
 
 @pytest.fixture
@@ -32,41 +33,56 @@ def new_limit() -> Callable[..., GuessLimit]:
 def test_address_must_wait_after_too_many_misses(new_limit: Callable[..., GuessLimit]) -> None:
     limit = new_limit(3, 60)
     for _each in range(3):
-        assert limit.seconds_to_wait(ADDRESS) == 0
-        limit.count_miss(ADDRESS)
-    assert 55 <= limit.seconds_to_wait(ADDRESS) <= 60
-    assert limit.seconds_to_wait(OTHER) == 0
+        assert limit.seconds_to_wait(ADDRESS, TOKEN) == 0
+        limit.count_miss(ADDRESS, TOKEN)
+    assert 55 <= limit.seconds_to_wait(ADDRESS, TOKEN) <= 60
+    assert limit.seconds_to_wait(OTHER, TOKEN) == 0
 
 
 def test_misses_expire_one_by_one(new_limit: Callable[..., GuessLimit]) -> None:
     limit = new_limit(2, 0.05)
     for _each in range(2):
-        limit.count_miss(ADDRESS)
-    assert limit.seconds_to_wait(ADDRESS) == 1
+        limit.count_miss(ADDRESS, TOKEN)
+    assert limit.seconds_to_wait(ADDRESS, TOKEN) == 1
     time.sleep(0.06)
-    assert limit.seconds_to_wait(ADDRESS) == 0
+    assert limit.seconds_to_wait(ADDRESS, TOKEN) == 0
 
 
 def test_total_limit_applies_to_all_addresses_except_visitors(
     new_limit: Callable[..., GuessLimit],
 ) -> None:
     limit = new_limit(20, 60, total_capacity=5)
-    limit.count_visit(OTHER)
+    limit.count_visit(OTHER, "o" * 32)
     for number in range(5):
-        limit.count_miss(f"198.51.100.{number}")
-    assert limit.seconds_to_wait(ADDRESS) > 0
-    assert limit.seconds_to_wait(OTHER) == 0
+        limit.count_miss(f"198.51.100.{number}", TOKEN)
+    assert limit.seconds_to_wait(ADDRESS, TOKEN) > 0
+    assert limit.seconds_to_wait(OTHER, TOKEN) == 0
 
 
 def test_memory_is_bounded(new_limit: Callable[..., GuessLimit], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guess_limit, "MAX_NETWORKS", 2)
     limit = new_limit(1, 60, total_capacity=3)
     for number in range(3):
-        limit.count_miss(f"203.0.113.{number}")
-        limit.count_visit(f"198.51.100.{number}")
-    limit.count_visit("203.0.113.0")
-    assert limit.seconds_to_wait("203.0.113.0") == 0  # forgotten
-    assert limit.seconds_to_wait("198.51.100.1") > 0  # its visit was forgotten as well
+        limit.count_miss(f"203.0.113.{number}", TOKEN)
+        limit.count_visit(f"198.51.100.{number}", f"{number:032}")
+    limit.count_visit("203.0.113.0", "v" * 32)
+    assert limit.seconds_to_wait("203.0.113.0", TOKEN) == 0  # forgotten
+    assert limit.seconds_to_wait("198.51.100.1", TOKEN) > 0  # its visit was forgotten as well
+
+
+def test_opened_link_stays_open_to_throttled_addresses_until_it_is_deleted(
+    new_limit: Callable[..., GuessLimit], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guess_limit, "MAX_LINKS", 2)
+    limit = new_limit(1, 60)
+    limit.count_visit(OTHER, TOKEN)
+    limit.count_miss(ADDRESS, "x" * 32)
+    assert (limit.seconds_to_wait(ADDRESS, TOKEN), limit.seconds_to_wait(ADDRESS, "x" * 32)) == (0, 60)
+    limit.count_miss(OTHER, TOKEN)
+    assert limit.seconds_to_wait(ADDRESS, TOKEN) > 0
+    for number in range(3):
+        limit.count_visit(OTHER, f"{number:032}")
+    assert [limit.seconds_to_wait(ADDRESS, f"{number:032}") > 0 for number in range(3)] == [True, False, False]
 
 
 @pytest.mark.parametrize(
@@ -102,10 +118,20 @@ def test_throttled_guess_gets_a_translated_page_without_session_and_query(
 
 
 @pytest.mark.django_db
-def test_visitor_opens_other_links_while_others_guess(guest: Client, file: File, shared: Shared) -> None:
-    _link, url = shared(file)
+def test_holders_of_links_open_them_while_others_guess(guest: Client, file: File, shared: Shared) -> None:
+    (_link, url), (_other, other_url) = shared(file), shared(file)
     assert guest.get(url).status_code == 200
     for number in range(200):
-        LINK_GUESSES.count_miss(f"198.51.100.{number}")
-    assert guest.get(url).status_code == 200
-    assert Client(REMOTE_ADDR=ADDRESS).get(url).status_code == 429
+        LINK_GUESSES.count_miss(f"198.51.100.{number}", f"{number:032}")
+    newcomer = Client(REMOTE_ADDR=ADDRESS)
+    assert [newcomer.get(each).status_code for each in (url, other_url)] == [200, 200]
+    assert Client(REMOTE_ADDR=OTHER).get(f"/s/{'y' * 32}/").status_code == 429
+
+
+@pytest.mark.django_db
+def test_guesses_of_a_neighbor_do_not_stop_an_opened_link(guest: Client, file: File, shared: Shared) -> None:
+    _link, url = shared(file)
+    assert Client(REMOTE_ADDR=OTHER).get(url).status_code == 200
+    for number in range(20):
+        assert guest.get(f"/s/{'x' * 30}{number:02}/").status_code == 404
+    assert (guest.get(f"/s/{'y' * 32}/").status_code, guest.get(f"{url}?sort=name").status_code) == (429, 200)

@@ -12,7 +12,10 @@ import threading
 import time
 from collections import OrderedDict
 
+from uploads.models.links import token_digest
+
 MAX_NETWORKS = 10_000
+MAX_LINKS = 10_000
 REFILL_SECONDS = 6
 TOTAL_REFILL_SECONDS = 0.05
 
@@ -20,8 +23,8 @@ TOTAL_REFILL_SECONDS = 0.05
 class GuessLimit:
     """`capacity` misses at once for each network, then one per `refill_seconds`; likewise `total_capacity` for all.
 
-    Links that exist are not counted. Networks that have opened one are exempt from the total, so that guesses from many
-    addresses do not stop those who have a link.
+    Links that exist are not counted, and those that were opened lately can always be opened. Networks that have opened
+    one are exempt from the total. So guesses, also from the same network, do not stop those who have a link.
     """
 
     def __init__(
@@ -34,17 +37,21 @@ class GuessLimit:
         self._full_at: OrderedDict[str, float] = OrderedDict()  # by network: when all its misses are forgotten
         self._all_full_at = 0.0
         self._visitors: OrderedDict[str, None] = OrderedDict()  # networks that have opened a link
+        self._opened: OrderedDict[bytes, None] = OrderedDict()  # digests of the tokens of these links
         self._lock = threading.Lock()
 
-    def seconds_to_wait(self, network: str) -> int:
-        """Return in how many seconds this network may try again: 0 unless it, or all together, have no miss left."""
+    def seconds_to_wait(self, network: str, token: str) -> int:
+        """Return in how many seconds this network may try this token.
+
+        0 unless the network, or all together, have no miss left, and the token is not one that was opened lately.
+        """
         now = time.monotonic()
         wait = self._full_at.get(network, now) - now - (self._capacity - 1) * self._refill_seconds
         if wait <= 0 and network not in self._visitors:
             wait = self._all_full_at - now - (self._total_capacity - 1) * self._total_refill_seconds
-        return max(0, math.ceil(wait))
+        return math.ceil(wait) if wait > 0 and token_digest(token) not in self._opened else 0
 
-    def count_miss(self, network: str) -> None:
+    def count_miss(self, network: str, token: str) -> None:
         now = time.monotonic()
         with self._lock:
             full_at = max(self._full_at.pop(network, now), now)
@@ -52,20 +59,25 @@ class GuessLimit:
             self._all_full_at = max(self._all_full_at, now) + self._total_refill_seconds
             while len(self._full_at) > MAX_NETWORKS:
                 self._full_at.popitem(last=False)
+            self._opened.pop(token_digest(token), None)  # deleted since then
 
-    def count_visit(self, network: str) -> None:
-        """Remember that this network has opened a link that exists."""
-        if network in self._visitors:
+    def count_visit(self, network: str, token: str) -> None:
+        """Remember that this network has opened this link, which exists."""
+        digest = token_digest(token)
+        if network in self._visitors and digest in self._opened:
             return
         with self._lock:
-            self._visitors[network] = None
+            self._visitors[network] = self._opened[digest] = None
             while len(self._visitors) > MAX_NETWORKS:
                 self._visitors.popitem(last=False)
+            while len(self._opened) > MAX_LINKS:
+                self._opened.popitem(last=False)
 
     def reset(self) -> None:
         """Forget all misses and visits."""
         self._full_at.clear()
         self._visitors.clear()
+        self._opened.clear()
         self._all_full_at = 0.0
 
 

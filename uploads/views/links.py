@@ -41,9 +41,9 @@ def load_link(model: type[Link], token: str, request: HttpRequest) -> Link:
     network = client_network(client_ip(request))
     link = load_link_and_creator(model, token)
     if link is None:
-        LINK_GUESSES.count_miss(network)
+        LINK_GUESSES.count_miss(network, token)
         raise LinkUnknown
-    LINK_GUESSES.count_visit(network)
+    LINK_GUESSES.count_visit(network, token)
     if not link.created_by.is_active:
         raise ended(link)
     return link
