@@ -262,12 +262,18 @@ def test_one_address_has_a_bounded_number_of_requests(container: str, server: Se
         assert fetch(f"{container}/")[0] == 200
 
 
-def test_requests_for_public_links_are_limited_for_each_address(container: str, server: Server, fetch: Fetch) -> None:
+def test_requests_for_public_links_are_limited_for_each_address(
+    reverse_proxy: str, server: Server, authority: CertificateAuthority, fetch: Fetch
+) -> None:
+    """Of the client, also where Caddy is between the client and nginx."""
     with ExitStack() as stack:
         responses: Counter[bytes] = Counter()
         connection = stack.enter_context(socket.socket())
         connection.bind(("127.0.0.2", 0))
-        connection.connect(("127.0.0.1", urlsplit(container).port or 0))
+        connection.connect(("127.0.0.1", urlsplit(reverse_proxy).port or 0))
+        if reverse_proxy.startswith("https:"):
+            context = ssl.create_default_context(cafile=str(authority.file))
+            connection = stack.enter_context(context.wrap_socket(connection, server_hostname="localhost"))
         replies = stack.enter_context(connection.makefile("rb"))
         for number in range(600):
             connection.sendall(f"GET /s/{number:032}/ HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
@@ -282,7 +288,7 @@ def test_requests_for_public_links_are_limited_for_each_address(container: str, 
                 break
         assert responses[b"200"] >= 200
         assert responses[b"429"] == 1
-        assert fetch(f"{container}/s/{'a' * 32}/")[0] == 200  # from another address
+        assert fetch(f"{reverse_proxy}/s/{'a' * 32}/")[0] == 200  # from another address
 
 
 def test_slow_bodies_of_an_address_do_not_block_its_pages(container: str, server: Server, fetch: Fetch) -> None:
