@@ -6,11 +6,14 @@ import io
 import re
 import zipfile
 from collections.abc import Sequence
+from contextlib import closing
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection
+from django.db.models.functions import Now
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
@@ -19,7 +22,7 @@ from tests.support.file_rows import create_row, move_folder
 from tests.support.stores import Bucket
 from uploads.actions import trash_files
 from uploads.models import Action, Event, File, Folder, ShareLink, State, Visibility
-from uploads.services import folders, share_links
+from uploads.services import folders, share_links, zips
 from uploads.services.share_links import ShareOptions
 from uploads.services.zips.archive import MANIFEST
 
@@ -188,6 +191,47 @@ def test_zip_of_a_folder_counts_once_and_records_each_file(
         (name, f"share link {link.pk}", {"zip": True, "share_link": link.pk}) for name in bodies
     ]
     assert guest.get(f"{url}zip").status_code == 410
+
+
+@pytest.mark.parametrize("change", ["revoke", "forbid", "move", "permission", "delete"])
+def test_running_zip_is_aborted_when_its_files_are_no_longer_shared(
+    change: str, brand: Folder, alice: User, bucket: Bucket, guest: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(zips, "RECHECK_SECONDS", 0)
+    for number in range(3):
+        factories.create_file(alice, b"x" * number, bucket=bucket, name=f"{number}.txt", folder=folder_named("Logos"))
+    link, url = share(brand, alice)
+    with closing(guest.get(f"{url}zip")) as response:
+        chunks = iter(response)
+        next(chunks)
+        match change:
+            case "revoke":
+                share_links.revoke(ShareLink.objects.filter(pk=link.pk), by=alice)
+            case "forbid":
+                Folder.objects.filter(name="Logos").update(unshareable=True)
+            case "move":
+                closed = Folder.objects.create(name="Closed", created_by=alice, unshareable=True)
+                move_folder(folder_named("Logos"), closed, by=alice)
+            case "permission":
+                alice.groups.clear()
+            case "delete":
+                ShareLink.objects.filter(pk=link.pk).delete()
+        with pytest.raises(zips.DownloadAborted, match="forbidden"):
+            list(chunks)
+
+
+def test_running_zip_continues_when_its_link_expires_or_is_used_up(
+    brand: Folder, alice: User, bucket: Bucket, guest: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(zips, "RECHECK_SECONDS", 0)
+    for number in range(3):
+        factories.create_file(alice, b"x" * number, bucket=bucket, name=f"{number}.txt", folder=brand)
+    link, url = share(brand, alice, max_downloads=1)
+    with closing(guest.get(f"{url}zip")) as response:
+        chunks = iter(response)
+        first = next(chunks)
+        ShareLink.objects.filter(pk=link.pk).update(expires_at=Now() - timedelta(hours=1))
+        assert len(first) + sum(map(len, chunks)) == int(response["Content-Length"])
 
 
 def test_large_folder_is_paginated(brand: Folder, alice: User, guest: Client) -> None:

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.contrib.auth.hashers import check_password
+from django.contrib.auth.models import User
 from django.db import DatabaseError, connection, transaction
 from django.db.models import Q, QuerySet
 
@@ -198,7 +199,15 @@ def shared_bundle(link: ShareLink) -> Bundle | None:
 
 def open_shared_zip(link: ShareLink, bundle: Bundle) -> Download:
     """Like `open_zip`; the zip counts as one download. Raises NoDownloadLeft."""
-    return open_zip(bundle, by=link.created_by, record=partial(_grant_zip, link))
+    return open_zip(
+        bundle, by=link.created_by, record=partial(_grant_zip, link), accessible=partial(_still_shared, link)
+    )  # fmt: skip
+
+
+def _still_shared(link: ShareLink, files: FileQuerySet, creator: User) -> FileQuerySet:
+    """Return those of the files of a running zip that may be sent: none since the link was revoked."""
+    row = ShareLink.objects.filter(pk=link.pk, revoked_at__isnull=True).select_related("created_by").first()
+    return files.visible_to(creator).shareable() if row and may_share(row) else files.none()
 
 
 def _grant_zip(link: ShareLink, files: Iterable[File]) -> None:

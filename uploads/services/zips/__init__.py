@@ -30,6 +30,7 @@ from uploads.services.zips.prefetch import MemberSource, Reader
 logger = logging.getLogger(__name__)
 
 Recorder = Callable[[Iterable[File]], None]
+Accessible = Callable[[FileQuerySet, User], FileQuerySet]
 
 MAX_FILES = 10_000
 HEX_BYTES = 64
@@ -205,10 +206,13 @@ class DownloadAborted(StorageUnavailable):
         Problem.__init__(self, f"A ZIP download was aborted ({problem.code}).")
 
 
-def open_zip(bundle: Bundle, *, by: User, record: Recorder | None = None) -> Download:
+def open_zip(
+    bundle: Bundle, *, by: User, record: Recorder | None = None, accessible: Accessible = FileQuerySet.visible_to
+) -> Download:
     """Start to read the files, and record each as downloaded. Iterate over the result, and always close it.
 
-    `record` is given for guests, in the place of their link's creator: it records the files, or raises.
+    `record` is given for guests, in the place of their link's creator: it records the files, or raises. `accessible`
+    returns those of the files that may still be sent, and is called again and again.
 
     Raises TooManyAtOnce if this user has too many zips running, TooManyZips if this process has, FilesRefused if the
     storage is known to refuse some of the files, or does so for one of a few, and StorageUnavailable if it does not
@@ -233,7 +237,7 @@ def open_zip(bundle: Bundle, *, by: User, record: Recorder | None = None) -> Dow
         if isinstance(fault, ObjectRefused) and reader.refused:
             raise _record_refusals(reader) from None
         raise
-    return Download(bundle, reader, slot, by=by)
+    return Download(bundle, reader, slot, by=by, accessible=accessible)
 
 
 def _record_refusals(reader: Reader) -> FilesRefused:
@@ -249,12 +253,13 @@ class Download:
     that knows the length then knows that the download failed.
     """
 
-    def __init__(self, bundle: Bundle, reader: Reader, slot: Slot, *, by: User) -> None:
+    def __init__(self, bundle: Bundle, reader: Reader, slot: Slot, *, by: User, accessible: Accessible) -> None:
         self._bundle = bundle
         self._slot = slot
         self._rate = LowestRate()
         self._last_chunk: tuple[float, int] | None = None  # when the last chunk was sent, and its size
         self._user_id = by.pk
+        self._accessible = accessible
         self._reader = reader
         self._chunks = write(self._entries())
         self._open = True
@@ -308,8 +313,8 @@ class Download:
         """
         remaining = File.objects.filter(pk__in=[file.id for file in self._bundle.files[number:]], state=State.AVAILABLE)
         user = User.objects.filter(pk=self._user_id, is_active=True).first()
-        visible = remaining.visible_to(user) if user else File.objects.none()
-        if remaining.exclude(pk__in=visible.filter(quarantined=False).values("pk")).exists():
+        accessible = self._accessible(remaining, user) if user else File.objects.none()
+        if remaining.exclude(pk__in=accessible.filter(quarantined=False).values("pk")).exists():
             raise Forbidden(_("You no longer have access to one of the files in this ZIP. Select the files again."))
 
     def _manifest_lines(self, members: list[Member]) -> Iterator[bytes]:
