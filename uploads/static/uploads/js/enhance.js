@@ -56,6 +56,7 @@ export function enhance() {
   });
   document.addEventListener("keydown", (event) => {
     if (event.key === "Escape") closeMenus();
+    if (event.key === " ") pressSwitch(event);
   });
   document.addEventListener("toggle", (event) => focusFirstField(/** @type {Element} */ (event.target)), true);
   document.addEventListener("links-added", (event) => {
@@ -182,6 +183,14 @@ function rememberScroll() {
     scrollTo(0, positions.get(location.href) ?? 0);
     restoring = false;
   });
+}
+
+/** Follow the link of a switch, as Enter does. @param {KeyboardEvent} event */
+function pressSwitch(event) {
+  if (!(event.target instanceof HTMLElement) || !event.target.matches("a[role=switch]")) return;
+  event.preventDefault();
+  event.stopImmediatePropagation(); // not for the selected row
+  event.target.click();
 }
 
 function closeMenus() {

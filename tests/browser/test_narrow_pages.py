@@ -1,0 +1,98 @@
+"""Pages on a phone, 360 pixels wide: nothing is cut off or covered."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from playwright.sync_api import Locator, expect
+
+from tests.browser.uploader_page import UploaderPage
+from tests.support import factories
+from uploads.models import Folder, State
+from uploads.services import folders
+
+NARROW: Any = {"width": 360, "height": 740}
+
+
+def box(locator: Locator) -> dict[str, float]:
+    place: Any = locator.bounding_box()
+    left, top = place["x"], place["y"]
+    return {"left": left, "top": top, "right": left + place["width"], "bottom": top + place["height"]}
+
+
+@pytest.fixture
+def narrow(uploader: UploaderPage, alice: User) -> UploaderPage:
+    for number in range(3):
+        factories.create_file(alice, name=f"report {number}.txt")
+    uploader.page.set_viewport_size(NARROW)
+    uploader.page.goto(uploader.site)
+    return uploader
+
+
+def test_bulk_bar_shows_every_action(narrow: UploaderPage) -> None:
+    narrow.page.locator(".row-checkbox").first.check()
+    bar = narrow.page.locator(".bulk-bar")
+    for element in bar.locator("> :visible").all():
+        place = box(element)
+        assert place["left"] >= 0, element.text_content()
+        assert place["right"] <= NARROW["width"], element.text_content()
+    bar.get_by_text("Visibility").click()
+    menu = box(bar.locator(".menu[open] .menu-list"))
+    assert menu["left"] >= 0
+    assert menu["right"] <= NARROW["width"]
+    assert menu["bottom"] <= box(bar)["top"] + 1
+
+
+def test_message_does_not_cover_the_bulk_bar(narrow: UploaderPage) -> None:
+    page = narrow.page
+    page.locator(".file-row [data-icon=more]").first.click()
+    page.get_by_role("menuitem", name="Move to trash").click()
+    toast = page.locator(".messages")
+    expect(toast).to_be_visible()
+    page.locator(".row-checkbox").first.check()
+    assert box(toast)["bottom"] < box(page.locator(".bulk-bar"))["top"]
+
+
+def test_header_keeps_one_line_above_the_search(narrow: UploaderPage, alice: User) -> None:
+    User.objects.filter(pk=alice.pk).update(username="alice.with-a-long-name@example.com")
+    for _number in range(12):
+        factories.create_file(alice, state=State.UPLOADING)
+    page = narrow.page
+    page.reload()
+    tops = {box(page.locator(place))["top"] for place in (".brand", ".site-nav nav > .button", ".site-nav > .menu")}
+    assert max(tops) - min(tops) < 8
+    assert box(page.locator(".site-nav > .menu"))["right"] <= NARROW["width"]
+    expect(page.get_by_role("link", name="Unfinished 12")).to_be_visible()
+
+
+@pytest.mark.parametrize("place", ["top level", "folder"])
+def test_include_subfolders_is_a_switch_that_shows_its_state(place: str, narrow: UploaderPage, alice: User) -> None:
+    page = narrow.page
+    logos = folders.ensure(["Brand/Logos"], by=alice)["Brand/Logos"]
+    factories.create_file(alice, name="logo.txt", folder=logos)
+    page.goto(narrow.site + ("/" if place == "top level" else Folder.objects.get(name="Brand").get_absolute_url()))
+    switch = page.get_by_role("switch", name="Include subfolders")
+    expect(switch).not_to_be_checked()
+    expect(page.locator("#list")).not_to_contain_text("logo.txt")
+    switch.press(" ")
+    expect(page.locator("#list")).to_contain_text("logo.txt")
+    expect(switch).to_be_checked()
+    layout = page.get_by_role("group", name="Layout")
+    assert abs(box(layout)["top"] - box(switch)["top"]) < 8  # in one line
+    switch.click()
+    expect(page.locator("#list")).not_to_contain_text("logo.txt")
+
+
+def test_account_menu_separates_administration_from_personal_pages(narrow: UploaderPage, alice: User) -> None:
+    page = narrow.page
+    menu = page.locator(".site-nav .menu-list")
+    page.get_by_text("Account: alice").click()
+    expect(menu.get_by_role("group", name="Administration")).to_have_count(0)
+    User.objects.filter(pk=alice.pk).update(is_staff=True, is_superuser=True)
+    page.reload()
+    page.get_by_text("Account: alice").click()
+    group = menu.get_by_role("group", name="Administration")
+    expect(group.get_by_role("link")).to_have_text(["People", "Quarantine", "Admin"])
+    expect(menu.locator(".menu-group").last).to_have_text("Sign out")
