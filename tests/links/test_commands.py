@@ -149,6 +149,6 @@ def test_every_kind_of_public_link_is_revoked(alice: User, admin_user: User) -> 
 
 
 def test_tokens_do_not_start_with_a_hyphen(monkeypatch: pytest.MonkeyPatch) -> None:
-    tokens = iter(["-" + "a" * 31, "--" + "b" * 30, "c" * 32])
-    monkeypatch.setattr("uploads.models.links.secrets.token_urlsafe", lambda _size: next(tokens))
-    assert new_token() == "c" * 32
+    texts = iter(["-" + "a" * 23, "--" + "b" * 22, "c" * 24])
+    monkeypatch.setattr("uploads.models.links.secrets.token_urlsafe", lambda _size: next(texts))
+    assert new_token().startswith("c" * 24)

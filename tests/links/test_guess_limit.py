@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 from django.test import Client
-from pytest_django import DjangoAssertNumQueries
+from pytest_django import DjangoAssertNumQueries, Settings
 
 from amalga.log import LINK_PATHS
 from tests.links.conftest import Shared
-from uploads.models import File
+from uploads.models import File, ShareLink
+from uploads.models.links import is_signed, new_token, token_digest
 from uploads.models.throttle import client_network
 from uploads.services import guess_limit
 from uploads.services.guess_limit import LINK_GUESSES, GuessLimit
@@ -126,6 +127,40 @@ def test_holders_of_links_open_them_while_others_guess(guest: Client, file: File
     newcomer = Client(REMOTE_ADDR=ADDRESS)
     assert [newcomer.get(each).status_code for each in (url, other_url)] == [200, 200]
     assert Client(REMOTE_ADDR=OTHER).get(f"/s/{'y' * 32}/").status_code == 429
+
+
+def test_tokens_are_signed_with_the_secret_key_or_a_former_one(settings: Settings) -> None:
+    token = new_token()
+    assert (len(token), is_signed(token), is_signed("x" + token[1:]), is_signed(token[::-1])) == (
+        32,
+        True,
+        False,
+        False,
+    )
+    assert not any(is_signed(text) for text in ("", "x" * 32, token + "x", token[:-1], "é" * 32, token[24:]))
+    settings.SECRET_KEY_FALLBACKS, settings.SECRET_KEY = [settings.SECRET_KEY], "another key"
+    assert is_signed(token)
+    settings.SECRET_KEY_FALLBACKS = []
+    assert not is_signed(token)
+
+
+def test_limit_of_an_address_applies_to_signed_tokens(new_limit: Callable[..., GuessLimit]) -> None:
+    limit = new_limit(1, 60, total_capacity=2)
+    limit.count_miss(OTHER, TOKEN)
+    assert (limit.seconds_to_wait(OTHER, new_token()), limit.seconds_to_wait(ADDRESS, new_token())) == (60, 0)
+
+
+@pytest.mark.django_db
+def test_link_that_no_one_has_opened_works_while_others_guess(file: File, shared: Shared) -> None:
+    link, url = shared(file)
+    for number in range(200):
+        LINK_GUESSES.count_miss(f"198.51.100.{number}", f"{number:032}")
+    assert Client(REMOTE_ADDR=ADDRESS).get(f"/s/{'y' * 32}/").status_code == 429
+    assert Client(REMOTE_ADDR=ADDRESS).get(url).status_code == 200
+    ShareLink.objects.filter(pk=link.pk).update(token_digest=token_digest("z" * 32))  # of an earlier release
+    assert Client(REMOTE_ADDR=OTHER).get(f"/s/{'z' * 32}/").status_code == 429
+    LINK_GUESSES.reset()
+    assert Client(REMOTE_ADDR=OTHER).get(f"/s/{'z' * 32}/").status_code == 200
 
 
 @pytest.mark.django_db

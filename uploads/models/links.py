@@ -6,6 +6,7 @@ own: each use asks again what its creator may do.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import re
 import secrets
@@ -16,11 +17,15 @@ from django.contrib.auth.models import Group, User
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
+from django.utils.crypto import constant_time_compare, salted_hmac
 from django.utils.translation import gettext_lazy as _
 
 from uploads.models.querysets import database_now
 
-TOKEN_BYTES = 24  # 192 bits, 32 characters
+RANDOM_BYTES = 18  # 144 bits, 24 characters
+SIGNATURE_BYTES = 6
+SIGNATURE_CHARACTERS = 8
+SIGNATURE_SALT = "amalga.links"
 TOKEN = re.compile(r"[A-Za-z0-9_-]{32}", re.ASCII)
 Link = TypeVar("Link", bound="PublicLink")
 
@@ -33,17 +38,35 @@ class LinkState(models.TextChoices):
 
 
 def new_token() -> str:
-    """Return a random token of 32 URL-safe characters. It is shown once, and never stored.
+    """Return a token of 32 URL-safe characters, random ones and their signature. It is shown once, and never stored.
 
     None begins with a hyphen, which commands would take for an option.
     """
-    while (token := secrets.token_urlsafe(TOKEN_BYTES)).startswith("-"):
+    while (text := secrets.token_urlsafe(RANDOM_BYTES)).startswith("-"):
         pass
-    return token
+    return text + _signature(text, settings.SECRET_KEY)
+
+
+def is_signed(token: str) -> bool:
+    """Return whether this site created the token, without a query: a link that was deleted since then has it, too.
+
+    Tokens of earlier releases have no signature. Neither do those that were signed with a key that is no longer in
+    SECRET_KEY_FALLBACKS. Such links work, so this decides nothing but who waits while others guess.
+    """
+    if not TOKEN.fullmatch(token):
+        return False
+    text, signature = token[:-SIGNATURE_CHARACTERS], token[-SIGNATURE_CHARACTERS:]
+    keys = (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
+    return any(constant_time_compare(_signature(text, key), signature) for key in keys)
+
+
+def _signature(text: str, key: str) -> str:
+    digest = salted_hmac(SIGNATURE_SALT, text, secret=key, algorithm="sha256").digest()
+    return base64.urlsafe_b64encode(digest[:SIGNATURE_BYTES]).decode()
 
 
 def token_digest(token: str) -> bytes:
-    """Return what the database holds of a token. A fast hash is enough: no one can try 2^192 tokens."""
+    """Return what the database holds of a token. A fast hash is enough: no one can try 2^144 tokens."""
     return hashlib.sha256(token.encode()).digest()
 
 

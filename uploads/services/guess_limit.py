@@ -1,6 +1,6 @@
 """A limit on guesses of link tokens, per client address and in total, in each web process.
 
-No one can guess 192 random bits. The limit keeps attempts from costing others time, so it costs nothing itself: it is
+No one can guess 144 random bits. The limit keeps attempts from costing others time, so it costs nothing itself: it is
 in the memory of each process, and neither reads nor writes the database. GuessLimitMiddleware asks it before a request
 has a session.
 """
@@ -12,7 +12,7 @@ import threading
 import time
 from collections import OrderedDict
 
-from uploads.models.links import token_digest
+from uploads.models.links import is_signed, token_digest
 
 MAX_NETWORKS = 10_000
 MAX_LINKS = 10_000
@@ -24,7 +24,8 @@ class GuessLimit:
     """`capacity` misses at once for each network, then one per `refill_seconds`; likewise `total_capacity` for all.
 
     Links that exist are not counted, and those that were opened lately can always be opened. Networks that have opened
-    one are exempt from the total. So guesses, also from the same network, do not stop those who have a link.
+    one, and tokens with a signature, which no one can guess either, are exempt from the total. So guesses, also from
+    the same network, do not stop those who have a link.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class GuessLimit:
         """
         now = time.monotonic()
         wait = self._full_at.get(network, now) - now - (self._capacity - 1) * self._refill_seconds
-        if wait <= 0 and network not in self._visitors:
+        if wait <= 0 and network not in self._visitors and not is_signed(token):
             wait = self._all_full_at - now - (self._total_capacity - 1) * self._total_refill_seconds
         return math.ceil(wait) if wait > 0 and token_digest(token) not in self._opened else 0
 

@@ -149,7 +149,7 @@ def _line(members: Mapping[str, Any]) -> bytes:
 
 # Columns that no manifest has: transient ones of files (leases, active uploads, retries of the sweep), those set by
 # triggers, and normalized names, which are computed again. A manifest may be copied elsewhere, so it holds no password
-# hash. A digest of a token's 192 random bits opens nothing.
+# hash. A digest of a token's 144 random bits opens nothing.
 LEFT_OUT: dict[type[Model], set[str]] = {
     File: {
         "normalized_name", "natural_name", "multipart_id", "expires_at", "signed_until", "lease_until", "retry_at",
