@@ -62,6 +62,7 @@ def test_lightbox_moves_through_the_list_and_closes_at_the_shown_file(
     page.locator("#preview img").click()
     dialog, image = page.locator("#lightbox"), page.locator("#lightbox img")
     expect(dialog.locator("strong")).to_have_text("500.png")
+    expect(dialog.get_by_text("1 of 2", exact=True)).to_be_visible()
     assert Axe().run(page).response["violations"] == []
     page.wait_for_function("document.querySelector('#lightbox img').naturalHeight === 500")
     width = image.evaluate("image => image.clientWidth")
@@ -69,6 +70,7 @@ def test_lightbox_moves_through_the_list_and_closes_at_the_shown_file(
     assert image.evaluate("image => image.clientWidth") > width
     dialog.get_by_label("Next file").click()
     expect(dialog.locator("strong")).to_have_text("600.png")
+    expect(dialog.get_by_text("2 of 2", exact=True)).to_be_visible()
     expect(dialog.get_by_label("Next file")).to_be_disabled()
     page.keyboard.press("ArrowLeft")  # the disabled button has lost the focus
     expect(dialog.locator("strong")).to_have_text("500.png")

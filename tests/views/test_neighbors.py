@@ -9,6 +9,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from tests.support.file_rows import create_row, ensure_folder
+from uploads.listing import pagination
 from uploads.models import File, State, Visibility
 
 pytestmark = pytest.mark.django_db
@@ -47,6 +48,28 @@ def test_neighbors_follow_the_list(files: dict[str, File], as_alice: Client) -> 
         "prev": "a.png", "up": f"{url}?q=png&amp;sort=name",
     }  # fmt: skip
     assert opened(as_alice, files["c.txt"], "/?subfolders=1&sort=name")["next"] == "top.png"
+
+
+def position(client: Client, file: File, source: str = "") -> str:
+    page = client.get(file.get_absolute_url(), {"from": source}).content.decode()
+    shown = re.search(r'<span class="position[^>]*>([^<]*)</span>', page)
+    return shown.group(1) if shown else ""
+
+
+def test_position_is_shown_in_a_folder(
+    files: dict[str, File], as_alice: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = files["a.png"].folder
+    assert folder
+    url = folder.get_absolute_url()
+    assert position(as_alice, files["c.txt"], f"{url}?sort=name") == "3 of 3"
+    assert position(as_alice, files["c.txt"], f"{url}?sort=-name") == "1 of 3"
+    assert position(as_alice, files["top.png"]) == ""  # the only file
+    for source in (f"{url}?q=png&sort=name", "/?subfolders=1&sort=name"):  # counting could read the whole table
+        assert position(as_alice, files["b.png"], source) == ""
+    monkeypatch.setattr(pagination, "MAX_COUNTED_NEIGHBORS", 1)
+    assert position(as_alice, files["b.png"], f"{url}?sort=name") == "2 of 3"
+    assert position(as_alice, files["c.txt"], f"{url}?sort=name") == ""
 
 
 def test_list_is_taken_from_the_previous_page(files: dict[str, File], as_alice: Client) -> None:

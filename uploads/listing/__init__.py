@@ -3,7 +3,16 @@
 from uploads.listing.cursor import Cursor, InvalidCursor
 from uploads.listing.folder_sizes import FolderSize, load_folder_sizes
 from uploads.listing.marks import FolderRights, Marks, load_marks, load_rights
-from uploads.listing.pagination import PAGE_SIZE, ListRow, Page, SearchTooBroad, neighbors, paginate, search_timeout
+from uploads.listing.pagination import (
+    PAGE_SIZE,
+    ListRow,
+    Neighbors,
+    Page,
+    SearchTooBroad,
+    neighbors,
+    paginate,
+    search_timeout,
+)
 from uploads.listing.query import AGE_FILTERS, SHOW_FILTERS, SIZE_FILTERS, SORTS, ListQuery, time_ago
 from uploads.listing.redaction import redact_detail, referenced_folders, visible_folder_ids
 from uploads.listing.selectors import (
@@ -38,6 +47,7 @@ __all__ = [
     "ListQuery",
     "ListRow",
     "Marks",
+    "Neighbors",
     "Page",
     "SearchTooBroad",
     "Sidebar",

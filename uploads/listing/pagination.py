@@ -21,6 +21,7 @@ from uploads.models.querysets import FileQuerySet
 
 PAGE_SIZE = 50
 MAX_MATCHING_FOLDERS = 10
+MAX_COUNTED_NEIGHBORS = 100  # before a file, and after it
 STATEMENT_TIMEOUT_SECONDS = 3.0
 # the columns of a list's row
 ROW_COLUMNS = (
@@ -108,18 +109,36 @@ def paginate(
     return page
 
 
-def neighbors(
-    query: ListQuery, file: File, *, files: FileQuerySet, columns: Mapping[str, str]
-) -> tuple[UUID | None, UUID | None]:
-    """Return the permanent ids of the files before and after `file` in the list. Raises SearchTooBroad."""
+class Neighbors(NamedTuple):
+    """The permanent ids of the files before and after a file in a list, and its place there, counted from 1, with the
+    number of files; 0 in searches, and in lists with more than MAX_COUNTED_NEIGHBORS files before or after it."""
+
+    before: UUID | None = None
+    after: UUID | None = None
+    position: int = 0
+    total: int = 0
+
+
+def neighbors(query: ListQuery, file: File, *, files: FileQuerySet, columns: Mapping[str, str]) -> Neighbors:
+    """Return the files before and after `file` in the list. Raises SearchTooBroad."""
     column = columns[query.column]
     cursor = Cursor(getattr(file, column), file.pk)
+    # a filter can read the whole table for a second row, while plain lists are in the order of an index
+    is_counted = not query.has_filters and not query.recursive
+    limit = MAX_COUNTED_NEIGHBORS + 1 if is_counted else 1
     with search_timeout(query):
         before, after = (
-            after_cursor(files, column, descending=descending, after=cursor).values_list("series", "pk").first()
+            _public_ids(after_cursor(files, column, descending=descending, after=cursor)[:limit])
             for descending in (not query.descending, query.descending)
         )
-    return (before[0] or before[1]) if before else None, (after[0] or after[1]) if after else None
+    ids = Neighbors(before[0] if before else None, after[0] if after else None)
+    if not is_counted or max(len(before), len(after)) >= limit:
+        return ids
+    return ids._replace(position=len(before) + 1, total=len(before) + 1 + len(after))
+
+
+def _public_ids(rows: FileQuerySet) -> list[UUID]:
+    return [series or pk for series, pk in rows.values_list("series", "pk")]
 
 
 @contextmanager

@@ -12,13 +12,14 @@ from django.urls import Resolver404, resolve, reverse
 
 from uploads import listing
 from uploads.forms import read_list_query
-from uploads.listing import ListQuery, SearchTooBroad
+from uploads.listing import ListQuery, Neighbors, SearchTooBroad
 from uploads.models import File, Folder
 from uploads.views.responses import MAX_URL_CHARACTERS, request_user
 
 
-def neighbor_context(request: HttpRequest, file: File) -> dict[str, str]:
-    """Return the URLs of the list, and of the files before and after `file` in it; empty where there is none.
+def neighbor_context(request: HttpRequest, file: File) -> dict[str, Any]:
+    """Return the URLs of the list, and of the files before and after `file` in it, empty where there is none; and its
+    `position` among the `total` of files, 0 where they are not counted.
 
     The list is named by the parameter `from`, else by the page before, else it is that of the file's folder.
     """
@@ -29,10 +30,16 @@ def neighbor_context(request: HttpRequest, file: File) -> dict[str, str]:
     list_url = path + query.to_querystring()
     files = listing.files_for(user, query, folder)
     try:
-        before, after = listing.neighbors(query, file, files=files, columns=listing.COLUMNS)
+        neighbors = listing.neighbors(query, file, files=files, columns=listing.COLUMNS)
     except SearchTooBroad:
-        before = after = None
-    return {"list_url": list_url, "previous_url": _file_url(before, list_url), "next_url": _file_url(after, list_url)}
+        neighbors = Neighbors()
+    return {
+        "list_url": list_url,
+        "previous_url": _file_url(neighbors.before, list_url),
+        "next_url": _file_url(neighbors.after, list_url),
+        "position": neighbors.position,
+        "total": neighbors.total,
+    }
 
 
 def _file_url(link: UUID | None, list_url: str) -> str:

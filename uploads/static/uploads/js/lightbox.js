@@ -46,6 +46,7 @@ class Lightbox {
     this.dialog = dialog;
     this.stage = ref(dialog, "stage");
     this.name = ref(dialog, "name");
+    this.position = ref(dialog, "position");
   }
 
   /** @param {number} page  of a document, to begin with */
@@ -82,6 +83,7 @@ class Lightbox {
     this.stage.scrollTo(0, 0);
     if (this.#document && !document.activeElement?.matches("[data-action]")) this.stage.focus(); // its keys scroll
     this.name.textContent = this.#page.querySelector(".file-title")?.textContent ?? "";
+    this.position.textContent = this.#page.querySelector(".neighbors .position")?.textContent ?? "";
     this.#setZoom(0);
     const neighbors = { previous: this.#neighbor("prev"), next: this.#neighbor("next") };
     for (const [name, url] of Object.entries(neighbors)) {
