@@ -105,8 +105,16 @@ def test_detected_type_that_is_not_accepted_is_refused(folder: Folder, alice: Us
     guest = GuestClient(create_request(folder, alice, accepted_types=["image/*"])[1])
     upload = guest.start(b"<!doctype html><html><script>1</script></html>", name="a.png", type="image/png")
     guest.put(upload)
-    assert guest.finish(upload).status_code == 415
+    response = guest.finish(upload)
+    message = response.json()["files"][0]["error"]["message"]
+    assert (response.status_code, message) == (415, "Only these types are accepted here: images.")
     assert upload.row().state == State.DELETING
+
+
+def test_accepted_types_have_the_names_that_people_use() -> None:
+    assert file_requests.describe_types(["image/*", ".docx", "application/pdf", "font/woff2"]) == (
+        "images, .docx, PDF, font/woff2"
+    )
 
 
 # --- guest details ----------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from django.db import transaction
 from django.db.models import Exists, F, OuterRef
 from django.db.models.functions import Now
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from uploads.errors import Forbidden, LinkEnded, OverQuota, Problem, RefusedType, TooLarge, ValidationFailed
 from uploads.humanize import humanize_bytes
@@ -45,6 +46,16 @@ NETWORK_LIMIT = Limit(capacity=100, refill_seconds=30, shared=True)
 REQUEST_LIMIT = Limit(capacity=10_000, refill_seconds=30, shared=True)
 SESSION_DAYS = 30  # from opening the page; the cookie is signed for as long
 EMPTY_SESSIONS_BATCH_SIZE = 1_000
+TYPE_NAMES = {
+    "image/*": gettext_lazy("images"),
+    "video/*": gettext_lazy("videos"),
+    "audio/*": gettext_lazy("audio files"),
+    "text/*": gettext_lazy("text files"),
+    "application/pdf": "PDF",
+    "application/zip": "ZIP",
+    "image/jpeg": "JPEG",
+    "image/png": "PNG",
+}
 
 
 class SentFile(NamedTuple):
@@ -222,7 +233,7 @@ def require_accepted(request: FileRequest, *, name: str, media_type: str) -> Non
     """Raise RefusedType unless the name's extension or the media type is among those that the request accepts."""
     accepted = request.accepted_types
     if accepted and not is_accepted(accepted, name=name, media_type=media_type):
-        raise RefusedType(_("Only these types are accepted here: %(types)s.") % {"types": ", ".join(accepted)})
+        raise RefusedType(_("Only these types are accepted here: %(types)s.") % {"types": describe_types(accepted)})
 
 
 def require_accepted_from_guest(file: File, detected_type: str) -> None:
@@ -230,6 +241,11 @@ def require_accepted_from_guest(file: File, detected_type: str) -> None:
     request = FileRequest.objects.filter(sessions=file.guest_session_id).first()
     if request:
         require_accepted(request, name=file.name, media_type=detected_type or file.declared_type)
+
+
+def describe_types(accepted: Iterable[str]) -> str:
+    """Return the accepted types as people call them, such as "images, .docx"."""
+    return ", ".join(str(TYPE_NAMES.get(entry, entry)) for entry in accepted)
 
 
 def is_accepted(accepted: Iterable[str], *, name: str, media_type: str) -> bool:

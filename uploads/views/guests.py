@@ -134,6 +134,7 @@ def _page(
         "token": token,
         "uploads_url": reverse("guest_uploads", args=[token]),
         "finish_url": reverse("guest_finish", args=[token]),
+        "accepted_types": file_requests.describe_types(file_request.accepted_types),
         "max_file_bytes": min(file_request.max_file_bytes, settings.UPLOAD_MAX_BYTES),
         "uploader": {
             "max_bytes": settings.UPLOAD_MAX_BYTES,
