@@ -86,10 +86,17 @@ def cache(url: str) -> dict[str, Any]:
 
 CACHES = {
     "default": cache(CACHE_URL),
-    # parts of pages in each process; the largest are the rows of a list, about 50 kB
+    # parts of pages in each process, a few kB each
     "template_fragments": {
         "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
+        "LOCATION": "template_fragments",
         "OPTIONS": {"MAX_ENTRIES": 100},
+    },
+    # the rows of lists in each process, about 60 kB each: every upload changes the first pages
+    "rows": {
+        "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
+        "LOCATION": "rows",
+        "OPTIONS": {"MAX_ENTRIES": 20},
     },
 }
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import platform
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -87,3 +90,25 @@ def test_app_is_preloaded_and_workers_are_not_recycled() -> None:
 
 def test_worker_connections_stay_below_the_open_file_limit() -> None:
     assert gunicorn()["worker_connections"] + 100 < 1024
+
+
+FREED_BLOCKS = """
+import os, runpy
+from pathlib import Path
+
+def resident_mib():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024**2
+
+runpy.run_path("amalga/gunicorn_conf.py")["return_freed_memory"]()
+bytearray(8 * 1024**2)  # after this one, glibc keeps smaller blocks by default
+before = resident_mib()
+blocks = [bytearray(200_000) for _ in range(400)]
+del blocks[::2]
+print(resident_mib() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has these parameters")
+def test_freed_memory_is_returned_to_the_system() -> None:
+    run = subprocess.run([sys.executable, "-c", FREED_BLOCKS], cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert int(run.stdout) < 50  # of 76 MiB, half were freed
