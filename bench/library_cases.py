@@ -12,6 +12,8 @@ from bench.library_names import COMMON, proper_names
 from bench.library_seed import MANAGER, MEMBER, ROOT
 
 REQUESTS = 50  # per case
+# As many as the smallest library has: of more, the larger library alone would have to render the rows each time.
+MIDDLING_FOLDERS = 8
 SAMPLED = 4_000
 DEEP = (0.85, 0.95)
 USERS = {"member": MEMBER, "manager": MANAGER, "root": ROOT}
@@ -48,7 +50,7 @@ class Sample:
         self.wide = Folder.objects.order_by("pk")[0].pk
         self.tops = list(Folder.objects.filter(parent=None, pk__in=open_ids).values_list("pk", flat=True))[1:]
         third = Folder.objects.filter(path__len=3, pk__in=open_ids, children__isnull=False).distinct()
-        self.middling = list(third.order_by("pk").values_list("pk", flat=True)[:REQUESTS])
+        self.middling = list(third.order_by("pk").values_list("pk", flat=True)[:MIDDLING_FOLDERS])
         names = dict(User.objects.values_list("pk", "username"))
         self.owners = [names[int(key)] for key in stored.filter(kind=Kind.OWNER).values_list("key", flat=True)]
         tags = dict(Tag.objects.values_list("pk", "name"))
