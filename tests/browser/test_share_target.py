@@ -191,6 +191,19 @@ def test_another_person_does_not_get_the_files(shared: UploaderPage, bob: User) 
     expect(panel).to_contain_text("own.txt")
 
 
+def test_person_after_an_ended_session_does_not_get_the_files(shared: UploaderPage, bob: User) -> None:
+    page = shared.page
+    share(page, ("secret.txt", "hello"))
+    expect(page.locator("#shared-files")).to_contain_text("secret.txt")
+    page.context.clear_cookies()
+    page.goto(f"{shared.site}/accounts/login/")
+    share(page, ("another.txt", "hello"))
+    become(page, bob, shared.site)
+    page.goto(shared.site)
+    expect(page.locator("#shared-files")).to_contain_text("because another person was signed in before")
+    assert kept(page) == []
+
+
 def test_signing_out_removes_the_files(shared: UploaderPage) -> None:
     page = shared.page
     share(page, ("a.txt", "hello"))

@@ -53,7 +53,9 @@ async function keepFiles(request) {
 /** @param {Cache} store */
 async function removeExpired(store) {
   for (const { url } of await store.keys()) {
-    const time = Number(new URL(url).pathname.slice(FILES_PATH.length).split("/")[0]);
+    const { pathname } = new URL(url);
+    if (!pathname.startsWith(FILES_PATH)) continue; // whose files they are, which share-target.js keeps
+    const time = Number(pathname.slice(FILES_PATH.length).split("/")[0]);
     if (time < Date.now() - EXPIRY_MS) await store.delete(url);
   }
 }
