@@ -193,7 +193,7 @@ def test_document_that_cannot_be_opened_fails_at_once(send: Callable[..., File],
     "report",
     [
         {"page_count": 0, "sizes": {}}, {"page_count": "many", "sizes": {}}, {"page_count": 2**40, "sizes": {}}, {},
-        {"page_count": 3, "sizes": 7}, {"sizes": {}},
+        {"page_count": 3, "sizes": 7}, {"sizes": {}}, {"page_count": float("inf"), "sizes": {}},
     ],
     ids=str,
 )  # fmt: skip
@@ -205,7 +205,7 @@ def test_invalid_report_of_the_child_is_rejected(
         previews.render_pages(tmp_path / "file", "application/pdf", tmp_path)
 
 
-@pytest.mark.parametrize("size", [[9999, 1], [0, 1], [1], "trust me", 7])
+@pytest.mark.parametrize("size", [[9999, 1], [0, 1], [1], "trust me", 7, [float("inf"), 1]])
 def test_page_that_does_not_match_its_report_is_corrupted(tmp_path: Path, size: Any) -> None:
     (tmp_path / "2.webp").write_bytes(as_file(two_halves(10, 10), "WEBP"))
     with pytest.raises(previews.PreviewFailed, match="corrupted"):
@@ -254,6 +254,35 @@ def test_sweep_requeues_pages_of_a_lost_task(send: Callable[..., File], bucket: 
     assert [ids for ids, _priority in waiting_tasks()] == [[str(file.pk)]]
     DBTaskResult.objects.exclude(task_path=services.preview_pages.module_path).delete()
     assert services.requeue_lost_previews() == 0  # its task is in the queue
+
+
+def test_pages_are_requested_again_after_trash_and_restore(
+    send: Callable[..., File], alice: User, marked: Bucket
+) -> None:
+    file = send(3)
+    DBTaskResult.objects.all().delete()
+    actions.trash_file(file, by=alice)
+    sweep()
+    actions.restore_file(file, by=alice)
+    assert services.requeue_lost_previews() == 1
+    services.preview_files.call([str(file.pk)])
+    services.preview_pages.call(waiting_tasks()[-1][0])
+    assert pages(file) == [2, 3]
+
+
+def test_sweep_leaves_pages_of_quarantined_files_alone(send: Callable[..., File], bucket: Bucket) -> None:
+    file = send(3)
+    DBTaskResult.objects.all().delete()
+    File.objects.filter(pk=file.pk).update(scan_status="infected", quarantined=True)
+    assert services.requeue_lost_previews() == 0
+
+
+def test_pages_without_rows_are_made_again(send: Callable[..., File], bucket: Bucket) -> None:
+    file = send(3)
+    Preview.objects.filter(kind=PreviewKind.PAGE).delete()
+    assert run_command("previews").output == "files: 0\ndocuments: 1\n"
+    assert services.make_pages(file)
+    assert pages(file) == [2, 3]
 
 
 def test_command_enqueues_documents_of_which_an_earlier_version_made_the_first_page(

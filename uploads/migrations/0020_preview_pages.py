@@ -2,7 +2,8 @@
 
 Nothing here locks the table for longer than a moment: the columns have constant defaults, the index is built
 concurrently, and the constraint is validated while others write. If it is interrupted, run `migrate` again: each step
-can be repeated. Processes of the previous version go on working, and ignore the pages.
+can be repeated, and the old constraint is dropped by the last statement. Processes of the previous version go on
+working, and ignore the pages. It cannot be reversed while there are pages: delete their objects and rows first.
 """
 
 from django.db import migrations, models
@@ -58,17 +59,6 @@ class Migration(migrations.Migration):
             ],
         ),
         migrations.RunSQL(
-            replace(OLD_UNIQUE, NEW_UNIQUE),
-            replace(NEW_UNIQUE, OLD_UNIQUE),
-            state_operations=[
-                migrations.AddConstraint(
-                    "preview",
-                    models.UniqueConstraint(fields=("file", "kind", "page"), name="preview_page_unique"),
-                ),
-                migrations.RemoveConstraint("preview", "preview_kind_unique"),
-            ],
-        ),
-        migrations.RunSQL(
             allow(KINDS),
             allow(KINDS[:-1]),
             state_operations=[
@@ -77,6 +67,17 @@ class Migration(migrations.Migration):
                     "preview",
                     models.CheckConstraint(condition=models.Q(("kind__in", KINDS)), name="preview_kind_valid"),
                 ),
+            ],
+        ),
+        migrations.RunSQL(
+            replace(OLD_UNIQUE, NEW_UNIQUE),
+            replace(NEW_UNIQUE, OLD_UNIQUE),
+            state_operations=[
+                migrations.AddConstraint(
+                    "preview",
+                    models.UniqueConstraint(fields=("file", "kind", "page"), name="preview_page_unique"),
+                ),
+                migrations.RemoveConstraint("preview", "preview_kind_unique"),
             ],
         ),
     ]

@@ -86,6 +86,9 @@ MAX_TEXT_CHARACTERS = 1_000_000  # that are read of a document
 MAX_TEXT_BYTES = 4 * MAX_TEXT_CHARACTERS
 TEXT_WAIT_SECONDS = 15.0
 
+# What reading the child's report raises if it is not one of ours: a hostile file may have taken the child over.
+UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError)
+
 MAX_PICTURE_BYTES = 200 * MIB
 MAX_DOCUMENT_BYTES = 100 * MIB
 MAX_VIDEO_BYTES = 2000 * MIB  # fetched to the worker's disk
@@ -134,7 +137,7 @@ class Pages:
             raise _failure(size)
         try:
             return _read_picture(self.folder / f"{number}.webp", size)
-        except (ValueError, TypeError) as error:
+        except UNREADABLE as error:
             raise PreviewFailed("corrupted") from error
 
 
@@ -162,7 +165,7 @@ def render_pages(file: Path, media_type: str, folder: Path, *, seconds: float = 
     try:
         report = _read_report(folder)
         count, sizes = int(report["page_count"]), dict(report["sizes"])
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise PreviewFailed("corrupted") from error
     return Pages(folder, _valid_count(count), sizes)
 
@@ -176,7 +179,7 @@ def read_text(file: Path, folder: Path, *, seconds: float = TEXT_WAIT_SECONDS) -
     try:
         _read_report(folder)
         text = _read(folder / "text.txt", MAX_TEXT_BYTES).decode(errors="replace")
-    except (ValueError, AttributeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise PreviewFailed("corrupted") from error
     return HIDDEN.sub("", LINE_ENDS.sub("\n", text))[:MAX_TEXT_CHARACTERS]
 
@@ -213,7 +216,7 @@ def _read_result(folder: Path) -> dict[str, Picture]:
         if (count := report.get("page_count")) is not None:
             pictures["picture"] = replace(pictures["picture"], page_count=_valid_count(int(count)))
         return pictures
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise PreviewFailed("corrupted") from error
 
 

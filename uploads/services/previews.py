@@ -55,6 +55,8 @@ REASONS = {
 # Documents whose pages have previews.
 _DOCUMENTS = {previews.DOCUMENT, *previews.OFFICE}
 IS_DOCUMENT = Q(detected_type__in=_DOCUMENTS) | Q(detected_type="", declared_type__in=_DOCUMENTS)
+# First pages of documents that have more, or of which an earlier version did not count them.
+HAS_PAGES = Q(Q(page_count=None) | Q(page_count__gt=1), state=PreviewState.READY)
 # Media types that are rendered, by category. PDFs all are; of texts there is an excerpt.
 RENDERED = {
     Category.IMAGE.value: set(previews.PICTURES),
@@ -116,8 +118,8 @@ def make_pages(file: File) -> bool:
     """
     pictures = Preview.objects.filter(file=file, kind=PreviewKind.PICTURE)
     is_document = previews.has_pages(file.type)
-    is_uncounted = is_document and pictures.filter(state=PreviewState.READY, page_count=None).exists()
-    leased = _acquire(file, [PreviewKind.PAGE], pages=[2] if is_uncounted else [])
+    has_pages = is_document and pictures.filter(HAS_PAGES).exists()
+    leased = _acquire(file, [PreviewKind.PAGE], pages=[2] if has_pages else [])
     if not leased:
         return False
     with _released_after_errors(file, leased):
@@ -138,9 +140,7 @@ def make_pages(file: File) -> bool:
 def documents_without_pages() -> FileQuerySet:
     """Return the documents of which only the first page was made, or whose pages are to be made again."""
     pages = Preview.objects.filter(file=OuterRef("pk"), kind=PreviewKind.PAGE)
-    picture = Preview.objects.filter(
-        file=OuterRef("pk"), kind=PreviewKind.PICTURE, state=PreviewState.READY, page_count=None
-    )
+    picture = Preview.objects.filter(HAS_PAGES, file=OuterRef("pk"), kind=PreviewKind.PICTURE)
     is_waiting = Exists(pages.filter(state=PreviewState.PENDING, lease_until__lte=Now()))
     documents = File.objects.available().filter(IS_DOCUMENT, size__gt=0, quarantined=False)
     return documents.filter(Q(Exists(picture), ~Exists(pages)) | Q(is_waiting))

@@ -18,7 +18,18 @@ from django.db.models.functions import Greatest, Now
 from uploads import s3
 from uploads.errors import Paused, Problem, StorageUnavailable, ValidationFailed, WrongMarker
 from uploads.failpoints import failpoint
-from uploads.models import Action, Event, File, Heartbeat, Preview, PreviewState, State, Usage, apply_deltas
+from uploads.models import (
+    Action,
+    Event,
+    File,
+    Heartbeat,
+    Preview,
+    PreviewKind,
+    PreviewState,
+    State,
+    Usage,
+    apply_deltas,
+)
 from uploads.models.audit import event
 from uploads.models.querysets import FileQuerySet, database_now, seconds_from_now
 from uploads.services import mail
@@ -368,6 +379,8 @@ def forget_orphans(*, should_continue: Callable[[], bool]) -> int:
 
 def _lease_previews() -> list[Preview]:
     unfinished = Preview.objects.filter(state=PreviewState.PENDING, lease_until__lt=Now())
+    # by their rows, the pages of a restored document are made
+    unfinished = unfinished.exclude(kind=PreviewKind.PAGE)
     candidates = unfinished.filter(file__state=State.TRASHED).values_list("pk", flat=True)[:PREVIEWS_BATCH_SIZE]
     until = seconds_from_now(PREVIEW_LEASE_SECONDS)
     ids = [pk for pk in candidates if unfinished.filter(pk=pk).update(lease_until=until)]

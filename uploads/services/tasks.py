@@ -190,8 +190,9 @@ def _lost_previews(*, waiting: set[UUID]) -> list[UUID]:
     recent = File.objects.listed().filter(CAN_HAVE_PREVIEW, size__gt=0, previews__isnull=True, quarantined=False)
     recent = recent.filter(available_at__gt=seconds_from_now(-FORGOTTEN_WITHIN_SECONDS))
     expired = Preview.objects.filter(
-        state=PreviewState.PENDING, lease_until__lt=seconds_from_now(0), file__state=State.AVAILABLE
-    )
+        state=PreviewState.PENDING, lease_until__lt=seconds_from_now(0), file__state=State.AVAILABLE,
+        file__quarantined=False,
+    )  # fmt: skip
     if is_active(preview_pages):
         expired = expired.exclude(kind=PreviewKind.PAGE)
     recent, expired = recent.exclude(pk__in=waiting), expired.exclude(file__in=waiting)
