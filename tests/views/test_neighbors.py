@@ -65,6 +65,7 @@ def test_position_is_shown_in_a_folder(
     assert position(as_alice, files["c.txt"], f"{url}?sort=name") == "3 of 3"
     assert position(as_alice, files["c.txt"], f"{url}?sort=-name") == "1 of 3"
     assert position(as_alice, files["top.png"]) == ""  # the only file
+    assert position(as_alice, files["b.png"], "/?sort=name") == ""  # another list, as after a move
     for source in (f"{url}?q=png&sort=name", "/?subfolders=1&sort=name"):  # counting could read the whole table
         assert position(as_alice, files["b.png"], source) == ""
     monkeypatch.setattr(pagination, "MAX_COUNTED_NEIGHBORS", 1)
