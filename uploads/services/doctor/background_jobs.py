@@ -9,6 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.db.models import DurationField, ExpressionWrapper, F
 from django.db.models.functions import Now
+from django_tasks.base import TASK_MIN_PRIORITY
 from django_tasks_db.models import DBTaskResult
 
 from uploads import s3
@@ -70,7 +71,9 @@ def _fsck() -> Iterable[CheckResult]:
 def _queue() -> Iterable[CheckResult]:
     waiting = DBTaskResult.objects.ready()
     count = waiting.count()
-    age = waiting.order_by("enqueued_at").annotate(age=_since("enqueued_at")).values_list("age", flat=True).first()
+    # of the lowest priority is work that no person waits for
+    urgent = waiting.filter(priority__gt=TASK_MIN_PRIORITY)
+    age = urgent.order_by("enqueued_at").annotate(age=_since("enqueued_at")).values_list("age", flat=True).first()
     if age and age > LATE:
         reason = (
             f"{_count(count, 'task is', 'tasks are')} waiting, the oldest for {humanize_duration(age.total_seconds())}"
