@@ -28,9 +28,9 @@ WITH branch AS MATERIALIZED (
                 )
             ) LIMIT root.max_rows + 1
         ) AS ids OFFSET 0
-    ) AS found
-    CROSS JOIN LATERAL unnest(found.ids) AS folder (id)
-    WHERE cardinality(found.ids) <= root.max_rows
+    ) AS branches
+    CROSS JOIN LATERAL unnest(branches.ids) AS folder (id)
+    WHERE cardinality(branches.ids) <= root.max_rows
 ), changes AS MATERIALIZED (
     SELECT key, sum(files) AS files, sum(bytes) AS bytes FROM (
         SELECT kind, key, files, bytes FROM uploads_statisticdelta ORDER BY id LIMIT %(changes)s

@@ -69,7 +69,8 @@ export function refuseDrops() {
       if (!dataTransfer?.types.includes("Files")) return;
       event.preventDefault();
       dataTransfer.dropEffect = "copy"; // with "none" there is no event for the drop
-      if (type === "drop") showToast(refusalOf(document.getElementById("live-region")));
+      const refusal = refusalOf(document.getElementById("live-region"));
+      if (type === "drop" && refusal) showToast(refusal);
     });
   }
 }
