@@ -10,7 +10,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
-from tests.support.file_rows import create_row
+from tests.support.file_rows import create_row, trash_folder
 from tests.support.stores import Bucket
 from tests.support.upload_client import UploadClient
 from uploads import actions, services
@@ -153,7 +153,7 @@ def test_restored_file_keeps_its_folder_and_tags(alice: User, mine: File) -> Non
     actions.tag_files([mine.pk], add=["kept"], by=alice)
     actions.trash_files([mine.pk], by=alice)
     assert not File.objects.visible_to(alice).listed().exists()
-    folders.remove(folder, by=alice)
+    trash_folder(folder, by=alice)
     assert actions.restore_files([mine.pk], by=alice).links == [mine.pk]
     mine.refresh_from_db()
     assert (mine.state, mine.folder, mine.purge_after, tags_of(mine)) == (State.AVAILABLE, folder, None, {"kept"})

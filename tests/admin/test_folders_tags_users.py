@@ -13,7 +13,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from tests.conftest import signed_in
 from tests.support import factories
-from tests.support.file_rows import ensure_folder
+from tests.support.file_rows import ensure_folder, trash_folder
 from uploads import actions
 from uploads.models import AccessLevel, Action, Event, File, Folder, Grant, Tag, Tagging, apply_deltas
 from uploads.services import folders
@@ -81,7 +81,7 @@ def test_folder_is_created_renamed_and_moved(admin_user: User, as_admin: Client)
 
 def test_name_of_a_removed_folder_can_be_reused(admin_user: User, as_admin: Client) -> None:
     folder = ensure_folder("Brand", admin_user)
-    folders.remove(folder, by=admin_user)
+    trash_folder(folder, by=admin_user)
     assert save_folder(as_admin, None, name="Brand").status_code == 302
     assert Folder.objects.living().get().pk == folder.pk
 

@@ -18,7 +18,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from tests.support import factories
-from tests.support.file_rows import create_row, move_folder
+from tests.support.file_rows import create_row, move_folder, trash_folder
 from tests.support.stores import Bucket
 from uploads.actions import trash_files
 from uploads.models import Action, Event, File, Folder, ShareLink, State, Visibility
@@ -153,7 +153,7 @@ def test_removed_folder_ends_its_link(alice: User, admin_user: User, guest: Clie
     assert isinstance(folder, Folder)
     _link, url = share(folder, alice)
     assert "No files here yet." in guest.get(url).content.decode()
-    folders.remove(folder, by=admin_user)
+    trash_folder(folder, by=admin_user)
     response = guest.get(url)
     assert response.status_code == 410
     assert "Ask alice" in response.content.decode()

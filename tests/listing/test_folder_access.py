@@ -10,7 +10,7 @@ from django.contrib.auth.models import Group, User
 from django.db import connections, transaction
 from django.test import Client
 
-from tests.support.file_rows import create_row, ensure_folder, move_folder
+from tests.support.file_rows import create_row, ensure_folder, move_folder, trash_folder
 from tests.support.upload_client import UploadClient
 from uploads import listing, services
 from uploads.errors import Conflict, Forbidden, ValidationFailed
@@ -156,7 +156,7 @@ def test_folder_created_during_a_change_above_follows_it(alice: User, manager: U
     {
         "close": lambda: folders.set_access(top, {team: AccessLevel.MANAGE}, by=manager),
         "move": lambda: move_folder(top, other, by=manager),
-        "remove": lambda: folders.remove(top, by=manager),
+        "remove": lambda: trash_folder(top, by=manager),
     }[act]()
     maker.join()
     child = Folder.objects.get(name="C")
@@ -206,7 +206,7 @@ def test_creator_cannot_move_files_of_others_out_of_a_closed_folder(
 
 
 def test_removed_closed_folder_is_not_restored_by_an_outsider(secret: Folder, alice: User, manager: User) -> None:
-    folders.remove(secret, by=manager)
+    trash_folder(secret, by=manager)
     with pytest.raises(Conflict, match="can't access"):
         folders.create("Secret", parent=None, by=alice)
     assert Folder.objects.get(pk=secret.pk).removed_at is not None

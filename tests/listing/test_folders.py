@@ -9,7 +9,7 @@ from django.contrib.auth.models import User
 from django.db import DatabaseError, connection, connections
 from pytest_django import DjangoAssertNumQueries
 
-from tests.support.file_rows import create_row, ensure_folder, full_path, move_folder
+from tests.support.file_rows import create_row, ensure_folder, full_path, move_folder, trash_folder
 from tests.support.stores import Bucket
 from tests.support.upload_client import UploadClient
 from uploads import actions
@@ -168,16 +168,12 @@ def test_only_creator_and_managers_can_change_a_folder(alice: User, bob: User, v
     folders.rename(folder, "By a manager", by=manager)
 
 
-def test_only_empty_folders_are_removed_and_their_names_restore_them(alice: User) -> None:
-    folder = ensure_folder("Brand/Logos", alice).parent
-    assert folder is not None
-    file = create_row(alice, State.AVAILABLE, folder=ensure_folder("Brand/Logos", alice))
-    with pytest.raises(InvalidTransition, match="still contains"):
-        folders.remove(folder, by=alice)
-    File.objects.filter(pk=file.pk).move_to(State.TRASHED, purge_after=file.available_at)
-    folders.remove(folder, by=alice)
+def test_name_of_a_trashed_folder_restores_it(alice: User) -> None:
+    folder = ensure_folder("Brand/Logos", alice)
+    assert folder.parent is not None
+    trash_folder(folder.parent, by=alice)
     assert not Folder.objects.visible_to(alice).exists()
-    assert ensure_folder("Brand/Logos", alice) == file.folder
+    assert ensure_folder("Brand/Logos", alice) == folder
     assert Folder.objects.visible_to(alice).count() == 2
 
 
@@ -219,6 +215,6 @@ def test_number_of_queries_for_paths_does_not_grow(
 def test_moving_a_file_into_a_removed_folder_restores_it(alice: User) -> None:
     folder = ensure_folder("Brand/Logos", alice)
     file = create_row(alice, State.AVAILABLE)
-    folders.remove(folder, by=alice)
+    trash_folder(folder, by=alice)
     assert actions.move_files([file.pk], folder, by=alice).links == [file.pk]
     assert Folder.objects.visible_to(alice).filter(pk=folder.pk).exists()

@@ -17,7 +17,15 @@ from pytest_django import Settings
 
 from tests.support.commands import run_command
 from tests.support.factories import database_rows
-from tests.support.file_rows import create_row, ensure_folder, folder_of, path_of, stored_usage, usage_by_rows
+from tests.support.file_rows import (
+    create_row,
+    ensure_folder,
+    folder_of,
+    path_of,
+    stored_usage,
+    trash_folder,
+    usage_by_rows,
+)
 from tests.support.stores import Bucket
 from tests.support.verification import verify_file
 from uploads import actions, s3, services
@@ -138,7 +146,7 @@ def test_changes_by_users_survive_a_second_run(photos: Bucket, alice: User) -> N
     folder = ensure_folder("Kept", alice)
     actions.move_files([file.link for file in File.objects.all()], folder, by=alice)
     services.rename(File.objects.first(), "mine.jpg", by=alice)  # type: ignore[arg-type]
-    services.folders.remove(Folder.objects.get(name="0"), by=alice)
+    trash_folder(Folder.objects.get(name="0"), by=alice)
     run_import("photos/")
     assert {folder_of(file) for file in File.objects.all()} == {"Kept"}
     assert File.objects.filter(name="mine.jpg").count() == 1
@@ -248,7 +256,7 @@ def test_a_placeholder_becomes_a_folder_once(odd: Bucket, alice: User) -> None:
     odd.write("in/not empty/", b"has bytes")
     assert import_stats("in/")["empty_folders"] == 2
     assert set(Folder.objects.values_list("name", "parent__name")) == {("empty", None), ("below", "empty")}
-    services.folders.remove(Folder.objects.get(name="empty"), by=alice)
+    trash_folder(Folder.objects.get(name="empty"), by=alice)
     run_import("in/")
     assert not Folder.objects.living().exists()
 

@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from tests.support.upload_client import sha256
 from uploads.actions.move import MoveAction
+from uploads.actions.trash import TrashAction
 from uploads.models import File, Folder, State, Usage
 from uploads.services import folders
 
@@ -23,6 +24,12 @@ def move_folder(folder: Folder, target: Folder | None, *, by: User) -> None:
     result = MoveAction().execute([], {"to": target}, by=by, folders=[folder.pk])
     assert [row.pk for row in result.folders] == [folder.pk]
     folder.refresh_from_db()
+
+
+def trash_folder(folder: Folder, *, by: User) -> None:
+    """Move a folder to the trash by the bulk action."""
+    result = TrashAction().execute([], {}, by=by, folders=[folder.pk])
+    assert [row.pk for row in result.folders] == [folder.pk]
 
 
 def required_fields(state: State) -> dict[str, Any]:

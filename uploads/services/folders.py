@@ -32,7 +32,6 @@ __all__ = [
     "lock_branches",
     "lock_target",
     "move",
-    "remove",
     "remove_empty",
     "rename",
     "require_writable",
@@ -127,22 +126,6 @@ def set_access(folder: Folder, levels: Mapping[Group, AccessLevel] | None, *, by
         groups = None if levels is None else {group.name: int(level) for group, level in levels.items()}
         Event.objects.record(Action.ACCESS, by=by, folder=folder, groups=groups)
     folder.refresh_from_db()
-
-
-@deadline(CALL_SECONDS)
-def remove(folder: Folder, *, by: User) -> None:
-    """Remove an empty folder with its empty subfolders. Safe to repeat.
-
-    Raises InvalidTransition while it holds files outside the trash. It is restored when one of its files is restored,
-    or when a folder of its name is created.
-    """
-    _require_edit(folder, by)
-    with transaction.atomic():
-        lock_branches([folder])
-        if not remove_empty(folder):
-            raise InvalidTransition(_("“%(name)s” still contains files or uploads.") % {"name": folder.name})
-        Event.objects.record(Action.FOLDER, by=by, folder=folder, removed=True)
-    logger.info("folder_removed folder=%s by=%s", folder.pk, by.pk)
 
 
 def remove_empty(folder: Folder, *, purge_after: datetime | None = None) -> bool:
