@@ -29,16 +29,17 @@ def neighbor_context(request: HttpRequest, file: File) -> dict[str, Any]:
     path = folder.get_absolute_url() if folder else reverse("library")
     list_url = path + query.to_querystring()
     files = listing.files_for(user, query, folder)
-    is_listed = file.folder_id == (folder.pk if folder else None)  # the list can be one that the file was moved from
     try:
         neighbors = listing.neighbors(query, file, files=files, columns=listing.COLUMNS)
     except SearchTooBroad:
         neighbors = Neighbors()
+    if file.folder_id != (folder.pk if folder else None):  # a list that it was moved from, or found through
+        neighbors = neighbors._replace(position=0, total=0)
     return {
         "list_url": list_url,
         "previous_url": _file_url(neighbors.before, list_url),
         "next_url": _file_url(neighbors.after, list_url),
-        "position": neighbors.position if is_listed else 0,
+        "position": neighbors.position,
         "total": neighbors.total,
     }
 
