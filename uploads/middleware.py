@@ -32,7 +32,7 @@ MAX_DIGITS = 18  # of a Content-Length: an exabyte, and far below Python's limit
 
 REQUEST_ID_HEADER = "X-Request-Id"
 NO_ROUTE = "none"  # in metrics: what middleware responds to, before a view is found
-REFUSED_FOR_SECONDS = "amalga.refused_for_seconds"  # in META, for uploads/wsgi.py
+GUESS_REFUSED_FOR = "amalga.guess_refused_for"  # in META, in seconds, for uploads/wsgi.py
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
@@ -91,7 +91,7 @@ class GuessLimitMiddleware:
         seconds = seconds_until_next_guess(request)
         if not seconds:
             return self.get_response(request)
-        request.META[REFUSED_FOR_SECONDS] = seconds
+        request.META[GUESS_REFUSED_FOR] = seconds
         with translation.override(translation.get_language_from_request(request)):
             problem = TooManyAttempts(seconds)
             response = error_response(request, problem) if is_api_request(request) else public_error_page(problem)

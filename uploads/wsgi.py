@@ -12,8 +12,8 @@ from amalga import metrics
 from amalga.log import LINK_PATHS
 from uploads.errors import TooManyAttempts
 from uploads.middleware import (
+    GUESS_REFUSED_FOR,
     NO_ROUTE,
-    REFUSED_FOR_SECONDS,
     REQUEST_ID_HEADER,
     begin_request_id,
     seconds_until_next_guess,
@@ -69,7 +69,7 @@ class GuessLimitApplication:
             return start_response(status, headers, *rest)
 
         chunks = self._application(environ, start)
-        if environ.get(REFUSED_FOR_SECONDS) != key[0] or len(self._responses) >= MAX_RESPONSES:
+        if environ.get(GUESS_REFUSED_FOR) != key[0] or len(self._responses) >= MAX_RESPONSES:
             return chunks
         body = b"".join(chunks)
         if close := getattr(chunks, "close", None):

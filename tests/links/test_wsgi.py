@@ -16,7 +16,6 @@ from django.db import close_old_connections
 from django.test import RequestFactory
 
 from amalga import metrics
-from amalga.wsgi import application as served
 from tests.links.conftest import Shared
 from uploads import wsgi
 from uploads.models import File, ShareLink
@@ -82,8 +81,11 @@ def without_id(response: tuple[int, dict[str, str], bytes]) -> tuple[int, dict[s
     return status, {name: value for name, value in headers.items() if name != "X-Request-Id"}, body
 
 
+@pytest.mark.filterwarnings("ignore:No directory at")  # static files are collected when a site starts
 def test_gunicorn_serves_the_application_with_the_limit() -> None:
-    assert isinstance(served, GuessLimitApplication)
+    from amalga.wsgi import application
+
+    assert isinstance(application, GuessLimitApplication)
 
 
 @pytest.mark.parametrize("path", [GUESS, UPLOADS, f"/invitations/{'y' * 32}/", f"/accounts/reset/{'y' * 32}/"])
