@@ -84,7 +84,7 @@ def test_list_has_a_constant_number_of_queries(
     as_ada: Client, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     as_ada.get("/people/")
-    with django_assert_num_queries(9) as few:
+    with django_assert_num_queries(8) as few:
         as_ada.get("/people/")
     team = Group.objects.create(name="press")
     for number in range(20):
