@@ -91,10 +91,11 @@ def main() -> None:
     fixtures["sha256"] = base64.b64encode(hashlib.sha256(BODY).digest()).decode()
     variables = {"WEB_CONCURRENCY": PROCESSES}
     minimal_settings = {"DJANGO_SETTINGS_MODULE": "bench.minimal_settings"}
+    django = "django.core.wsgi:get_wsgi_application()"  # without what amalga.wsgi puts in front
     with ExitStack() as stack:
         log = stack.enter_context(tempfile.TemporaryFile())
         web = behind_nginx(stack, log=log, **variables)
-        minimal = behind_nginx(stack, log=log, **variables, **minimal_settings)
+        minimal = behind_nginx(stack, log=log, application=django, **variables, **minimal_settings)
         compared = compare(web, minimal, fixtures, plan)
         mixed = {users: run(web, fixtures, MIX, users=users, seconds=long) for users, long in plan.mixed.items()}
         overload = run(web, fixtures, MIX, users=OVERLOAD, seconds=plan.overload)

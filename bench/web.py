@@ -34,11 +34,11 @@ class Cost:
 class Web:
     """gunicorn as in production, with the environment and the given variables."""
 
-    def __init__(self, *, log: IO[bytes] | None = None, **variables: str) -> None:
+    def __init__(self, *, log: IO[bytes] | None = None, application: str = "amalga.wsgi", **variables: str) -> None:
         """Send its stderr to `log`, or to our own."""
         env = os.environ | variables
         self.url = f"http://localhost:{env['PORT']}"
-        command = [sys.executable, "-m", "gunicorn", "-c", str(PROJECT / "amalga/gunicorn_conf.py"), "amalga.wsgi"]
+        command = [sys.executable, "-m", "gunicorn", "-c", str(PROJECT / "amalga/gunicorn_conf.py"), application]
         self.process = psutil.Popen(command, stdout=subprocess.DEVNULL, stderr=log, cwd=PROJECT, env=env)
 
     def __enter__(self) -> Web:
