@@ -74,7 +74,7 @@ def _all(data: Mapping[str, str], user: User) -> Selection:
     files, folders = _all_rows(list_query, data, user)
     try:
         with search_timeout(list_query):
-            return Selection(public_ids(files, limit=MAX_SELECTED), _folder_ids(folders))
+            return Selection(public_ids(files.order_by(), limit=MAX_SELECTED), _folder_ids(folders))
     except SearchTooBroad as error:
         raise ValidationFailed(_("This search takes too long. Add a word to it, or choose a filter.")) from error
 

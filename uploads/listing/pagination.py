@@ -15,6 +15,7 @@ from django.db.models import Q, QuerySet
 from amalga.db import is_statement_timeout, statement_timeout
 from uploads.listing.cursor import Cursor
 from uploads.listing.query import ListQuery
+from uploads.listing.selectors import public_ids
 from uploads.models import File, Folder
 from uploads.models.folder import FolderQuerySet
 from uploads.models.querysets import FileQuerySet
@@ -111,7 +112,8 @@ def paginate(
 
 class Neighbors(NamedTuple):
     """The permanent ids of the files before and after a file in a list, and its place there, counted from 1, with the
-    number of files; 0 in searches, and in lists with more than MAX_COUNTED_NEIGHBORS files before or after it."""
+    number of files; 0 in searches, in the list of another folder, and with more than MAX_COUNTED_NEIGHBORS files before
+    or after it."""
 
     before: UUID | None = None
     after: UUID | None = None
@@ -119,26 +121,24 @@ class Neighbors(NamedTuple):
     total: int = 0
 
 
-def neighbors(query: ListQuery, file: File, *, files: FileQuerySet, columns: Mapping[str, str]) -> Neighbors:
-    """Return the files before and after `file` in the list. Raises SearchTooBroad."""
+def neighbors(
+    query: ListQuery, file: File, *, files: FileQuerySet, folder: Folder | None, columns: Mapping[str, str]
+) -> Neighbors:
+    """Return the files before and after `file` in the list of `folder`, or of the top level. Raises SearchTooBroad."""
     column = columns[query.column]
     cursor = Cursor(getattr(file, column), file.pk)
     # a filter can read the whole table for a second row, while plain lists are in the order of an index
-    is_counted = not query.has_filters and not query.recursive
-    limit = MAX_COUNTED_NEIGHBORS + 1 if is_counted else 1
+    is_counted = not query.has_filters and not query.recursive and file.folder_id == (folder.pk if folder else None)
+    limit = MAX_COUNTED_NEIGHBORS if is_counted else 0
     with search_timeout(query):
         before, after = (
-            _public_ids(after_cursor(files, column, descending=descending, after=cursor)[:limit])
+            public_ids(after_cursor(files, column, descending=descending, after=cursor), limit=limit)
             for descending in (not query.descending, query.descending)
         )
     ids = Neighbors(before[0] if before else None, after[0] if after else None)
-    if not is_counted or max(len(before), len(after)) >= limit:
+    if not is_counted or max(len(before), len(after)) > limit:
         return ids
     return ids._replace(position=len(before) + 1, total=len(before) + 1 + len(after))
-
-
-def _public_ids(rows: FileQuerySet) -> list[UUID]:
-    return [series or pk for series, pk in rows.values_list("series", "pk")]
 
 
 @contextmanager

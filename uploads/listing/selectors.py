@@ -90,8 +90,8 @@ def folders_for(user: User, query: ListQuery, folder: Folder | None, *, trash: b
 
 
 def public_ids(rows: FileQuerySet, *, limit: int) -> list[UUID]:
-    """Return up to `limit` + 1 permanent ids of these files; the extra one means that there are more."""
-    return [series or pk for series, pk in rows.order_by().values_list("series", "pk")[: limit + 1]]
+    """Return up to `limit` + 1 permanent ids of these files, in order; the extra one means that there are more."""
+    return [series or pk for series, pk in rows.values_list("series", "pk")[: limit + 1]]
 
 
 def breadcrumbs_for(user: User, ids: Iterable[int], *, with_removed: bool = False) -> dict[int, list[tuple[int, str]]]:

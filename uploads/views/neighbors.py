@@ -30,11 +30,9 @@ def neighbor_context(request: HttpRequest, file: File) -> dict[str, Any]:
     list_url = path + query.to_querystring()
     files = listing.files_for(user, query, folder)
     try:
-        neighbors = listing.neighbors(query, file, files=files, columns=listing.COLUMNS)
+        neighbors = listing.neighbors(query, file, files=files, folder=folder, columns=listing.COLUMNS)
     except SearchTooBroad:
         neighbors = Neighbors()
-    if file.folder_id != (folder.pk if folder else None):  # a list that it was moved from, or found through
-        neighbors = neighbors._replace(position=0, total=0)
     return {
         "list_url": list_url,
         "previous_url": _file_url(neighbors.before, list_url),
