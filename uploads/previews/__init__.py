@@ -5,7 +5,7 @@ Nothing here imports Django or knows rows and the storage. `renderer` is the par
 """
 
 from uploads.previews.renderer import (
-    DOCUMENT,
+    DOCUMENTS,
     FFMPEG,
     MAX_PAGES,
     MAX_TEXT_BYTES,
@@ -18,7 +18,6 @@ from uploads.previews.renderer import (
     Pages,
     Picture,
     PreviewFailed,
-    has_pages,
     is_renderable,
     max_source_bytes,
     read_text,
@@ -29,7 +28,7 @@ from uploads.previews.renderer import (
 from uploads.previews.text_excerpt import EXCERPT_BYTES, excerpt_of
 
 __all__ = [
-    "DOCUMENT",
+    "DOCUMENTS",
     "EXCERPT_BYTES",
     "FFMPEG",
     "MAX_PAGES",
@@ -44,7 +43,6 @@ __all__ = [
     "Picture",
     "PreviewFailed",
     "excerpt_of",
-    "has_pages",
     "is_renderable",
     "max_source_bytes",
     "read_text",

@@ -19,7 +19,7 @@ from uploads.previews.convert import poster, to_pdf
 from uploads.previews.pdf import draw_page, open_pdf
 from uploads.previews.pixel_ranges import as_brightness
 from uploads.previews.raw_photo import embedded_jpeg
-from uploads.previews.renderer import DOCUMENT, MAX_PICTURE_BYTES, MAX_SIDE, PICTURES, VIDEOS, RenderError, has_pages
+from uploads.previews.renderer import DOCUMENT, DOCUMENTS, MAX_PICTURE_BYTES, MAX_SIDE, PICTURES, VIDEOS, RenderError
 from uploads.previews.svg import draw_svg
 
 MIB = 1024**2
@@ -66,7 +66,7 @@ def draw(file: Path, media_type: str, folder: Path, *, program: str = "") -> dic
     Raises RenderError and MemoryError.
     """
     page_count = None
-    if has_pages(media_type):
+    if media_type in DOCUMENTS:
         image, page_count = _render_first_page(file, media_type, folder, program)
     else:
         image = _render(file, media_type, folder, program)

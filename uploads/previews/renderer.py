@@ -66,6 +66,7 @@ OFFICE = {
     "application/rtf": ".rtf",
     "text/rtf": ".rtf",
 }
+DOCUMENTS = {DOCUMENT, *OFFICE}  # rendered page by page
 VIDEOS = {
     "video/mp4", "video/quicktime", "video/x-m4v", "video/webm", "video/x-matroska", "video/x-msvideo", "video/mpeg",
     "video/ogg", "video/x-ms-asf", "video/x-ms-wmv", "video/x-flv", "video/3gpp", "video/mp2t",
@@ -263,17 +264,12 @@ def max_source_bytes(media_type: str) -> int:
     """Return the size of the largest file of this type that is rendered, in bytes."""
     if media_type in VIDEOS:
         return MAX_VIDEO_BYTES
-    return MAX_DOCUMENT_BYTES if has_pages(media_type) else MAX_PICTURE_BYTES
+    return MAX_DOCUMENT_BYTES if media_type in DOCUMENTS else MAX_PICTURE_BYTES
 
 
 def wait_seconds(media_type: str) -> float:
     """Return how long rendering a file of this type may take."""
     return OFFICE_WAIT_SECONDS if media_type in OFFICE else WAIT_SECONDS
-
-
-def has_pages(media_type: str) -> bool:
-    """Return whether files of this type are rendered page by page."""
-    return media_type == DOCUMENT or media_type in OFFICE
 
 
 def required_program(media_type: str) -> str:

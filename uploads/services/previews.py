@@ -53,8 +53,7 @@ REASONS = {
     "denied": gettext_noop("Storage denied access to the file."),
 }
 # Documents whose pages have previews.
-_DOCUMENTS = {previews.DOCUMENT, *previews.OFFICE}
-IS_DOCUMENT = Q(detected_type__in=_DOCUMENTS) | Q(detected_type="", declared_type__in=_DOCUMENTS)
+IS_DOCUMENT = Q(detected_type__in=previews.DOCUMENTS) | Q(detected_type="", declared_type__in=previews.DOCUMENTS)
 # First pages of documents that have more, or of which an earlier version did not count them.
 HAS_PAGES = Q(Q(page_count=None) | Q(page_count__gt=1), state=PreviewState.READY)
 # Media types that are rendered, by category. PDFs all are; of texts there is an excerpt.
@@ -117,7 +116,7 @@ def make_pages(file: File) -> bool:
     It has the same guarantees as `make_previews`. The row of the second page is the lease until the others have rows.
     """
     pictures = Preview.objects.filter(file=file, kind=PreviewKind.PICTURE)
-    is_document = previews.has_pages(file.type)
+    is_document = file.type in previews.DOCUMENTS
     has_pages = is_document and pictures.filter(HAS_PAGES).exists()
     leased = _acquire(file, [PreviewKind.PAGE], pages=[2] if has_pages else [])
     if not leased:

@@ -45,8 +45,11 @@ VERIFY_REQUEUE_BATCH_SIZE = 500
 FORGOTTEN_WITHIN_SECONDS = 6 * 3600
 
 
-def _enqueue(task: AnyTask, ids: list[str], *arguments: Any, owner_id: int | None) -> None:
-    task.using(priority=fair_priority(owner_id)).enqueue(ids, *arguments, owner_id=owner_id)
+def _enqueue(task: AnyTask, ids: list[str], *arguments: Any, owner_id: int | None, priority: int | None = None) -> None:
+    """Enqueue a task with this priority, otherwise with that of the owner's tasks."""
+    if priority is None:
+        priority = fair_priority(owner_id)
+    task.using(priority=priority).enqueue(ids, *arguments, owner_id=owner_id)
 
 
 # --- previews ------------------------------------------------------------------------------------
@@ -57,24 +60,22 @@ def request_previews(ids: Iterable[UUID], *, owner_id: int | None = None) -> Non
 
     A database error is only logged, so that it does not fail the upload: the sweep finds the files later.
     """
-    file_ids = [str(pk) for pk in ids]
-    if not file_ids:
-        return
-    try:
-        _enqueue(preview_files, file_ids, owner_id=owner_id)
-    except DatabaseError as fault:
-        logger.warning("preview_request_failed files=%s error=%s", len(file_ids), type(fault).__name__)
+    _request(preview_files, ids, owner_id=owner_id)
 
 
 def request_pages(ids: Iterable[UUID], *, owner_id: int | None = None) -> None:
     """Enqueue one task for the other pages of these documents, after all other tasks: no list shows them. Safe to
     repeat. A database error is only logged, as in `request_previews`.
     """
+    _request(preview_pages, ids, owner_id=owner_id, priority=TASK_MIN_PRIORITY)
+
+
+def _request(task: AnyTask, ids: Iterable[UUID], *, owner_id: int | None, priority: int | None = None) -> None:
     file_ids = [str(pk) for pk in ids]
     if not file_ids:
         return
     try:
-        preview_pages.using(priority=TASK_MIN_PRIORITY).enqueue(file_ids, owner_id=owner_id)
+        _enqueue(task, file_ids, owner_id=owner_id, priority=priority)
     except DatabaseError as fault:
         logger.warning("preview_request_failed files=%s error=%s", len(file_ids), type(fault).__name__)
 
