@@ -36,7 +36,7 @@ class Response(NamedTuple):
 class GuessLimitApplication:
     """Repeats the responses of GuessLimitMiddleware, so that guesses of link tokens cost members little.
 
-    It asks the same limit about each request. A response that it does not have yet comes from Django, as all others do.
+    It checks the same limit for each request. A response that it does not have yet comes from Django, as all others do.
     """
 
     def __init__(self, application: Application) -> None:
@@ -53,14 +53,14 @@ class GuessLimitApplication:
         key = (seconds, request.scheme, get_language_from_request(request), is_api_request(request))
         response = self._responses.get(key)
         if response is None:
-            return self._ask(key, environ, start_response)
+            return self._call_django(key, environ, start_response)
         with metrics.request_timed() as samples:
             headers = [*response.headers, (REQUEST_ID_HEADER, begin_request_id(request))]
             start_response(response.status, headers)
             samples.append((NO_ROUTE, request.method or "", TooManyAttempts.status_code))
         return [response.body]
 
-    def _ask(self, key: tuple[object, ...], environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    def _call_django(self, key: tuple[object, ...], environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Return the response of Django, and keep it if it is one of GuessLimitMiddleware, for as many seconds."""
         started: list[tuple[str, list[tuple[str, str]]]] = []
 

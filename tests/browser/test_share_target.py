@@ -227,7 +227,7 @@ def test_share_without_worker_says_what_to_do(page: Page, site: str, transaction
     assert [violation["id"] for violation in Axe().run(page).response["violations"]] == []
 
 
-@pytest.mark.parametrize("name", ["viewer", "nobody"])
+@pytest.mark.parametrize("name", ["viewer", "anonymous"])
 def test_worker_is_only_registered_for_people_who_can_upload(
     name: str, page: Page, site: str, sign_in: Callable[[User, str], Page], viewer: User, transactional_db: None
 ) -> None:

@@ -23,9 +23,9 @@ TOTAL_REFILL_SECONDS = 0.05
 class GuessLimit:
     """`capacity` misses at once for each network, then one per `refill_seconds`; likewise `total_capacity` for all.
 
-    Links that exist are not counted, and those that were opened lately can always be opened. Networks that have opened
-    one, and tokens with a signature, which no one can guess either, are exempt from the total. So guesses, also from
-    the same network, do not stop those who have a link.
+    Links that exist are not counted, and those that were opened recently always open. Networks that have opened one,
+    and tokens with a signature, which no one can guess either, are exempt from the total. So guesses, also from the
+    same network, do not stop those who have a link.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class GuessLimit:
     def seconds_to_wait(self, network: str, token: str) -> int:
         """Return in how many seconds this network may try this token.
 
-        0 unless the network, or all together, have no miss left, and the token is not one that was opened lately.
+        0 unless the network, or all together, have no miss left, and the token is not one that was opened recently.
         """
         now = time.monotonic()
         wait = self._full_at.get(network, now) - now - (self._capacity - 1) * self._refill_seconds
