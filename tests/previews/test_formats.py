@@ -13,7 +13,7 @@ from PIL import Image
 from tests.support.pictures import BLUE, RED, as_file, has_color, opened, two_halves
 from uploads.media_types import type_of_name
 from uploads.previews import PreviewFailed, render
-from uploads.previews.raw_photo import embedded_jpeg
+from uploads.previews.decoders import embedded_jpeg
 from uploads.services.mime import detect_type
 
 HEIC = Path(__file__).parents[1] / "fixtures" / "two-halves.heic"  # 60 by 40 pixels, by libheif and x265

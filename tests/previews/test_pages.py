@@ -132,13 +132,13 @@ def test_unavailable_storage_leaves_the_pages_pending_without_lease(
 CHILD = """
 import sys, time
 sys.path.insert(0, {project!r})
-from uploads.previews import document_pages, pdf
-drawn = pdf.draw_page
+from uploads.previews import decoders, document_pages
+drawn = decoders.draw_page
 def draw_page(document, number):
     if number == 4:
         {hostile}
     return drawn(document, number)
-pdf.draw_page = draw_page
+decoders.draw_page = draw_page
 document_pages.main(*sys.argv[1:])
 """
 

@@ -20,7 +20,7 @@ def draw_pages(file: Path, media_type: str, folder: Path, *, program: str = "") 
 
     Raises RenderError and MemoryError.
     """
-    from uploads.previews.pdf import draw_page, open_pdf
+    from uploads.previews.decoders import draw_page, open_pdf
     from uploads.previews.render_image import as_pdf, save
 
     source = file if media_type == DOCUMENT else as_pdf(file, media_type, folder, program)

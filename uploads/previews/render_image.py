@@ -15,12 +15,9 @@ from typing import Any, BinaryIO, cast
 
 from PIL import Image, ImageCms, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
 
-from uploads.previews.convert import poster, to_pdf
-from uploads.previews.pdf import draw_page, open_pdf
+from uploads.previews.decoders import draw_page, draw_svg, embedded_jpeg, open_pdf, poster, to_pdf
 from uploads.previews.pixel_ranges import as_brightness
-from uploads.previews.raw_photo import embedded_jpeg
 from uploads.previews.renderer import DOCUMENT, DOCUMENTS, MAX_PICTURE_BYTES, MAX_SIDE, PICTURES, VIDEOS, RenderError
-from uploads.previews.svg import draw_svg
 
 MIB = 1024**2
 SIDES = {"picture": MAX_SIDE, "thumbnail": 320}  # the longer side, in pixels; each is scaled from the one before
