@@ -9,7 +9,7 @@ from django.contrib.auth.models import User
 from django.db import connections, router
 
 from uploads.models import AccessLevel, Folder
-from uploads.models.statistics import MAX_DELTAS
+from uploads.models.usage import MAX_DELTAS
 
 # The team's files are counted by triggers, for each folder by itself: a counter of its whole branch would make all
 # uploads wait for that of the top folder. A user's own private files are few, and an index has them. Folders that are

@@ -37,10 +37,9 @@ from uploads.models.states import (
     State,
     Visibility,
 )
-from uploads.models.statistics import Kind, Statistic, StatisticDelta, Status, apply_deltas
 from uploads.models.tag import Tag, Tagging
 from uploads.models.throttle import Limit, TokenBucket
-from uploads.models.usage import Usage
+from uploads.models.usage import Kind, Statistic, StatisticDelta, Status, Usage, apply_deltas
 
 __all__ = [
     "ALLOWED_TRANSITIONS",
