@@ -25,7 +25,7 @@ from uploads.forms import guest_details
 from uploads.middleware import MAX_ANONYMOUS_BODY_BYTES, client_ip
 from uploads.models import FileRequest, GuestSession
 from uploads.services import file_requests
-from uploads.views.guests import find_request, find_session, session_id, set_session_cookie
+from uploads.views.file_requests import find_request, find_session, session_id, set_session_cookie
 from uploads.views.responses import api_view, request_user
 
 

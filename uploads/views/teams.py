@@ -18,8 +18,7 @@ from uploads.accounts import roles
 from uploads.accounts.people_forms import MembersForm, TeamForm
 from uploads.errors import Problem
 from uploads.models import Folder
-from uploads.views.people import changes_people
-from uploads.views.person import suggestions
+from uploads.views.people import changes_people, suggestions
 from uploads.views.responses import request_user
 
 PAGE_SIZE = 50
