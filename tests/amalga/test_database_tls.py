@@ -15,7 +15,7 @@ from amalga.db import unpooled_connection
 from tests.support.certificate_authority import CertificateAuthority
 from tests.support.postgres_proxy import PostgresProxy
 from uploads.services.doctor import Level, database
-from uploads.services.doctor.database_connection import tls_verification_error
+from uploads.services.doctor.database import tls_verification_error
 from uploads.services.doctor.results import Deadline
 
 pytestmark = pytest.mark.django_db
@@ -102,7 +102,7 @@ def test_rds_certificate_error_recommends_the_amazon_bundle(monkeypatch: pytest.
         error.verify_code = 19
         raise error
 
-    monkeypatch.setattr("uploads.services.doctor.database_connection._handshake", refused)
+    monkeypatch.setattr("uploads.services.doctor.database._handshake", refused)
     explanation = tls_verification_error({"HOST": "files.abc.eu-west-3.rds.amazonaws.com", "OPTIONS": {}})
     assert explanation == (
         "the certificate is signed by Amazon RDS",

@@ -24,7 +24,7 @@ from tests.support.form_client import Chosen, Visitor
 from tests.support.pgbouncer import Bouncer
 from tests.support.stores import Bucket
 from uploads.models import File, State
-from uploads.services.doctor.database_connection import connection_error
+from uploads.services.doctor.database import connection_error
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 

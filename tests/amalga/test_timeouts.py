@@ -39,7 +39,7 @@ from uploads.services import (
     orphaned_multiparts,
     previews,
     provision,
-    shared_files,
+    share_links,
     slow_clients,
     sweep,
     task_queue,
@@ -48,8 +48,8 @@ from uploads.services import (
 )
 from uploads.services import malware as malware_tasks
 from uploads.services.doctor import database as doctor_database
-from uploads.services.doctor import database_connection, storage
 from uploads.services.doctor import results as limits_of_doctor
+from uploads.services.doctor import storage
 from uploads.services.erase import MAX_CLOCK_SKEW_SECONDS, urls_expired
 from uploads.services.fsck import lines as fsck_rows
 from uploads.services.move_store import rows
@@ -97,8 +97,8 @@ def signing_in(plain: dict[str, Any], caches: dict[str, Any]) -> dict[str, float
         "single sign-on throttling: address": throttling.SSO_LIMIT.refill_seconds,
         "passkey throttling: address": throttling.PASSKEY_LIMIT.refill_seconds,
         "share link: password entered": shared.UNLOCKED_SECONDS,
-        "share link throttling: wrong passwords of an address": shared_files.ADDRESS_LIMIT.refill_seconds,
-        "share link throttling: wrong passwords of a link": shared_files.LINK_LIMIT.refill_seconds,
+        "share link throttling: wrong passwords of an address": share_links.ADDRESS_LIMIT.refill_seconds,
+        "share link throttling: wrong passwords of a link": share_links.LINK_LIMIT.refill_seconds,
         "public link throttling: unknown links of an address": guess_limit.REFILL_SECONDS,
         "public link throttling: unknown links in total": guess_limit.TOTAL_REFILL_SECONDS,
         "file request: guest session": file_requests.SESSION_DAYS * UNITS["days"],
@@ -221,7 +221,7 @@ def in_use(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         "sweep: interval": int(every[1]),
         "doctor: one storage check": limits_of_doctor.CHECK_SECONDS,
         "doctor: all database checks": doctor.DATABASE_SECONDS,
-        "doctor: certificate check": database_connection.HANDSHAKE_SECONDS,
+        "doctor: certificate check": doctor_database.HANDSHAKE_SECONDS,
         "doctor: query for storages in use": doctor_database.STORES_SECONDS,
         "doctor: all storage checks": doctor.STORE_SECONDS,
         "doctor: all external checks": doctor.EXTERNAL_SECONDS,

@@ -129,15 +129,15 @@ def test_only_s3_package_imports_storage_libraries() -> None:
     assert all(within(module, {"uploads.s3"}) for module in through)
 
 
-def test_only_delivery_presigns_downloads() -> None:
-    """Delivery refuses files in quarantine. A module that presigned downloads itself could forget that."""
+def test_one_module_presigns_downloads() -> None:
+    """It refuses files in quarantine. Another module that presigned downloads itself could forget that."""
     presigning = {
         module_of(path)
         for path in sources()
         if not within(module_of(path), {"uploads.s3"})
         and re.search(r"\bs3\.(download_url|preview_url)\b|import .*\b(download_url|preview_url)\b", path.read_text())
     }
-    assert presigning == {"uploads.services.delivery"}
+    assert presigning == {"uploads.services.downloads"}
 
 
 def test_services_models_and_forms_do_not_import_http() -> None:

@@ -11,7 +11,7 @@ from pytest_django import Settings
 
 from tests.links.conftest import Shared
 from uploads.models import File, Limit, ShareLink
-from uploads.services import shared_files
+from uploads.services import share_links
 from uploads.views import shared as views
 
 pytestmark = pytest.mark.django_db
@@ -74,7 +74,7 @@ def test_wrong_passwords_are_throttled_by_address_and_link(
     assert enter(guest, url, PASSWORD).status_code == 429  # the correct password gets the same response
     elsewhere = Client(REMOTE_ADDR="203.0.113.9")
     assert enter(elsewhere, url, PASSWORD).status_code == 302
-    monkeypatch.setattr(shared_files, "LINK_LIMIT", Limit(capacity=5, refill_seconds=10, shared=True))
+    monkeypatch.setattr(share_links, "LINK_LIMIT", Limit(capacity=5, refill_seconds=10, shared=True))
     response = enter(Client(REMOTE_ADDR="203.0.113.10"), url, PASSWORD)
     assert response.status_code == 429
     assert int(response["Retry-After"]) > 0

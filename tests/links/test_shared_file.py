@@ -390,11 +390,10 @@ def test_ranges_of_a_granted_download_do_not_count_again(file: File, shared: Sha
 def test_uncounted_ranges_end_with_the_presigned_url(
     file: File, shared: Shared, guest: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from uploads.services import shared_files
 
     _link, url = shared(file, max_downloads=1)
     guest.get(f"{url}download")
-    monkeypatch.setattr(shared_files, "HEAD_SECONDS", -timedelta(minutes=1).total_seconds())
+    monkeypatch.setattr(share_links, "HEAD_SECONDS", -timedelta(minutes=1).total_seconds())
     assert guest.get(f"{url}download", headers={"Range": "bytes=2-3"}).status_code == 410
 
 

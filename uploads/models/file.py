@@ -103,7 +103,7 @@ class File(models.Model):
     )  # fmt: skip
 
     # The malware check. A file in quarantine is hidden from all but its owner, and no one can download it: the
-    # conditions are in `visible_to` and in services/delivery.py.
+    # conditions are in `visible_to` and in services/downloads.py.
     scan_status = models.CharField(
         _("malware check"), max_length=8, choices=ScanStatus.choices, blank=True, default="", db_default="",
         editable=False,

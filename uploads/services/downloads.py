@@ -1,4 +1,8 @@
-"""Downloads: check that the storage can serve the files, and record who downloaded them."""
+"""Downloads: presigned URLs of files and previews, what the storage can serve, and the record of who downloaded what.
+
+This is the one way in which stored contents leave. A file in quarantine is given out to no one, not even to its owner
+or an administrator. Nothing else in the program may presign a download (tests/code/test_architecture.py).
+"""
 
 from __future__ import annotations
 
@@ -7,15 +11,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
 from django.contrib.auth.models import User
 from django.db import DatabaseError
 
 from amalga.db import is_read_only_error
 from uploads import s3
-from uploads.errors import ObjectRefused, StorageUnavailable
-from uploads.models import Action, Event, File, Origin, Refusal
+from uploads.errors import ObjectRefused, Quarantined, StorageUnavailable
+from uploads.models import Action, Event, File, Origin, Preview, Refusal, ScanStatus
 from uploads.models.querysets import seconds_from_now
 from uploads.services.circuit_breaker import CircuitBreaker
 from uploads.services.stored_objects import STORAGE_CONCURRENCY, FilesRefused, Stored, save_refusal
@@ -26,6 +30,47 @@ logger = logging.getLogger(__name__)
 # As long as a presigned URL is valid. A media player sends a request for each part of a file that it plays.
 HEAD_SECONDS = 300
 EVENTS_BATCH_SIZE = 500
+
+
+class Deliverable(Protocol):
+    """The fields that are needed of a file, from its row or from a query of some columns."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def scan_status(self) -> str: ...
+    @property
+    def quarantined(self) -> bool: ...
+
+
+def require_deliverable(files: Iterable[Deliverable]) -> None:
+    """Raise Quarantined if one of the files is in quarantine."""
+    for file in files:
+        if file.quarantined:
+            raise Quarantined(file.name, is_infected=file.scan_status == ScanStatus.INFECTED)
+
+
+def download_url(file: File, *, disposition: str, content_type: str) -> str:
+    """Return a presigned URL of the file's contents. Raises Quarantined, StorageUnavailable."""
+    require_deliverable([file])
+    return s3.download_url(file.key, disposition=disposition, content_type=content_type, store=file.store)
+
+
+def preview_url(preview: Preview, *, content_type: str) -> str:
+    """Return a presigned URL of a preview of a file. Raises Quarantined, StorageUnavailable."""
+    require_deliverable([preview.file])
+    return s3.preview_url(preview.key, content_type=content_type, store=preview.store)
+
+
+def excerpt_text(preview: Preview) -> str:
+    """Return a text excerpt; empty if the storage has lost it. Raises Quarantined, StorageUnavailable."""
+    require_deliverable([preview.file])
+    return (s3.read_start(preview.key, max_bytes=preview.size or 1, store=preview.store) or b"").decode(
+        "utf-8", "replace"
+    )
+
+
+# --- refusals of the storage, and the audit log ------------------------------------------------------
 
 
 def require_readable(files: Sequence[Stored]) -> None:

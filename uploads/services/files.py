@@ -18,7 +18,7 @@ from uploads.models import Action, Event, File, GuestSession, State, Usage
 from uploads.models.publish import promote_version
 from uploads.models.querysets import FileQuerySet
 from uploads.names import normalize_for_search
-from uploads.services.delivery import require_deliverable
+from uploads.services.downloads import require_deliverable
 from uploads.services.erase import erase
 from uploads.services.start import validate_type
 

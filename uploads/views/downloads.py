@@ -22,7 +22,7 @@ from uploads.models import File, Preview, PreviewKind, PreviewState
 from uploads.models.querysets import FileQuerySet
 from uploads.previews import EXCERPT_BYTES
 from uploads.previews.rich_text import MAX_MARKDOWN_CHARACTERS, TABLE, parse_markdown, read_table, rich_format_of
-from uploads.services import delivery
+from uploads.services import downloads
 from uploads.views.presenters import folder_path
 from uploads.views.responses import head_response, html_errors, in_own_frame, redirect_to_storage, request_user
 
@@ -115,7 +115,7 @@ def redirect_to_preview(request: HttpRequest, files: FileQuerySet, *kinds: Previ
     ready = Preview.objects.select_related("file").filter(state=PreviewState.READY)
     preview = get_object_or_404(ready, file__in=files, kind__in=kinds, page=page)
     content_type = content_headers.TEXT if preview.kind == PreviewKind.EXCERPT else WEBP
-    url = delivery.preview_url(preview, content_type=content_type)
+    url = downloads.preview_url(preview, content_type=content_type)
     if request.method == "HEAD":
         return head_response(size=preview.size, content_type=content_type, disposition="inline")
     return redirect_to_storage(url)
@@ -129,7 +129,7 @@ def render_excerpt(request: HttpRequest, files: FileQuerySet) -> HttpResponse:
     if not rich_format:
         raise Http404
     context: dict[str, Any] = {"name": preview.file.name}
-    text = delivery.excerpt_text(preview)
+    text = downloads.excerpt_text(preview)
     if rich_format == TABLE:
         table = read_table(text, is_complete=is_complete)
         context |= {"table": table, "is_complete": table.is_complete if table else is_complete}
@@ -169,7 +169,7 @@ def deliver(
     Raises Quarantined, ObjectMissing where the storage has lost the bytes, and FilesRefused where it refuses to return
     them.
     """
-    delivery.require_deliverable([file])
+    downloads.require_deliverable([file])
     refused = False
     try:
         services.learn_encoding(file)
@@ -182,7 +182,7 @@ def deliver(
         services.require_readable([file])
     if request.method == "HEAD":
         return head_response(size=file.size, content_type=content_type, disposition=disposition)
-    url = delivery.download_url(file, disposition=disposition, content_type=content_type)
+    url = downloads.download_url(file, disposition=disposition, content_type=content_type)
     if record:
         record()
     else:

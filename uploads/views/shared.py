@@ -25,8 +25,8 @@ from uploads.listing import COLUMNS, SORTS, Cursor, InvalidCursor, ListQuery, lo
 from uploads.middleware import client_ip
 from uploads.models import File, Folder, LinkState, PreviewKind, ShareLink, display_name
 from uploads.models.throttle import client_network
-from uploads.services import shared_files
-from uploads.services.shared_files import NoDownloadLeft
+from uploads.services import share_links
+from uploads.services.share_links import NoDownloadLeft
 from uploads.views.downloads import deliver, redirect_to_page, redirect_to_preview, render_excerpt
 from uploads.views.file import preview_context
 from uploads.views.links import ended, load_link, public_view, render_form, require_active
@@ -86,7 +86,7 @@ def open_link(
     link = load_link(ShareLink, token, request)
     if not (may_be_used_up and link.state == LinkState.USED_UP):
         require_active(link)
-    if not shared_files.may_share(link):
+    if not share_links.may_share(link):
         raise ended(link)
     if link.password and not may_be_locked and not _is_unlocked(request, link):
         raise Locked(link)
@@ -98,13 +98,13 @@ def open_link(
 def shared(request: HttpRequest, link: ShareLink) -> HttpResponse:
     """Show what the link opens."""
     if link.folder_id:
-        folder = shared_files.shared_folder(link)
+        folder = share_links.shared_folder(link)
         if folder is None:
             raise ended(link)
         return _list_page(request, link, folder)
     if link.is_selection:
         return _list_page(request, link, None)
-    file = shared_files.shared_file(link)
+    file = share_links.shared_file(link)
     if file is None:
         raise ended(link)
     return _file_page(request, link, file, url="files/" + str(link.file) + "/", download_url="download")
@@ -114,7 +114,7 @@ def shared(request: HttpRequest, link: ShareLink) -> HttpResponse:
 @shared_view
 def shared_folder(request: HttpRequest, link: ShareLink, pk: int) -> HttpResponse:
     """Show a subfolder of the shared folder."""
-    folder = shared_files.shared_folder(link, pk) if link.folder_id else None
+    folder = share_links.shared_folder(link, pk) if link.folder_id else None
     if folder is None:
         raise NotShared
     return _list_page(request, link, folder, base="../../")
@@ -133,7 +133,7 @@ def shared_download(request: HttpRequest, link: ShareLink) -> HttpResponse:
     """Download the only file of the link."""
     if not link.file:
         raise NotShared
-    file = shared_files.shared_download(link)
+    file = share_links.shared_download(link)
     if file is None:
         raise ended(link)
     return _deliver(request, link, file)
@@ -143,7 +143,7 @@ def shared_download(request: HttpRequest, link: ShareLink) -> HttpResponse:
 @shared_view
 def shared_file_download(request: HttpRequest, link: ShareLink, pk: UUID) -> HttpResponse:
     """Download one of the shared files; with `?inline` show it in the browser."""
-    file = shared_files.shared_download(link, pk)
+    file = share_links.shared_download(link, pk)
     if file is None:
         raise NotShared
     return _deliver(request, link, file, inline="inline" in request.GET)
@@ -177,7 +177,7 @@ def shared_zip(request: HttpRequest, link: ShareLink) -> HttpResponseBase:
     """Download all that the link opens as a zip, which counts as one download."""
     _require_downloads(link)
     require_active(link)  # no one resumes a zip
-    bundle = shared_files.shared_bundle(link)
+    bundle = share_links.shared_bundle(link)
     if bundle is None:
         raise ended(link)
     headers = {
@@ -188,7 +188,7 @@ def shared_zip(request: HttpRequest, link: ShareLink) -> HttpResponseBase:
     if request.method == "HEAD":
         return HttpResponse(headers=headers)
     try:
-        return StreamingHttpResponse(shared_files.open_shared_zip(link, bundle), headers=headers)
+        return StreamingHttpResponse(share_links.open_shared_zip(link, bundle), headers=headers)
     except NoDownloadLeft:
         raise _no_download_left(link) from None
 
@@ -205,7 +205,7 @@ def shared_password(request: HttpRequest, token: str) -> HttpResponse:
     if not form.is_valid():
         return _password_page(request, token, form, status=400)
     network = client_network(client_ip(request))
-    if not shared_files.is_password_correct(link, form.cleaned_data["password"], network=network):
+    if not share_links.is_password_correct(link, form.cleaned_data["password"], network=network):
         form.add_error("password", _("Incorrect password."))
         return _password_page(request, token, form, status=403)
     page.set_cookie(
@@ -227,12 +227,12 @@ def _deliver(request: HttpRequest, link: ShareLink, file: File, *, inline: bool 
     """Return the response to GET or HEAD of the file. A GET counts, but for further ranges of a granted download."""
     _require_downloads(link)
     if inline and link.max_downloads is None:
-        return deliver(request, file, inline=True, record=lambda: shared_files.record_view(link, file))
-    if "Range" in request.headers and shared_files.was_granted(link, file):
+        return deliver(request, file, inline=True, record=lambda: share_links.record_view(link, file))
+    if "Range" in request.headers and share_links.was_granted(link, file):
         return deliver(request, file, record=lambda: None)
     require_active(link)
     try:
-        return deliver(request, file, record=lambda: shared_files.grant_download(link, file))
+        return deliver(request, file, record=lambda: share_links.grant_download(link, file))
     except NoDownloadLeft:
         raise _no_download_left(link) from None
 
@@ -253,7 +253,7 @@ def _no_download_left(link: ShareLink) -> Problem:
 
 
 def _require_file(link: ShareLink, pk: UUID) -> File:
-    file = shared_files.shared_file(link, pk)
+    file = share_links.shared_file(link, pk)
     if file is None:
         raise NotShared
     return file
@@ -290,9 +290,9 @@ def _list_page(request: HttpRequest, link: ShareLink, folder: Folder | None, *, 
         after = Cursor.decode(request.GET.get("after", ""), COLUMNS[query.column])
     except InvalidCursor:
         raise NotShared from None
-    files, folders = shared_files.listed_files(link, folder), None
+    files, folders = share_links.listed_files(link, folder), None
     if folder:
-        folders = shared_files.shared_subfolders(link, folder)
+        folders = share_links.shared_subfolders(link, folder)
     page = paginate(query, files=files, folders=folders, columns=COLUMNS, after=after)
     if folder is None and not page.files and not after:
         raise ended(link)
@@ -303,7 +303,7 @@ def _list_page(request: HttpRequest, link: ShareLink, folder: Folder | None, *, 
     context = {
         **_page_context(link),
         "name": folder.name if folder else link.name,
-        "crumbs": shared_files.folders_above(link, folder) if folder else [],
+        "crumbs": share_links.folders_above(link, folder) if folder else [],
         "base": base,
         "folders": subfolders,
         "files": rows,
@@ -343,7 +343,7 @@ def _is_unlocked(request: HttpRequest, link: ShareLink) -> bool:
         return True
     password = _basic_password(request)
     network = client_network(client_ip(request))
-    return password is not None and shared_files.is_password_correct(link, password, network=network)
+    return password is not None and share_links.is_password_correct(link, password, network=network)
 
 
 def _basic_password(request: HttpRequest) -> str | None:

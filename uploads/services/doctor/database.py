@@ -1,8 +1,10 @@
-"""Check that the database responds, how it is connected, and that it is set up as needed."""
+"""Check that the database can be reached, how it is connected, and that it is set up as needed."""
 
 from __future__ import annotations
 
 import functools
+import socket
+import ssl
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -15,11 +17,11 @@ from django.db import DatabaseError, OperationalError, ProgrammingError, connect
 from django.db.migrations.executor import MigrationExecutor
 from psycopg.errors import FeatureNotSupported, UndefinedFunction
 
-from amalga.db import statement_timeout, unpooled_connection
+from amalga.db import Connection as DatabaseConnection
+from amalga.db import TokenConnection, statement_timeout, unpooled_connection
 from amalga.db.replica import ALIAS, PIN_SECONDS, PRIMARY, REPLAYED
 from amalga.settings.env import is_loopback
 from uploads.humanize import humanize_bytes
-from uploads.services.doctor.database_connection import connection_error
 from uploads.services.doctor.results import CheckResult, Deadline, Level, fail, ok, run_safely, warn
 from uploads.services.doctor.storage import clock_line
 
@@ -246,3 +248,123 @@ def _wal_position(database: Connection, sql: str) -> int | None:
 def _fetch_first(database: Connection, sql: str) -> Any:
     row = database.execute(sql).fetchone()
     return row[0] if row else None
+
+
+# --- why the database cannot be reached ----------------------------------------------------------
+
+REASONS = {
+    "28P01": ("wrong password", "correct DATABASE_URL"),
+    "28000": ("this role cannot connect from here, or not without TLS", "check the role and pg_hba.conf"),
+    "3D000": ("the database does not exist", "create it, or correct DATABASE_URL"),
+    "53300": ("no connections left", "raise max_connections, or lower WEB_CONCURRENCY"),
+    "57P03": ("starting or stopping", "wait, and run doctor again"),
+}
+TOKEN_REFUSAL = (
+    "the IAM token was rejected",
+    "grant rds_iam to the database role, and rds-db:connect to the IAM role",
+)
+POOLER_REFUSAL = ("a pooler rejects connection options", "set DATABASE_POOLER=on")
+
+
+def connection_error(subject: str = "database", alias: str = "default") -> CheckResult | None:
+    """Return why the database cannot be reached, or None. Connects without the pool, which hides the reasons."""
+    database: dict[str, Any] = connections[alias].settings_dict
+    try:
+        with unpooled_connection(alias):
+            return None
+    except DatabaseError as error:
+        state = str(getattr(error.__cause__, "sqlstate", None) or "")
+        reason, advice = _message_of(state, str(error), database)
+        return fail(subject, f"cannot connect to {database.get('HOST') or 'this machine'}: {reason}", advice)
+
+
+def _message_of(state: str, text: str, database: dict[str, Any]) -> tuple[str, str]:
+    lower = text.lower()
+    if _uses_iam_token(database) and (state == "28P01" or "authentication failed" in lower):
+        return TOKEN_REFUSAL
+    if "no iam token" in lower:
+        return "no AWS credentials for an IAM token", "give the process an IAM role"
+    if state in REASONS:
+        return REASONS[state]
+    if "certificate" in lower or "ssl" in lower:
+        return tls_verification_error(database)
+    return _network_error(lower)
+
+
+def _uses_iam_token(database: dict[str, Any]) -> bool:
+    return issubclass(
+        (database["OPTIONS"].get("pool") or {}).get("connection_class", DatabaseConnection), TokenConnection
+    )
+
+
+def _network_error(text: str) -> tuple[str, str]:
+    if "password authentication" in text:
+        return REASONS["28P01"]
+    if "does not exist" in text and "database" in text:
+        return REASONS["3D000"]
+    if "startup parameter" in text:
+        return POOLER_REFUSAL
+    if "resolve" in text or "name or service" in text:
+        return "unknown host", "correct DATABASE_URL, or check DNS"
+    if "refused" in text:
+        return "connection refused", "start Postgres, or correct DATABASE_URL"
+    if "too many" in text or "remaining connection slots" in text or "no more connections" in text:
+        return REASONS["53300"]
+    return "timed out", "check the network, security groups first"
+
+
+SSL_REQUEST = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"  # PostgreSQL documentation, "Message Formats"
+HANDSHAKE_SECONDS = 3.0
+# X509_V_ERR_* of OpenSSL's x509_vfy.h
+NOT_YET, EXPIRED, SELF_SIGNED, OTHER_HOST, OTHER_ADDRESS = 9, 10, 18, 62, 64
+NO_ISSUER = {2, 19, 20, 21}
+
+Explanation = tuple[str, str]
+UNKNOWN_TLS_ERROR: Explanation = (
+    "TLS handshake failed, or the certificate is invalid",
+    "check sslmode and DATABASE_CA",
+)
+
+
+def tls_verification_error(database: dict[str, Any]) -> Explanation:
+    """Return what is wrong with the server's TLS, and what to do, from one more handshake."""
+    host, options = str(database.get("HOST") or ""), database.get("OPTIONS", {})
+    try:
+        explanation = _handshake(host, int(database.get("PORT") or 5432), str(options.get("sslrootcert") or ""))
+    except ssl.SSLCertVerificationError as fault:
+        return _certificate_error(fault.verify_code, host)
+    except OSError:  # an SSLError is one too
+        return UNKNOWN_TLS_ERROR
+    return explanation or UNKNOWN_TLS_ERROR
+
+
+def _handshake(host: str, port: int, ca_file: str) -> Explanation | None:
+    context = ssl.create_default_context()
+    if ca_file and ca_file != "system":
+        context = ssl.create_default_context(cafile=ca_file)
+    with socket.create_connection((host, port), timeout=HANDSHAKE_SECONDS) as raw_socket:
+        raw_socket.sendall(SSL_REQUEST)
+        if raw_socket.recv(1) != b"S":
+            return (
+                "the server has no TLS",
+                "turn on TLS (on RDS: rds.force_ssl=1), or add ?sslmode=disable to go without",
+            )
+        with context.wrap_socket(raw_socket, server_hostname=host):
+            return None
+
+
+def _certificate_error(code: int, host: str) -> Explanation:
+    if code in {OTHER_HOST, OTHER_ADDRESS}:
+        return (
+            "the certificate is for another host",
+            "use the host name in the certificate; if it is right, check for interception",
+        )
+    if code == EXPIRED:
+        return "the certificate has expired", "renew it, or correct the clock of this machine"
+    if code == NOT_YET:
+        return "the certificate is not valid yet", "correct the clock of this machine"
+    if code == SELF_SIGNED:
+        return "the certificate is self-signed", "set DATABASE_CA to a file with that certificate"
+    if code in NO_ISSUER and ".rds.amazonaws.com" in host:
+        return "the certificate is signed by Amazon RDS", "set DATABASE_CA to a file with Amazon's bundle"
+    return "the certificate is signed by an unknown authority", "set DATABASE_CA to a file with that authority"

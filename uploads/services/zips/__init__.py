@@ -20,8 +20,7 @@ from uploads.content_headers import stored_name
 from uploads.errors import Forbidden, ObjectRefused, Problem, StorageUnavailable, ValidationFailed
 from uploads.models import ChecksumStatus, File, Folder, Origin, State
 from uploads.models.querysets import FileQuerySet
-from uploads.services.delivery import require_deliverable
-from uploads.services.downloads import record_zip, require_readable
+from uploads.services.downloads import record_zip, require_deliverable, require_readable
 from uploads.services.slow_clients import GUEST_ZIPS, ZIPS, LowestRate, Slot, TooSlow
 from uploads.services.stored_objects import FilesRefused, Place, learn_encodings, quote_names, save_refusal
 from uploads.services.zips.archive import MANIFEST, Member, length_of, paths_of, write
