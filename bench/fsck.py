@@ -7,16 +7,21 @@ is a whole process. `--keys`, `--few`, `--expired`, `--large` and `--small` choo
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
+import subprocess
 import sys
-from collections.abc import Callable, Sequence
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from bench import fsck_fixtures as fixtures
-from bench.fsck_process import ProcessResult, manage, measure
+from bench.fsck_fixtures import PROJECT, manage
 from bench.library import SHARED_BUFFERS, enlarge_cache
 from bench.listing_server import served
 from bench.report import save_results
@@ -32,6 +37,18 @@ MAX_FSCK = 2.0  # times obstore's bare listing
 MAX_MIB, MAX_GROWTH_MIB = 120, 10
 MIN_IMPORTED, MIN_SWEPT = 20_000, 500  # per second
 MIN_VERIFIED = 0.8  # of rclone's speed
+MAX_MESSAGES = 500  # characters of a process's output
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessResult:
+    """Seconds of wall and CPU time, and the largest resident set in MiB of one process."""
+
+    wall_s: float
+    cpu_s: float
+    rss_mib: float
+    status: int
+    output: str
 
 
 class Command(NamedTuple):
@@ -197,6 +214,26 @@ def _fsck_verdicts(many: dict[str, Any], few: dict[str, Any], by_client: dict[st
         f"16 processes with --prefix f/0 to f/f, if cores, storage and database allow it, of {mib} MiB each. With "
         f"100 ms for a page of a thousand keys: {PAGES_MINUTES:.0f} min, or {PAGES_MINUTES / 16:.0f} min in 16.",
     ]
+
+
+def measure(*commands: Sequence[str], env: Mapping[str, str]) -> ProcessResult:
+    """Run these at once until all have ended: wall time of all, CPU in sum, memory of the largest, the worst status."""
+    with tempfile.TemporaryFile() as output:
+        started = time.perf_counter()
+        pids = [
+            subprocess.Popen(command, stdout=output, stderr=output, cwd=PROJECT, env=env).pid for command in commands
+        ]
+        exits = [os.wait4(pid, 0) for pid in pids]
+        wall_s = time.perf_counter() - started
+        # only the end: the peak of a child includes that of its parent, which must stay small
+        output.seek(max(0, output.tell() - MAX_MESSAGES))
+        return ProcessResult(
+            wall_s,
+            sum(usage.ru_utime + usage.ru_stime for _pid, _status, usage in exits),
+            max(usage.ru_maxrss for _pid, _status, usage in exits) / 1024,
+            max(abs(os.waitstatus_to_exitcode(status)) for _pid, status, _usage in exits),
+            output.read().decode(errors="replace"),
+        )
 
 
 def _require(condition: bool, message: str) -> None:

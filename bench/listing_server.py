@@ -25,7 +25,7 @@ from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote
 from xml.sax.saxutils import escape
 
-from bench.fsck_rows import KINDS, LAST_MODIFIED, MARKER_KEY, Entry, entries, marker_body
+from bench.fsck_fixtures import KINDS, LAST_MODIFIED, MARKER_KEY, Entry, entries, marker_body
 
 MAX_KEYS = 1000  # S3: of one page
 SEND_BUFFER_BYTES = 4 * 1024**2

@@ -90,7 +90,7 @@ def main() -> None:
     fixtures = create_fixtures()
     fixtures["sha256"] = base64.b64encode(hashlib.sha256(BODY).digest()).decode()
     variables = {"WEB_CONCURRENCY": PROCESSES}
-    minimal_settings = {"DJANGO_SETTINGS_MODULE": "bench.minimal_settings"}
+    minimal_settings = {"DJANGO_SETTINGS_MODULE": "bench.minimal"}
     django = "django.core.wsgi:get_wsgi_application()"  # without what amalga.wsgi puts in front
     with ExitStack() as stack:
         log = stack.enter_context(tempfile.TemporaryFile())
