@@ -1,4 +1,4 @@
-"""S3 clients, their timeouts, and the translation of their errors."""
+"""S3 clients, with their timeouts and credentials."""
 
 from __future__ import annotations
 
