@@ -43,7 +43,7 @@ import json, sys
 sys.path.insert(0, {project!r})
 from uploads.previews import sandbox
 sandbox.MAX_CPU_SECONDS = 2
-folder = sys.argv[3]
+folder = sys.argv[4]
 def tell(what): open(folder + '/report.json', 'w').write(json.dumps(what))
 def write(body): [open(folder + '/' + look + '.webp', 'wb').write(body) for look in ('thumbnail', 'picture')]
 sandbox.limit()

@@ -132,14 +132,14 @@ def test_unavailable_storage_leaves_the_pages_pending_without_lease(
 CHILD = """
 import sys, time
 sys.path.insert(0, {project!r})
-from uploads.previews import decoders, document_pages
+from uploads.previews import decoders, sandbox
 drawn = decoders.draw_page
 def draw_page(document, number):
     if number == 4:
         {hostile}
     return drawn(document, number)
 decoders.draw_page = draw_page
-document_pages.main(*sys.argv[1:])
+sandbox.main(*sys.argv[1:])
 """
 
 

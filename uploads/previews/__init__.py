@@ -1,7 +1,7 @@
 """Previews of untrusted files, rendered by a child process with limited memory and time.
 
-Nothing here imports Django or knows rows and the storage. `renderer` is the parent's side; `sandbox`,
-`document_pages` and `document_text` are children.
+Nothing here imports Django or knows rows and the storage. `renderer` is the parent's side; `sandbox` and
+`document_text` are children.
 """
 
 from uploads.previews.renderer import (

@@ -1,4 +1,4 @@
-"""Decode, rotate and scale pictures inside the child process."""
+"""Draw the previews of a file inside the child process: decode, rotate and scale pictures, and draw pages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,17 @@ from PIL import Image, ImageCms, ImageFile, JpegImagePlugin, PngImagePlugin, Tif
 
 from uploads.previews.decoders import draw_page, draw_svg, embedded_jpeg, open_pdf, poster, to_pdf
 from uploads.previews.pixel_ranges import as_brightness
-from uploads.previews.renderer import DOCUMENT, DOCUMENTS, MAX_PICTURE_BYTES, MAX_SIDE, PICTURES, VIDEOS, RenderError
+from uploads.previews.renderer import (
+    DOCUMENT,
+    DOCUMENTS,
+    MAX_PAGES,
+    MAX_PICTURE_BYTES,
+    MAX_SIDE,
+    PICTURES,
+    VIDEOS,
+    RenderError,
+)
+from uploads.previews.sandbox import save_report
 
 MIB = 1024**2
 SIDES = {"picture": MAX_SIDE, "thumbnail": 320}  # the longer side, in pixels; each is scaled from the one before
@@ -70,25 +80,46 @@ def draw(file: Path, media_type: str, folder: Path, *, program: str = "") -> dic
     sizes = {}
     for kind, side in SIDES.items():
         image.thumbnail((side, side), Image.Resampling.LANCZOS)
-        sizes[kind] = save(image, folder / f"{kind}.webp")
+        sizes[kind] = _save(image, folder / f"{kind}.webp")
     return {"sizes": sizes, "page_count": page_count}
 
 
-def save(image: Image.Image, path: Path) -> tuple[int, int]:
+def draw_pages(file: Path, media_type: str, folder: Path, *, program: str = "") -> dict[str, Any]:
+    """Write `2.webp`, `3.webp` and so on, the pages of a document after the first, and return the report:
+    `page_count`, and the size of each page or why it has none.
+
+    The report is saved before each page, so that the pages before one that ends the process are kept. Raises
+    RenderError and MemoryError.
+    """
+    with open_pdf(_as_pdf(file, media_type, folder, program)) as document:
+        sizes: dict[int, Any] = {}
+        report = {"page_count": len(document), "sizes": sizes}
+        for number in range(2, min(len(document), MAX_PAGES) + 1):
+            save_report(folder, report)
+            try:
+                sizes[number] = _save(draw_page(document, number), folder / f"{number}.webp")
+            except RenderError as error:  # the other pages may be fine
+                sizes[number] = error.why
+            except MemoryError:
+                sizes[number] = "too_large"
+    return report
+
+
+def _save(image: Image.Image, path: Path) -> tuple[int, int]:
     """Write a WebP without metadata, such as place and author, and return its size."""
     image.info = {}
     image.save(path, "WEBP", quality=QUALITY, method=4)
     return image.size
 
 
-def as_pdf(file: Path, media_type: str, folder: Path, program: str) -> Path:
-    """Return an Office document as PDF. Raises RenderError."""
-    return _require(to_pdf(file, media_type, folder, soffice=program))
+def _as_pdf(file: Path, media_type: str, folder: Path, program: str) -> Path:
+    """Return the document as PDF. Raises RenderError."""
+    return file if media_type == DOCUMENT else _require(to_pdf(file, media_type, folder, soffice=program))
 
 
 def _render_first_page(file: Path, media_type: str, folder: Path, program: str) -> tuple[Image.Image, int]:
     """Return the first page of a document, and how many there are."""
-    with open_pdf(file if media_type == DOCUMENT else as_pdf(file, media_type, folder, program)) as document:
+    with open_pdf(_as_pdf(file, media_type, folder, program)) as document:
         return draw_page(document, 1), len(document)
 
 

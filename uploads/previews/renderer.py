@@ -148,7 +148,7 @@ def render(file: Path, media_type: str, folder: Path, *, seconds: float = WAIT_S
     Raises PreviewFailed. Takes at most `seconds`.
     """
     program = shutil.which(required_program(media_type)) or ""
-    _run_child("uploads.previews.sandbox", str(file), media_type, str(folder), program, seconds=seconds)
+    _run_child("uploads.previews.sandbox", "draw", str(file), media_type, str(folder), program, seconds=seconds)
     return _read_result(folder)
 
 
@@ -159,7 +159,9 @@ def render_pages(file: Path, media_type: str, folder: Path, *, seconds: float = 
     """
     program = shutil.which(required_program(media_type)) or ""
     try:
-        _run_child("uploads.previews.document_pages", str(file), media_type, str(folder), program, seconds=seconds)
+        _run_child(
+            "uploads.previews.sandbox", "draw_pages", str(file), media_type, str(folder), program, seconds=seconds
+        )
     except PreviewFailed:
         if not (folder / "report.json").exists():
             raise

@@ -1,7 +1,7 @@
-"""`python -m uploads.previews.sandbox FILE TYPE FOLDER [PROGRAM]`: render the previews of a file in its own process.
+"""`python -m uploads.previews.sandbox FUNCTION FILE TYPE FOLDER [PROGRAM]`: draw previews in a process of its own.
 
-It reads FILE and writes `thumbnail.webp`, `picture.webp` and `report.json` into FOLDER. The parent does not trust
-them. The limits are set before any of the file is read.
+It calls a function of `render_image`, which reads FILE and writes pictures, and writes `report.json`, into FOLDER. The
+parent does not trust them. The limits are set before any of the file is read.
 """
 
 from __future__ import annotations
@@ -119,12 +119,12 @@ def save_report(folder: Path, report: dict[str, Any]) -> None:
     unfinished.replace(folder / "report.json")
 
 
-def main(file: str, media_type: str, folder: str, program: str = "") -> None:
+def main(function: str, file: str, media_type: str, folder: str, program: str = "") -> None:
     limit(media_type)
-    from uploads.previews.render_image import draw  # imports the decoders, after the limits are set
+    from uploads.previews import render_image  # imports the decoders, after the limits are set
 
-    target = Path(folder)
-    write_report(target, lambda: draw(Path(file), media_type, target, program=program))
+    work, target = {"draw": render_image.draw, "draw_pages": render_image.draw_pages}[function], Path(folder)
+    write_report(target, lambda: work(Path(file), media_type, target, program=program))
 
 
 if __name__ == "__main__":
