@@ -240,7 +240,7 @@ def test_rights_of_rows_match_the_permissions_of_actions(
             columns=listing.COLUMNS,
             after=None,
         )
-        rights = listing.load_rights(user, page)
+        rights = listing.row_rights(user, page, listing.FolderRights(user, listing.restricted_folders(page)))
         permitted = [
             "cd" * folders.can_edit(folder, user)
             + "m" * Folder.objects.managed_by(user).filter(pk=folder.pk).exists()
@@ -270,4 +270,5 @@ def test_rights_of_an_open_folder_need_no_query(alice: User, django_assert_num_q
         after=None,
     )
     with django_assert_num_queries(0):
-        assert listing.load_rights(alice, page) == ["cdf", "cdo"]
+        rights = listing.FolderRights(alice, listing.restricted_folders(page))
+        assert listing.row_rights(alice, page, rights) == ["cdf", "cdo"]

@@ -2,7 +2,17 @@
 
 from uploads.listing.cursor import Cursor, InvalidCursor
 from uploads.listing.folder_sizes import FolderSize, load_folder_sizes
-from uploads.listing.marks import FolderRights, Marks, load_marks, load_rights
+from uploads.listing.marks import (
+    HIDDEN_NAME,
+    FolderRights,
+    Marks,
+    as_path,
+    breadcrumbs_for,
+    load_marks,
+    paths_for,
+    restricted_folders,
+    row_rights,
+)
 from uploads.listing.pagination import (
     PAGE_SIZE,
     ListRow,
@@ -17,16 +27,11 @@ from uploads.listing.query import AGE_FILTERS, SHOW_FILTERS, SIZE_FILTERS, SORTS
 from uploads.listing.redaction import redact_detail, referenced_folders, visible_folder_ids
 from uploads.listing.selectors import (
     COLUMNS,
-    HIDDEN_NAME,
     TRASH_COLUMNS,
     Sidebar,
-    as_path,
-    breadcrumbs_for,
     files_for,
     folders_for,
     load_sidebar,
-    name_steps,
-    paths_for,
     public_ids,
     trash_for,
 )
@@ -57,15 +62,15 @@ __all__ = [
     "folders_for",
     "load_folder_sizes",
     "load_marks",
-    "load_rights",
     "load_sidebar",
-    "name_steps",
     "neighbors",
     "paginate",
     "paths_for",
     "public_ids",
     "redact_detail",
     "referenced_folders",
+    "restricted_folders",
+    "row_rights",
     "search_timeout",
     "time_ago",
     "trash_for",

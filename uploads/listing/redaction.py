@@ -7,7 +7,7 @@ from typing import Any
 
 from django.contrib.auth.models import User
 
-from uploads.listing.selectors import HIDDEN_NAME
+from uploads.listing.marks import HIDDEN_NAME
 from uploads.models import Action, Event, Folder
 
 MAX_KEY = 2**63 - 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -20,7 +19,6 @@ COLUMNS = {"added": "available_at", "name": "natural_name", "size": "size"}
 TRASH_COLUMNS = {"added": "purge_after", "name": "natural_name", "size": "size"}
 MAX_UNSEEN = 100  # notifications that are counted: pages show 99+
 MAX_OF_TYPE_AND_SIZE = 5_000  # files
-HIDDEN_NAME = "…"  # replaces a folder's name that this user may not see
 
 
 def files_for(user: User, query: ListQuery, folder: Folder | None) -> FileQuerySet:
@@ -92,37 +90,6 @@ def folders_for(user: User, query: ListQuery, folder: Folder | None, *, trash: b
 def public_ids(rows: FileQuerySet, *, limit: int) -> list[UUID]:
     """Return up to `limit` + 1 permanent ids of these files, in order; the extra one means that there are more."""
     return [series or pk for series, pk in rows.values_list("series", "pk")[: limit + 1]]
-
-
-def breadcrumbs_for(user: User, ids: Iterable[int], *, with_removed: bool = False) -> dict[int, list[tuple[int, str]]]:
-    """Return the path of each of these folders from the top level, as pairs of id and name. The name of a folder
-    that this user may not see, or that is removed, is empty. Two queries.
-
-    `with_removed` gives the names of removed folders too, for the trash.
-    """
-    paths = dict(Folder.objects.filter(pk__in=set(ids)).order_by().values_list("pk", "path"))
-    return name_steps(user, paths, with_removed=with_removed)
-
-
-def name_steps(
-    user: User, paths: Mapping[int, list[int]], *, with_removed: bool = False
-) -> dict[int, list[tuple[int, str]]]:
-    """Return `breadcrumbs_for` folders whose `path` is loaded. One query."""
-    steps = {step for path in paths.values() for step in path}
-    named = Folder.objects.named_to(user) if with_removed else Folder.objects.visible_to(user)
-    folder_names = dict(named.filter(pk__in=steps).order_by().values_list("pk", "name"))
-    return {pk: [(step, folder_names.get(step, "")) for step in path] for pk, path in paths.items()}
-
-
-def paths_for(user: User, ids: Iterable[int | None]) -> dict[int, str]:
-    """Return the full path of each of these folders, such as `Brand/Logos`, with an ellipsis for hidden names."""
-    breadcrumbs = breadcrumbs_for(user, (pk for pk in ids if pk is not None))
-    return {pk: as_path(path) for pk, path in breadcrumbs.items()}
-
-
-def as_path(path: Iterable[tuple[int, str]]) -> str:
-    """Join a path of `breadcrumbs_for` with slashes."""
-    return "/".join(name or HIDDEN_NAME for _step, name in path)
 
 
 # One query for all, which every page of a signed-in person runs for its navigation.

@@ -102,10 +102,6 @@ class FolderQuerySet(models.QuerySet["Folder"]):
         """Return the folders whose access rules give this user at least `level`."""
         return self.filter(access_root__in=_granted(user, level))
 
-    def access_roots(self, ids: Iterable[int]) -> dict[int, int]:
-        """Return the access roots of those of these folders that have access rules, their own or inherited."""
-        return dict(self.filter(pk__in=ids, access_root__isnull=False).values_list("pk", "access_root_id"))
-
     def shareable(self) -> FolderQuerySet:
         """Return the folders whose files can be shared by link: neither they nor a folder above forbid it."""
         return self.exclude(pk__in=Folder.objects.inside_unshareable().values("pk"))
@@ -198,14 +194,6 @@ class GrantQuerySet(models.QuerySet["Grant"]):
     def of(self, user: User) -> GrantQuerySet:
         """Return the access rules for this user's groups."""
         return self.filter(group__user=user)
-
-    def levels(self, user: User, folders: Iterable[int]) -> dict[int, int]:
-        """Return the level that the own rules of these folders give this user, who needs `view_file` for any. Folders
-        without a rule for them are left out."""
-        if not user.has_perm("uploads.view_file"):
-            return {}
-        rows = self.of(user).filter(folder__in=folders).order_by("level")
-        return dict(rows.values_list("folder_id", "level"))
 
 
 class Grant(models.Model):

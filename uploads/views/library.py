@@ -68,8 +68,8 @@ def library_page(request: HttpRequest, folder: Folder | None, field_error: Field
         context |= {"show_onboarding": show_onboarding and not context["list_query"].has_filters}
     else:
         context = browse(request, ListScope(folder.get_absolute_url(), folder))
-        rights = listing.FolderRights(user, Folder.objects.access_roots(folder.path) if folder.access_root_id else {})
-        context |= {"folder": folder, "title": folder.name, "crumbs": _crumbs(user, folder, rights)}
+        rights = FolderRights(user, folder.path)
+        context |= {"folder": folder, "title": folder.name, "crumbs": _fillable_crumbs(folder, rights)}
         context |= _folder_rights(user, folder, rights)
         context["is_favorite"] = Favorite.objects.of(user).filter(folder=folder).exists()
     response = render_page(request, "uploads/library.html", context, field_error)
@@ -210,7 +210,9 @@ def _rows_context(user: User, query: ListQuery, scope: ListScope, page: Page) ->
     above = {file.folder_id: file.path for file in page.files if file.folder_id and file.path} if has_paths else {}
     if query.q or query.show or scope.trash:
         above |= {folder.pk: folder.path for folder in page.folders}
-    paths = listing.name_steps(user, above, with_removed=scope.trash) if above else {}
+    steps = {step for path in above.values() for step in path}
+    rights = FolderRights(user, steps if scope.trash else steps | listing.restricted_folders(page))
+    paths = {pk: rights.steps(path, with_removed=scope.trash) for pk, path in above.items()}
     column = scope.columns["added"]
     marks = listing.load_marks(() if scope.trash else page.files, user)
     shown = [] if scope.trash or query.q or query.show else page.folders
@@ -223,7 +225,7 @@ def _rows_context(user: User, query: ListQuery, scope: ListScope, page: Page) ->
     context["folder_size"] = sizes.get(opened or 0)
     if scope.trash:
         return context
-    return context | {"row_rights": ",".join(listing.load_rights(user, page))}
+    return context | {"row_rights": ",".join(listing.row_rights(user, page, rights))}
 
 
 def _matched_texts(query: ListQuery, page: Page) -> Mapping[UUID, str]:
@@ -278,16 +280,19 @@ def _toggle_sort(query: ListQuery, column: str) -> str:
 
 def breadcrumbs(user: User, folder: Folder | None) -> list[dict[str, str]]:
     """Return name and URL of each folder on the path; both are empty for a folder that this user may not see."""
-    if folder is None:
-        return []
-    path = listing.name_steps(user, {folder.pk: folder.path})[folder.pk]
-    return [{"name": name, "url": reverse("folder", args=[pk]) if name else ""} for pk, name in path]
+    return _crumbs(folder, FolderRights(user, folder.path)) if folder else []
 
 
-def _crumbs(user: User, folder: Folder, rights: FolderRights) -> list[dict[str, str]]:
+def _crumbs(folder: Folder, rights: FolderRights) -> list[dict[str, str]]:
+    return [
+        {"name": name, "url": reverse("folder", args=[pk]) if name else ""} for pk, name in rights.steps(folder.path)
+    ]
+
+
+def _fillable_crumbs(folder: Folder, rights: FolderRights) -> list[dict[str, str]]:
     """Return the breadcrumbs with the ids of the folders that this user may move files to."""
     ids = [str(pk) if rights.may_fill(pk) else "" for pk in folder.path]
-    return [crumb | {"fillable": pk} for crumb, pk in zip(breadcrumbs(user, folder), ids, strict=True)]
+    return [crumb | {"fillable": pk} for crumb, pk in zip(_crumbs(folder, rights), ids, strict=True)]
 
 
 def _start(text: str) -> int:
