@@ -150,3 +150,11 @@ def test_page_of_an_uploader_names_worker_and_person(alice: User, as_alice: Clie
         in as_alice.get("/").content.decode()
     )
     assert b"share-target" not in client.get(reverse("login")).content
+
+
+def test_cached_head_has_nothing_of_another_person(alice: User, bob: User) -> None:
+    for user in (alice, bob, alice):
+        client = Client()
+        client.force_login(user)
+        assert f'data-user="{user.pk}"' in client.get(reverse("library")).content.decode()
+    assert b"data-user" not in Client().get(reverse("login")).content
