@@ -25,7 +25,7 @@ def env_int(name: str, default: int, *, maximum: int) -> int:
 
 
 bind = f"0.0.0.0:{env_int('PORT', 8000, maximum=65535)}"
-worker_class = "gthread"
+worker_class = "amalga.gunicorn_worker.Worker"
 workers = env_int("WEB_CONCURRENCY", capacity.worker_count(), maximum=1000)
 threads = env_int("WEB_THREADS", capacity.THREADS, maximum=100)
 # The app is loaded once, before the processes are forked: a failed start fails at once, and the code is in memory

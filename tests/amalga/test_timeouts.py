@@ -12,7 +12,7 @@ from botocore.retries.standard import ExponentialBackoff
 from django.conf import settings
 
 import amalga.db
-from amalga import probe_server, sentry
+from amalga import gunicorn_worker, probe_server, sentry
 from amalga.db import replica
 from tests.amalga.test_settings import read
 from tests.conftest import PROJECT
@@ -199,6 +199,7 @@ def in_use(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         "gunicorn: timeout": gunicorn["timeout"],
         "gunicorn: graceful timeout": gunicorn["graceful_timeout"],
         "gunicorn: keepalive": gunicorn["keepalive"],
+        "gunicorn: client closes its end": gunicorn_worker.LINGER_SECONDS,
         "finish: lease of a row": querysets.LEASE_SECONDS,
         "expired uploads: clock skew": MAX_CLOCK_SKEW_SECONDS,
         "sweep: trust in a storage that responded": circuit_breaker.RECENT_ANSWER_SECONDS,
