@@ -78,10 +78,15 @@ def request_timed() -> Iterator[list[tuple[str, str, int]]]:
     finally:
         IN_PROGRESS.dec()
         for route, method, status in responses:
-            requests, seconds = _route_metrics(route, method if method in METHODS else "other", status)
-            requests.inc()
-            seconds.observe(time.perf_counter() - started_at)
+            count_request(route, method, status, started_at)
         _sample()
+
+
+def count_request(route: str, method: str, status: int, started_at: float) -> None:
+    """Count a request that began at `started_at`, by `time.perf_counter`."""
+    requests, seconds = _route_metrics(route, method if method in METHODS else "other", status)
+    requests.inc()
+    seconds.observe(time.perf_counter() - started_at)
 
 
 @functools.cache  # some hundred combinations of route, method and status

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
 from ipaddress import ip_address
@@ -28,11 +29,12 @@ from uploads.views.responses import MethodNotAllowed, error_response, is_api_req
 MAX_ANONYMOUS_BODY_BYTES = 256 * 1024  # the sign-in form needs a few hundred bytes
 GUEST_FORM = re.compile(r"/r/[^/]++/")
 LINK_PATH = re.compile(rf"(?:{'|'.join(LINK_PATHS)})([^/]++)")
+MAX_ADDRESS_CHARACTERS = 100  # more than any address has
 MAX_DIGITS = 18  # of a Content-Length: an exabyte, and far below Python's limit for int()
 
 REQUEST_ID_HEADER = "X-Request-Id"
 NO_ROUTE = "none"  # in metrics: what middleware responds to, before a view is found
-GUESS_REFUSED_FOR = "amalga.guess_refused_for"  # in META, in seconds, for uploads/wsgi.py
+GUESS_WAIT = "amalga.guess_wait"  # in META: what uploads/wsgi.py found for this request, in seconds
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
@@ -80,7 +82,10 @@ class MetricsMiddleware:
 
 
 class GuessLimitMiddleware:
-    """Refuse addresses that have tried many unknown link tokens, before the request costs a session or a query."""
+    """Refuse clients that have tried many unknown link tokens, before the request costs a session or a query.
+
+    Where GuessLimitApplication is in front, it has checked that, and this renders its responses.
+    """
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -88,10 +93,11 @@ class GuessLimitMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if not request.path_info.startswith(LINK_PATHS):
             return self.get_response(request)
-        seconds = seconds_until_next_guess(request)
+        seconds = request.META.get(GUESS_WAIT)
+        if seconds is None:
+            seconds = seconds_until_next_guess(request)
         if not seconds:
             return self.get_response(request)
-        request.META[GUESS_REFUSED_FOR] = seconds
         with translation.override(translation.get_language_from_request(request)):
             problem = TooManyAttempts(seconds)
             response = error_response(request, problem) if is_api_request(request) else public_error_page(problem)
@@ -178,8 +184,13 @@ def client_ip(request: HttpRequest) -> str | None:
     if settings.PROXY_COUNT:
         addresses = request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")
         text = addresses[-settings.PROXY_COUNT] if len(addresses) >= settings.PROXY_COUNT else ""
+    return _normalized_address(text.strip()[:MAX_ADDRESS_CHARACTERS])
+
+
+@functools.lru_cache(maxsize=10_000)
+def _normalized_address(text: str) -> str | None:
     try:
-        address = ip_address(text.strip())
+        address = ip_address(text)
     except ValueError:
         return None
     return str(getattr(address, "ipv4_mapped", None) or address)  # a dual-stack socket reports IPv4 as IPv6

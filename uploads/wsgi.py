@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import lru_cache
+from time import perf_counter
 from typing import Any, NamedTuple
 
 from django.core.handlers.wsgi import WSGIRequest
@@ -12,7 +14,7 @@ from amalga import metrics
 from amalga.log import LINK_PATHS
 from uploads.errors import TooManyAttempts
 from uploads.middleware import (
-    GUESS_REFUSED_FOR,
+    GUESS_WAIT,
     NO_ROUTE,
     REQUEST_ID_HEADER,
     begin_request_id,
@@ -33,10 +35,22 @@ class Response(NamedTuple):
     body: bytes
 
 
-class GuessLimitApplication:
-    """Repeats the responses of GuessLimitMiddleware, so that guesses of link tokens cost members little.
+class LinkRequest(WSGIRequest):
+    """A request of which only method, path, client and language are read: the rest would take longer than all of these.
 
-    It checks the same limit for each request. A response that it does not have yet comes from Django, as all others do.
+    The path is not decoded, since tokens are ASCII.
+    """
+
+    def __init__(self, environ: Environ) -> None:
+        self.environ = self.META = environ
+        self.path = self.path_info = environ["PATH_INFO"]
+        self.method = environ["REQUEST_METHOD"].upper()
+
+
+class GuessLimitApplication:
+    """Refuses clients that have tried many unknown link tokens, so that guesses cost members little.
+
+    The responses are those of GuessLimitMiddleware, which renders each of them once.
     """
 
     def __init__(self, application: Application) -> None:
@@ -46,22 +60,21 @@ class GuessLimitApplication:
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         if not environ.get("PATH_INFO", "").startswith(LINK_PATHS):
             return self._application(environ, start_response)
-        request = WSGIRequest(environ.copy())  # it decodes the path in there, which Django will do again
-        seconds = seconds_until_next_guess(request)
+        started_at = perf_counter()
+        request = LinkRequest(environ)
+        environ[GUESS_WAIT] = seconds = seconds_until_next_guess(request)
         if not seconds:
             return self._application(environ, start_response)
-        key = (seconds, request.scheme, get_language_from_request(request), is_api_request(request))
+        key = (seconds, request.scheme, _language(request), is_api_request(request))
         response = self._responses.get(key)
         if response is None:
             return self._call_django(key, environ, start_response)
-        with metrics.request_timed() as samples:
-            headers = [*response.headers, (REQUEST_ID_HEADER, begin_request_id(request))]
-            start_response(response.status, headers)
-            samples.append((NO_ROUTE, request.method or "", TooManyAttempts.status_code))
+        start_response(response.status, [*response.headers, (REQUEST_ID_HEADER, begin_request_id(request))])
+        metrics.count_request(NO_ROUTE, request.method or "", TooManyAttempts.status_code, started_at)
         return [response.body]
 
     def _call_django(self, key: tuple[object, ...], environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        """Return the response of Django, and keep it if it is one of GuessLimitMiddleware, for as many seconds."""
+        """Return the response of Django, and keep it, for as many seconds to wait."""
         started: list[tuple[str, list[tuple[str, str]]]] = []
 
         def start(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
@@ -69,12 +82,21 @@ class GuessLimitApplication:
             return start_response(status, headers, *rest)
 
         chunks = self._application(environ, start)
-        if environ.get(GUESS_REFUSED_FOR) != key[0] or len(self._responses) >= MAX_RESPONSES:
-            return chunks
         body = b"".join(chunks)
         if close := getattr(chunks, "close", None):
             close()
         status, headers = started[-1]
-        kept = [(name, value) for name, value in headers if name != REQUEST_ID_HEADER]
-        self._responses[key] = Response(status, kept, body)
+        if status.startswith(str(TooManyAttempts.status_code)) and len(self._responses) < MAX_RESPONSES:
+            kept = [(name, value) for name, value in headers if name != REQUEST_ID_HEADER]
+            self._responses[key] = Response(status, kept, body)
         return [body]
+
+
+def _language(request: WSGIRequest) -> str:
+    return _negotiate_language(request.META.get("HTTP_COOKIE", ""), request.META.get("HTTP_ACCEPT_LANGUAGE", ""))
+
+
+@lru_cache(maxsize=100)
+def _negotiate_language(cookies: str, accepted: str) -> str:
+    environ = {"HTTP_COOKIE": cookies, "HTTP_ACCEPT_LANGUAGE": accepted, "PATH_INFO": "/", "REQUEST_METHOD": "GET"}
+    return get_language_from_request(LinkRequest(environ))

@@ -157,7 +157,7 @@ def test_link_that_no_one_has_opened_works_while_others_guess(file: File, shared
         LINK_GUESSES.count_miss(f"198.51.100.{number}", f"{number:032}")
     assert Client(REMOTE_ADDR=ADDRESS).get(f"/s/{'y' * 32}/").status_code == 429
     assert Client(REMOTE_ADDR=ADDRESS).get(url).status_code == 200
-    ShareLink.objects.filter(pk=link.pk).update(token_digest=token_digest("z" * 32))  # of an earlier release
+    ShareLink.objects.filter(pk=link.pk).update(token_digest=token_digest("z" * 32))  # signed with a forgotten key
     assert Client(REMOTE_ADDR=OTHER).get(f"/s/{'z' * 32}/").status_code == 429
     LINK_GUESSES.reset()
     assert Client(REMOTE_ADDR=OTHER).get(f"/s/{'z' * 32}/").status_code == 200

@@ -16,8 +16,10 @@ from django.db import close_old_connections
 from django.test import RequestFactory
 
 from amalga import metrics
+from amalga.log import LINK_PATHS
 from tests.links.conftest import Shared
 from uploads import wsgi
+from uploads.middleware import GUESS_WAIT
 from uploads.models import File, ShareLink
 from uploads.services.guess_limit import LINK_GUESSES
 from uploads.wsgi import GuessLimitApplication
@@ -132,7 +134,20 @@ def test_request_of_other_clients_reaches_django_unchanged(path: str) -> None:
     environ = {**RequestFactory().get("/").environ, "PATH_INFO": path}
     expected = dict(environ)
     application = GuessLimitApplication(lambda environ, _start: [repr(environ == expected).encode()])
+    if path.startswith(LINK_PATHS):
+        expected[GUESS_WAIT] = 0
     assert application(environ, print) == [b"True"]
+
+
+def test_limit_is_checked_once(throttled: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits = iter([0, 6])
+    monkeypatch.setattr(LINK_GUESSES, "seconds_to_wait", lambda *_arguments: next(waits))
+    assert [throttled.get(GUESS)[0] for _each in range(2)] == [404, 429]
+
+
+def test_client_cannot_set_the_result_of_the_check(throttled: Server) -> None:
+    for header in ("HTTP_AMALGA_GUESS_WAIT", "HTTP_AMALGA.GUESS_WAIT"):
+        assert throttled.get(GUESS, **{header: "0"})[0] == 429
 
 
 def test_other_refusals_are_not_kept(server: Server, file: File, shared: Shared) -> None:

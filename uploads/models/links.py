@@ -50,8 +50,8 @@ def new_token() -> str:
 def is_signed(token: str) -> bool:
     """Return whether this site created the token, without a query: a link that was deleted since then has it, too.
 
-    Tokens of earlier releases have no signature. Neither do those that were signed with a key that is no longer in
-    SECRET_KEY_FALLBACKS. Such links work, so this decides nothing but who waits while others guess.
+    Tokens that were signed with a key that is no longer in SECRET_KEY_FALLBACKS have no valid signature. Such links
+    work, so this decides nothing but who waits while others guess.
     """
     if not TOKEN.fullmatch(token):
         return False

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import lru_cache
 from ipaddress import IPv6Network, ip_address
 
 from django.db import connection, models, transaction
@@ -38,6 +39,7 @@ class Limit:
     shared: bool = False
 
 
+@lru_cache(maxsize=10_000)
 def client_network(address: str | None) -> str:
     """Return what to count attempts by: the IPv4 address, or for IPv6 the network that one customer has."""
     if not address:

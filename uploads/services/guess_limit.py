@@ -1,8 +1,7 @@
 """A limit on guesses of link tokens, per client address and in total, in each web process.
 
 No one can guess 144 random bits. The limit keeps attempts from costing others time, so it costs nothing itself: it is
-in the memory of each process, and neither reads nor writes the database. GuessLimitMiddleware asks it before a request
-has a session.
+in the memory of each process, and neither reads nor writes the database. GuessLimitApplication asks it before Django.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from uploads.models.links import is_signed, token_digest
 MAX_NETWORKS = 10_000
 MAX_LINKS = 10_000
 REFILL_SECONDS = 6
-TOTAL_REFILL_SECONDS = 0.05
+TOTAL_REFILL_SECONDS = 0.2
 
 
 class GuessLimit:
@@ -83,5 +82,5 @@ class GuessLimit:
 
 
 LINK_GUESSES = GuessLimit(
-    capacity=20, refill_seconds=REFILL_SECONDS, total_capacity=50, total_refill_seconds=TOTAL_REFILL_SECONDS
+    capacity=20, refill_seconds=REFILL_SECONDS, total_capacity=30, total_refill_seconds=TOTAL_REFILL_SECONDS
 )
