@@ -387,6 +387,25 @@ def test_ranges_of_a_granted_download_do_not_count_again(file: File, shared: Sha
     assert link.use_count == 1
 
 
+def test_range_of_a_new_version_counts(alice: User, bucket: Bucket, shared: Shared, guest: Client) -> None:
+    file = factories.create_file(alice, b"first", bucket=bucket)
+    link, url = shared(file, max_downloads=2)
+    ranges = {"Range": "bytes=2-3"}
+    assert guest.get(f"{url}download").status_code == 302
+    assert guest.get(f"{url}download", headers=ranges).status_code == 302
+    File.objects.filter(pk=file.pk).update(current=False, series=file.pk)
+    second = factories.create_file(alice, b"second", bucket=bucket, series=file.pk)
+    counts = []
+    for _each in range(2):
+        assert fetched(guest.get(f"{url}download", headers=ranges)) == b"second"
+        link.refresh_from_db()
+        counts.append(link.use_count)
+    assert counts == [2, 2]
+    File.objects.filter(pk=second.pk).update(current=False)
+    factories.create_file(alice, b"third", bucket=bucket, series=file.pk)
+    assert guest.get(f"{url}download", headers=ranges).status_code == 410
+
+
 def test_uncounted_ranges_end_with_the_presigned_url(
     file: File, shared: Shared, guest: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -336,9 +336,11 @@ def record_view(link: ShareLink, file: File) -> None:
 
 
 def _recent_downloads(link: ShareLink, file: File) -> QuerySet[Event]:
-    """Return the downloads of the file from this address while their presigned URLs are valid."""
+    """Return the downloads of this version of the file from this address while their presigned URLs are valid."""
     recent = Event.objects.about(file.link).filter(at__gt=seconds_from_now(-HEAD_SECONDS), action=Action.DOWNLOAD)
-    return recent.filter(detail__share_link=link.pk, address=current_client_ip())
+    recent = recent.filter(detail__share_link=link.pk, address=current_client_ip())
+    version = Q(detail__version=str(file.pk))
+    return recent.filter(version | Q(detail__version__isnull=True) if file.pk == file.link else version)
 
 
 def shared_bundle(link: ShareLink) -> Bundle | None:
@@ -374,6 +376,6 @@ def _grant_zip(link: ShareLink, files: Iterable[File]) -> None:
 
 
 def _download_event(link: ShareLink, file: File, **detail: Any) -> Event:
-    if not file.current:
+    if not file.current or file.pk != file.link:  # another version than the one that the permanent id names
         detail["version"] = str(file.pk)
     return event(Action.DOWNLOAD, file=file, share_link=link.pk, **detail)
