@@ -365,11 +365,46 @@ def test_download_takes_three_queries(
 
 
 @pytest.mark.parametrize("method", ["post", "put", "patch", "delete"])
-def test_other_methods_are_refused(method: str, file: File, shared: Shared, guest: Client) -> None:
+def test_other_methods_are_refused(method: str, file: File, shared: Shared) -> None:
     _link, url = shared(file)
+    guest = Client(enforce_csrf_checks=True)
     send: Any = getattr(guest, method)
     assert [send(url + path).status_code for path in ("", "download", "zip")] == [405] * 3
     assert guest.get(f"{url}password").status_code == 405
+
+
+# --- link previews ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "user_agent",
+    [
+        "Slackbot-LinkExpanding 1.0 (+https://api.slack.com/robots)",
+        "TelegramBot (like TwitterBot)",
+        "WhatsApp/2.23.20.0",
+        "facebookexternalhit/1.1 Facebot Twitterbot/1.0",  # of iMessage
+        "Mozilla/5.0 (Windows NT 6.1; WOW64) SkypeUriPreview Preview/0.5",  # of Teams
+        "Mozilla/5.0 (compatible; Discordbot/2.0; +https://discordapp.com)",
+        "Synapse (bot; +https://github.com/matrix-org/synapse)",
+    ],
+)
+@pytest.mark.parametrize("path", ["download", "files/{file}/download", "zip"])
+def test_link_preview_of_a_download_is_led_to_its_page_and_does_not_count(
+    path: str, user_agent: str, file: File, shared: Shared, guest: Client
+) -> None:
+    link, url = shared(file, max_downloads=1)
+    headers = {"User-Agent": user_agent, "Range": "bytes=0-32768"}
+    response = guest.get(url + path.format(file=file.link), headers=headers)
+    assert (response.status_code, response["Location"]) == (302, "./")
+    link.refresh_from_db()
+    assert (link.use_count, events(link)) == (0, [])
+
+
+@pytest.mark.parametrize("user_agent", ["curl/8.5.0", "Mozilla/5.0 (Linux; Android 9; CUBOT X20 PRO) Chrome/120", ""])
+def test_other_user_agents_download(user_agent: str, file: File, shared: Shared, guest: Client) -> None:
+    _link, url = shared(file)
+    response = guest.get(f"{url}download", headers={"User-Agent": user_agent})
+    assert fetched(response) == b"hello"
 
 
 # --- ranges -----------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import base64
 import binascii
 import functools
 import hashlib
+import re
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
@@ -16,6 +17,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpRespons
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils.translation import gettext as _
+from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST, require_safe
 
 from uploads import content_headers
@@ -37,6 +39,11 @@ COOKIE_NAME = "__Secure-amalga-share" if settings.HTTPS else "amalga-share"
 COOKIE_SALT = "amalga.share"
 UNLOCKED_SECONDS = 12 * 3600
 DOWNLOADS = {"shared_download", "shared_file_download"}  # routes whose responses can be resumed
+# User agents that show a preview of a link in a chat, a mail or a search. CUBOT makes telephones.
+LINK_PREVIEW = re.compile(
+    r"(?<!cu)bot\b|facebookexternalhit|whatsapp/|skypeuripreview|zulipurlpreview|nextcloud server crawler|embedly",
+    re.IGNORECASE,
+)
 
 View = Callable[..., HttpResponseBase]
 
@@ -62,6 +69,7 @@ class Locked(Exception):
 def shared_view(view: View) -> View:
     """Decorate a view of what a share link opens: find the link, and show the password form if it is locked."""
 
+    @csrf_exempt  # the views refuse POST themselves, with 405
     @public_view
     @functools.wraps(view)
     def guarded(request: HttpRequest, token: str, **kwargs: Any) -> HttpResponseBase:
@@ -187,6 +195,8 @@ def shared_zip(request: HttpRequest, link: ShareLink) -> HttpResponseBase:
     }
     if request.method == "HEAD":
         return HttpResponse(headers=headers)
+    if _is_link_preview(request):
+        return HttpResponseRedirect("./")
     try:
         return StreamingHttpResponse(share_links.open_shared_zip(link, bundle), headers=headers)
     except NoDownloadLeft:
@@ -224,10 +234,15 @@ def shared_password(request: HttpRequest, token: str) -> HttpResponse:
 
 
 def _deliver(request: HttpRequest, link: ShareLink, file: File, *, inline: bool = False) -> HttpResponse:
-    """Return the response to GET or HEAD of the file. A GET counts, but for further ranges of a granted download."""
+    """Return the response to GET or HEAD of the file. A GET counts, but for further ranges of a granted download.
+
+    Programs that preview a link are sent to the page of the file.
+    """
     _require_downloads(link)
     if inline and link.max_downloads is None:
         return deliver(request, file, inline=True, record=lambda: share_links.record_view(link, file))
+    if request.method == "GET" and _is_link_preview(request):
+        return HttpResponseRedirect("./")
     if "Range" in request.headers and share_links.was_granted(link, file):
         return deliver(request, file, record=lambda: None)
     require_active(link)
@@ -240,6 +255,10 @@ def _deliver(request: HttpRequest, link: ShareLink, file: File, *, inline: bool 
 def _require_downloads(link: ShareLink) -> None:
     if link.view_only:
         raise Forbidden(_("This link is view only. Downloads are turned off."))
+
+
+def _is_link_preview(request: HttpRequest) -> bool:
+    return LINK_PREVIEW.search(request.headers.get("User-Agent", "")) is not None
 
 
 def _no_download_left(link: ShareLink) -> Problem:
