@@ -24,7 +24,7 @@ from uploads.models import client_ip_context
 from uploads.models.throttle import client_network
 from uploads.services.guess_limit import LINK_GUESSES
 from uploads.views.health import probe
-from uploads.views.responses import MethodNotAllowed, error_response, is_api_request, public_error_page
+from uploads.views.responses import MethodNotAllowed, error_response, is_api_request
 
 MAX_ANONYMOUS_BODY_BYTES = 256 * 1024  # the sign-in form needs a few hundred bytes
 GUEST_FORM = re.compile(r"/r/[^/]++/")
@@ -99,8 +99,7 @@ class GuessLimitMiddleware:
         if not seconds:
             return self.get_response(request)
         with translation.override(translation.get_language_from_request(request)):
-            problem = TooManyAttempts(seconds)
-            response = error_response(request, problem) if is_api_request(request) else public_error_page(problem)
+            response = error_response(request, TooManyAttempts(seconds))
         # CommonMiddleware, which comes later, would add it; without it gunicorn sends chunks
         response["Content-Length"] = str(len(response.content))
         return response

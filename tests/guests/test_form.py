@@ -130,6 +130,23 @@ def test_concurrent_forms_of_one_link_are_limited(token: str, file_request: File
     assert post(GuestClient(token), Chosen("a.txt")).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("method", "headers", "status", "message"),
+    [
+        ("PUT", {}, 405, "This address accepts only GET, HEAD, POST."),
+        ("POST", {"Transfer-Encoding": "chunked"}, 411, "The request must have a Content-Length header."),
+        ("POST", {}, 400, "The form must be sent as multipart/form-data."),
+    ],
+)
+def test_error_page_does_not_lead_guests_to_the_library(
+    method: str, headers: dict[str, str], status: int, message: str, token: str
+) -> None:
+    response = Client().generic(method, f"/r/{token}/", headers=headers)
+    text = response.content.decode()
+    assert (response.status_code, message in text) == (status, True)
+    assert "Go to library" not in text
+
+
 def test_form_requires_a_csrf_token(token: str, bucket: Bucket) -> None:
     guest = GuestClient(token, Client(enforce_csrf_checks=True))
     assert post(guest, Chosen("a.txt")).status_code == 403

@@ -373,6 +373,17 @@ def test_other_methods_are_refused(method: str, file: File, shared: Shared) -> N
     assert guest.get(f"{url}password").status_code == 405
 
 
+@pytest.mark.parametrize("path", ["nothing", "download/", "files/x/"])
+def test_unknown_page_of_a_link_says_so_without_leading_to_the_library(
+    path: str, file: File, shared: Shared, guest: Client
+) -> None:
+    _link, url = shared(file)
+    response = guest.get(url + path)
+    text = response.content.decode()
+    assert (response.status_code, "Check that you copied the whole link." in text) == (404, True)
+    assert "Go to library" not in text
+
+
 # --- link previews ----------------------------------------------------------------------------
 
 

@@ -11,8 +11,9 @@ from django.utils.translation import gettext as _
 from redis.exceptions import RedisError
 
 from amalga.db import is_read_only_error
-from uploads.errors import Forbidden, NotFound, Problem, StorageUnavailable, ValidationFailed
-from uploads.views.responses import error_page, error_response, is_api_request
+from amalga.log import LINK_PATHS
+from uploads.errors import Forbidden, LinkUnknown, NotFound, Problem, StorageUnavailable, ValidationFailed
+from uploads.views.responses import error_page, error_response, is_api_request, public_error_page
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +44,8 @@ def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    if request.path_info.startswith(LINK_PATHS) and not is_api_request(request):
+        return public_error_page(LinkUnknown())
     return error_response(request, NotFound()) if is_api_request(request) else error_page(request, 404)
 
 

@@ -23,7 +23,7 @@ from django.utils.translation import get_language, ngettext
 from django.utils.translation import gettext as _
 from django.views.decorators.clickjacking import xframe_options_sameorigin
 
-from amalga.log import request_id
+from amalga.log import LINK_PATHS, request_id
 from uploads.actions import BulkResult
 from uploads.errors import Forbidden, PartsMissing, Problem, StorageUnavailable
 from uploads.models import Folder
@@ -57,9 +57,14 @@ def is_api_request(request: HttpRequest) -> bool:
 
 
 def error_response(request: HttpRequest, problem: Problem) -> HttpResponse:
-    """Return the response to a failed request: JSON for the API, a page otherwise."""
+    """Return the response to a failed request: JSON for the API, a page otherwise.
+
+    The page leads to the library, unless the request was for a public link.
+    """
     if is_api_request(request):
         return with_problem_headers(JsonResponse({"error": error_json(problem)}, status=problem.status_code), problem)
+    if request.path_info.startswith(LINK_PATHS):
+        return public_error_page(problem)
     return error_page(request, problem.status_code, message=problem.message, problem=problem)
 
 
