@@ -70,9 +70,9 @@ def test_other_content_type_is_refused(upload_client: UploadClient, upload: Uplo
 
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND"}
 ALLOWED = {
-    "/uploads/": {"GET", "POST"},
+    "/uploads/": {"GET", "HEAD", "POST"},
     "/uploads/finish/": {"POST"},
-    "/uploads/{}/": {"GET", "DELETE"},
+    "/uploads/{}/": {"GET", "HEAD", "DELETE"},
     "/uploads/{}/parts/": {"POST"},
 }
 

@@ -4,8 +4,8 @@
 # Any other verb is 405.
 GUEST_ROUTES: dict[str, dict[str, str]] = {
     "guest_upload": {"GET": "200 200", "HEAD": "200 200", "POST": "200 200"},
-    "guest_uploads": {"GET": "200 200", "POST": "200 200"},
-    "guest_upload_detail": {"GET": "200 404", "DELETE": "204 404"},
+    "guest_uploads": {"GET": "200 200", "HEAD": "200 200", "POST": "200 200"},
+    "guest_upload_detail": {"GET": "200 404", "HEAD": "200 404", "DELETE": "204 404"},
     "guest_sign_parts": {"POST": "200 404"},
     "guest_finish": {"POST": "409 404"},  # the parts are missing
     "cancel_guest_upload": {"POST": "302 404"},

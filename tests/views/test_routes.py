@@ -94,11 +94,9 @@ PAGES: dict[str, dict[str, str]] = {
     "set_language": dict.fromkeys(VERBS, "302 302 302 302 302 302 302"),
 }
 PROTOCOL: dict[str, dict[str, str]] = {
-    "uploads": dict.fromkeys(("GET", "POST"), "403 403 403 200 200 200 200"),
-    "upload_detail": {
-        "GET": "403 404 404 404 200 404 404",
-        "DELETE": "403 404 404 404 204 404 404",
-    },
+    "uploads": dict.fromkeys(("GET", "HEAD", "POST"), "403 403 403 200 200 200 200"),
+    "upload_detail": dict.fromkeys(("GET", "HEAD"), "403 404 404 404 200 404 404")
+    | {"DELETE": "403 404 404 404 204 404 404"},
     "sign_parts": {"POST": "403 403 403 404 200 404 404"},
     "conflicts": {"POST": "403 403 403 200 200 200 200"},
     "finish": {"POST": "403 403 403 404 200 404 404"},

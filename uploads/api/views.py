@@ -126,7 +126,7 @@ def guest_view(*methods: str) -> Callable[[Callable[..., HttpResponse]], Callabl
 @guest_view("GET", "POST")
 def guest_uploads(call: GuestCall) -> HttpResponse:
     """POST creates uploads, and the guest's session with the first; GET lists the guest's unfinished uploads."""
-    if call.http.method == "GET":
+    if call.http.method != "POST":
         return protocol.unfinished(call.sender()) if call.session else protocol.nothing_unfinished()
     body = StartUploadsSerializer.read(call.http.body)
     call = call.with_session(body.guest)

@@ -207,14 +207,18 @@ def multi_status(items: list[dict[str, Any]], problems: list[Problem]) -> HttpRe
 def api_view(
     *methods: str, permission: str | None = None
 ) -> Callable[[Callable[..., HttpResponse]], Callable[..., HttpResponse]]:
-    """Decorate a view of the upload protocol: check method, permission and content type; return problems as JSON."""
+    """Decorate a view of the upload protocol: check method, permission and content type; return problems as JSON.
+
+    A view that accepts GET gets HEAD as well; the web server leaves out the body (RFC 9110, 9.3.2).
+    """
+    allowed = tuple(each for method in methods for each in ((method, "HEAD") if method == "GET" else (method,)))
 
     def decorate(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
         @functools.wraps(view)
         def guarded(request: HttpRequest, **kwargs: Any) -> HttpResponse:
             try:
-                if request.method not in methods:
-                    raise MethodNotAllowed(methods)
+                if request.method not in allowed:
+                    raise MethodNotAllowed(allowed)
                 if permission and not request.user.has_perm(permission):
                     raise Forbidden(_("You don't have permission to upload. Ask an administrator for a role."))
                 if request.method == "POST" and request.content_type != "application/json":
