@@ -183,6 +183,19 @@ class JSONFormatter(JsonFormatter):
         log_data.update(getattr(record, "fields", {}))
 
 
+class SuspiciousRequestFilter(logging.Filter):
+    """Log requests that Django refuses as suspicious as warnings without traceback.
+
+    Any client can send a form with too many fields or an unknown host: these are no errors of the program.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.name.startswith("django.security."):
+            record.levelno, record.levelname = logging.WARNING, logging.getLevelName(logging.WARNING)
+            record.exc_info = record.exc_text = None
+        return True
+
+
 def log_format(text: str, *, debug: bool) -> str:
     """Return `json` or `plain` for a LOG_FORMAT. Raises ValueError for another value."""
     name = text.strip().lower() or ("plain" if debug else "json")
@@ -198,7 +211,8 @@ def configuration(name: str) -> dict[str, Any]:
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"line": formatters[name]},
-        "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+        "filters": {"suspicious": {"()": "amalga.log.SuspiciousRequestFilter"}},
+        "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["suspicious"]}},
         "root": {"handlers": ["console"], "level": "INFO"},
         "loggers": {
             # Django's own console handler logs only with DEBUG; the root handler always does.

@@ -5,8 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import re
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from django.conf import settings as live
@@ -173,3 +176,16 @@ def test_running_server_logs_no_secrets(roles: None, bucket: Bucket, django_db_s
     assert f"file={file.pk}" in log
     hidden = [*ALWAYS_SECRET, visitor.token, *visitor.cookies.values(), str(connection.settings_dict["PASSWORD"])]
     assert [secret for secret in hidden if secret in log] == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_form_with_too_many_fields_is_logged_without_traceback(django_db_setup: None, tmp_path: Any) -> None:
+    from tests.conftest import serving
+
+    fields = urlencode([("a", "b")] * (live.DATA_UPLOAD_MAX_NUMBER_FIELDS + 1)).encode()
+    with serving(tmp_path, {}) as site, pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(f"{site}/accounts/login/", fields, timeout=30)
+    assert refused.value.code == 400
+    lines = (tmp_path / "web.log").read_text().splitlines()
+    assert any("WARNING" in line and "TooManyFieldsSent" in line for line in lines)
+    assert not any("Traceback" in line or "ERROR" in line for line in lines)

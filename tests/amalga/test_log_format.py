@@ -18,7 +18,7 @@ from django.test import Client
 from pytest_django import Settings
 
 from amalga import __version__
-from amalga.log import JSONFormatter, PlainFormatter, redact, request_id
+from amalga.log import JSONFormatter, PlainFormatter, SuspiciousRequestFilter, redact, request_id
 from tests.amalga.test_settings import WHOLE, read
 from tests.conftest import PROJECT, serving
 from tests.support import log_scanner
@@ -258,3 +258,19 @@ def test_all_log_lines_of_a_production_server_are_json(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in (tmp_path / "web.log").read_text().splitlines()]
     assert {"gunicorn.error"} <= {line["logger"] for line in lines}
     assert {line.get("request_id") for line in lines if line["logger"].startswith("django")} == {"12345678"}
+
+
+def test_suspicious_requests_are_warnings_without_traceback() -> None:
+    entry = record(
+        "The number of fields exceeded the limit.", fault=raised("x"), name="django.security.TooManyFieldsSent"
+    )
+    entry.levelno, entry.levelname = logging.ERROR, "ERROR"
+    other = record("failed", fault=raised("x"))
+    for each in (entry, other):
+        assert SuspiciousRequestFilter().filter(each)
+    assert (
+        PlainFormatter()
+        .format(entry)
+        .endswith(" WARNING django.security.TooManyFieldsSent The number of fields exceeded the limit.")
+    )
+    assert "RuntimeError" in PlainFormatter().format(other)
