@@ -14,8 +14,11 @@ from pytest_django import DjangoCaptureOnCommitCallbacks
 from tests.conftest import signed_in
 from tests.support import factories
 from tests.support.form_client import Chosen, send
+from tests.support.guests import create_request
 from tests.support.stores import Bucket
-from uploads.models import File, State, Visibility
+from uploads.models import File, Folder, ShareLink, State, Visibility
+from uploads.services import share_links
+from uploads.services.share_links import ShareOptions
 
 pytestmark = pytest.mark.django_db
 
@@ -163,6 +166,19 @@ def test_user_deletion_page_hides_names_of_private_files(alice: User, as_admin: 
     for response in (confirmation, bulk_confirmation):
         assert response.status_code == 200
         assert b"secret.txt" not in response.content
+
+
+def test_user_deletion_page_lists_the_links_that_end(alice: User, bob: User, as_admin: Client) -> None:
+    file = factories.create_file(alice, name="press kit.pdf")
+    link, _token = share_links.share_file(file, ShareOptions(days=7), by=bob)
+    create_request(Folder.objects.create(name="Inbox"), bob, title="Photos of the fair")
+    page = as_admin.get(reverse("admin:auth_user_delete", args=[bob.pk])).content.decode()
+    assert str(link) in page
+    assert "Photos of the fair" in page
+    as_admin.post(reverse("admin:auth_user_delete", args=[bob.pk]), {"post": "yes"})
+    assert not User.objects.filter(username="bob").exists()
+    assert not ShareLink.objects.exists()
+    assert File.objects.get() == file
 
 
 def test_user_with_files_cannot_be_deleted(alice: User, as_admin: Client) -> None:

@@ -12,6 +12,7 @@ from django.test import Client
 from django.urls import reverse
 from pytest_django import Settings
 
+from tests.support import factories
 from tests.support.guests import GuestClient, create_request
 from tests.support.stores import Bucket
 from tests.support.upload_client import UploadClient, put_bytes, sha256
@@ -32,6 +33,14 @@ def test_file_of_guest_belongs_to_the_creator_and_names_the_guest(
     assert (file.guest_session.name, file.guest_session.address) == ("Gina", "gina@example.org")
     assert bucket.read(file.key) == b"hello"
     assert not Folder.objects.filter(name="Sub").exists()
+
+
+def test_guest_cannot_replace_a_file(guest: GuestClient, alice: User, bucket: Bucket) -> None:
+    existing = factories.create_file(alice, b"alice's", bucket=bucket)
+    sent = guest.send(b"hello", replaces=str(existing.link))
+    existing.refresh_from_db()
+    assert (existing.current, existing.series, sent.link) == (True, None, sent.pk)
+    assert bucket.read(existing.key) == b"alice's"
 
 
 def test_multipart_upload_is_resumed_by_its_guest(guest: GuestClient, small_parts: None) -> None:

@@ -21,6 +21,7 @@ from tests.support import factories
 from tests.support.file_rows import create_row, move_folder, trash_folder
 from tests.support.stores import Bucket
 from uploads.actions import trash_files
+from uploads.actions.restore import RestoreAction
 from uploads.models import Action, Event, File, Folder, ShareLink, State, Visibility
 from uploads.services import folders, share_links, zips
 from uploads.services.share_links import ShareOptions
@@ -148,7 +149,9 @@ def test_link_ends_when_its_folder_moves_into_one_hidden_from_the_creator(
     assert guest.get(roots).status_code == 200
 
 
-def test_removed_folder_ends_its_link(alice: User, admin_user: User, guest: Client) -> None:
+def test_link_of_a_folder_ends_in_the_trash_and_works_after_restore(
+    alice: User, admin_user: User, guest: Client
+) -> None:
     folder = folders.ensure(["Empty"], by=alice)["Empty"]
     assert isinstance(folder, Folder)
     _link, url = share(folder, alice)
@@ -157,6 +160,8 @@ def test_removed_folder_ends_its_link(alice: User, admin_user: User, guest: Clie
     response = guest.get(url)
     assert response.status_code == 410
     assert "Ask alice" in response.content.decode()
+    RestoreAction().execute([], {}, by=admin_user, folders=[folder.pk])
+    assert guest.get(url).status_code == 200
 
 
 def test_subfolder_that_forbids_links_is_hidden(
