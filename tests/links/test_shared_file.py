@@ -158,6 +158,17 @@ def test_expired_link_is_gone(file: File, shared: Shared, guest: Client) -> None
     assert "This link has expired." in guest.get(url).content.decode()
 
 
+@pytest.mark.parametrize("years", [-10, 10])
+def test_clock_of_the_web_server_does_not_matter(
+    years: int, file: File, shared: Shared, guest: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (_link, url), (expired, expired_url) = shared(file), shared(file)
+    ShareLink.objects.filter(pk=expired.pk).update(expires_at=seconds_from_now(-1))
+    wrong = timezone.now() + timedelta(days=365 * years)
+    monkeypatch.setattr(timezone, "now", lambda: wrong)
+    assert [guest.get(each).status_code for each in (url, f"{url}download", expired_url)] == [200, 302, 410]
+
+
 def test_revoked_link_is_gone(file: File, alice: User, shared: Shared, guest: Client) -> None:
     link, url = shared(file)
     assert share_links.revoke(ShareLink.objects.filter(pk=link.pk), by=alice) == 1
