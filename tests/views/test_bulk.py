@@ -14,7 +14,7 @@ from pytest_django import Settings
 from tests.support.file_rows import create_row
 from tests.support.form_client import messages_of, post_bulk
 from uploads.actions.trash import TrashAction
-from uploads.forms import selection
+from uploads.forms import listing
 from uploads.models import File, Folder, State, Tagging, Visibility
 from uploads.services import folders
 
@@ -153,7 +153,7 @@ def test_select_all_with_invalid_filter_changes_nothing(query: str, folder: str,
 
 
 def test_selecting_too_many_files_is_rejected(alice: User, as_alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(selection, "MAX_SELECTED", 2)
+    monkeypatch.setattr(listing, "MAX_SELECTED", 2)
     files = make_files(alice)
     response = as_alice.post("/files/bulk", {"do": "trash", "all": "1", "query": ""})
     assert response.status_code == 400
@@ -239,7 +239,7 @@ def test_selection_by_a_slow_search_asks_for_a_word(
     make_files(alice, 1)
     slow = File.objects.extra(where=["pg_sleep(0.2) IS NOT NULL"])
     monkeypatch.setattr("uploads.listing.pagination.STATEMENT_TIMEOUT_SECONDS", 0.001)
-    monkeypatch.setattr("uploads.forms.selection.files_for", lambda *_: slow)
+    monkeypatch.setattr("uploads.forms.listing.files_for", lambda *_: slow)
     response = as_alice.post("/files/selected", {"all": 1, "query": "?q=a"})
     assert response.status_code == 200
     assert b"Add a word" in response.content

@@ -18,8 +18,7 @@ from uploads.forms.fields import (
     parse_tags,
 )
 from uploads.forms.links import FileRequestForm, GuestForm, ShareForm, SharePasswordForm, guest_details
-from uploads.forms.listing import parse_list_query, read_list_query
-from uploads.forms.selection import Selection
+from uploads.forms.listing import Selection, parse_list_query, read_list_query
 
 __all__ = [
     "FileRequestForm",
