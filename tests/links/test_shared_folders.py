@@ -60,6 +60,16 @@ def zip_names(response: Any) -> list[str]:
 # --- folders ----------------------------------------------------------------------------------
 
 
+def test_file_page_leads_back_to_its_folder(brand: Folder, alice: User, guest: Client) -> None:
+    _link, url = share(brand, alice)
+    top = factories.create_file(alice, folder=brand)
+    logo = factories.create_file(alice, folder=folder_named("Logos"))
+    page = guest.get(f"{url}files/{top.link}/").content.decode()
+    assert '<a href="../../">← <bdi>Brand</bdi></a>' in page
+    page = guest.get(f"{url}files/{logo.link}/").content.decode()
+    assert f'<a href="../../folders/{logo.folder_id}/">← <bdi>Logos</bdi></a>' in page
+
+
 def test_folder_page_shows_files_and_links_to_subfolders(
     brand: Folder, alice: User, bucket: Bucket, guest: Client
 ) -> None:

@@ -131,8 +131,12 @@ def shared_folder(request: HttpRequest, link: ShareLink, pk: int) -> HttpRespons
 @require_safe
 @shared_view
 def shared_file(request: HttpRequest, link: ShareLink, pk: UUID) -> HttpResponse:
-    """Show one of the shared files."""
-    return _file_page(request, link, _require_file(link, pk), url="", download_url="download", back_url="../../")
+    """Show one of the shared files, with a link back to the list it is in."""
+    file = _require_file(link, pk)
+    back = {"back_url": "../../", "back_name": link.name}
+    if link.folder_id and file.folder_id != link.folder_id and file.folder:
+        back = {"back_url": f"../../folders/{file.folder_id}/", "back_name": file.folder.name}
+    return _file_page(request, link, file, url="", download_url="download", **back)
 
 
 @require_safe
@@ -282,7 +286,14 @@ def _require_file(link: ShareLink, pk: UUID) -> File:
 
 
 def _file_page(
-    request: HttpRequest, link: ShareLink, file: File, *, url: str, download_url: str, back_url: str = ""
+    request: HttpRequest,
+    link: ShareLink,
+    file: File,
+    *,
+    url: str,
+    download_url: str,
+    back_url: str = "",
+    back_name: str = "",
 ) -> HttpResponse:
     """Show a file. `url` is relative: what is rendered for one link holds no token."""
     can_download = not link.view_only and not file.is_missing and not file.refusal
@@ -293,6 +304,7 @@ def _file_page(
         "file": file,
         "name": file.name,
         "back_url": back_url,
+        "back_name": back_name,
         "download_url": download_url if can_download else "",
         "preview_url": f"{url}preview",
         **preview_context(file, inline_url=inline_url),
