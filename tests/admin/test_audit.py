@@ -86,6 +86,12 @@ def test_events_filtered_by_time_are_sorted_by_time(as_admin: Client, alice: Use
     assert [row.at.day for row in rows] == [3, 2, 1]
 
 
+def test_log_shows_the_minute_of_events_in_one_line(as_admin: Client, alice: User) -> None:
+    Event.objects.bulk_create([Event(action=Action.LOGIN, actor="x", at=datetime(2024, 5, 3, 9, 7, 5, tzinfo=UTC))])
+    page = as_admin.get(LIST, {"at": "2024-05"}).content.decode()
+    assert 'title="3 May 2024 9:07:05 UTC">2024-05-03 09:07</span>' in page
+
+
 def test_log_has_a_constant_number_of_queries(
     alice: User, as_admin: Client, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:

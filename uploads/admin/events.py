@@ -27,6 +27,7 @@ from uploads.listing import redact_detail, referenced_folders, visible_folder_id
 from uploads.models import Action, Event, File, Folder
 from uploads.models.audit import EventQuerySet
 from uploads.models.querysets import FileQuerySet, in_batches
+from uploads.templatetags.formatting import exact_time
 from uploads.views.responses import request_user
 
 MAX_MATCHES = 500  # files whose events a search by a part of their names covers
@@ -40,7 +41,7 @@ FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r")  # OWASP ASVS 5.0, 1.2.10
 
 @admin.register(Event)
 class EventAdmin(LargeTableAdmin):
-    list_display = ("at", "what", "who", "about", "address", "details")
+    list_display = ("time", "what", "who", "about", "address", "details")
     list_display_links = None
     list_filter = (ActionFilter, EventTimeFilter, ActorFilter)
     search_fields = ("name",)
@@ -110,6 +111,11 @@ class EventAdmin(LargeTableAdmin):
         response = StreamingHttpResponse(csv_lines(events, user), content_type="text/csv; charset=utf-8")
         response["Content-Disposition"] = f'attachment; filename="activity-{timezone.now():%Y-%m-%d}.csv"'
         return response
+
+    @admin.display(description=gettext_lazy("time"))
+    def time(self, event: Event) -> str:
+        text = f"{timezone.localtime(event.at):%Y-%m-%d %H:%M}"
+        return render_cell("text", text=text, title=exact_time(event.at))
 
     @admin.display(description=gettext_lazy("action"))
     def what(self, event: Event) -> str:
