@@ -242,6 +242,20 @@ def test_tags_are_added_and_removed_in_the_dialog(listed: Page, alice: User) -> 
     assert set(file.taggings.values_list("tag__name", flat=True)) == {"kept", "new", "typed"}
 
 
+def test_trash_by_keyboard_and_undo_keep_the_scroll_position(listed: Page, uploader: UploaderPage, alice: User) -> None:
+    for number in range(40):
+        file_rows.create_row(alice, State.AVAILABLE, name=f"other {number:02}.txt")
+    listed.goto(f"{uploader.site}/?sort=name")
+    listed.get_by_role("link", name="other 10.txt").focus()
+    listed.evaluate("scrollTo(0, 250)")
+    listed.keyboard.press("Delete")
+    expect(listed.get_by_role("link", name="other 11.txt")).to_be_focused()
+    assert listed.evaluate("scrollY") == 250
+    listed.get_by_role("button", name="Undo").click()
+    expect(listed.get_by_role("link", name="other 10.txt")).to_be_visible()
+    assert listed.evaluate("scrollY") == 250
+
+
 def test_folder_is_trashed_after_confirmation_and_scroll_position_stays(
     listed: Page, uploader: UploaderPage, logos: Folder, alice: User
 ) -> None:
