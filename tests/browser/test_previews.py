@@ -91,3 +91,23 @@ def test_closed_lightbox_returns_the_focus(alice: User, bucket: Bucket, site: st
     page.keyboard.press("Escape")
     expect(page.get_by_role("button", name="Enlarge")).to_be_focused()
     assert Axe().run(page).response["violations"] == []
+
+
+def test_lightbox_downloads_files_and_shows_the_icon_of_those_without_a_preview(
+    alice: User, bucket: Bucket, site: str, sign_in: SignIn
+) -> None:
+    photo = shown(alice, as_file(two_halves()), "a photo.png")
+    shown(alice, b"PK\x05\x06" + bytes(18), "an archive.zip")
+    page = sign_in(alice, site)
+    page.goto(f"{site}{photo.get_absolute_url()}?from=/%3Fsort%3Dname")
+    page.get_by_role("button", name="Enlarge").click()
+    download = page.locator("#lightbox").get_by_role("link", name="Download")
+    expect(download).to_have_attribute("href", f"{photo.get_absolute_url()}download")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#lightbox strong")).to_have_text("an archive.zip")
+    expect(page.locator("#lightbox .file-icon")).to_be_visible()
+    expect(page.locator("#lightbox")).to_contain_text("No preview available")
+    assert Axe().run(page).response["violations"] == []
+    with page.expect_download() as downloaded:
+        download.click()
+    assert downloaded.value.suggested_filename == "an archive.zip"

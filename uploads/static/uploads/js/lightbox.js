@@ -6,7 +6,8 @@ const ZOOM_LEVELS = [1, 1.5, 2, 3, 4];
 const SWIPE_PX = 60;
 const CLICK_PX = 6; // a pointer that moves less has clicked
 const PICTURE = "#preview > a, #preview > img, #preview > .document img";
-const MEDIA = "#preview > :is(img, video, audio, iframe, .document), #preview > a > img";
+const MEDIA = "#preview > :is(img, video, audio, iframe, .document, .preview-placeholder), #preview > a > img";
+const DOWNLOAD = ".file-heading .actions > a[download]";
 
 /** Let a click on the preview enlarge it. */
 export function listenForLightbox() {
@@ -47,6 +48,7 @@ class Lightbox {
     this.stage = ref(dialog, "stage");
     this.name = ref(dialog, "name");
     this.position = ref(dialog, "position");
+    this.download = ref(dialog, "download");
   }
 
   /** @param {number} page  of a document, to begin with */
@@ -74,16 +76,19 @@ class Lightbox {
 
   /** Show the preview of the current page, and load those beside it. */
   #show() {
-    const media = this.#page.querySelector(MEDIA) ?? this.#page.querySelector("#preview p");
+    const media = this.#page.querySelector(MEDIA);
     const copies = media ? [document.importNode(media, true)] : [];
     // The stage sets the size, and is the region that scrolls.
-    for (const name of ["width", "height", "role", "tabindex", "aria-label"]) copies[0]?.removeAttribute(name);
+    for (const name of ["width", "height", "role", "tabindex", "aria-label", "hx-get"]) copies[0]?.removeAttribute(name);
     this.stage.replaceChildren(...copies);
     this.stage.classList.toggle("scrolls", this.#document !== null);
     this.stage.scrollTo(0, 0);
     if (this.#document && !document.activeElement?.matches("[data-action]")) this.stage.focus(); // its keys scroll
     this.name.textContent = this.#page.querySelector(".file-title")?.textContent ?? "";
     this.position.textContent = this.#page.querySelector(".neighbors .position")?.textContent ?? "";
+    const download = this.#page.querySelector(DOWNLOAD)?.getAttribute("href");
+    this.download.hidden = !download;
+    if (download) this.download.setAttribute("href", download);
     this.#setZoom(0);
     const neighbors = { previous: this.#neighbor("prev"), next: this.#neighbor("next") };
     for (const [name, url] of Object.entries(neighbors)) {
