@@ -104,6 +104,7 @@ def test_filters_work_in_templates() -> None:
         ("x" * 40 + "e\u0301fgh.pdf", "e\u0301fgh.pdf"),
         ("x" * 40 + "\U0001f469\u200d\U0001f4bbab.pdf", "\U0001f469\u200d\U0001f4bbab.pdf"),
         ("\u0301" * 40, ""),
+        ("\u0645\u0633\u062a\u0646\u062f " * 8 + "English 123.pdf", ""),
     ],
 )
 def test_long_names_are_split_before_their_extension(name: str, tail: str) -> None:

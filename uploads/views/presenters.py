@@ -24,6 +24,7 @@ NO_TEXTS: Mapping[UUID, str] = {}
 MAX_SHORT_CHARACTERS = 32  # of a name that lists show in one piece
 MAX_TAIL_EXTENSION_CHARACTERS = 10
 TAIL_CHARACTERS = 4  # before the extension
+RIGHT_TO_LEFT = {"R", "AL"}  # bidirectional classes (Unicode Standard Annex 9)
 JOINERS = {"\u200d", "\ufe0e", "\ufe0f", *map(chr, range(0x1F3FB, 0x1F400))}
 
 
@@ -136,9 +137,10 @@ def folder_rows(
 def split_name(name: str) -> dict[str, str]:
     """Return the `stem` of a long name, which lists can shorten, and its `tail` with the extension, which they do not.
 
-    Short names have no tail. Characters that are drawn as one stay together.
+    Short names have no tail, and neither have names with letters from right to left: the order in which these are
+    drawn depends on the whole name. Characters that are drawn as one stay together.
     """
-    if len(name) <= MAX_SHORT_CHARACTERS:
+    if len(name) <= MAX_SHORT_CHARACTERS or any(unicodedata.bidirectional(letter) in RIGHT_TO_LEFT for letter in name):
         return {"stem": name, "tail": ""}
     dot = name.rfind(".")
     cut = (dot if len(name) - dot <= MAX_TAIL_EXTENSION_CHARACTERS else len(name)) - TAIL_CHARACTERS
