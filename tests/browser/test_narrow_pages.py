@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -96,3 +97,53 @@ def test_account_menu_separates_administration_from_personal_pages(narrow: Uploa
     group = menu.get_by_role("group", name="Administration")
     expect(group.get_by_role("link")).to_have_text(["People", "Quarantine", "Admin"])
     expect(menu.locator(".menu-group").last).to_have_text("Sign out")
+
+
+def test_chips_and_buttons_of_filters_use_the_whole_width(narrow: UploaderPage, alice: User) -> None:
+    page = narrow.page
+    page.goto(f"{narrow.site}/?type=text&owner=alice&size=small&q=report")
+    button = box(page.locator("#filter-menu"))
+    row = box(page.locator(".filters summary", has_text="Save search"))
+    assert row["top"] >= button["bottom"]
+    assert row["left"] < button["right"]
+    assert box(page.locator(".filters-end"))["right"] <= NARROW["width"]
+    page.locator("#filter-menu summary").click()
+    menu = page.locator("#filter-menu .menu-list")
+    assert box(menu)["right"] <= NARROW["width"]
+
+
+def test_wrapped_names_of_the_folder_picker_do_not_overlap(narrow: UploaderPage, alice: User) -> None:
+    long = "a name of many words that needs several lines on a phone"
+    folders.ensure([f"{number} {long}/inside" for number in range(9)], by=alice)
+    page = narrow.page
+    page.goto(f"{narrow.site}{Folder.objects.get(name__startswith='8').get_absolute_url()}move")
+    labels = [box(label) for label in page.locator(".folder-choice label").all()]
+    assert len(labels) == 8
+    assert all(above["bottom"] <= below["top"] for above, below in itertools.pairwise(labels))
+    assert len({label["left"] for label in labels}) == 1
+
+
+def test_long_username_and_spanish_buttons_fit_the_page_of_a_person(narrow: UploaderPage, alice: User) -> None:
+    User.objects.filter(pk=alice.pk).update(is_staff=True, is_superuser=True)
+    name = "maximiliane.von-und-zu-hohenstein@a-long-company-name.example.com"
+    person = User.objects.create_user(name, email=name)
+    page = narrow.page
+    page.set_extra_http_headers({"Accept-Language": "es"})
+    page.goto(f"{narrow.site}/people/{person.pk}/")
+    expect(page.locator("html")).to_have_attribute("lang", "es")
+    assert page.evaluate("document.documentElement.scrollWidth") <= NARROW["width"]
+
+
+def test_name_has_a_line_above_the_buttons_of_the_lightbox(narrow: UploaderPage, alice: User) -> None:
+    page = narrow.page
+    page.locator(".file-row").get_by_role("link", name="report 0.txt").click()
+    page.locator("#lightbox").evaluate("dialog => dialog.showModal()")
+    page.locator("#lightbox [data-ref=name]").evaluate(
+        "name => (name.textContent = 'A name of a file that is long.pdf')"
+    )
+    name, close = (
+        page.locator("#lightbox [data-ref=name]"),
+        page.locator("#lightbox").get_by_role("button", name="Close"),
+    )
+    assert box(name)["bottom"] <= box(close)["top"]
+    assert box(close)["right"] <= NARROW["width"]
