@@ -17,7 +17,8 @@ from tests.browser.uploader_page import WAIT_MS, UploaderPage
 from tests.support import file_rows
 from tests.support.postgres_standby import until
 from tests.support.stores import Bucket
-from uploads.models import File, State
+from uploads.models import File, Folder, State
+from uploads.services import folders
 
 # Longer tasks are noticeable, even on a small machine under load.
 LONGEST_TASK_MS = 350
@@ -55,6 +56,17 @@ def test_receipt_links_to_files_and_list_reloads(uploader: UploaderPage) -> None
     uploader.rows.first.get_by_role("link").click()
     expect(uploader.page.get_by_role("heading", level=1)).to_have_text("report.txt")
     expect(uploader.tray).to_be_visible()  # the tray stays when the page changes
+
+
+def test_size_of_the_folder_follows_an_upload(uploader: UploaderPage, alice: User) -> None:
+    folder = folders.ensure(["Brand"], by=alice)["Brand"]
+    assert isinstance(folder, Folder)
+    uploader.page.goto(uploader.site + folder.get_absolute_url())
+    size = uploader.page.locator(".page-heading .folder-size")
+    expect(size).to_have_text("0 files")
+    uploader.drop(uploader.file("note.txt", b"hello"))
+    uploader.expect_receipt("1 of 1 stored, size verified")
+    expect(size).to_have_text("1 file · 5 B")
 
 
 def test_receipt_groups_folders_and_collapses(uploader: UploaderPage) -> None:
