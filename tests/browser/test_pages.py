@@ -193,3 +193,17 @@ def test_row_actions_without_scripts_are_links(plain: Page, alice: User) -> None
     assert plain.locator(".row-action:visible").count() == 2, "copying needs scripts"
     plain.get_by_role("button", name="Actions for plan.txt").click()
     expect(plain.get_by_role("heading", level=1)).to_have_text("plan.txt")
+
+
+def test_click_without_a_connection_shows_a_message(uploader: UploaderPage) -> None:
+    page = uploader.page
+    page.context.set_offline(True)
+    page.get_by_role("link", name="Trash").click()
+    expect(page.locator("#toast")).to_have_text("Can't connect. Check your connection and try again.")
+    page.evaluate("document.getElementById('toast').remove()")
+    page.evaluate("document.body.dispatchEvent(new CustomEvent('files-stored'))")  # no one has clicked
+    page.wait_for_timeout(300)
+    expect(page.locator("#toast")).to_have_count(0)
+    page.context.set_offline(False)
+    page.get_by_role("link", name="Trash").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Trash")

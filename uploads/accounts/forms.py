@@ -52,6 +52,7 @@ class LoginForm(AuthenticationForm):
     After too many attempts it says when the next one is allowed; `throttled` is the problem then.
     """
 
+    error_messages = {**AuthenticationForm.error_messages, "invalid_login": _("Incorrect username or password.")}
     throttled: TooManyAttempts | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -1,6 +1,6 @@
 // @ts-check
 /** Progressive enhancement: what pages do beyond links and forms. Everything here works without scripts as well. */
-import { announce, ref } from "./dom.js";
+import { announce, ref, showToast } from "./dom.js";
 import { extensionOf } from "./upload.js";
 
 const COPIED_LABEL_MS = 1600;
@@ -69,6 +69,7 @@ export function enhance() {
   document.body.addEventListener("htmx:beforeSwap", leaveWhenSignedOut);
   document.body.addEventListener("htmx:configRequest", removeEmptyParameters);
   document.body.addEventListener("htmx:historyRestore", restoreSearch);
+  document.body.addEventListener("htmx:sendError", reportUnreachable);
   rememberScroll();
   reloadOutdatedLists();
 }
@@ -140,6 +141,13 @@ function leaveWhenSignedOut(event) {
   if (!xhr.responseText.includes('class="sign-in"')) return;
   event.preventDefault();
   location.assign(xhr.responseURL || location.href);
+}
+
+/** Say that what a person did had no effect. Polls are silent: they are repeated. @param {Event} event */
+function reportUnreachable(event) {
+  const { requestConfig } = /** @type {CustomEvent<{requestConfig?: {triggeringEvent?: Event}}>} */ (event).detail;
+  if (!requestConfig?.triggeringEvent?.isTrusted) return;
+  showToast(document.getElementById("live-region")?.dataset.unreachable ?? "");
 }
 
 /** Keep empty filters out of URLs. @param {Event} event */
