@@ -133,7 +133,7 @@ def test_access_rules_cannot_lock_out_all_managers(level: str, logos: Folder, as
     managers = Group.objects.get(name="managers")
     response = post(as_manager, logos, "access", **{f"level-{managers.pk}": level, "access": "groups"})
     assert response.status_code == 400
-    assert "at least one group" in response.content.decode()
+    assert "at least one role or team" in response.content.decode()
     assert not Grant.objects.exists()
 
 

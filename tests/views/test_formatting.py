@@ -93,6 +93,12 @@ def test_filters_work_in_templates() -> None:
     assert text.replace("\u00a0", " ") == "1.5 MB today 14:02"
 
 
+def test_time_of_an_expiry_has_seconds_only_in_its_tooltip() -> None:
+    html = formatting.time_element(NOW, "exact")
+    assert 'title="22 Nov 2026 14:02:11 UTC"' in html
+    assert ">22 Nov 2026 14:02 UTC</time>" in html
+
+
 @pytest.mark.parametrize(
     ("name", "tail"),
     [

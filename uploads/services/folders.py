@@ -113,7 +113,7 @@ def set_access(folder: Folder, levels: Mapping[Group, AccessLevel] | None, *, by
     """
     _require_management(folder, by)
     if levels is not None and AccessLevel.MANAGE not in levels.values():
-        raise ValidationFailed(_("Select at least one group that can manage the folder."))
+        raise ValidationFailed(_("Select at least one role or team that can manage the folder."))
     with transaction.atomic():
         lock_branches([folder])
         folder.grants.all().delete()

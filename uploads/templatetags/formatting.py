@@ -50,7 +50,7 @@ def time_element(time: datetime | None, style: str = "") -> str:
     if time is None:
         return ""
     exact = exact_time(time)
-    text = exact if style == "exact" else when(time)
+    text = dateformat.format(timezone.localtime(time), "j M Y G:i T") if style == "exact" else when(time)
     html = '<time datetime="{}" title="{}" data-style="{}">{}</time>'
     return format_html(html, time.isoformat(), exact, style, text)
 

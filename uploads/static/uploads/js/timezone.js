@@ -6,6 +6,8 @@
 
 /** @type {Intl.DateTimeFormatOptions} */
 const TIME = { hour: "numeric", minute: "2-digit", hourCycle: "h23" };
+/** @type {Intl.DateTimeFormatOptions} */
+const EXACT = { day: "numeric", month: "short", year: "numeric", ...TIME, timeZoneName: "short" };
 
 if (document.body.classList.contains("public")) {
   writeTimes(document.body);
@@ -27,11 +29,8 @@ function nameTimeZone() {
 function writeTimes(element) {
   for (const time of element.querySelectorAll("time")) {
     const date = new Date(time.dateTime);
-    const exact = format(date, {
-      day: "numeric", month: "short", year: "numeric", ...TIME, second: "2-digit", timeZoneName: "short",
-    });
-    time.textContent = time.dataset.style === "exact" ? exact : describe(date);
-    time.title = exact;
+    time.textContent = time.dataset.style === "exact" ? format(date, EXACT) : describe(date);
+    time.title = format(date, { ...EXACT, second: "2-digit" });
   }
 }
 
