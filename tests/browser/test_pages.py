@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from django.contrib.auth.models import User
@@ -207,3 +208,23 @@ def test_click_without_a_connection_shows_a_message(uploader: UploaderPage) -> N
     page.context.set_offline(False)
     page.get_by_role("link", name="Trash").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Trash")
+
+
+@pytest.mark.parametrize("motion", ["no-preference", "reduce"])
+def test_bar_shows_that_a_slow_page_is_loading(
+    motion: Literal["no-preference", "reduce"], uploader: UploaderPage
+) -> None:
+    page = uploader.page
+    page.emulate_media(reduced_motion=motion)
+    waiting: list[Route] = []
+    page.route("**/trash/", waiting.append)
+    style = """(() => { const { content, transform } = getComputedStyle(document.body, "::before");
+        return [content, transform]; })()"""
+    page.get_by_role("link", name="Trash").click()
+    page.wait_for_timeout(1000)
+    content, transform = page.evaluate(style)
+    assert content == '""'
+    assert float(transform.removeprefix("matrix(").split(",")[0]) > 0.2
+    waiting[0].continue_()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Trash")
+    assert page.evaluate(style)[0] == "none"
