@@ -73,8 +73,8 @@ def test_missing_parts_are_listed_in_order(modules: Page) -> None:
 
 
 def test_sign_batch_size_covers_one_minute(modules: Page) -> None:
-    body = "return [[0, true], [0], [2e6], [1e3], [1e9]].map(([speed, first]) => signBatchSize(speed, 16e6, first))"
-    assert evaluate(modules, "parts", "signBatchSize", body) == [4, 8, 8, 1, 12]
+    body = "return [0, 2e6, 1e3, 1e9].map((speed) => signBatchSize(speed, 16e6))"
+    assert evaluate(modules, "parts", "signBatchSize", body) == [8, 8, 1, 12]
 
 
 def test_backoff_doubles_with_jitter_up_to_maximum(modules: Page) -> None:

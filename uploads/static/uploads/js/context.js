@@ -97,8 +97,10 @@ export class UploadContext {
   async hash(upload, number, signal, { force = false } = {}) {
     if (upload.digests.has(number) && !force) return;
     const release = await this.hashing.acquire(signal);
+    const { partSize } = upload;
     try {
-      upload.digests.set(number, await sha256(upload.slice(number)));
+      const digest = await sha256(upload.slice(number));
+      if (upload.partSize === partSize) upload.digests.set(number, digest);
     } finally {
       release();
     }
@@ -219,16 +221,17 @@ function completeItem(upload) {
 }
 
 /**
- * Apply the server's response. Checksums computed before are kept only if the file is sent in one part, as assumed.
+ * Apply the server's response. Checksums computed before are kept only if the file has the parts that were expected.
  * @param {Upload} upload
  * @param {{id: string, state: string, part_size: number, part_count: number, parts?: any[]}} result
  */
 function applyCreated(upload, result) {
+  const sameSize = result.part_count === 1 || result.part_size === upload.partSize;
+  if (!sameSize || result.part_count !== upload.partCount) upload.digests.clear();
   upload.id = result.id;
   upload.state = result.state;
   upload.partSize = result.part_size;
   upload.partCount = result.part_count;
-  if (result.part_count > 1) upload.digests.clear();
   for (const part of result.parts ?? []) upload.setSignedPart(part.number, part);
 }
 

@@ -2,8 +2,6 @@
 /** Parts of a file: byte ranges, checksums, and how many to sign at the measured throughput. */
 import { UploadError } from "./retry.js";
 
-/** Parts to sign first, before any bytes are sent: all of them are hashed beforehand. */
-const FIRST_BATCH_SIZE = 4;
 /** Parts to sign while the throughput is unknown. */
 const DEFAULT_BATCH_SIZE = 8;
 const MAX_BATCH_SIZE = 12;
@@ -53,14 +51,12 @@ export function missingParts(count, stored) {
 }
 
 /**
- * Return how many parts to sign in one call: those that are sent within a minute. Then no URL expires unused (they are
- * valid for ten minutes), and 1 GiB in 64 parts costs seven calls.
+ * Return how many parts to sign in one call at most: those that are sent within a minute. Then no URL expires unused
+ * (they are valid for ten minutes), and a large file costs few calls.
  * @param {number} bytesPerSecond  0 while unknown
  * @param {number} partSize
- * @param {boolean} [first]  whether no part has been sent yet
  */
-export function signBatchSize(bytesPerSecond, partSize, first = false) {
-  if (first) return FIRST_BATCH_SIZE;
+export function signBatchSize(bytesPerSecond, partSize) {
   if (!bytesPerSecond) return DEFAULT_BATCH_SIZE;
   return Math.max(1, Math.min(MAX_BATCH_SIZE, Math.round((bytesPerSecond * LOOKAHEAD_SECONDS) / partSize)));
 }

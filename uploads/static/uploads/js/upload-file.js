@@ -37,8 +37,11 @@ async function prepare(upload, context, signal) {
   upload.setPhase("checking");
   await lock(upload);
   if (!upload.id) {
-    if (upload.size <= context.maxPartBytes) await context.hash(upload, 1, signal);
-    await context.create(upload, signal);
+    upload.expectParts(context.maxPartBytes);
+    const hashed = context.hash(upload, 1, signal);
+    // Only the call for a file of one part has its checksum.
+    if (upload.partCount === 1) await hashed;
+    await Promise.all([hashed, context.create(upload, signal)]);
   }
   if (upload.resumed && upload.partCount > 1 && upload.storedBytes === 0) await context.refreshParts(upload, signal);
 }
@@ -70,15 +73,20 @@ async function sendParts(upload, context, signal, onSent) {
 }
 
 /**
- * Send the missing parts. While a batch is sent, the next one is hashed and signed.
+ * Send the missing parts. While some are sent, the next ones are hashed and signed.
  * @param {Upload} upload @param {UploadContext} context @param {AbortSignal} signal
  */
 async function sendMissingParts(upload, context, signal) {
   const group = new TaskGroup(signal, upload.requests.signal);
-  const batches = signedBatches(upload, context, group.signal);
+  let allStarted = Promise.withResolvers();
+  const batches = signedBatches(upload, context, group.signal, () => allStarted.promise);
   try {
     let next = prefetch(batches);
-    for (let batch = await next; !batch.done; batch = await next) {
+    for (;;) {
+      allStarted.resolve();
+      const batch = await next;
+      if (batch.done) break;
+      allStarted = Promise.withResolvers();
       next = prefetch(batches);
       for (const number of batch.value) {
         const release = await acquireRequest(upload, context, group.signal);
@@ -116,26 +124,28 @@ async function acquireRequest(upload, context, signal) {
 }
 
 /**
- * Yield the numbers of missing parts, hashed and signed, a few at a time.
+ * Yield the numbers of missing parts, hashed and signed. Parts are hashed ahead. They are signed together, but those
+ * that are hashed are not kept back while there is no other to send.
  * @param {Upload} upload @param {UploadContext} context @param {AbortSignal} signal
+ * @param {() => Promise<unknown>} allStarted  settles when all parts of the last batch are being sent
  */
-async function* signedBatches(upload, context, signal) {
+async function* signedBatches(upload, context, signal, allStarted) {
   const numbers = missingParts(upload.partCount, upload.stored);
-  let first = true;
-  while (numbers.length > 0) {
-    /** @type {number[]} */
-    const batch = [];
-    const size = signBatchSize(context.throughput.read(), upload.partSize, first);
-    while (numbers.length > 0 && batch.length < size) {
-      const candidates = numbers.splice(0, size - batch.length);
-      await Promise.all(candidates.map((number) => context.hash(upload, number, signal)));
-      batch.push(...candidates.filter((number) => !markIfStored(upload, number)));
+  /** @type {Map<number, Promise<void>>} */
+  const hashing = new Map();
+  while (numbers.length + hashing.size > 0) {
+    const size = signBatchSize(context.throughput.read(), upload.partSize);
+    for (const number of numbers.splice(0, Math.max(0, size - hashing.size))) {
+      hashing.set(number, context.hash(upload, number, signal));
     }
+    const all = Promise.all(hashing.values());
+    await Promise.race([all, allStarted().then(() => Promise.any(hashing.values()))]);
+    const hashed = [...hashing.keys()].filter((number) => upload.digests.has(number));
+    for (const number of hashed) hashing.delete(number);
+    const batch = hashed.filter((number) => !markIfStored(upload, number));
     const unsigned = batch.filter((number) => upload.urlAge(number) === Infinity);
     if (unsigned.length > 0) await context.sign(upload, unsigned, signal);
-    if (batch.length === 0) continue;
-    first = false;
-    yield batch;
+    if (batch.length > 0) yield batch;
   }
 }
 

@@ -108,6 +108,12 @@ export class Upload {
     this.inFlightBytes = 0;
   }
 
+  /** Expect parts of this size until the server decides, so that the first can be hashed. @param {number} partSize */
+  expectParts(partSize) {
+    this.partSize = partSize;
+    this.partCount = Math.max(1, Math.ceil(this.size / partSize));
+  }
+
   get sent() {
     return this.phase === "done" ? this.size : this.storedBytes + this.inFlightBytes;
   }
