@@ -8,7 +8,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from tests.support.file_rows import create_row, ensure_folder, move_folder
+from tests.support.file_rows import create_row, ensure_folder, move_folder, trash_folder
 from uploads import actions
 from uploads.listing import FolderSize, folder_sizes, load_folder_sizes
 from uploads.models import AccessLevel, File, Folder, State, Visibility, apply_deltas
@@ -73,6 +73,25 @@ def test_closed_subfolders_count_for_their_groups_only(
     bob.groups.add(group)
     folders.set_access(ensure_folder("Campaign/Logos", alice), {group: AccessLevel.MANAGE}, by=admin_user)
     assert (size_for(alice, campaign), size_for(bob, campaign)) == ((2, 11), (3, 111))
+
+
+def test_open_subfolders_of_closed_ones_count(campaign: Folder, alice: User, bob: User, admin_user: User) -> None:
+    few, many = Group.objects.create(name="few"), Group.objects.create(name="many")
+    bob.groups.add(many)
+    inside = ensure_folder("Campaign/Logos/Old", alice)
+    create_row(alice, State.AVAILABLE, name="old.txt", size=1000, folder=inside)
+    folders.set_access(ensure_folder("Campaign/Logos", alice), {few: AccessLevel.MANAGE}, by=admin_user)
+    assert size_for(bob, campaign) == (2, 11)
+    folders.set_access(inside, {many: AccessLevel.MANAGE}, by=admin_user)
+    assert size_for(bob, campaign) == (3, 1011)
+
+
+def test_subfolders_in_the_trash_count_neither_as_subfolders_nor_with_their_files(
+    campaign: Folder, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trash_folder(ensure_folder("Campaign/Logos", alice), by=alice)
+    monkeypatch.setattr(folder_sizes, "MAX_SUBFOLDERS", 1)
+    assert size_for(alice, campaign) == (2, 11)
 
 
 def test_folder_with_too_many_subfolders_has_no_size_in_lists(

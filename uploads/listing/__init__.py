@@ -28,10 +28,12 @@ from uploads.listing.redaction import redact_detail, referenced_folders, visible
 from uploads.listing.selectors import (
     COLUMNS,
     TRASH_COLUMNS,
+    Candidates,
     Sidebar,
     files_for,
     folders_for,
     load_sidebar,
+    matches_for,
     public_ids,
     trash_for,
 )
@@ -45,6 +47,7 @@ __all__ = [
     "SIZE_FILTERS",
     "SORTS",
     "TRASH_COLUMNS",
+    "Candidates",
     "Cursor",
     "FolderRights",
     "FolderSize",
@@ -63,6 +66,7 @@ __all__ = [
     "load_folder_sizes",
     "load_marks",
     "load_sidebar",
+    "matches_for",
     "neighbors",
     "paginate",
     "paths_for",

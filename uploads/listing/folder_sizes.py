@@ -13,19 +13,23 @@ from uploads.models.usage import MAX_DELTAS
 
 # The team's files are counted by triggers, for each folder by itself: a counter of its whole branch would make all
 # uploads wait for that of the top folder. A user's own private files are few, and an index has them. Folders that are
-# closed to the user are left out, so that no size reveals what is in them. OFFSET 0 keeps Postgres from reading the
-# subfolders twice.
+# closed to the user are left out, so that no size reveals what is in them. The walk down the tree ends at the limit,
+# while the index of paths reads all subfolders of a large folder first. OFFSET 0 keeps Postgres from walking twice.
 SIZES_SQL = """
 WITH branch AS MATERIALIZED (
     SELECT root.id AS root, folder.id FROM unnest(%(roots)s::bigint[], %(limits)s::int[]) AS root (id, max_rows)
     CROSS JOIN LATERAL (
         SELECT ARRAY(
-            SELECT id FROM uploads_folder WHERE path @> ARRAY[root.id] AND removed_at IS NULL AND (
-                %(everything)s OR access_root_id IS NULL OR access_root_id IN (
-                    SELECT folder_id FROM uploads_grant AS access
-                    JOIN auth_user_groups AS membership ON membership.group_id = access.group_id
-                    WHERE membership.user_id = %(user)s AND access.level >= %(level)s
-                )
+            WITH RECURSIVE below (id, access_root_id) AS (
+                SELECT root.id, NULL::bigint
+                UNION ALL
+                SELECT folder.id, folder.access_root_id FROM below
+                JOIN uploads_folder AS folder ON folder.parent_id = below.id AND folder.removed_at IS NULL
+            )
+            SELECT id FROM below WHERE %(everything)s OR access_root_id IS NULL OR access_root_id IN (
+                SELECT folder_id FROM uploads_grant AS access
+                JOIN auth_user_groups AS membership ON membership.group_id = access.group_id
+                WHERE membership.user_id = %(user)s AND access.level >= %(level)s
             ) LIMIT root.max_rows + 1
         ) AS ids OFFSET 0
     ) AS branches

@@ -21,14 +21,32 @@ MAX_UNSEEN = 100  # notifications that are counted: pages show 99+
 MAX_OF_TYPE_AND_SIZE = 5_000  # files
 
 
+class Candidates(NamedTuple):
+    """Files that include all of a list, by conditions that an index in its order has without the rows. Those of them
+    that are `visible` are the list."""
+
+    files: FileQuerySet
+    visible: FileQuerySet
+
+
 def files_for(user: User, query: ListQuery, folder: Folder | None) -> FileQuerySet:
     """Return the matching files this user may see in the folder (None: the top level), unsorted."""
-    rows = File.objects.listed_for(user)
+    return matches_for(user, query, folder)[0]
+
+
+def matches_for(user: User, query: ListQuery, folder: Folder | None) -> tuple[FileQuerySet, Candidates | None]:
+    """Return `files_for`, and the candidates for a page of them if the files are those in several folders or with a
+    tag, without other conditions."""
+    place = File.objects.listed()
     if not query.recursive:
-        rows = rows.in_folder(folder)
+        place = place.in_folder(folder)
     elif folder is not None:
-        rows = rows.below(folder)
-    return _by_ids_if_few(query.filter(_apply_show(rows, user, query)), query)
+        place = place.below(folder)
+    files = _by_ids_if_few(query.filter(_apply_show(place.listed_for(user), user, query)), query)
+    others = query.show or query.q or query.category or query.owner or query.size or query.added
+    if others or not query.recursive or bool(query.tag) == bool(folder):
+        return files, None
+    return files, Candidates(query.filter(place), File.objects.listed_for(user))
 
 
 def _by_ids_if_few(rows: FileQuerySet, query: ListQuery) -> FileQuerySet:

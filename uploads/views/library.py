@@ -196,9 +196,14 @@ def _page(user: User, query: ListQuery, scope: ListScope, after: Cursor | None) 
 
 
 def _read_page(user: User, query: ListQuery, scope: ListScope, after: Cursor | None) -> Page:
-    files = listing.trash_for(user, query) if scope.trash else listing.files_for(user, query, scope.folder)
     folders = listing.folders_for(user, query, scope.folder, trash=scope.trash)
-    page = listing.paginate(query, files=files, folders=folders, columns=scope.columns, after=after)
+    if scope.trash:
+        files, candidates = listing.trash_for(user, query), None
+    else:
+        files, candidates = listing.matches_for(user, query, scope.folder)
+    page = listing.paginate(
+        query, files=files, candidates=candidates, folders=folders, columns=scope.columns, after=after
+    )
     if query.by_last_use:
         places = {link: place for place, link in enumerate(Event.objects.recent_links(user))}
         page.files.sort(key=lambda file: places.get(file.link, len(places)))
