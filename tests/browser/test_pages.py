@@ -198,6 +198,7 @@ def test_row_actions_without_scripts_are_links(plain: Page, alice: User) -> None
 
 def test_click_without_a_connection_shows_a_message(uploader: UploaderPage) -> None:
     page = uploader.page
+    page.wait_for_load_state("networkidle")  # htmx has taken over the links
     page.context.set_offline(True)
     page.get_by_role("link", name="Trash").click()
     expect(page.locator("#toast")).to_have_text("Can't connect. Check your connection and try again.")
@@ -217,7 +218,8 @@ def test_bar_shows_that_a_slow_page_is_loading(
     page = uploader.page
     page.emulate_media(reduced_motion=motion)
     waiting: list[Route] = []
-    page.route("**/trash/", waiting.append)
+    page.wait_for_load_state("networkidle")  # htmx has taken over the links
+    page.route("**/trash/", lambda route: waiting.append(route))
     style = """(() => { const { content, transform } = getComputedStyle(document.body, "::before");
         return [content, transform]; })()"""
     page.get_by_role("link", name="Trash").click()
