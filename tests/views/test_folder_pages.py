@@ -115,6 +115,15 @@ def test_move_page_finds_folders_by_name(logos: Folder, alice: User, as_alice: C
     assert "No matching folder" in as_alice.post(f"{logos.get_absolute_url()}move", {"find": "zz%_"}).content.decode()
 
 
+@pytest.mark.parametrize("page", ["access", "share", "request"])
+def test_pages_about_a_folder_lead_back_to_it(page: str, logos: Folder, as_manager: Client) -> None:
+    response = as_manager.get(f"{logos.get_absolute_url()}{page}")
+    assert response.status_code == 200
+    assert [crumb["url"] for crumb in response.context["crumbs"]][-1] == logos.get_absolute_url()
+    assert f'<a href="{logos.get_absolute_url()}" data-folder'.encode() not in response.content
+    assert f'<a href="{logos.get_absolute_url()}" dir="auto">{logos.name}</a>' in response.content.decode()
+
+
 def test_only_chosen_groups_see_a_closed_folder(logos: Folder, as_manager: Client, as_bob: Client) -> None:
     groups = {group.name: group.pk for group in Group.objects.all()}
     sent = {f"level-{groups['managers']}": 3, f"level-{groups['viewers']}": 1, "level-x": 9, "access": "groups"}

@@ -20,7 +20,7 @@ from uploads.forms import access_levels, find_folder, folder_name
 from uploads.models import AccessLevel, Folder
 from uploads.services import folders
 from uploads.views.folder_picker import choose_folder, picker_form
-from uploads.views.library import library_page
+from uploads.views.library import breadcrumbs, library_page
 from uploads.views.responses import (
     FieldError,
     flash_result,
@@ -114,6 +114,7 @@ def _access_page(
 ) -> HttpResponse:
     context = {
         "folder": folder,
+        "crumbs": breadcrumbs(request_user(request), folder),
         "restricted": folder.restricted or field_error is not None,
         "groups": [(group, roles.group_label(group), levels.get(group)) for group in groups],
         "levels": AccessLevel.choices,

@@ -22,6 +22,7 @@ from uploads.models.share_link import ShareLinkQuerySet
 from uploads.services import share_links
 from uploads.services.share_links import ShareOptions, qr_code
 from uploads.views.bulk import hidden_fields
+from uploads.views.library import breadcrumbs
 from uploads.views.responses import html_errors, next_url, no_store, redirect_next, request_user
 
 PAGE_SIZE = 50
@@ -36,7 +37,10 @@ def share_file(request: HttpRequest, pk: UUID) -> HttpResponse:
     share_links.require_sharing(user)
     file = get_object_or_404(File.objects.listed_for(user).by_link(pk).select_related("folder"))
     form = ShareForm(request.POST or None, pinned=file.pk)
-    context: dict[str, Any] = {"name": file.name, "back_url": file.get_absolute_url(), "file": file}
+    context: dict[str, Any] = {
+        "name": file.name, "back_url": file.get_absolute_url(), "file": file,
+        "crumbs": breadcrumbs(user, file.folder),
+    }  # fmt: skip
     if form.is_valid():
         version = UUID(form.cleaned_data["version"]) if form.cleaned_data["version"] else None
         link, token = share_links.share_file(file, _options(form), by=user, version=version)
@@ -52,7 +56,10 @@ def share_folder(request: HttpRequest, pk: int) -> HttpResponse:
     share_links.require_sharing(user)
     folder = get_object_or_404(Folder.objects.visible_to(user), pk=pk)
     form = ShareForm(request.POST or None)
-    context: dict[str, Any] = {"name": folder.name, "back_url": folder.get_absolute_url(), "folder": folder}
+    context: dict[str, Any] = {
+        "name": folder.name, "back_url": folder.get_absolute_url(), "folder": folder,
+        "crumbs": breadcrumbs(user, folder),
+    }  # fmt: skip
     if form.is_valid():
         link, token = share_links.share_folder(folder, _options(form), by=user)
         return _created(request, link, token, context)
