@@ -57,6 +57,13 @@ def trashed(alice: User) -> File:
 # --- list -------------------------------------------------------------------------------------
 
 
+def test_details_are_readable(alice: User, as_admin: Client) -> None:
+    file = factories.create_file(alice)
+    Event.objects.record(Action.PURGE, file=file, size=30_000_000, share_link=7, shown=True, reason=None)
+    page = as_admin.get(LIST).content.decode()
+    assert "size: 30 MB, share link: 7, shown: yes, reason: none" in page
+
+
 def test_log_is_filtered_by_action_actor_and_time(trashed: File, bob: User, as_admin: Client) -> None:
     Event.objects.record(Action.LOGOUT, by=bob)
     assert listed(as_admin, action="trash") == [("trash", "alice", "Été plan.pdf")]

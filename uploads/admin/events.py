@@ -14,6 +14,7 @@ from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
 from django.db.models import Q
 from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect, StreamingHttpResponse
+from django.template.defaultfilters import yesno
 from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -23,6 +24,7 @@ from django.views.decorators.http import require_POST
 from uploads.actions import audit_label
 from uploads.admin.base import LargeTableAdmin, render_cell
 from uploads.admin.filters import ActionFilter, ActorFilter, EventTimeFilter
+from uploads.humanize import humanize_bytes
 from uploads.listing import redact_detail, referenced_folders, visible_folder_ids
 from uploads.models import Action, Event, File, Folder
 from uploads.models.audit import EventQuerySet
@@ -135,7 +137,7 @@ class EventAdmin(LargeTableAdmin):
 
     @admin.display(description=gettext_lazy("details"))
     def details(self, event: Any) -> str:
-        return ", ".join(f"{name}: {_plain(value)}" for name, value in event.redacted_detail.items()) or "–"
+        return ", ".join(_describe(name, value) for name, value in event.redacted_detail.items()) or "–"
 
 
 def _matching(events: EventQuerySet, text: str, user: User) -> Any:
@@ -153,7 +155,14 @@ def _matching(events: EventQuerySet, text: str, user: User) -> Any:
     return newest[0].union(newest[1])
 
 
+def _describe(name: str, value: Any) -> str:
+    text = humanize_bytes(value) if name == "size" and type(value) is int else _plain(value)
+    return f"{name.replace('_', ' ')}: {text}"
+
+
 def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(yesno(value))
     if isinstance(value, list):
         return ", ".join(str(item) for item in value) or "–"
     return _("none") if value is None else str(value)
