@@ -70,6 +70,23 @@ def test_file_page_leads_back_to_its_folder(brand: Folder, alice: User, guest: C
     assert f'<a href="../../folders/{logo.folder_id}/">← <bdi>Logos</bdi></a>' in page
 
 
+def test_file_page_leads_to_the_files_before_and_after_it(brand: Folder, alice: User, bob: User, guest: Client) -> None:
+    names = ("IMG 1.png", "IMG 2.png", "IMG 10.png")
+    first, second, last = (factories.create_file(alice, name=name, folder=brand) for name in names)
+    factories.create_file(alice, name="IMG 3.png", folder=folder_named("Logos"))
+    factories.create_file(alice, name="IMG 4.png", folder=brand, visibility=Visibility.PRIVATE)
+    _link, url = share(brand, bob)
+    page = guest.get(f"{url}files/{second.link}/").content.decode()
+    assert f'rel="prev" href="../{first.link}/"' in page
+    assert f'rel="next" href="../{last.link}/"' in page
+    assert "2 of 3" in page
+    assert 'rel="next"' not in guest.get(f"{url}files/{last.link}/").content.decode()
+    _link, url = share_selection([first, last], alice)
+    page = guest.get(f"{url}files/{first.link}/").content.decode()
+    assert f'rel="next" href="../{last.link}/"' in page
+    assert str(second.link) not in page
+
+
 def test_folder_page_shows_files_and_links_to_subfolders(
     brand: Folder, alice: User, bucket: Bucket, guest: Client
 ) -> None:

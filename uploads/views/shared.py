@@ -7,7 +7,7 @@ import binascii
 import functools
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -23,7 +23,18 @@ from django.views.decorators.http import require_POST, require_safe
 from uploads import content_headers
 from uploads.errors import Forbidden, Problem
 from uploads.forms import SharePasswordForm
-from uploads.listing import COLUMNS, SORTS, Cursor, InvalidCursor, ListQuery, load_marks, paginate
+from uploads.listing import (
+    COLUMNS,
+    SORTS,
+    Cursor,
+    InvalidCursor,
+    ListQuery,
+    Neighbors,
+    SearchTooBroad,
+    load_marks,
+    neighbors,
+    paginate,
+)
 from uploads.middleware import client_ip
 from uploads.models import File, Folder, LinkState, PreviewKind, ShareLink, display_name
 from uploads.models.throttle import client_network
@@ -131,12 +142,14 @@ def shared_folder(request: HttpRequest, link: ShareLink, pk: int) -> HttpRespons
 @require_safe
 @shared_view
 def shared_file(request: HttpRequest, link: ShareLink, pk: UUID) -> HttpResponse:
-    """Show one of the shared files, with a link back to the list it is in."""
+    """Show one of the shared files, with links to the list it is in and to the files before and after it."""
     file = _require_file(link, pk)
-    back = {"back_url": "../../", "back_name": link.name}
+    place = {"back_url": "../../", "back_name": link.name}
     if link.folder_id and file.folder_id != link.folder_id and file.folder:
-        back = {"back_url": f"../../folders/{file.folder_id}/", "back_name": file.folder.name}
-    return _file_page(request, link, file, url="", download_url="download", **back)
+        place = {"back_url": f"../../folders/{file.folder_id}/", "back_name": file.folder.name}
+    if not link.file:
+        place |= _neighbor_context(link, file)
+    return _file_page(request, link, file, url="", download_url="download", place=place)
 
 
 @require_safe
@@ -292,10 +305,12 @@ def _file_page(
     *,
     url: str,
     download_url: str,
-    back_url: str = "",
-    back_name: str = "",
+    place: Mapping[str, object] | None = None,
 ) -> HttpResponse:
-    """Show a file. `url` is relative: what is rendered for one link holds no token."""
+    """Show a file. `url` is relative: what is rendered for one link holds no token.
+
+    `place` has the links to other pages, if there are any.
+    """
     can_download = not link.view_only and not file.is_missing and not file.refusal
     # what opens in the browser is the file itself, so it would be a download that no one counts
     inline_url = f"{url}download?inline=1" if can_download and link.max_downloads is None else None
@@ -303,8 +318,7 @@ def _file_page(
         **_page_context(link),
         "file": file,
         "name": file.name,
-        "back_url": back_url,
-        "back_name": back_name,
+        **(place or {}),
         "download_url": download_url if can_download else "",
         "preview_url": f"{url}preview",
         **preview_context(file, inline_url=inline_url),
@@ -312,6 +326,22 @@ def _file_page(
     if context["kind"] == PreviewKind.PICTURE and not link.password:
         context["picture_url"] = request.build_absolute_uri(f"{url}preview")
     return render(request, "public/shared_file.html", context)
+
+
+def _neighbor_context(link: ShareLink, file: File) -> dict[str, object]:
+    """Return the URLs of the files before and after this one in its list by name, and its place in a folder's list."""
+    folder = file.folder if link.folder_id else None
+    files = share_links.listed_files(link, folder)
+    try:
+        near = neighbors(ListQuery(sort="name"), file, files=files, folder=folder, columns=COLUMNS)
+    except SearchTooBroad:
+        near = Neighbors()
+    return {
+        "previous_url": f"../{near.before}/" if near.before else "",
+        "next_url": f"../{near.after}/" if near.after else "",
+        "position": near.position,
+        "total": near.total if folder else 0,
+    }
 
 
 def _list_page(request: HttpRequest, link: ShareLink, folder: Folder | None, *, base: str = "") -> HttpResponse:
