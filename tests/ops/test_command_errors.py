@@ -15,7 +15,8 @@ from django.db import OperationalError, ProgrammingError
 
 from amalga.settings import BASE_DIR
 from tests.support import factories
-from uploads.management.base import bytes_per_second, report_errors
+from uploads.management.arguments import bytes_per_second
+from uploads.management.base import report_errors
 from uploads.management.commands import previews, recount
 from uploads.services.doctor.database import _stores
 

@@ -1,28 +1,21 @@
-"""What all commands share: their help, output and errors, their arguments, and how they stop."""
+"""The base class of all commands: their help, their output and their errors."""
 
 from __future__ import annotations
 
 import argparse
 import inspect
-import re
 import shutil
-import signal
 import sys
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from types import FrameType
 from typing import Any, ClassVar, NoReturn
 
-from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand, CommandError, CommandParser, DjangoHelpFormatter
 from django.db import DatabaseError, Error, ProgrammingError, connection
-from django.forms import Form
 
 import amalga
 from amalga.log import single_line
 from uploads.errors import Problem, StorageUnavailable
-from uploads.forms import first_error
 from uploads.management.output import ErrorOutput, EscapedOutput, JSONDocument, table_lines, to_json, value_lines
 
 INSUFFICIENT_PRIVILEGE = "42501"  # PostgreSQL documentation, "Error Codes"
@@ -198,119 +191,3 @@ class HelpFormatter(DjangoHelpFormatter, argparse.RawDescriptionHelpFormatter):
 def epilog_text(text: str) -> str:
     """Return the lines of an epilog without the indentation of the source."""
     return inspect.cleandoc(text)
-
-
-# --- arguments -----------------------------------------------------------------------------------
-
-RATE = re.compile(r"(\d{1,9})([kMG]?)")
-UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
-DURATION = re.compile(r"([0-9]{1,4})([hdw])", re.ASCII)
-DAYS = {"h": 1 / 24, "d": 1, "w": 7}
-
-
-def bytes_per_second(text: str) -> int:
-    """Parse a `--rate` such as 500k, 50M or 1G. Raises ArgumentTypeError."""
-    match = RATE.fullmatch(text)
-    if not match or not int(match[1]):
-        raise argparse.ArgumentTypeError(f"must be a number of bytes per second, such as 500k, 50M or 1G, not “{text}”")
-    return int(match[1]) * UNITS[match[2]]
-
-
-def integer(minimum: int, maximum: int) -> Callable[[str], int]:
-    """Return the `type` of an argument that is an integer in this range."""
-
-    def parse(text: str) -> int:
-        if not text.isascii() or not text.isdigit() or not minimum <= int(text) <= maximum:
-            raise argparse.ArgumentTypeError(f"must be an integer between {minimum:,} and {maximum:,}, not “{text}”")
-        return int(text)
-
-    return parse
-
-
-def days(text: str) -> float:
-    """Parse a duration such as 12h, 7d or 2w into days. Raises ArgumentTypeError."""
-    match = DURATION.fullmatch(text)
-    if not match or not int(match[1]):
-        expected = "a number of hours, days or weeks, such as 12h, 7d or 2w"
-        raise argparse.ArgumentTypeError(f"must be {expected}, not “{text}”")
-    return int(match[1]) * DAYS[match[2]]
-
-
-def find_user(username: str) -> User:
-    """Return the user of this name, or raise CommandError with exit code 2."""
-    # an argument that is not UTF-8 arrives with lone surrogates, and Postgres refuses NUL
-    user = User.objects.filter(username=username).first() if username.isprintable() else None
-    if user is None:
-        raise CommandError(f"No user named “{username}”.", returncode=2)
-    return user
-
-
-def require_valid(form: Form) -> dict[str, Any]:
-    """Return the clean data of the form. Raises CommandError with its first error."""
-    if not form.is_valid():
-        raise CommandError(first_error(form), returncode=2)
-    return dict(form.cleaned_data)
-
-
-# --- how commands stop ---------------------------------------------------------------------------
-
-STOPPED_ADVICE = "Results so far are saved. Run this command again to continue."
-
-
-@contextmanager
-def until_stopped(advice: str = STOPPED_ADVICE) -> Iterator[None]:
-    """End the command on Ctrl-C and SIGTERM with one line and exit status 1."""
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    previous = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise CommandError(f"Stopped. {advice}", returncode=1) from None
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-
-
-SLICE_SECONDS = 0.2
-
-
-class Stop:
-    """A request to stop the command. It can be read from any thread."""
-
-    def __init__(self) -> None:
-        self.requested = False
-
-    def pause(self, seconds: float) -> None:
-        """Sleep for `seconds`, or until a stop is requested."""
-        end = time.monotonic() + seconds
-        while not self.requested and (remaining := end - time.monotonic()) > 0:
-            time.sleep(min(SLICE_SECONDS, remaining))
-
-
-@contextmanager
-def graceful_shutdown() -> Iterator[Stop]:
-    """Request a stop after the current step on Ctrl-C and SIGTERM.
-
-    The second signal ends the command at once, with one sentence and exit status 1.
-    """
-    stop = Stop()
-
-    def request_stop(_number: int, _frame: FrameType | None) -> None:
-        if stop.requested:
-            raise KeyboardInterrupt
-        stop.requested = True
-
-    previous = {number: signal.signal(number, request_stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    except KeyboardInterrupt:
-        raise stopped() from None
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
-def stopped() -> CommandError:
-    return CommandError(f"Stopped. {STOPPED_ADVICE}", returncode=1)

@@ -8,7 +8,9 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 
-from uploads.management.base import AmalgaCommand, find_user, report_errors, until_stopped
+from uploads.management.arguments import find_user
+from uploads.management.base import AmalgaCommand, report_errors
+from uploads.management.shutdown import until_stopped
 from uploads.services.after_restore import Restored, after_restore
 from uploads.services.recover_orphans import adopt_orphans
 

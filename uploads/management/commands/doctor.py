@@ -11,7 +11,8 @@ from django.core.management.base import CommandError, CommandParser
 
 import amalga
 from uploads.errors import ValidationFailed
-from uploads.management.base import AmalgaCommand, until_stopped
+from uploads.management.base import AmalgaCommand
+from uploads.management.shutdown import until_stopped
 from uploads.services.doctor import CheckResult, Level, examine, send_test_mail
 
 STYLES = {Level.OK: "SUCCESS", Level.WARN: "WARNING", Level.FAIL: "ERROR"}

@@ -12,8 +12,9 @@ from typing import IO, Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from uploads.management.base import AmalgaCommand, report_errors, until_stopped
+from uploads.management.base import AmalgaCommand, report_errors
 from uploads.management.output import Progress
+from uploads.management.shutdown import until_stopped
 from uploads.models import Report, RunOutcome
 from uploads.services.manifest.export import Exported, export_lines, save_in_bucket
 

@@ -8,8 +8,10 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from uploads import s3
-from uploads.management.base import AmalgaCommand, integer, report_errors, until_stopped
+from uploads.management.arguments import integer
+from uploads.management.base import AmalgaCommand, report_errors
 from uploads.management.output import JSONDocument, Progress
+from uploads.management.shutdown import until_stopped
 from uploads.models import Finding, FindingKind, Report, RunOutcome
 from uploads.services.fsck import GRACE_SECONDS, RunObserver, Scope, fsck
 from uploads.services.fsck.repair import repair

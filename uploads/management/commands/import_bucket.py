@@ -9,8 +9,10 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from uploads.management.base import AmalgaCommand, find_user, integer, report_errors, until_stopped
+from uploads.management.arguments import find_user, integer
+from uploads.management.base import AmalgaCommand, report_errors
 from uploads.management.output import JSONDocument, Progress
+from uploads.management.shutdown import until_stopped
 from uploads.models import Origin, Usage, Visibility
 from uploads.names import clean_folder
 from uploads.services.imports import BATCH_KEYS, WRITERS, ImportStats, Plan, Step, import_objects, plan_import

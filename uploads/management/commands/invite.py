@@ -11,7 +11,8 @@ from django.core.validators import validate_email
 
 from uploads.accounts import invitations
 from uploads.accounts.roles import Role, teams
-from uploads.management.base import AmalgaCommand, find_user, report_errors
+from uploads.management.arguments import find_user
+from uploads.management.base import AmalgaCommand, report_errors
 from uploads.models.links import absolute_url
 from uploads.services import mail
 

@@ -10,8 +10,10 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from uploads.errors import Problem, StorageUnavailable
-from uploads.management.base import AmalgaCommand, bytes_per_second, integer, report_errors, until_stopped
+from uploads.management.arguments import bytes_per_second, integer
+from uploads.management.base import AmalgaCommand, report_errors
 from uploads.management.output import Progress
+from uploads.management.shutdown import until_stopped
 from uploads.models import File, Refusal, Report, RunOutcome
 from uploads.services import move_store as service
 from uploads.services.bucket_guard import ensure_marker, require_marker, require_removal

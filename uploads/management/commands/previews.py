@@ -9,7 +9,8 @@ from uuid import UUID
 from django.core.management.base import CommandParser
 
 from uploads import services
-from uploads.management.base import AmalgaCommand, report_errors, until_stopped
+from uploads.management.base import AmalgaCommand, report_errors
+from uploads.management.shutdown import until_stopped
 from uploads.models import File
 from uploads.models.querysets import FileQuerySet, in_batches
 from uploads.services.previews import CAN_HAVE_PREVIEW, documents_without_pages, reset_failed

@@ -7,7 +7,9 @@ from uuid import UUID
 
 from django.core.management.base import CommandError, CommandParser
 
-from uploads.management.base import AmalgaCommand, integer, report_errors, until_stopped
+from uploads.management.arguments import integer
+from uploads.management.base import AmalgaCommand, report_errors
+from uploads.management.shutdown import until_stopped
 from uploads.s3.bucket_config import SettingDiff, SettingStatus
 from uploads.services.provision import desired_bucket, provision, site_origins
 

@@ -12,8 +12,9 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 
 from uploads import s3
-from uploads.management.base import AmalgaCommand, report_errors, until_stopped
+from uploads.management.base import AmalgaCommand, report_errors
 from uploads.management.output import Progress
+from uploads.management.shutdown import until_stopped
 from uploads.models import Report, RunOutcome
 from uploads.services.manifest.export import latest_in_bucket
 from uploads.services.manifest.format import MAX_REPORTED

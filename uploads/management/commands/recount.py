@@ -7,7 +7,8 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from uploads.management.base import AmalgaCommand, report_errors, until_stopped
+from uploads.management.base import AmalgaCommand, report_errors
+from uploads.management.shutdown import until_stopped
 from uploads.services.recount import Difference, recount
 
 MAX_REPORTED = 100

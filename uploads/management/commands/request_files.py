@@ -10,7 +10,8 @@ from django.core.management.base import CommandError, CommandParser
 from django.urls import reverse
 
 from uploads.forms import FileRequestForm
-from uploads.management.base import AmalgaCommand, days, find_user, report_errors, require_valid
+from uploads.management.arguments import days, find_user, require_valid
+from uploads.management.base import AmalgaCommand, report_errors
 from uploads.models import Ask, Folder
 from uploads.models.links import absolute_url
 from uploads.services import file_requests

@@ -6,7 +6,8 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from uploads.management.base import AmalgaCommand, find_user
+from uploads.management.arguments import find_user
+from uploads.management.base import AmalgaCommand
 from uploads.services import sign_in_events
 
 

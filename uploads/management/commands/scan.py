@@ -7,7 +7,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 
-from uploads.management.base import AmalgaCommand, report_errors, until_stopped
+from uploads.management.base import AmalgaCommand, report_errors
+from uploads.management.shutdown import until_stopped
 from uploads.models import File, ScanStatus
 from uploads.models.querysets import FileQuerySet, in_batches
 from uploads.services import malware

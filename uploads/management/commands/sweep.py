@@ -9,7 +9,9 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 
-from uploads.management.base import AmalgaCommand, Stop, graceful_shutdown, integer, report_errors, stopped
+from uploads.management.arguments import integer
+from uploads.management.base import AmalgaCommand, report_errors
+from uploads.management.shutdown import Stop, graceful_shutdown, stopped
 from uploads.services.sweep import sweep
 
 # The time limit of one sweep in a loop, with or without work left: the next one starts with what is due by then.

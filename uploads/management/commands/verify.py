@@ -15,16 +15,10 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 
 from uploads import s3
-from uploads.management.base import (
-    AmalgaCommand,
-    Stop,
-    bytes_per_second,
-    graceful_shutdown,
-    integer,
-    report_errors,
-    stopped,
-)
+from uploads.management.arguments import bytes_per_second, integer
+from uploads.management.base import AmalgaCommand, report_errors
 from uploads.management.output import JSONDocument, Progress
+from uploads.management.shutdown import Stop, graceful_shutdown, stopped
 from uploads.models import File, Report, RunOutcome
 from uploads.services.verify import (
     Run,
