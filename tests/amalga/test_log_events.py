@@ -186,6 +186,7 @@ def test_form_with_too_many_fields_is_logged_without_traceback(django_db_setup: 
     cookie = {"Cookie": f"{live.CSRF_COOKIE_NAME}={'c' * 32}"}  # without it, the form is refused before it is read
     with serving(tmp_path, {}) as site, pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(urllib.request.Request(f"{site}/accounts/login/", fields, cookie), timeout=30)
+    refused.value.close()
     assert refused.value.code == 400
     lines = (tmp_path / "web.log").read_text().splitlines()
     assert any("WARNING" in line and "TooManyFieldsSent" in line for line in lines)
