@@ -144,7 +144,7 @@ def shared_folder(request: HttpRequest, link: ShareLink, pk: int) -> HttpRespons
 def shared_file(request: HttpRequest, link: ShareLink, pk: UUID) -> HttpResponse:
     """Show one of the shared files, with links to the list it is in and to the files before and after it."""
     file = _require_file(link, pk)
-    place = {"back_url": "../../", "back_name": link.name}
+    place: dict[str, object] = {"back_url": "../../", "back_name": link.name}
     if link.folder_id and file.folder_id != link.folder_id and file.folder:
         place = {"back_url": f"../../folders/{file.folder_id}/", "back_name": file.folder.name}
     if not link.file:
