@@ -19,7 +19,7 @@ from uploads.accounts import throttling
 from uploads.models import Action, Event, Limit
 from uploads.services import sign_in_events
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
 
 def browser(user: User | None = None, host: str = "localhost") -> Client:

@@ -149,6 +149,7 @@ def fill(owner: User) -> None:
 
 
 @pytest.mark.parametrize("order", ["2", "-2", "3", "-3", "4", "-4"])
+@pytest.mark.slow
 def test_every_sort_order_uses_an_index(order: str, alice: User, as_admin: Client) -> None:
     fill(alice)
     rows = as_admin.get(LIST, {"o": order}).context["cl"].queryset

@@ -13,7 +13,7 @@ from django.db.models import signals
 
 from amalga.db import RESPONSE_SECONDS
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
 TRIGGERS = {
     "uploads_event_append_only": "uploads_event",

@@ -27,6 +27,7 @@ def run_example(site: str, password: str, *arguments: str) -> subprocess.Complet
 
 
 @pytest.mark.parametrize("body", [b"", b"hello", b"x" * 17 * 1024**2], ids=["empty", "one part", "two parts"])
+@pytest.mark.slow
 def test_example_uploads_a_file(site: str, alice: User, bucket: Bucket, tmp_path: Path, body: bytes) -> None:
     (tmp_path / "report.txt").write_bytes(body)
     done = run_example(site, PASSWORD, str(tmp_path / "report.txt"), "Reports/2027")

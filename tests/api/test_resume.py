@@ -129,6 +129,7 @@ def test_removed_upload_is_410(as_alice: Client, alice: User, state: State) -> N
     assert (response.status_code, response.json()["error"]["code"]) == (410, "gone")
 
 
+@pytest.mark.slow
 def test_more_than_a_thousand_parts_are_listed(upload_client: UploadClient, settings: Settings, bucket: Bucket) -> None:
     """S3 lists at most 1,000 parts per page."""
     settings.UPLOAD_PART_BYTES = 1

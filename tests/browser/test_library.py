@@ -19,6 +19,8 @@ from uploads import actions
 from uploads.models import AccessLevel, File, Folder, State
 from uploads.services import folders
 
+pytestmark = pytest.mark.slow
+
 WCAG = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
 NAMES = [f"note {n}.txt" for n in range(6)]
 

@@ -14,6 +14,8 @@ from tests.support import factories
 from uploads.models import Folder, State
 from uploads.services import folders
 
+pytestmark = pytest.mark.slow
+
 NARROW: Any = {"width": 360, "height": 740}
 
 

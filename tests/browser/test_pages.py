@@ -17,6 +17,8 @@ from tests.support import file_rows
 from tests.support.stores import Bucket
 from uploads.models import File, State
 
+pytestmark = pytest.mark.slow
+
 NARROW: ViewportSize = {"width": 360, "height": 720}
 
 

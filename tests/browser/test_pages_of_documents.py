@@ -19,7 +19,7 @@ from uploads.models import File
 from uploads.services import share_links
 from uploads.services.share_links import ShareOptions
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 SignIn = Callable[[User, str], Page]
 
 

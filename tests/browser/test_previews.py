@@ -16,7 +16,7 @@ from tests.support.upload_client import UploadClient
 from uploads import services
 from uploads.models import File
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 SignIn = Callable[[User, str], Page]
 
 

@@ -17,6 +17,8 @@ from tests.support import file_rows
 from uploads.models import AccessLevel, Favorite, File, Folder, State, Visibility
 from uploads.services import folders
 
+pytestmark = pytest.mark.slow
+
 HEBREW = "תוכנית עבודה.txt"
 
 

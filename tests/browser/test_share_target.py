@@ -18,6 +18,8 @@ from tests.support import file_rows
 from tests.support.stores import Bucket
 from uploads.models import File, Folder, State
 
+pytestmark = pytest.mark.slow
+
 PASSWORD = "correct horse battery staple"
 HOUR_MS = 3_600_000
 SHARE = """files => {

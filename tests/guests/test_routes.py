@@ -66,6 +66,7 @@ def test_statuses_match_the_table(route: str, guest: GuestClient, bob: User, as_
 
 
 @pytest.mark.parametrize("route", TABLE)
+@pytest.mark.slow
 def test_guest_session_has_no_effect_on_other_routes(
     route: str, guest: GuestClient, bucket: Bucket, admin_user: User
 ) -> None:

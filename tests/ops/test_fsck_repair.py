@@ -32,6 +32,8 @@ from uploads.models import (
 )
 from uploads.services.finish import assemble
 
+pytestmark = pytest.mark.slow
+
 BODY = b"0123456789abcdefghijKLM"
 
 

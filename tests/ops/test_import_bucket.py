@@ -49,7 +49,7 @@ from uploads.services.imports import copy_rows
 from uploads.services.recount import recount
 from uploads.services.sweep import sweep
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
 MODIFIED = datetime(2026, 1, 2, tzinfo=UTC)
 

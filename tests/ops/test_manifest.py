@@ -59,7 +59,7 @@ from uploads.services.manifest.export import columns_of
 from uploads.services.recount import recount
 from uploads.services.share_links import ShareOptions
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
 
 @pytest.fixture

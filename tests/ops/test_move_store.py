@@ -27,6 +27,8 @@ from uploads.s3 import streams
 from uploads.services import move_store
 from uploads.services.move_store import copy
 
+pytestmark = pytest.mark.slow
+
 ROUTES = [
     "one endpoint", "to digests", pytest.param("from digests", marks=pytest.mark.faults),
     pytest.param("digests, one endpoint", marks=pytest.mark.faults),

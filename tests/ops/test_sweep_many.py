@@ -33,7 +33,7 @@ from uploads.services.bucket_guard import ensure_marker
 
 BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
 
-pytestmark = pytest.mark.usefixtures("small_parts")
+pytestmark = [pytest.mark.usefixtures("small_parts"), pytest.mark.slow]
 
 
 def deleting_rows(owner: User, count: int, **facts: Any) -> list[File]:

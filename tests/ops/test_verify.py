@@ -26,7 +26,7 @@ from uploads.s3 import streams
 BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
 
 
-pytestmark = pytest.mark.usefixtures("small_parts")
+pytestmark = [pytest.mark.usefixtures("small_parts"), pytest.mark.slow]
 
 
 @pytest.mark.parametrize("size", [0, 1, 9, 10, 11, 20, 21, 30])

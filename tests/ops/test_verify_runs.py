@@ -36,7 +36,7 @@ from uploads.services.verify import Run, least_recent, unverified_checksums
 
 BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
 
-pytestmark = pytest.mark.usefixtures("small_parts")
+pytestmark = [pytest.mark.usefixtures("small_parts"), pytest.mark.slow]
 
 
 def etag_of(body: bytes) -> str:

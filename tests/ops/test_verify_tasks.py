@@ -35,7 +35,7 @@ from uploads.services.verify.fixity import judge
 PROJECT = Path(__file__).resolve().parents[2]
 BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
 
-pytestmark = pytest.mark.usefixtures("small_parts")
+pytestmark = [pytest.mark.usefixtures("small_parts"), pytest.mark.slow]
 
 
 def queued_tasks() -> Any:

@@ -34,6 +34,8 @@ from uploads.services import previews, task_queue, tasks
 from uploads.services.previews import clear_scratch
 from uploads.services.sweep import sweep
 
+pytestmark = pytest.mark.slow
+
 PROJECT = Path(__file__).resolve().parents[2]
 UNKNOWN_USER_ID = 10**9  # no user has this ID
 

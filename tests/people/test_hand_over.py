@@ -86,6 +86,7 @@ def test_handover_and_each_file_have_an_event(as_ada: Client, gone: User, alice:
     assert (event.actor, event.file_id, event.detail) == ("ada", file.pk, {"before": "bob", "to": "alice"})
 
 
+@pytest.mark.slow
 def test_thousands_of_files_are_handed_over_in_batches(
     gone: User, alice: User, ada: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:

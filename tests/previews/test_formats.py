@@ -16,6 +16,8 @@ from uploads.previews import PreviewFailed, render
 from uploads.previews.decoders import embedded_jpeg
 from uploads.services.mime import detect_type
 
+pytestmark = pytest.mark.slow
+
 HEIC = Path(__file__).parents[1] / "fixtures" / "two-halves.heic"  # 60 by 40 pixels, by libheif and x265
 HREF = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="0 0 20 10"'
 ENTITIES = "".join(f'<!ENTITY a{level} "{f"&a{level - 1};" * 30}">' for level in range(1, 10))

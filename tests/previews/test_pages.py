@@ -133,6 +133,8 @@ CHILD = """
 import sys, time
 sys.path.insert(0, {project!r})
 from uploads.previews import decoders, sandbox
+
+pytestmark = pytest.mark.slow
 drawn = decoders.draw_page
 def draw_page(document, number):
     if number == 4:

@@ -19,6 +19,8 @@ from uploads.models import Category, File, Preview, PreviewKind, PreviewState, S
 from uploads.models.querysets import seconds_from_now
 from uploads.services.sweep import sweep
 
+pytestmark = pytest.mark.slow
+
 GPS, ORIENTATION = 0x8825, 0x0112
 
 

@@ -32,7 +32,7 @@ from uploads.content_headers import MAX_ENCODING_CHARACTERS, normalize_encoding,
 from uploads.errors import StorageUnavailable
 from uploads.models import Category, ChecksumStatus, File, Preview, new_key
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
 TEXT = b'{"day": 1}\n' * 300
 STORED = {

@@ -30,7 +30,7 @@ from uploads.services.verify.fixity import Verdict
 BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
 PAST = seconds_from_now(-3600)
 
-pytestmark = pytest.mark.usefixtures("small_parts")
+pytestmark = [pytest.mark.usefixtures("small_parts"), pytest.mark.slow]
 
 
 @pytest.fixture(params=["another's", "nobody's"])

@@ -16,7 +16,7 @@ from uploads.models import File, Preview, PreviewKind, PreviewState, ScanStatus,
 from uploads.services import share_links
 from uploads.services.share_links import ShareOptions
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
 
 @pytest.fixture

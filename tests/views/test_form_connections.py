@@ -26,7 +26,7 @@ from tests.support.form_client import Chosen, Form, Visitor, file_head
 from tests.support.stores import Bucket
 from uploads.models import File, State
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
 MIB = 1024**2
 PART = 5 * MIB

@@ -57,6 +57,7 @@ def request_target(user: User | None, method: str, url: str, target: str) -> Any
 
 @database
 @pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.slow
 def test_no_url_redirects_to_another_host(method: str, alice: User, admin_user: User, bucket: object) -> None:
     signed_in(alice)  # the log is not empty
     elsewhere = {}

@@ -432,6 +432,7 @@ def tables_without_log() -> dict[str, Any]:
     return rows
 
 
+@pytest.mark.slow
 def test_get_and_head_change_nothing_in_the_database(people: dict[str, Client]) -> None:
     urls = list(every_address())
     apply_deltas()  # otherwise the dashboard applies pending deltas

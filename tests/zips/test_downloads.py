@@ -34,7 +34,7 @@ from uploads.s3 import streams
 from uploads.services import folders, zips
 from uploads.services.zips import prefetch
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 URL = "/files/zip"
 
 
