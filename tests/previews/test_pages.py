@@ -28,6 +28,8 @@ from uploads.previews import sandbox
 from uploads.services.previews import REASONS
 from uploads.services.sweep import sweep
 
+pytestmark = pytest.mark.slow
+
 READY, FAILED, PENDING = PreviewState.READY, PreviewState.FAILED, PreviewState.PENDING
 
 
@@ -133,8 +135,6 @@ CHILD = """
 import sys, time
 sys.path.insert(0, {project!r})
 from uploads.previews import decoders, sandbox
-
-pytestmark = pytest.mark.slow
 drawn = decoders.draw_page
 def draw_page(document, number):
     if number == 4:
