@@ -37,7 +37,7 @@ def files_for(user: User, query: ListQuery, folder: Folder | None) -> FileQueryS
 def matches_for(user: User, query: ListQuery, folder: Folder | None) -> tuple[FileQuerySet, Candidates | None]:
     """Return `files_for`, and the candidates for a page of them if the files are those in several folders or with a
     tag, without other conditions."""
-    place = File.objects.listed()
+    place = File.objects.all()
     if not query.recursive:
         place = place.in_folder(folder)
     elif folder is not None:
@@ -46,7 +46,7 @@ def matches_for(user: User, query: ListQuery, folder: Folder | None) -> tuple[Fi
     others = query.show or query.q or query.category or query.owner or query.size or query.added
     if others or not query.recursive or bool(query.tag) == bool(folder):
         return files, None
-    return files, Candidates(query.filter(place), File.objects.listed_for(user))
+    return files, Candidates(query.filter(place.listed()), File.objects.listed_for(user))
 
 
 def _by_ids_if_few(rows: FileQuerySet, query: ListQuery) -> FileQuerySet:
