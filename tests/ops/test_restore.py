@@ -16,11 +16,12 @@ from pytest_django import Settings
 from tests.support import factories, storage_proxies
 from tests.support.commands import run_command
 from tests.support.file_rows import ensure_folder
+from tests.support.guests import GuestClient, create_request
 from tests.support.stores import Bucket
 from tests.support.upload_client import UploadClient, composite
 from uploads import s3, services
 from uploads.actions import base
-from uploads.actions.large_folders import change_folder
+from uploads.actions.base import change_folder
 from uploads.actions.restore import RestoreAction
 from uploads.actions.trash import TrashAction
 from uploads.errors import DatabaseOlderThanBucket, Paused, ValidationFailed
@@ -53,7 +54,7 @@ def write_mark(
 ) -> s3.Checkpoint:
     """Write a checkpoint, as if the database had once reached this event."""
     moment = s3.Checkpoint(installation or Installation.objects.own_id(), event, at or datetime.now(UTC))
-    s3.put_checkpoint(moment)
+    s3.write_checkpoint(moment)
     return moment
 
 
@@ -315,6 +316,16 @@ def test_upload_completed_after_the_backup_is_completed_again(
     assert upload.row().state == State.AVAILABLE
     assert upload.row().checksum == composite(upload.pieces)
     assert bucket.read(upload.row().key) == body
+
+
+def test_arrived_upload_of_a_guest_is_finished(alice: User, bucket: Bucket) -> None:
+    _request, token = create_request(ensure_folder("Inbox", alice), alice)
+    guest = GuestClient(token)
+    upload = guest.start(b"hello")
+    guest.put(upload)
+    summary = json.loads(run_command("after_restore", "--apply", "--json").output)
+    assert (summary["arrived"], summary["finished"], summary["failed"]) == (1, 1, 0)
+    assert upload.row().state == State.AVAILABLE
 
 
 def complete_in_bucket_only(bucket: Bucket, row: File) -> None:

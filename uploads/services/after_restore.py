@@ -90,7 +90,7 @@ def _extend_uploads(result: Restored, *, apply: bool) -> None:
     if apply:
         expiry = seconds_from_now(settings.UPLOAD_EXPIRY_HOURS * 3600)
         rows.update(expires_at=Greatest("expires_at", expiry), updated_at=Now())
-    for files in in_batches(rows.select_related("owner"), BATCH_SIZE):
+    for files in in_batches(rows.select_related("owner", "guest_session"), BATCH_SIZE):
         for file in _with_object(files):
             result.arrived += 1
             if apply:
@@ -106,7 +106,7 @@ def _finish(file: File, result: Restored) -> None:
             result.failed += 1
             return
         require_permission(file)  # `finish` would remove an upload that it refuses
-        (outcome,) = finish(file.owner, [FinishRequest(file.pk, hasher.digests)])
+        (outcome,) = finish(file.owner, [FinishRequest(file.pk, hasher.digests)], guest=file.guest_session)
     except Problem as problem:
         outcome = problem
     if isinstance(outcome, Problem):
