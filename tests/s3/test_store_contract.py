@@ -30,7 +30,7 @@ from tests.support.stores import Address, Bucket
 from tests.support.upload_client import composite, put_bytes, sha256, web
 from uploads import s3
 from uploads.content_headers import content_disposition
-from uploads.errors import StorageUnavailable
+from uploads.errors import Gone, StorageUnavailable
 from uploads.models import new_key
 from uploads.s3 import client as s3_client
 
@@ -161,6 +161,13 @@ def test_abort_deletes_the_parts_and_can_be_repeated(key: str) -> None:
     assert s3.multipart_ids(key) == []
     assert not s3.complete_multipart(key, multipart_id, listed, size=SIZE)
     assert s3.head_and_sniff(key, size=SIZE) is None
+
+
+def test_part_of_an_aborted_upload_is_gone(key: str) -> None:
+    multipart_id = s3.create_multipart(key)
+    s3.abort_multipart(key, multipart_id)
+    with pytest.raises(Gone):
+        s3.upload_part(key, multipart_id, 1, PIECES[0], sha256=sha256(PIECES[0]))
 
 
 def test_multipart_ids_returns_only_open_uploads_of_the_key(key: str) -> None:
@@ -328,7 +335,7 @@ def test_a_header_that_was_not_signed_is_refused(store: Bucket, key: str, header
 def test_expired_url_is_rejected(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     s3.put(key, b"x", sha256=sha256(b"x"))
     monkeypatch.setattr("uploads.s3.signing.URL_SECONDS", 1)
-    monkeypatch.setattr("uploads.s3.downloads.DOWNLOAD_SECONDS", 1)
+    monkeypatch.setattr("uploads.s3.signing.DOWNLOAD_SECONDS", 1)
     signed = s3.sign_put(key, size=1, sha256=sha256(b"y"))
     download = s3.download_url(key, disposition="attachment", content_type="text/plain")
     time.sleep(2.1)

@@ -11,11 +11,9 @@ from botocore.exceptions import ClientError
 from uploads.errors import Conflict
 from uploads.keys import QUARANTINE_PREFIX
 from uploads.s3.bucket_listing import ObjectInfo, head
-from uploads.s3.client import client
+from uploads.s3.client import OCTET_STREAM, Store, client, store_named
 from uploads.s3.errors import ABSENT, translate_errors
 from uploads.s3.multipart import UploadedPart, abort_multipart, complete_multipart, create_multipart
-from uploads.s3.signing import OCTET_STREAM
-from uploads.s3.stores import Store, store_named
 
 COPY_TAG_HEADER = "amalga-moved"  # metadata of each copy: the installation that made it
 ETAG_HEADER = "amalga-moved-etag"  # and the ETag of the source
@@ -86,7 +84,7 @@ def put_part(
 ) -> UploadedPart:
     """Send one part from a file; `digests` as for `put_file`."""
     at = store_named(store)
-    with translate_errors("UploadPart"):
+    with translate_errors("UploadPart", absent=()):
         response = client("bulk", at).upload_part(
             Bucket=at.bucket, Key=key, UploadId=multipart_id, PartNumber=number, Body=body, **_digest(at, digests)
         )

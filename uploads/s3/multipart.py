@@ -8,10 +8,9 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from uploads.s3.client import Kind, client
+from uploads.errors import Gone
+from uploads.s3.client import OCTET_STREAM, Kind, client, store_named
 from uploads.s3.errors import ABSENT, CHANGED, code_of, translate_errors
-from uploads.s3.signing import OCTET_STREAM
-from uploads.s3.stores import store_named
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +45,18 @@ def upload_part(
 ) -> None:
     """Send one part from the server, with retries: the bytes of a form arrive only once.
 
-    An upload that no longer exists raises InvalidTransition in the caller's next step, not here.
+    Raises Gone if the multipart upload does not exist (any more).
     """
     at = store_named(store)
     extra: dict[str, Any] = {"ChecksumSHA256": sha256} if at.keeps_digests else {}
-    with translate_errors("UploadPart"):
-        client("batch", at).upload_part(
-            Bucket=at.bucket, Key=key, UploadId=multipart_id, PartNumber=number,
-            Body=bytes(body), ContentLength=len(body), **extra,
-        )  # fmt: skip
+    try:
+        with translate_errors("UploadPart"):
+            client("batch", at).upload_part(
+                Bucket=at.bucket, Key=key, UploadId=multipart_id, PartNumber=number,
+                Body=bytes(body), ContentLength=len(body), **extra,
+            )  # fmt: skip
+    except ClientError as error:
+        raise Gone from error
 
 
 def list_parts(key: str, multipart_id: str, *, store: str | None = None) -> list[UploadedPart] | None:
