@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import Group, Permission, User
 from django.contrib.messages import get_messages
 from django.test import Client
 from django.urls import reverse
@@ -15,7 +15,8 @@ from tests.conftest import signed_in
 from tests.support import factories
 from tests.support.file_rows import ensure_folder, trash_folder
 from uploads import actions
-from uploads.models import AccessLevel, Action, Event, File, Folder, Grant, Tag, Tagging, apply_deltas
+from uploads.accounts.password_reset import create_reset
+from uploads.models import AccessLevel, Action, Event, File, Folder, Grant, PasswordReset, Tag, Tagging, apply_deltas
 from uploads.services import folders
 
 pytestmark = pytest.mark.django_db
@@ -283,3 +284,45 @@ def test_usage_shows_the_quota(alice: User, as_clerk: Client) -> None:
     assert "11\u00a0TB" in page
     assert "owner=alice" in page
     assert as_clerk.get(reverse("admin:uploads_usage_change", args=[alice.pk])).status_code == 200
+
+
+def save_user(client: Client, user: User, **changes: str) -> Any:
+    """Post the form of a person as the admin shows it, with some changes; an empty text clears a checkbox."""
+    url = reverse("admin:auth_user_change", args=[user.pk])
+    form = client.get(url).context["adminform"].form
+    data = {name: form[name].value() or "" for name in ("username", "email", "first_name", "last_name")}
+    data |= {name: "on" for name in ("is_active", "is_staff", "is_superuser") if form[name].value()}
+    data |= {"groups": [group.pk for group in user.groups.all()]}
+    return client.post(url, {name: value for name, value in (data | changes).items() if value != ""})
+
+
+def test_changed_address_revokes_links_for_a_new_password(bob: User, admin_user: User, as_admin: Client) -> None:
+    create_reset(bob, by=admin_user)
+    assert save_user(as_admin, bob, email="bob@example.org").status_code == 302
+    bob.refresh_from_db()
+    assert bob.email == "bob@example.org"
+    assert PasswordReset.objects.get().revoked_at
+
+
+def test_deactivation_ends_links_and_spares_the_last_administrator(
+    bob: User, admin_user: User, as_admin: Client
+) -> None:
+    create_reset(bob, by=admin_user)
+    assert save_user(as_admin, bob, is_active="").status_code == 302
+    bob.refresh_from_db()
+    assert not bob.is_active
+    assert PasswordReset.objects.get().revoked_at
+    response = save_user(as_admin, admin_user, is_active="")
+    (error,) = response.context["adminform"].form.errors["is_active"]
+    assert error.startswith("You can't deactivate your own account.")
+    assert User.objects.get(pk=admin_user.pk).is_active
+
+
+def test_staff_cannot_take_over_the_account_of_someone_with_more_permissions(bob: User, roles: None) -> None:
+    clerk = factories.create_user("helpdesk", is_staff=True)
+    clerk.user_permissions.add(*Permission.objects.filter(codename__in=["change_user", "view_user"]))
+    bob.groups.set(Group.objects.filter(name="managers"))
+    url = reverse("admin:auth_user_password_change", args=[bob.pk])
+    assert signed_in(clerk).post(url, {"password1": "a-new-Passw0rd", "password2": "a-new-Passw0rd"}).status_code == 403
+    bob.groups.clear()
+    assert signed_in(clerk).get(url).status_code == 200

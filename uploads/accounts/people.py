@@ -118,6 +118,7 @@ def reactivate(user: User, *, by: User) -> None:
 
 def set_quotas(user: User, *, quota_bytes: int | None, quota_files: int | None, by: User) -> None:
     """Set the limits of this person; None is the site's setting. A limit below what is stored only stops uploads."""
+    require_manageable(user, by=by)
     with transaction.atomic():
         usage = Usage.objects.locked(user.pk)
         if (usage.quota_bytes, usage.quota_files) == (quota_bytes, quota_files):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import allauth.account.admin
 import allauth.mfa.admin
@@ -18,7 +18,9 @@ from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.contrib.auth.admin import GroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.contrib.auth.forms import UserChangeForm
 from django.contrib.auth.models import Group, User
+from django.core.exceptions import ValidationError
 from django.db.models import QuerySet, prefetch_related_objects
 from django.http import HttpRequest
 from django.urls import reverse
@@ -26,8 +28,10 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from uploads.accounts.roles import role_of
+from uploads.accounts.people import deactivate, reactivate, require_deactivatable, set_email, usage_of
+from uploads.accounts.roles import is_manageable, role_of
 from uploads.admin.base import AuditedModelAdmin, LargeTableAdmin, render_cell
+from uploads.errors import Problem
 from uploads.models import File, Usage
 from uploads.services import sign_in_events
 from uploads.templatetags.formatting import exact_time, filesize, when
@@ -43,8 +47,22 @@ for model in (EmailAddress, Authenticator, SocialAccount, SocialApp, SocialToken
 PRIVILEGE_FIELDS = ("is_staff", "is_superuser", "groups", "user_permissions")
 
 
+class AccountForm(UserChangeForm):  # type: ignore[type-arg]
+    by: ClassVar[User]  # the person who changes the account
+
+    def clean_is_active(self) -> bool:
+        is_active: bool = self.cleaned_data["is_active"]
+        if self.instance.is_active and not is_active:
+            try:
+                require_deactivatable(self.instance, by=self.by)
+            except Problem as problem:
+                raise ValidationError(problem.message) from None
+        return is_active
+
+
 @admin.register(User)
 class UserAdmin(LargeTableAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
+    form = AccountForm
     list_display = ("username", "email", "role", "is_active", "stored", "share", "last_sign_in")
     list_filter = ("is_active", "is_staff", "is_superuser", "groups")
     list_select_related = ("usage",)
@@ -79,7 +97,7 @@ class UserAdmin(LargeTableAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
         selected = list(people)
         manageable = [person for person in selected if _may_manage(request, person)]
         if len(manageable) < len(selected):
-            messages.error(request, _("Administrators were skipped. Only superusers can change them."))
+            messages.error(request, _("Skipped administrators, and users with more permissions than you have."))
         return manageable
 
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
@@ -93,10 +111,25 @@ class UserAdmin(LargeTableAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
         fields = (*super().get_readonly_fields(request, obj), "last_login", "date_joined")
         return fields if request.user.is_superuser else (*fields, *PRIVILEGE_FIELDS)
 
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        form: Any = super().get_form(request, obj, change=change, **kwargs)
+        form.by = request_user(request)
+        return form
+
     def save_model(self, request: HttpRequest, person: User, form: Any, change: bool) -> None:
+        """Save the form, but what also ends links and sessions by the services of people."""
+        by, changed = request_user(request), set(form.changed_data) if change else set()
+        email, is_active = person.email, person.is_active
+        if "email" in changed:
+            person.email = form.initial["email"]
+        if "is_active" in changed:
+            person.is_active = form.initial["is_active"]
         super().save_model(request, person, form, change)
-        if change and "is_active" in form.changed_data:
-            sign_in_events.activated(person, by=request_user(request))
+        if "email" in changed:
+            set_email(person, email, by=by)
+        if "is_active" in changed:
+            set_active = reactivate if is_active else deactivate
+            set_active(person, by=by)
 
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> Any:
         """Record the change. Django itself ends the sessions that were opened with the old password."""
@@ -118,11 +151,11 @@ class UserAdmin(LargeTableAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
 
     @admin.display(description=gettext_lazy("stored"), ordering="usage__bytes")
     def stored(self, person: User) -> str:
-        return filesize(get_usage(person).bytes)
+        return filesize(usage_of(person).bytes)
 
     @admin.display(description=gettext_lazy("used"))
     def share(self, person: User) -> str:
-        return share_text(get_usage(person))
+        return share_text(usage_of(person))
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
         """Refuse to delete people who have files, without reading the files or showing their names."""
@@ -203,20 +236,16 @@ class UsageAdmin(LargeTableAdmin):
 def _may_manage(request: HttpRequest, person: User | None) -> bool:
     """Return whether the user may manage this account.
 
-    Administrators are managed by superusers and themselves: with another's password one would have their privileges.
+    Administrators are managed by superusers and themselves, others by people with at least their permissions: with
+    another's password one would have these.
     """
     if person is None or request.user.is_superuser or person.pk == request.user.pk:
         return True
-    return not (person.is_staff or person.is_superuser)
+    return not person.is_staff and is_manageable(person, by=request_user(request))
 
 
 def _password_hash(id: str) -> str | None:
     return User.objects.filter(pk=unquote(id)).values_list("password", flat=True).first()
-
-
-def get_usage(person: User) -> Usage:
-    """Return the person's usage, which is empty before the first upload."""
-    return getattr(person, "usage", None) or Usage(owner=person)
 
 
 def share_text(usage: Usage) -> str:
