@@ -16,9 +16,12 @@ from pytest_django import Settings
 
 from tests.accounts.conftest import is_signed_in
 from tests.support import factories
+from tests.support.stores import Bucket
 from uploads.accounts.password_reset import create_reset, mail_resets, reset_path
 from uploads.models import Action, Event, OutgoingMail, PasswordReset
+from uploads.services import task_queue
 from uploads.services.guess_limit import LINK_GUESSES
+from uploads.services.sweep import sweep
 
 pytestmark = pytest.mark.django_db
 
@@ -209,3 +212,12 @@ def test_password_reset_is_off_with_single_sign_on_only(
 def test_sign_in_page_links_to_the_reset_page(with_mail: None, db: None) -> None:
     assert REQUEST in Client().get("/accounts/login/").text
     assert Client().get(REQUEST).status_code == 200
+
+
+def test_sweep_deletes_the_addresses_in_old_tasks(with_mail: None, bob: User, bucket: Bucket) -> None:
+    assert mail_resets.module_path == task_queue.RESET_MAILS
+    request_link("bob@example.org")
+    long_ago = timezone.now() - timedelta(days=task_queue.RETENTION_DAYS + 1)
+    DBTaskResult.objects.update(status="SUCCESSFUL", finished_at=long_ago)
+    sweep()
+    assert not DBTaskResult.objects.filter(task_path=mail_resets.module_path).exists()

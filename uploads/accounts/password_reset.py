@@ -19,13 +19,11 @@ from uploads.models import Action, Event, LinkState, PasswordReset, create_link
 from uploads.models.links import PublicLinkQuerySet, absolute_url
 from uploads.models.querysets import seconds_from_now
 from uploads.services import mail, sign_in_events
-from uploads.services.task_queue import tidy
 
 logger = logging.getLogger(__name__)
 
 HOURS = 24
 MAX_ACCOUNTS = 10  # that share one address
-RESET_LOST_AFTER_SECONDS = 300
 
 
 def create_reset(user: User, *, by: User) -> tuple[PasswordReset, str]:
@@ -63,7 +61,6 @@ def request_reset(email: str, language: str) -> None:
 @task()
 def mail_resets(email: str, language: str) -> int:
     """Mail a link for each active account with this address that has a password. Returns how many."""
-    tidy(mail_resets, lost_after_seconds=RESET_LOST_AFTER_SECONDS)  # which deletes the addresses in old results
     rows = User.objects.filter(email__iexact=email, is_active=True).order_by("pk")[:MAX_ACCOUNTS]
     users = [user for user in rows if is_same_address(user.email, email) and may_sign_in_here(user)]
     users = [user for user in users if user.has_usable_password()]

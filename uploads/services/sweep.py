@@ -43,7 +43,13 @@ from uploads.services.hand_over import requeue_lost_handovers
 from uploads.services.malware import requeue_lost_scans
 from uploads.services.notifications import delete_old_notifications, warn_of_expiring_links
 from uploads.services.orphaned_multiparts import abort_orphaned_multiparts
-from uploads.services.task_queue import FOLDER_CHANGE_LOST_AFTER_SECONDS, FOLDER_CHANGES, tidy
+from uploads.services.task_queue import (
+    FOLDER_CHANGE_LOST_AFTER_SECONDS,
+    FOLDER_CHANGES,
+    RESET_MAILS,
+    RESET_MAILS_LOST_AFTER_SECONDS,
+    requeue_lost,
+)
 from uploads.services.tasks import requeue_lost_previews, requeue_lost_verifications
 
 logger = logging.getLogger(__name__)
@@ -131,7 +137,7 @@ class SweepRun:
         if self._should_continue():
             apply_deltas()
         self._write_checkpoint()
-        for step_name, step in (("aborted", abort_orphaned_multiparts), ("previews", forget_orphans)):
+        for step_name, step in (("aborted", abort_orphaned_multiparts), ("previews", delete_unfinished_previews)):
             if self._should_continue() and not (
                 self._paused or self._circuit_breaker.unavailable or self._foreign_stores
             ):
@@ -141,7 +147,8 @@ class SweepRun:
             requeue_lost_verifications()
             requeue_lost_contents()
             requeue_lost_handovers()
-            tidy(FOLDER_CHANGES, lost_after_seconds=FOLDER_CHANGE_LOST_AFTER_SECONDS)
+            requeue_lost(FOLDER_CHANGES, lost_after_seconds=FOLDER_CHANGE_LOST_AFTER_SECONDS)
+            requeue_lost(RESET_MAILS, lost_after_seconds=RESET_MAILS_LOST_AFTER_SECONDS)
             mail.requeue_lost_mails()
             warn_of_expiring_links()
             delete_old_notifications()
@@ -358,7 +365,7 @@ class Discards:
                 self._handle_error([pk], owner_id, own_error)
 
 
-def forget_orphans(*, should_continue: Callable[[], bool]) -> int:
+def delete_unfinished_previews(*, should_continue: Callable[[], bool]) -> int:
     """Delete unfinished previews of files in the trash, object first. Return how many.
 
     A lease keeps workers from making them at the same time. Previews of a file that is being deleted go with it.

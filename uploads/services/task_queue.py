@@ -22,8 +22,11 @@ ENDED = (TaskResultStatus.SUCCESSFUL, TaskResultStatus.FAILED)
 
 AnyTask = Task[Any, Any]
 # A task of uploads/actions, which services do not import, and after which time its worker was killed.
-FOLDER_CHANGES = "uploads.actions.large_folders.change_folder"
+FOLDER_CHANGES = "uploads.actions.base.change_folder"
 FOLDER_CHANGE_LOST_AFTER_SECONDS = 300
+# A task of uploads/accounts, whose arguments are mail addresses: old results are deleted with them.
+RESET_MAILS = "uploads.accounts.password_reset.mail_resets"
+RESET_MAILS_LOST_AFTER_SECONDS = 300
 
 
 def results_of(task: AnyTask | str) -> models.QuerySet[DBTaskResult[..., Any]]:
@@ -69,7 +72,7 @@ def fair_priority(owner_id: int | None) -> int:
     return max(TASK_MIN_PRIORITY, -waiting[:-TASK_MIN_PRIORITY].count())
 
 
-def tidy(task: AnyTask | str, *, lost_after_seconds: float) -> None:
+def requeue_lost(task: AnyTask | str, *, lost_after_seconds: float) -> None:
     """Requeue or fail the tasks of killed workers, and delete old results. Safe to repeat."""
     lost = results_of(task).filter(
         status=TaskResultStatus.RUNNING, started_at__lt=timezone.now() - timedelta(seconds=lost_after_seconds)
