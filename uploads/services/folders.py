@@ -76,9 +76,10 @@ def rename(folder: Folder, name: str, *, by: User) -> int | None:
     old_name = folder.name
     if old_name == name:
         return None
-    _update(folder, name=name, normalized_name=normalize_for_search(name))
-    folder.name = name
-    return Event.objects.record(Action.FOLDER, by=by, folder=folder, old_name=old_name, new_name=name)
+    with transaction.atomic():
+        _update(folder, name=name, normalized_name=normalize_for_search(name))
+        folder.name = name
+        return Event.objects.record(Action.FOLDER, by=by, folder=folder, old_name=old_name, new_name=name)
 
 
 def move(folder: Folder, target: Folder | None, *, by: User) -> Event:
