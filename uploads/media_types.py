@@ -146,6 +146,11 @@ def type_of_name(name: str) -> str:
     return EXTENSIONS.get(extension) or _PYTHON_TYPES.guess_type(f"x{extension}")[0] or ""
 
 
+def extension_of_type(media_type: str) -> str:
+    """Return the extension of names of this media type, with its dot; empty if it is unknown."""
+    return _PYTHON_TYPES.guess_extension(media_type) or ""
+
+
 def category_of(media_type: str) -> str:
     """Return the category of a media type, one of the values of models.Category."""
     media_type = canonical(media_type)

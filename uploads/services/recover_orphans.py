@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import mimetypes
 import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +18,7 @@ from django.db import transaction
 from uploads import s3
 from uploads.errors import Problem
 from uploads.keys import FILE_PREFIX
-from uploads.media_types import category_of
+from uploads.media_types import category_of, extension_of_type
 from uploads.models import (
     Action,
     Category,
@@ -128,4 +127,4 @@ def _row(line: dict[str, Any], stored: s3.ObjectHead, owner_id: int, folder_id: 
 
 
 def _name(key: str, detected: str) -> str:
-    return key.rpartition("/")[2] + (mimetypes.guess_extension(detected) or "")
+    return key.rpartition("/")[2] + extension_of_type(detected)

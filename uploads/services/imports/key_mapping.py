@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import functools
-import mimetypes
 import posixpath
 from datetime import datetime
 from typing import NamedTuple
 
 from uploads.errors import Problem, ValidationFailed
 from uploads.keys import CHECKPOINT_KEY, MARKER_KEY, OWN_PREFIXES
-from uploads.media_types import category_of
+from uploads.media_types import category_of, type_of_name
 from uploads.names import clean_folder, clean_name, extensions_of
 from uploads.services.start import validate_type
 from uploads.services.tree import require_depth
 
 MAX_KEY_BYTES = 1024  # S3 user guide, "Naming Amazon S3 objects"
 MAX_ETAG_CHARACTERS = 80
-COMPRESSED = {"gzip": "application/gzip", "bzip2": "application/x-bzip2", "xz": "application/x-xz"}
-# Python's own table only: tables of the operating system differ between machines.
-TYPES = mimetypes.MimeTypes()
+COMPRESSED = {".gz": "application/gzip", ".bz2": "application/x-bzip2", ".xz": "application/x-xz"}
 
 
 class ImportCandidate(NamedTuple):
@@ -98,8 +95,7 @@ _clean_folder = functools.lru_cache(maxsize=10_000)(clean_folder)
 @functools.lru_cache(maxsize=1000)
 def _type_and_category(extension: str) -> tuple[str, str]:
     """Return the media type and the category of an extension."""
-    guessed, compression = TYPES.guess_type(f"x{extension}")
-    media_type = COMPRESSED.get(compression, "") if compression else guessed or ""
+    media_type = COMPRESSED.get(extension) or type_of_name(f"x{extension}")
     return media_type, category_of(media_type)
 
 
