@@ -74,7 +74,7 @@ def test_missing_parts_are_listed_in_order(modules: Page) -> None:
 
 def test_sign_batch_size_covers_one_minute(modules: Page) -> None:
     body = "return [0, 2e6, 1e3, 1e9].map((speed) => signBatchSize(speed, 16e6))"
-    assert evaluate(modules, "parts", "signBatchSize", body) == [8, 8, 1, 12]
+    assert evaluate(modules, "parts", "signBatchSize", body) == [4, 8, 1, 24]
 
 
 def test_backoff_doubles_with_jitter_up_to_maximum(modules: Page) -> None:
@@ -131,7 +131,7 @@ def test_retry_after_is_parsed_as_seconds_or_date_up_to_maximum(modules: Page) -
 def test_response_of_storage_is_classified(modules: Page, status: int, code: str, verdict: str) -> None:
     text = f"<Error><Code>{code}</Code></Error>" if code else ""
     body = f"return classifyResponse({{status: {status}, text: '{text}'}})"
-    assert evaluate(modules, "upload-part", "classifyResponse", body) == verdict
+    assert evaluate(modules, "upload-file", "classifyResponse", body) == verdict
 
 
 def test_sha256_is_base64(modules: Page) -> None:
@@ -143,14 +143,14 @@ def test_file_key_ignores_unicode_form(modules: Page) -> None:
     body = """const facts = {folder: '', size: 1, modified: 5};
         return fileKey({...facts, name: 'Men\\u00fc'}) === fileKey({...facts, name: 'Menu\\u0308'})
             && fileKey({...facts, name: 'a'}) !== fileKey({...facts, name: 'a', modified: 6})"""
-    assert evaluate(modules, "resume", "fileKey", body) is True
+    assert evaluate(modules, "upload", "fileKey", body) is True
 
 
 def test_token_of_unfinished_upload_is_used_once(modules: Page) -> None:
     body = """const file = new File(['x'], 'a.txt', {lastModified: 7});
         const tokenFor = tokenMatcher([{name: 'a.txt', folder: '', size: 1, modified: 7, token: 't'}]);
         return [tokenFor({file, folder: ''}), tokenFor({file, folder: ''}), tokenFor({file, folder: 'b'})]"""
-    assert evaluate(modules, "resume", "tokenMatcher", body) == ["t", "", ""]
+    assert evaluate(modules, "upload", "tokenMatcher", body) == ["t", "", ""]
 
 
 ENTRIES = """

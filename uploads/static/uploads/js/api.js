@@ -258,6 +258,5 @@ function inFolder(id) {
 
 /** @param {Document} page */
 function csrfTokenIn(page) {
-  const field = page.querySelector("input[name=csrfmiddlewaretoken]");
-  return field instanceof HTMLInputElement || field ? (field.getAttribute("value") ?? "") : "";
+  return page.querySelector("input[name=csrfmiddlewaretoken]")?.getAttribute("value") ?? "";
 }

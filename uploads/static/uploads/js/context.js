@@ -11,7 +11,7 @@ const REQUEST_CONCURRENCY = 6;
 /** Where the browser keeps how fast large files were sent last, so that the next upload begins with a plan for it. */
 const SPEED_KEY = "amalga-upload-speed";
 /** Parts in memory at a time while they are hashed. */
-const HASH_CONCURRENCY = 3;
+const HASH_CONCURRENCY = 2;
 /** New folders in one call; the server has the same limit. */
 const MAX_NEW_FOLDERS = 200;
 const CREATE_DELAY_MS = 1500;

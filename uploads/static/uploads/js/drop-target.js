@@ -3,7 +3,7 @@
 import { setText, setVisible, showToast } from "./dom.js";
 
 /** @typedef {import("./i18n.js").Translate} Translate */
-/** @typedef {import("./resume.js").PickedFile} PickedFile  folder: the path inside the drop */
+/** @typedef {import("./upload.js").PickedFile} PickedFile  folder: the path inside the drop */
 /**
  * @typedef {{kind: "system"|"empty"|"exists"|"uploading", path: string}} SkippedFile  a file of the operating system,
  *   an empty folder, a file whose name exists, or one that is already being uploaded

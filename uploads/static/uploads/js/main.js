@@ -8,20 +8,23 @@ import { enhance, showStored } from "./enhance.js";
 import { Messages, translatorOf } from "./i18n.js";
 import { listenForLightbox } from "./lightbox.js";
 import { canHash } from "./parts.js";
-import { tokenMatcher } from "./resume.js";
 import { LastSuccess, UploadError } from "./retry.js";
 import { listenForRowActions } from "./row-actions.js";
 import { listenForSelection } from "./selection.js";
 import { listenForShares } from "./share-target.js";
 import { Tray } from "./tray.js";
-import { filePath } from "./upload.js";
+import { filePath, tokenMatcher } from "./upload.js";
 import { itemKey, Uploader } from "./uploader.js";
 
 /** @typedef {import("./drop-target.js").Destination} Destination */
 /** @typedef {import("./drop-target.js").FileBatch} FileBatch */
-/** @typedef {import("./resume.js").PickedFile} PickedFile */
-/** @typedef {import("./resume.js").UnfinishedUpload} UnfinishedUpload */
+/** @typedef {import("./upload.js").PickedFile} PickedFile */
+/** @typedef {import("./upload.js").UnfinishedUpload} UnfinishedUpload */
 /** @typedef {import("./uploader.js").NewFile} NewFile */
+/**
+ * @typedef {{api: Api, uploader: Uploader, tray: Tray, translate: import("./i18n.js").Translate,
+ *   isGuest: boolean}} AddOptions
+ */
 /**
  * @typedef {{item: NewFile, path: string, id: string, replaceable: boolean, free_name: string}} Conflict  a file whose
  *   name exists: the id of the existing file, whether this user may replace it, and a name that is free
@@ -106,14 +109,26 @@ function startUploader(box) {
  * names exist wait until all are read, for one question about all of them.
  * @param {AsyncIterable<FileBatch>|Iterable<FileBatch>} batches
  * @param {Destination} destination
- * @param {{api: Api, uploader: Uploader, tray: Tray, translate: import("./i18n.js").Translate,
- *   isGuest: boolean}} options
+ * @param {AddOptions} options
  */
-async function addFiles(batches, { folderId, path, replaces, currentName }, { api, uploader, tray, translate, isGuest }) {
+async function addFiles(batches, destination, options) {
+  options.uploader.beginAdding();
+  try {
+    await addBatches(batches, destination, options);
+  } finally {
+    options.uploader.endAdding();
+  }
+}
+
+/**
+ * @param {AsyncIterable<FileBatch>|Iterable<FileBatch>} batches @param {Destination} destination
+ * @param {AddOptions} options
+ */
+async function addBatches(batches, { folderId, path, replaces, currentName }, options) {
+  const { api, uploader, tray, translate, isGuest } = options;
   const field = document.querySelector("[data-upload-form] input[name=private]");
   const visibility = field instanceof HTMLInputElement && field.checked ? "private" : "team";
   const active = uploader.activeKeys;
-  uploader.beginAdding();
   const tokenFor = replaces ? () => "" : tokenMatcher(await unfinishedUploads(api, uploader), path);
   /** @type {Conflict[]} */
   const conflicts = [];
@@ -123,7 +138,7 @@ async function addFiles(batches, { folderId, path, replaces, currentName }, { ap
     const accepted = replaces ? picked.splice(0, count ? 0 : 1) : picked.splice(0);
     if (isGuest) for (const item of accepted) item.folder = "";
     if (replaces && accepted[0] && !(await tray.confirmReplacement(currentName, accepted[0].file.name))) {
-      return uploader.endAdding();
+      return;
     }
     const repeated = new Set(replaces ? [] : accepted.filter((item) => active.has(itemKey({ ...item, folderId }))));
     const items = accepted.filter((item) => !repeated.has(item))
@@ -145,12 +160,11 @@ async function addFiles(batches, { folderId, path, replaces, currentName }, { ap
     if (count > conflicts.length) tray.open();
   }
   if (conflicts.length) {
-    const answer = await tray.askAboutConflicts(conflicts);
-    if (answer === "skip") uploader.addSkipped(conflicts.map(({ path }) => ({ kind: "exists", path })));
-    else uploader.add(conflicts.map((conflict) => resolveConflict(conflict, answer)), visibility);
+    const choice = await tray.askAboutConflicts(conflicts);
+    if (choice === "skip") uploader.addSkipped(conflicts.map(({ path }) => ({ kind: "exists", path })));
+    else uploader.add(conflicts.map((conflict) => resolveConflict(conflict, choice)), visibility);
     tray.open();
   }
-  uploader.endAdding();
   if (!count) announce(translate("no_files"));
 }
 

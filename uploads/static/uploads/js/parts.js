@@ -2,9 +2,9 @@
 /** Parts of a file: byte ranges, checksums, and how many to sign at the measured throughput. */
 import { UploadError } from "./retry.js";
 
-/** Parts to sign while the throughput is unknown. */
-const DEFAULT_BATCH_SIZE = 8;
-const MAX_BATCH_SIZE = 12;
+/** Parts to sign while the throughput is unknown: as many as are sent at once, so that they start soon. */
+const DEFAULT_BATCH_SIZE = 4;
+const MAX_BATCH_SIZE = 24;
 const LOOKAHEAD_SECONDS = 60;
 const SAMPLE_INTERVAL_MS = 250;
 const WINDOW_MS = 8000;
@@ -97,7 +97,7 @@ export function canHash() {
 }
 
 /** @param {ArrayBuffer} buffer */
-export function base64(buffer) {
+function base64(buffer) {
   return btoa(String.fromCharCode(...new Uint8Array(buffer)));
 }
 

@@ -2,9 +2,12 @@
 import { byteRange } from "./parts.js";
 
 /** @typedef {"waiting"|"checking"|"sending"|"finishing"|"done"|"failed"|"paused"|"canceled"} Phase */
+/** @typedef {{name: string, folder: string, size: number, modified: number|null, token: string}} UnfinishedUpload */
+/** @typedef {{file: File, folder: string, name?: string}} PickedFile  name: if not that of the file */
 /** @typedef {{url: string, headers: Record<string, string>, at: number}} SignedPart  at: performance.now() */
 /**
  * @typedef {object} Summary
+ * @property {string} name  of the file, if there is only one
  * @property {number} files  without those that were canceled @property {number} canceled
  * @property {number} done @property {number} failed @property {number} paused
  * @property {boolean} pausing  whether paused uploads still send what has begun
@@ -319,7 +322,8 @@ export function summarize(uploads, busy = false) {
   const files = uploads.length - canceled;
   const finished = !busy && active + paused + counts.waiting === 0;
   const note = commonNote(uploads);
-  return { files, done, failed, canceled, paused, pausing, active, bytes, sent, verified, finished, note };
+  const name = files === 1 ? (uploads.find(({ phase }) => phase !== "canceled")?.name ?? "") : "";
+  return { name, files, done, failed, canceled, paused, pausing, active, bytes, sent, verified, finished, note };
 }
 
 /** @param {readonly Upload[]} uploads @returns {string} the note of all files that are being sent or wait; else "" */
@@ -327,4 +331,50 @@ function commonNote(uploads) {
   const notes = new Set();
   for (const { phase, running, note } of uploads) if (phase === "sending" || (running && note)) notes.add(note);
   return notes.size === 1 ? [...notes][0] : "";
+}
+
+// --- which unfinished upload a file continues: by what a browser knows of it; checksums decide which parts to send ---
+
+/**
+ * Return a key that is the same for the same file.
+ * Names are normalized: macOS writes NFD, the server stores NFC.
+ * @param {{name: string, folder?: string, size: number, modified?: number|null}} file
+ */
+export function fileKey({ name, folder = "", size, modified }) {
+  return JSON.stringify([name.normalize("NFC"), folder.normalize("NFC"), size, modified ?? null]);
+}
+
+/**
+ * Return a function that finds the token of the unfinished upload of a file.
+ * @param {UnfinishedUpload[]} uploads  newest first, with full folder paths
+ * @param {string} [basePath]  the path of the folder that the files are added to
+ * @returns {(picked: PickedFile) => string} each token once; "" for a new file
+ */
+export function tokenMatcher(uploads, basePath = "") {
+  /** @type {Map<string, string[]>} */
+  const tokens = new Map();
+  for (const upload of uploads) {
+    const key = fileKey(upload);
+    tokens.set(key, [...(tokens.get(key) ?? []), upload.token]);
+  }
+  return ({ file, folder, name = file.name }) => {
+    const path = [basePath, folder].filter(Boolean).join("/");
+    const key = fileKey({ name, folder: path, size: file.size, modified: file.lastModified });
+    return tokens.get(key)?.shift() ?? "";
+  };
+}
+
+/**
+ * Lock an upload for this tab, so that two tabs with the same file do not send to the same upload.
+ * @param {string} token
+ * @returns {Promise<(() => void)|null>} releases the lock; null when another tab has it
+ */
+export function lockUpload(token) {
+  return new Promise((resolve, reject) => {
+    const request = navigator.locks.request(`amalga-upload-${token}`, { ifAvailable: true }, (lock) => {
+      if (!lock) return resolve(null);
+      return new Promise((/** @type {(value?: unknown) => void} */ release) => resolve(() => release()));
+    });
+    request.catch(reject);
+  });
 }

@@ -1,8 +1,7 @@
 // @ts-check
-import { fileKey } from "./resume.js";
 import { UploadError, UploadGone } from "./retry.js";
 import { uploadFile } from "./upload-file.js";
-import { Upload } from "./upload.js";
+import { fileKey, Upload } from "./upload.js";
 
 /**
  * @typedef {{file: File, folder: string, folderId?: number|null, replaces?: string, token?: string,
