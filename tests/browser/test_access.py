@@ -14,6 +14,7 @@ from playwright.sync_api import Page
 from tests.browser.uploader_page import UploaderPage
 from tests.conftest import signed_in
 from tests.support import factories, file_rows
+from tests.support.admin_routes import ADMIN
 from tests.support.guest_routes import GUEST_ROUTES
 from tests.support.guests import create_request
 from tests.support.share_routes import SHARED
@@ -159,10 +160,10 @@ def html_addresses(client: Client, bucket: Bucket) -> dict[str, str]:
     scene = create_scene(bucket)
     addresses: dict[str, str] = {}
     statuses: set[int] = set()
-    for name in {*tables.TABLE, *SHARED, *tables.ADMIN, *GUEST_ROUTES}:
+    for name in {*tables.TABLE, *SHARED, *ADMIN, *GUEST_ROUTES}:
         if name == "logout":
             continue
-        if name in tables.ADMIN:
+        if name in ADMIN:
             url = tables.admin_url(name)
         elif name in GUEST_ROUTES and name not in scene:
             continue  # API calls
