@@ -8,6 +8,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
+from tests.support import factories
 from tests.support.file_rows import create_row
 from uploads.models import File, Preference, State
 
@@ -59,3 +60,9 @@ def test_zone_of_one_request_does_not_reach_the_next(file: File, as_alice: Clien
     as_alice.post(ZONE_URL, {"time_zone": "Asia/Tokyo"})
     shown(as_alice)
     assert "1 Jan 2024 2:30:00 UTC" in shown(as_bob)
+
+
+def test_account_page_shows_the_storage_of_its_user(alice: User, as_alice: Client, as_bob: Client) -> None:
+    factories.create_file(alice, b"x" * 1200)
+    assert "1\u00a0kB of 11\u00a0TB used, by 1 file." in as_alice.get("/accounts/security/").text
+    assert "used, by" not in as_bob.get("/accounts/security/").text

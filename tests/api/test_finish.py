@@ -16,7 +16,7 @@ from tests.support.file_rows import create_row
 from tests.support.stores import Bucket
 from tests.support.upload_client import Upload, UploadClient, composite, put_bytes, sha256
 from uploads import services
-from uploads.errors import NotFound
+from uploads.errors import UploadNotFound
 from uploads.models import File, PartDigest, State
 from uploads.services.finish import FinishRequest, assemble
 
@@ -85,6 +85,15 @@ def test_a_part_sent_twice_counts_once(upload_client: UploadClient, bucket: Buck
     upload_client.put(upload)
     upload_client.put(upload, 2)
     assert bucket.read(upload_client.finished(upload).key) == BODY
+
+
+def test_files_of_one_call_are_listed_in_the_order_of_their_names(upload_client: UploadClient) -> None:
+    uploads = [upload_client.start(b"x", name=name) for name in ("IMG 10.jpg", "IMG 2.jpg", "a.txt")]
+    for upload in uploads:
+        upload_client.put(upload)
+    upload_client.finish(*uploads)
+    names = File.objects.order_by("-available_at").values_list("name", flat=True)
+    assert list(names) == ["a.txt", "IMG 2.jpg", "IMG 10.jpg"]
 
 
 def test_a_hundred_files_finish_in_one_call_in_order(upload_client: UploadClient, bucket: Bucket) -> None:
@@ -327,4 +336,4 @@ def test_finish_of_a_batch_has_a_bounded_query_count(
 def test_finish_service_refuses_files_of_other_owners(bob: User, alice: User) -> None:
     file = create_row(alice)
     (outcome,) = services.finish(bob, [FinishRequest(file.pk, [sha256(b"x")])])
-    assert isinstance(outcome, NotFound)
+    assert isinstance(outcome, UploadNotFound)

@@ -418,7 +418,7 @@ def test_file_is_renamed_tagged_and_its_link_copied(uploader: UploaderPage, alic
     file = file_rows.create_row(alice, State.AVAILABLE, name="plan.txt")
     page = uploader.page
     page.goto(uploader.site + file.get_absolute_url())
-    page.locator("summary", has_text="This file").click()
+    page.locator("summary", has_text="File options").click()
     expect(page.get_by_label("Name", exact=True)).to_be_focused()
     page.keyboard.type("plan B")  # replaces the name but not its extension
     page.get_by_role("button", name="Rename").click()
@@ -427,7 +427,7 @@ def test_file_is_renamed_tagged_and_its_link_copied(uploader: UploaderPage, alic
     page.get_by_role("button", name="Add").click()
     page.get_by_role("button", name="Remove tag logo").click()
     expect(page.locator(".tag")).to_have_count(1)
-    page.get_by_role("button", name="Copy").click()
+    page.get_by_role("button", name="Copy link").click()
     expect(page.get_by_role("button", name="Copied")).to_be_visible()
     assert (File.objects.get().name, File.objects.get().taggings.get().tag.name) == ("plan B.txt", "spring")
 

@@ -121,10 +121,10 @@ def test_one_canceled_upload_of_several_stays_in_the_list(uploader: UploaderPage
     uploader.click("Cancel", within=uploader.rows.nth(0))
     uploader.expect_state("canceled")
     expect(uploader.page.locator("#live-region")).to_have_text("Canceled \u2068a.txt\u2069.")
-    uploader.expect_title("Uploading 0 of 1")
+    uploader.expect_title("Uploading \u2068b.txt\u2069")
     blocked.release()
     uploader.expect_receipt("1 of 1 stored, size verified")
-    expect(uploader.rows.locator(".tray-state")).to_have_text(["canceled", "✓ stored, size verified"])
+    expect(uploader.rows.locator(".tray-state")).to_have_text(["canceled", "✓ uploaded"])
     assert len(bucket.objects()) == 1
 
 

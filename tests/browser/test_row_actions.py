@@ -146,7 +146,9 @@ def test_removed_favorite_leaves_the_favorites_and_focus_moves_on(
 
 def test_folder_menu_opens_the_trash_dialog(listed: Page) -> None:
     row(listed, "Brand").click(button="right")
-    assert menu_of(listed) == ["Open", "Copy link", "Add to favorites", "Rename", "Move", "Share", "Move to trash"]
+    assert menu_of(listed) == [
+        "Open", "Download as ZIP", "Copy link", "Add to favorites", "Rename", "Move", "Share", "Move to trash",
+    ]  # fmt: skip
     listed.get_by_role("menuitem", name="Move to trash").click()
     expect(listed.get_by_role("dialog", name="Move “Brand” to trash?")).to_be_visible()
 
@@ -389,3 +391,47 @@ def test_chosen_view_is_shown_and_remembered(listed: Page, uploader: UploaderPag
     expect(listed.locator(".card")).to_have_count(5)
     listed.goto(f"{uploader.site}{brand.get_absolute_url()}")
     expect(view.get_by_role("link", name="Grid")).to_have_attribute("aria-current", "true")
+
+
+def test_sort_order_is_remembered_and_offered_on_a_phone(phone: Page) -> None:
+    names = phone.locator(".file-row[data-folder] ~ .file-row .file-text > :first-child")
+    phone.locator(".table-sort").get_by_role("link", name="Name").tap()
+    phone.locator(".table-sort").get_by_role("link", name="Name").tap()
+    expect(names.last).to_have_text("a.txt")
+    phone.goto(phone.url.partition("?")[0])
+    expect(names.last).to_have_text("a.txt")
+
+
+def test_links_of_a_selection_are_copied_with_their_names(listed: Page, uploader: UploaderPage) -> None:
+    for name in ("a.txt", "b.txt"):
+        row(listed, name).get_by_role("checkbox").check()
+    row(listed, "b.txt").get_by_role("button", name="Actions").click()
+    listed.get_by_role("menuitem", name="Copy links").click()
+    expect(listed.get_by_role("menuitem", name="Copied")).to_be_visible()
+    urls = [f"{uploader.site}{File.objects.get(name=name).get_absolute_url()}" for name in ("a.txt", "b.txt")]
+    assert listed.evaluate("navigator.clipboard.readText()").splitlines() == urls
+    html = listed.evaluate(
+        "navigator.clipboard.read().then(([item]) => item.getType('text/html')).then((blob) => blob.text())"
+    )
+    assert f'href="{urls[0]}"' in html
+    assert ">b.txt</a>" in html
+
+
+def test_keys_rename_a_file_on_its_page_and_lead_back_to_the_list(listed: Page) -> None:
+    row(listed, "a.txt").get_by_role("link", name="a.txt").click()
+    expect(listed.get_by_role("heading", level=1)).to_have_text("a.txt")
+    listed.keyboard.press("F2")
+    expect(listed.get_by_label("Name", exact=True)).to_be_focused()
+    listed.keyboard.press("Escape")
+    expect(listed.get_by_label("Name", exact=True)).to_be_hidden()
+    listed.keyboard.press("Escape")
+    expect(row(listed, "b.txt")).to_be_visible()
+
+
+def test_trash_is_restored_from_its_rows_on_a_phone(phone: Page, uploader: UploaderPage, alice: User) -> None:
+    file_rows.create_row(alice, State.TRASHED, name="gone.txt")
+    phone.goto(f"{uploader.site}/trash/")
+    phone.get_by_role("button", name="Restore gone.txt").tap()
+    expect(phone.get_by_text("Restored “gone.txt”.")).to_be_visible()
+    expect(phone.get_by_text("The trash is empty")).to_be_visible()
+    assert File.objects.get(name="gone.txt").state == State.AVAILABLE

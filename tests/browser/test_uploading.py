@@ -83,7 +83,7 @@ def test_receipt_groups_folders_and_collapses(uploader: UploaderPage) -> None:
     uploader.expect_title("4 files uploaded")
     page.clock.run_for(200)
     expect(uploader.rows.locator(".tray-name")).to_have_text(["campaign", "single.txt"])
-    expect(uploader.rows.locator(".tray-state")).to_have_text(["✓ 3 files", "✓ stored, size verified"])
+    expect(uploader.rows.locator(".tray-state")).to_have_text(["✓ 3 files", "✓ uploaded"])
     uploader.tray.hover()
     page.clock.run_for(12_000)
     expect(uploader.rows.first).to_be_visible()  # it stays open while the pointer is over it

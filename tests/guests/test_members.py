@@ -117,6 +117,7 @@ def test_list_shows_own_requests(folder: Folder, alice: User, as_alice: Client, 
 def test_closing_ends_the_link(folder: Folder, alice: User, as_alice: Client, as_bob: Client, bucket: Bucket) -> None:
     request, token = create_request(folder, alice)
     url = reverse("close_file_request", args=[request.pk])
+    assert "You can't undo this." in words_of(as_alice.get(reverse("file_requests")).content)
     assert as_bob.post(url).status_code == 404
     assert GuestClient(token).open_page().status_code == 200
     assert as_alice.post(url).status_code == 302

@@ -201,6 +201,7 @@ def test_all_own_links_are_revoked_at_once(
     theirs, _url = shared(file)
     for _each in range(2):
         shared(file, by=bob)
+    assert "You can't undo this." in as_bob.get("/links/").text
     as_bob.post("/links/revoke")
     assert list(ShareLink.objects.filter(revoked_at__isnull=True)) == [theirs]
     assert ShareLink.objects.filter(revoked_by=bob).count() == 2

@@ -9,6 +9,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
+from django.urls import reverse
 from django.utils import timezone
 
 from tests.support import factories
@@ -272,3 +273,25 @@ def test_empty_and_unverified_files_have_no_duplicates(alice: User, as_alice: Cl
     for body, status in ((b"", ChecksumStatus.VERIFIED), (b"x", ChecksumStatus.UNVERIFIED)):
         file, _copy = (factories.create_file(alice, body, checksum_status=status) for _ in range(2))
         assert "Duplicates" not in page_of(as_alice, file)
+
+
+# --- changes on the page ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("action", "data", "message"),
+    [
+        ("tag_file", {"add": "urgent"}, "Changed tags of “plan.txt”."),
+        ("visibility_file", {"visibility": "private"}, "Made “plan.txt” private."),
+    ],
+)
+def test_change_on_the_page_can_be_undone(
+    action: str, data: dict[str, str], message: str, alice: User, as_alice: Client
+) -> None:
+    file = create_row(alice, State.AVAILABLE, name="plan.txt")
+    response = as_alice.post(reverse(action, args=[file.pk]), data, follow=True)
+    (shown,) = response.context["messages"]
+    assert str(shown) == message
+    as_alice.post("/trash/undo", {"event": shown.extra_tags})
+    file.refresh_from_db()
+    assert (file.visibility, file.taggings.count()) == (Visibility.TEAM, 0)

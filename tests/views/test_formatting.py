@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 from django.template import Context, Template
@@ -115,3 +116,19 @@ def test_time_of_an_expiry_has_seconds_only_in_its_tooltip() -> None:
 )
 def test_long_names_are_split_before_their_extension(name: str, tail: str) -> None:
     assert split_name(name) == {"stem": name.removesuffix(tail), "tail": tail}
+
+
+@pytest.mark.parametrize(
+    ("name", "category", "expected"),
+    [
+        ("Budget.XLSX", "document", "sheet"),
+        ("pitch.key", "document", "slides"),
+        ("main.py", "text", "code"),
+        ("list.csv", "text", "sheet"),
+        ("letter.docx", "document", "document"),
+        ("README", "text", "text"),
+        ("photo.py", "image", "image"),
+    ],
+)
+def test_icons_follow_category_and_extension(name: str, category: str, expected: str) -> None:
+    assert formatting.icon(SimpleNamespace(name=name, category=category)) == expected

@@ -34,7 +34,7 @@ def test_the_list_shows_the_users_own_notifications(alice: User, bob: User, as_a
 
 
 def test_empty_list_shows_a_message(as_alice: Client) -> None:
-    assert "You have no notifications." in as_alice.get("/notifications/").text
+    assert "No notifications" in as_alice.get("/notifications/").text
 
 
 def test_a_file_is_named_and_linked_only_while_it_can_be_seen(alice: User, bob: User, as_alice: Client) -> None:

@@ -117,6 +117,42 @@ def test_empty_library_invites_users_to_upload(as_alice: Client, as_viewer: Clie
     assert b"have a role yet" in as_charlie.get("/").content
 
 
+@pytest.mark.parametrize(
+    ("route", "heading", "text"),
+    [
+        ("tags", "No tags yet", "select several files"),
+        ("trash", "The trash is empty", "permanently deleted"),
+        ("file_requests", "No file requests yet", "“Request files”"),
+        ("unfinished", "No unfinished uploads", "resume"),
+        ("notifications", "No notifications", "appear here"),
+        ("saved_searches", "No saved searches", "“Save search”"),
+        ("links", "No share links yet", "choose Share"),
+    ],
+)
+def test_empty_pages_say_what_belongs_there(route: str, heading: str, text: str, as_alice: Client) -> None:
+    page = as_alice.get(reverse(route)).text
+    assert f"<h2>{heading}</h2>" in page
+    assert text in page
+
+
+def test_sort_order_of_plain_lists_is_remembered(alice: User, as_alice: Client) -> None:
+    add_files(alice, 60)
+    as_alice.get("/?sort=size&q=file")  # of a search, which is not remembered
+    assert as_alice.get("/").context["list_query"].sort == "-added"
+    as_alice.get("/?sort=name")
+    page = as_alice.get("/")
+    assert page.context["list_query"].sort == "name"
+    for url in ("/?q=file", "/?show=recent", "/trash/"):
+        assert as_alice.get(url).context["list_query"].sort == "-added"
+    first = File.objects.order_by("natural_name").first()
+    assert first
+    assert as_alice.get(first.get_absolute_url()).context["previous_url"] == ""
+    next_page = next_url(page)
+    as_alice.get("/?sort=-added")
+    assert as_alice.get(str(next_page)).status_code == 200
+    assert as_alice.get("/").context["list_query"].sort == "-added"
+
+
 A_UUID = "6e1bd3f6-7b44-4a7b-8c6d-3f3b6a2e9d55"
 TAMPERED = [
     "x",

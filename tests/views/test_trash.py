@@ -15,7 +15,8 @@ from tests.support.stores import Bucket
 from tests.support.upload_client import UploadClient
 from uploads import actions, s3, services
 from uploads.errors import InvalidTransition, StorageUnavailable
-from uploads.models import File, State
+from uploads.models import File, Folder, State
+from uploads.services import folders
 from uploads.services.sweep import sweep
 
 FIELDS = ["key", "etag", "checksum", "checksum_status", "size", "available_at", "detected_type"]
@@ -50,6 +51,20 @@ def test_restore_returns_the_file_unchanged(file: File, alice: User, bucket: Buc
     assert File.objects.values(*FIELDS).get() == before
     assert (File.objects.get().state, File.objects.get().purge_after) == (State.AVAILABLE, None)
     assert bucket.read(file.key) == b"hello"
+
+
+def test_each_row_of_the_trash_is_restored_by_its_own_button(file: File, alice: User, as_alice: Client) -> None:
+    folder = folders.ensure(["Brand"], by=alice)["Brand"]
+    assert isinstance(folder, Folder)
+    inside = create_row(alice, State.AVAILABLE, name="logo.png", folder=folder)
+    as_alice.post("/files/bulk", {"do": "trash", "folders": folder.pk, "file": file.pk, "go": "1"})
+    page = as_alice.get("/trash/").text
+    for url in (f"/folders/{folder.pk}/restore", f"/files/{file.pk}/restore"):
+        assert f'formaction="{url}"' in page
+        assert as_alice.post(url, {"next": "/trash/?q=a"})["Location"] == "/trash/?q=a"
+    assert as_alice.post(f"/folders/{folder.pk}/restore").status_code == 404
+    assert set(File.objects.available()) == {file, inside}
+    assert Folder.objects.living().get() == folder
 
 
 @pytest.mark.parametrize("state", [State.UPLOADING, State.COMPLETING, State.DELETING])

@@ -26,6 +26,7 @@ from django.views.decorators.http import require_POST
 
 from uploads.accounts import factors, oidc, passkeys, time_zones
 from uploads.errors import Forbidden, ValidationFailed
+from uploads.models import Usage
 from uploads.services import mail, sign_in_events
 from uploads.views.responses import html_errors, request_user, with_problem_headers
 
@@ -105,12 +106,13 @@ class PasswordChangeView(account_views.PasswordChangeView):  # type: ignore[misc
 
 
 class SecurityView(base.IndexView):  # type: ignore[misc]
-    """The person's own page: password, second factors, single sign-on, time zone, sessions."""
+    """The person's own page: storage, password, second factors, single sign-on, time zone, sessions."""
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         user = request_user(self.request)
         identities = oidc.connections(user)
         own = {
+            "usage": Usage.objects.filter(owner=user).first(),
             "has_password": user.has_usable_password() and factors.may_sign_in_here(user),
             "identities": identities,
             "can_connect": not all(connection["identity"] for connection in identities),

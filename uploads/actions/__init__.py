@@ -16,8 +16,8 @@ from uploads.actions.base import (
     register,
 )
 from uploads.actions.move import move_files
-from uploads.actions.restore import restore_file, restore_files
-from uploads.actions.tag import tag_files
+from uploads.actions.restore import restore_file, restore_files, restore_folder
+from uploads.actions.tag import known_tags, tag_files
 from uploads.actions.trash import trash_file, trash_files
 from uploads.actions.undo import undo_action
 from uploads.actions.visibility import set_visibility
@@ -31,11 +31,13 @@ __all__ = [
     "audit_labels",
     "describe",
     "get_action",
+    "known_tags",
     "move_files",
     "page_actions",
     "register",
     "restore_file",
     "restore_files",
+    "restore_folder",
     "set_visibility",
     "tag_files",
     "trash_file",

@@ -9,6 +9,7 @@ from uuid import UUID
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models.functions import Now
+from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
@@ -105,6 +106,9 @@ class MoveAction(BulkAction):
             return _("Moved %(folders)s to “%(into)s”.") % {"folders": count_folders(len(result.folders)), "into": into}
         parts = {"folders": count_folders(len(result.folders)), "files": count_files(len(result.files)), "into": into}
         return _("Moved %(folders)s and %(files)s to “%(into)s”.") % parts
+
+    def target_url(self, data: Mapping[str, Any]) -> str:
+        return data["to"].get_absolute_url() if data["to"] else reverse("library")
 
     def describe(self, detail: Mapping[str, Any]) -> str:
         if detail.get("folder_name"):

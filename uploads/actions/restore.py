@@ -13,12 +13,12 @@ from django.utils.translation import gettext_lazy, ngettext
 from uploads.actions.base import (
     BulkAction,
     BulkResult,
+    continue_in_folder,
     count_folders,
     count_with_inside,
     name_folders,
     register,
 )
-from uploads.actions.large_folders import continue_in_folder
 from uploads.errors import Forbidden, InvalidTransition
 from uploads.models import Action, Event, File, Folder, State
 from uploads.models.audit import event
@@ -89,6 +89,11 @@ def restore_files(links: Iterable[UUID], *, by: User) -> BulkResult:
     """Restore files from the trash as they were, with their folders; but not into folders that this person may not
     add files to (any more)."""
     return RestoreAction().execute(links, {}, by=by)
+
+
+def restore_folder(folder: Folder, *, by: User) -> BulkResult:
+    """Restore a folder from the trash with the files and subfolders that went there with it. Raises Conflict."""
+    return RestoreAction().execute([], {}, by=by, folders=[folder.pk])
 
 
 def restore_file(file: File, *, by: User) -> None:

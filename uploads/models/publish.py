@@ -15,26 +15,31 @@ from django.db.models.functions import Now
 from uploads.errors import OwnerOverQuota, Problem
 from uploads.failpoints import failpoint
 from uploads.models.audit import current_client_ip
-from uploads.models.file import File, PartDigest
+from uploads.models.file import File, PartDigest, Tagging
 from uploads.models.states import Category, ChecksumStatus, State
-from uploads.models.tag import Tagging
 from uploads.models.usage import Usage
 
 # Raw SQL: the ORM has no UPDATE … FROM, and one UPDATE per row costs more than the rest of a completion.
 # The owner is the actor, except of what a guest has sent: then the detail has the name that the guest gave. The event
 # is written in the same statement, so that neither exists without the other. A folder that was removed during the
-# upload is restored.
+# upload is restored. Files of one call are a microsecond apart, so that the newest first are also in the order of their
+# names.
 PUBLISH = """
 WITH published AS (
     UPDATE uploads_file AS file
-    SET state = 'available', available_at = statement_timestamp(), updated_at = statement_timestamp(),
+    SET state = 'available', available_at = statement_timestamp() - object.place * interval '1 microsecond',
+        updated_at = statement_timestamp(),
         lease_until = NULL, multipart_id = '',
         etag = object.etag, checksum_status = object.checksum_status, detected_type = object.detected_type,
         category = object.category,
         scan_status = CASE WHEN %s OR %s AND file.guest_session_id IS NOT NULL THEN 'pending' ELSE '' END,
         quarantined = %s OR %s AND file.guest_session_id IS NOT NULL
-    FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[])
-        AS object (id, checksum, etag, checksum_status, detected_type, category)
+    FROM (
+        SELECT item.*, row_number() OVER (ORDER BY natural_name) - 1 AS place
+        FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[])
+            AS item (id, checksum, etag, checksum_status, detected_type, category)
+        JOIN uploads_file AS named ON named.id = item.id
+    ) AS object
     WHERE file.id = object.id AND file.checksum = object.checksum AND file.state = 'completing'
     RETURNING file.id, file.series, file.current, file.owner_id, file.name, file.size, file.folder_id,
         file.guest_session_id

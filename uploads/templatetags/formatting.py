@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from datetime import datetime
+from pathlib import PurePosixPath
+from typing import Any
 
 from django import template
 from django.utils import dateformat, timezone
@@ -15,12 +17,32 @@ from uploads.humanize import humanize_bytes
 register = template.Library()
 
 NO_BREAK_SPACE = "\u00a0"
+# Icons within the categories of documents and texts, by extension.
+ICONS = {
+    "sheet": {".csv", ".numbers", ".ods", ".tsv", ".xls", ".xlsb", ".xlsm", ".xlsx"},
+    "slides": {".key", ".odp", ".pps", ".ppsx", ".ppt", ".pptm", ".pptx"},
+    "code": {
+        ".bash", ".c", ".cc", ".cpp", ".cs", ".css", ".go", ".h", ".hpp", ".html", ".java", ".js", ".json", ".jsx",
+        ".kt", ".lua", ".php", ".pl", ".py", ".r", ".rb", ".rs", ".scss", ".sh", ".sql", ".swift", ".toml", ".ts",
+        ".tsx", ".xml", ".yaml", ".yml",
+    },
+}  # fmt: skip
+ICON_OF = {extension: icon for icon, extensions in ICONS.items() for extension in extensions}
 
 
 @register.filter(name="bytes")
 def filesize(size: int | None) -> str:
     """Format a size as "12.4 MB"."""
     return "" if size is None else humanize_bytes(size).replace(" ", NO_BREAK_SPACE)
+
+
+@register.filter
+def icon(file: Any) -> str:
+    """Return the name of the icon of a file, by its category and, in documents and texts, its extension."""
+    category = str(file.category)
+    if category not in {"document", "text"}:
+        return category
+    return ICON_OF.get(PurePosixPath(file.name).suffix.lower(), category)
 
 
 @register.filter

@@ -16,7 +16,7 @@ from uploads.actions import BulkAction
 from uploads.errors import Conflict, InvalidTransition, ValidationFailed
 from uploads.forms import FolderPickerForm, Selection, find_folder
 from uploads.models import Folder
-from uploads.views.folder_picker import Hidden, choose_folder
+from uploads.views.folders import Hidden, choose_folder
 from uploads.views.responses import flash_result, html_errors, next_url, redirect_next, render_dialog, request_user
 
 CONFIRM_ABOVE = 100  # files
@@ -52,7 +52,8 @@ def bulk(request: HttpRequest) -> HttpResponse:
             message = action.message(result, form.cleaned_data)
             if not action.takes_folders and selection.folders and not request.POST.get("all"):
                 messages.warning(request, _("Folders were skipped: this action is for files only."))
-            flash_result(request, message, result, unusable=selection.unusable, undo=action.can_undo)
+            url = action.target_url(form.cleaned_data)
+            flash_result(request, message, result, unusable=selection.unusable, undo=action.can_undo, url=url)
             return redirect_next(request)
     return _form_page(request, user, action, form, selection, folders)
 

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 
 from amalga.db import is_read_only_error
 from amalga.log import LINK_PATHS
-from uploads.errors import Forbidden, LinkUnknown, NotFound, Problem, StorageUnavailable, ValidationFailed
+from uploads.errors import Forbidden, LinkUnknown, Problem, StorageUnavailable, UploadNotFound, ValidationFailed
 from uploads.views.responses import error_page, error_response, is_api_request, public_error_page
 
 logger = logging.getLogger(__name__)
@@ -34,7 +34,9 @@ class CsrfFailed(Forbidden):
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return error_response(request, ValidationFailed(_("The request is invalid.")))
+    if is_api_request(request):
+        return error_response(request, ValidationFailed(_("The request is invalid.")))
+    return error_page(request, 400)
 
 
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -46,7 +48,7 @@ def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     if request.path_info.startswith(LINK_PATHS) and not is_api_request(request):
         return public_error_page(LinkUnknown())
-    return error_response(request, NotFound()) if is_api_request(request) else error_page(request, 404)
+    return error_response(request, UploadNotFound()) if is_api_request(request) else error_page(request, 404)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
@@ -66,10 +68,10 @@ def server_error(request: HttpRequest) -> HttpResponse:
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
-    return error_response(
-        request,
-        CsrfFailed(_("This page has expired. Reload it and try again.")),
-    )
+    problem = CsrfFailed(_("This page has expired. Reload it and try again."))
+    if is_api_request(request) or request.path_info.startswith(LINK_PATHS):
+        return error_response(request, problem)
+    return error_page(request, problem.status_code, problem=problem, template="403_csrf.html")
 
 
 class ServerFault(Problem):

@@ -1,10 +1,11 @@
-"""The page of one file, and its actions."""
+"""The page of one file, its actions, and the files before and after it in the list it was opened from."""
 
 from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 from uuid import UUID
 
 from django.contrib import messages
@@ -12,15 +13,23 @@ from django.contrib.auth.models import User
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.urls import reverse
+from django.urls import Resolver404, resolve, reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from uploads import actions, content_headers, services
+from uploads import actions, content_headers, listing, services
 from uploads.actions import BulkResult
 from uploads.errors import Forbidden, StorageUnavailable, ValidationFailed
-from uploads.forms import UploadForm, parse_file_name, parse_tags
-from uploads.listing import breadcrumbs_for, redact_detail, referenced_folders, visible_folder_ids
+from uploads.forms import UploadForm, parse_file_name, parse_tags, read_list_query
+from uploads.listing import (
+    ListQuery,
+    Neighbors,
+    SearchTooBroad,
+    breadcrumbs_for,
+    redact_detail,
+    referenced_folders,
+    visible_folder_ids,
+)
 from uploads.models import (
     Action,
     Category,
@@ -28,6 +37,7 @@ from uploads.models import (
     Event,
     Favorite,
     File,
+    Folder,
     GuestSession,
     Preview,
     PreviewKind,
@@ -36,13 +46,20 @@ from uploads.models import (
     Tag,
     Visibility,
 )
-from uploads.previews.rich_text import rich_format_of
+from uploads.previews.text_excerpt import rich_format_of
 from uploads.services.previews import REASONS
-from uploads.views.folder_picker import choose_folder, picker_form
-from uploads.views.library import breadcrumbs
-from uploads.views.neighbors import neighbor_context
+from uploads.views.folders import choose_folder, picker_form
+from uploads.views.library import breadcrumbs, with_cookies
 from uploads.views.presenters import folder_path
-from uploads.views.responses import FieldError, flash_result, html_errors, redirect_next, render_page, request_user
+from uploads.views.responses import (
+    MAX_URL_CHARACTERS,
+    FieldError,
+    flash_result,
+    html_errors,
+    redirect_next,
+    render_page,
+    request_user,
+)
 
 MAX_VERSIONS = 100
 RECENT_EVENTS = 10
@@ -69,12 +86,13 @@ def _waiting_pages(file: File) -> QuerySet[Preview]:
 def _file_page(request: HttpRequest, file: File, field_error: FieldError | None = None) -> HttpResponse:
     user, pk = request_user(request), file.link
     with suppress(StorageUnavailable):  # the page works without it
-        services.learn_encoding(file)
+        services.fetch_encoding(file)
     context = {
         "file": file,
         "crumbs": breadcrumbs(user, file.folder),
         "permanent_url": request.build_absolute_uri(file.get_absolute_url()),
         "tags": list(Tag.objects.filter(taggings__file=file).values_list("name", flat=True)),
+        "known_tags": actions.known_tags(user),
         "versions": _versions(file),
         "activity": _activity(pk, user, request.GET.get("activity", "")),
         "duplicates": _duplicates(user, file),
@@ -159,9 +177,10 @@ def tag_file(request: HttpRequest, pk: UUID) -> HttpResponse:
         add, remove = (parse_tags(request.POST.get(name, "")) for name in ("add", "remove"))
         if not add and not remove:
             raise ValidationFailed(_("Enter a tag."))
-        _require(actions.tag_files([pk], add=add, remove=remove, by=request_user(request)))
+        result = _require(actions.tag_files([pk], add=add, remove=remove, by=request_user(request)))
     except ValidationFailed as problem:
         return _file_page(request, file, FieldError("add-tag", request.POST.get("add", ""), problem))
+    flash_result(request, _("Changed tags of “%(name)s”.") % {"name": file.name}, result, undo=True)
     return redirect("file", pk=pk)
 
 
@@ -169,11 +188,14 @@ def tag_file(request: HttpRequest, pk: UUID) -> HttpResponse:
 @html_errors
 def visibility_file(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Make the file visible to the team or private. Only its owner can."""
-    _get_file(request, pk)
+    file = _get_file(request, pk)
     visibility = request.POST.get("visibility", "")
     if visibility not in Visibility.values:
         raise ValidationFailed(_("Choose who can see the file: the team, or only you."))
-    _require(actions.set_visibility([pk], Visibility(visibility), by=request_user(request)))
+    result = _require(actions.set_visibility([pk], Visibility(visibility), by=request_user(request)))
+    private = visibility == Visibility.PRIVATE
+    text = _("Made “%(name)s” private.") if private else _("Shared “%(name)s” with the team.")
+    flash_result(request, text % {"name": file.name}, result, undo=True)
     return redirect("file", pk=pk)
 
 
@@ -203,9 +225,10 @@ def _get_file(request: HttpRequest, pk: UUID) -> File:
     return get_object_or_404(File.objects.listed_for(request.user).by_link(pk).select_related("folder"))
 
 
-def _require(result: BulkResult) -> None:
+def _require(result: BulkResult) -> BulkResult:
     if not result.files:
         raise Forbidden(_("You don't have permission to change this file."))
+    return result
 
 
 def _rights(user: User, file: File) -> dict[str, bool]:
@@ -301,3 +324,54 @@ def _describe_event(event: Event, detail: dict[str, Any]) -> str:
         guest = GuestSession(name=str(detail.get("guest") or ""), address=str(detail.get("guest_address") or ""))
         return _("received it from %(guest)s through a file request") % {"guest": guest.label}
     return actions.describe(event.action, detail)
+
+
+def neighbor_context(request: HttpRequest, file: File) -> dict[str, Any]:
+    """Return the URLs of the list, and of the files before and after `file` in it, empty where there is none; and its
+    `position` among the `total` of files, 0 where they are not counted.
+
+    The list is named by the parameter `from`, else by the page before, else it is that of the file's folder.
+    """
+    user = request_user(request)
+    url = request.GET.get("from") or request.META.get("HTTP_HX_CURRENT_URL") or request.META.get("HTTP_REFERER", "")
+    folder, query = _read_list(request, url) or (file.folder, with_cookies(request, ListQuery(), {}))
+    path = folder.get_absolute_url() if folder else reverse("library")
+    list_url = path + query.to_querystring()
+    files = listing.files_for(user, query, folder)
+    try:
+        neighbors = listing.neighbors(query, file, files=files, folder=folder, columns=listing.COLUMNS)
+    except SearchTooBroad:
+        neighbors = Neighbors()
+    return {
+        "list_url": list_url,
+        "previous_url": _file_url(neighbors.before, list_url),
+        "next_url": _file_url(neighbors.after, list_url),
+        "position": neighbors.position,
+        "total": neighbors.total,
+    }
+
+
+def _file_url(link: UUID | None, list_url: str) -> str:
+    return reverse("file", args=[link], query={"from": list_url}) if link else ""
+
+
+def _read_list(request: HttpRequest, url: str) -> tuple[Folder | None, ListQuery] | None:
+    """Return folder and query of a list's URL, or of the list that a file's URL names; None for anything else."""
+    try:
+        parts = urlsplit(url[:MAX_URL_CHARACTERS])
+        match = resolve(parts.path)
+    except (ValueError, Resolver404):
+        return None
+    params: dict[str, Any] = dict(parse_qsl(parts.query))
+    if match.url_name == "file":
+        source = params.get("from", "")
+        return None if source.startswith("/files/") else _read_list(request, source)
+    if match.url_name not in {"library", "folder"}:
+        return None
+    user, folder = request_user(request), None
+    if match.url_name == "folder":
+        folder = Folder.objects.visible_to(user).filter(pk=match.kwargs["pk"]).first()
+        if folder is None:
+            return None
+    query, _notes = read_list_query(params, user)
+    return folder, with_cookies(request, query, params)

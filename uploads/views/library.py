@@ -37,7 +37,7 @@ from uploads.models import (
 )
 from uploads.views.presenters import file_rows, folder_rows, rows_digest
 from uploads.views.responses import FieldError, render_page, request_user
-from uploads.views.share_target import add_share_message
+from uploads.views.web_app import add_share_message
 
 MAX_TAGS = 2_000
 
@@ -75,6 +75,9 @@ def library_page(request: HttpRequest, folder: Folder | None, field_error: Field
     response = render_page(request, "uploads/library.html", context, field_error)
     if request.GET.get("view") in {"grid", "table"}:
         _remember(response, VIEW_COOKIE, request.GET["view"])
+    query = context["list_query"]
+    if "sort" in request.GET and "after" not in request.GET and not query.has_filters:
+        _remember(response, SORT_COOKIE, query.sort)
     return response
 
 
@@ -121,6 +124,7 @@ COOKIE_SECONDS = 365 * 24 * 3600
 COOKIE_PREFIX = "__Host-" if settings.HTTPS else ""
 ONBOARDING_COOKIE = f"{COOKIE_PREFIX}onboarding"  # set once the card for administrators is dismissed
 VIEW_COOKIE = f"{COOKIE_PREFIX}view"  # the view that was chosen last: "table" or "grid"
+SORT_COOKIE = f"{COOKIE_PREFIX}sort"  # the sort order that was chosen last for a list without filters
 SORTABLE = ("name", "size", "added")
 
 
@@ -146,8 +150,7 @@ def browse(request: HttpRequest, scope: ListScope) -> dict[str, Any]:
     """Return the context of a page with a list. An invalid cursor is a 404; other invalid parameters show a note."""
     user = request_user(request)
     query, notes = read_list_query(request.GET, user)
-    if "view" not in request.GET and request.COOKIES.get(VIEW_COOKIE) == "grid":
-        query = replace(query, grid=True)
+    query = with_cookies(request, query, request.GET, trash=scope.trash)
     try:
         after = Cursor.decode(request.GET.get("after", ""), scope.columns[query.column])
     except InvalidCursor as error:
@@ -180,6 +183,19 @@ def browse(request: HttpRequest, scope: ListScope) -> dict[str, Any]:
         **rows,
         **_filter_context(query, scope, sidebar),
     }
+
+
+def with_cookies(
+    request: HttpRequest, query: ListQuery, params: Mapping[str, str], *, trash: bool = False
+) -> ListQuery:
+    """Return the query with the view and the sort order that were chosen last in this browser, where `params`, from
+    which it was read, have none."""
+    if "view" not in params and request.COOKIES.get(VIEW_COOKIE) == "grid":
+        query = replace(query, grid=True)
+    sort = request.COOKIES.get(SORT_COOKIE)
+    if "sort" not in params and sort in listing.SORTS and not query.has_filters and not trash:
+        query = replace(query, sort=sort)
+    return query
 
 
 def _may_change_any(user: User, rights: str) -> bool:
@@ -309,7 +325,8 @@ def _next_url(query: ListQuery, scope: ListScope, page: Page, start: int) -> str
     if not page.next:
         return None
     next_start = str(start + len(page.files)) if start else ""
-    return scope.url + query.to_querystring(after=str(page.next), start=next_start)
+    # A cursor is for one sort order, and the cookie may change.
+    return scope.url + query.to_querystring(after=str(page.next), start=next_start, sort=query.sort)
 
 
 def _count_label(page: Page, total: int | None, start: int) -> str:

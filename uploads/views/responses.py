@@ -18,6 +18,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpRespons
 from django.shortcuts import render
 from django.template.loader import render_to_string
 from django.urls import reverse
+from django.utils.html import format_html
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import get_language, ngettext
 from django.utils.translation import gettext as _
@@ -65,10 +66,13 @@ def error_response(request: HttpRequest, problem: Problem) -> HttpResponse:
         return with_problem_headers(JsonResponse({"error": error_json(problem)}, status=problem.status_code), problem)
     if request.path_info.startswith(LINK_PATHS):
         return public_error_page(problem)
-    return error_page(request, problem.status_code, message=problem.message, problem=problem)
+    message = "" if isinstance(problem, MethodNotAllowed) else problem.message  # which is for programs
+    return error_page(request, problem.status_code, message=message, problem=problem)
 
 
-def error_page(request: HttpRequest, code: int, *, message: str = "", problem: Problem | None = None) -> HttpResponse:
+def error_page(
+    request: HttpRequest, code: int, *, message: str = "", problem: Problem | None = None, template: str = ""
+) -> HttpResponse:
     """Return an error page. It uses neither the database nor the session.
 
     Browsers with a session get the search and the navigation; each page there checks permissions.
@@ -78,7 +82,7 @@ def error_page(request: HttpRequest, code: int, *, message: str = "", problem: P
         "request_id": request_id.get(),
         "has_session": settings.SESSION_COOKIE_NAME in request.COOKIES,
     }
-    body = render_to_string(f"{code if code in PAGES else 400}.html", context)
+    body = render_to_string(template or f"{code if code in PAGES else 400}.html", context)
     response = HttpResponse(body, status=code)
     if code == 503:
         response["Retry-After"] = str(RETRY_SECONDS)
@@ -279,11 +283,13 @@ def redirect_next(request: HttpRequest, default: str | None = None) -> HttpRespo
 
 
 def flash_result(
-    request: HttpRequest, message: str, result: BulkResult, *, unusable: int = 0, undo: bool = False
+    request: HttpRequest, message: str, result: BulkResult, *, unusable: int = 0, undo: bool = False, url: str = ""
 ) -> None:
-    """Show `message` if something changed, then what did not and why. With `undo`, add a button to undo the change."""
+    """Show `message` if something changed, then what did not and why. With `undo`, add a button to undo the change,
+    and with `url`, a link to where it leads."""
     if result.has_changes:
-        messages.success(request, message, extra_tags=_undo_tag(result) if undo else "")
+        text = format_html('{} <a href="{}">{}</a>', message, url, _("Open")) if url else message
+        messages.success(request, text, extra_tags=_undo_tag(result) if undo else "")
     if result.refused:
         names = ", ".join(f"“{name}”" for name in result.refused[:MAX_NAMES])
         more = len(result.refused) - MAX_NAMES

@@ -7,7 +7,7 @@ from uuid import UUID
 from django.conf import settings
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, redirect, render
+from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -16,7 +16,7 @@ from django.views.decorators.http import require_POST, require_safe
 from uploads import actions
 from uploads.errors import Conflict, Forbidden, OverQuota, RefusedType, ValidationFailed
 from uploads.forms import parse_id
-from uploads.models import File
+from uploads.models import File, Folder
 from uploads.views.library import ListScope, browse
 from uploads.views.responses import flash_result, html_errors, redirect_next, request_user
 
@@ -44,7 +44,18 @@ def restore_file(request: HttpRequest, pk: UUID) -> HttpResponse:
     file = get_object_or_404(File.objects.removable_by(request.user).by_link(pk))
     actions.restore_file(file, by=request_user(request))
     messages.success(request, _("Restored “%(name)s”.") % {"name": file.name})
-    return redirect("file", pk=pk)
+    return redirect_next(request, file.get_absolute_url())
+
+
+@require_POST
+@html_errors
+def restore_folder(request: HttpRequest, pk: int) -> HttpResponse:
+    """Restore a folder with the files and subfolders that went to the trash with it."""
+    user = request_user(request)
+    folder = get_object_or_404(Folder.objects.trashed().editable_by(user), pk=pk)
+    result = actions.restore_folder(folder, by=user)
+    flash_result(request, _("Restored “%(name)s”.") % {"name": folder.name}, result)
+    return redirect_next(request, reverse("trash"))
 
 
 @require_POST

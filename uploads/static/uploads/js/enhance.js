@@ -4,16 +4,37 @@ import { announce, ref, showToast } from "./dom.js";
 import { extensionOf } from "./upload.js";
 
 const COPIED_LABEL_MS = 1600;
+/** When to look for thumbnails of new files, which the worker makes within seconds. */
+const THUMBNAIL_DELAYS_MS = [3000, 8000, 20_000];
 
 /** When files were stored last, and when each request for a page was sent: milliseconds since this page was loaded. */
 let storedAt = -1;
 /** @type {WeakMap<XMLHttpRequest, number>} */
 const sentAt = new WeakMap();
+/** @type {ReturnType<typeof setTimeout>[]} */
+let thumbnailTimers = [];
 
 /** Let the page show the files that the uploader has stored. */
 export function showStored() {
   storedAt = performance.now();
   reloadLists();
+  thumbnailTimers.forEach(clearTimeout);
+  thumbnailTimers = THUMBNAIL_DELAYS_MS.map((delay) => setTimeout(showThumbnails, delay));
+}
+
+/** Replace the icons of those files in the list that have a thumbnail by now. */
+async function showThumbnails() {
+  const icons = document.querySelectorAll("#bulk .file-row:not([data-folder]) .file-icon");
+  if (icons.length === 0) return;
+  const response = await fetch(location.pathname + location.search).catch(() => null);
+  if (!response?.ok) return;
+  const page = new DOMParser().parseFromString(await response.text(), "text/html");
+  for (const icon of icons) {
+    const { value } = /** @type {HTMLInputElement} */ (icon.closest(".file-row")?.querySelector(".row-checkbox"));
+    const row = page.querySelector(`.row-checkbox[value="${CSS.escape(value)}"]`)?.closest(".file-row");
+    const picture = row?.querySelector("img");
+    if (picture) icon.replaceWith(document.importNode(picture, true));
+  }
 }
 
 function reloadLists() {
@@ -55,7 +76,7 @@ export function enhance() {
     }
   });
   document.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") closeMenus();
+    if (event.key === "Escape" && closeMenus()) event.preventDefault();
     if (event.key === " ") pressSwitch(event);
   });
   document.addEventListener("toggle", (event) => focusFirstField(/** @type {Element} */ (event.target)), true);
@@ -201,28 +222,32 @@ function pressSwitch(event) {
   event.target.click();
 }
 
+/** @returns {boolean} whether any was open */
 function closeMenus() {
-  for (const menu of document.querySelectorAll("details.menu[open]")) {
+  const menus = document.querySelectorAll("details.menu[open]");
+  for (const menu of menus) {
     const focused = menu.contains(document.activeElement);
     menu.removeAttribute("open");
     if (focused) menu.querySelector("summary")?.focus();
   }
+  return menus.length > 0;
 }
 
 /** @param {HTMLElement} button */
 function copyField(button) {
   const field = document.getElementById(button.dataset.copy ?? "");
-  if (!(field instanceof HTMLInputElement)) return;
-  field.select();
-  copyToClipboard(field.value, button, button.dataset.copied ?? "");
+  if (!field) return;
+  if (field instanceof HTMLInputElement) field.select();
+  const text = field instanceof HTMLInputElement ? field.value : (field.textContent ?? "");
+  copyToClipboard({ text }, button, button.dataset.copied ?? "");
 }
 
 /**
  * Copy text and show a confirmation on the button for a moment.
- * @param {string} text @param {HTMLElement} button @param {string} confirmation
+ * @param {{text: string, html?: string}} content @param {HTMLElement} button @param {string} confirmation
  */
-export async function copyToClipboard(text, button, confirmation) {
-  await writeToClipboard(text);
+export async function copyToClipboard(content, button, confirmation) {
+  await writeToClipboard(content);
   if (button.dataset.label) return;
   button.dataset.label = button.textContent ?? "";
   button.textContent = confirmation;
@@ -232,9 +257,27 @@ export async function copyToClipboard(text, button, confirmation) {
   }, COPIED_LABEL_MS);
 }
 
-/** @param {string} text */
-export async function writeToClipboard(text) {
-  await (navigator.clipboard?.writeText(text) ?? Promise.reject()).catch(() => copyWithExecCommand(text));
+/** @param {{text: string, html?: string}} content  html: for programs with formatted text */
+export async function writeToClipboard({ text, html = "" }) {
+  const { clipboard } = navigator;
+  if (!clipboard) return copyWithExecCommand(text);
+  const types = { "text/plain": text, ...(html && { "text/html": html }) };
+  const blobs = Object.entries(types).map(([type, content]) => [type, new Blob([content], { type })]);
+  await clipboard.write([new ClipboardItem(Object.fromEntries(blobs))]).catch(() => copyWithExecCommand(text));
+}
+
+/**
+ * Return links to copy: their addresses, one in a line, and formatted with their names.
+ * @param {readonly {name: string, url: string}[]} links
+ */
+export function formatLinks(links) {
+  const list = document.createElement("div");
+  for (const { name, url } of links) {
+    const link = document.createElement("a");
+    [link.href, link.textContent] = [url, name];
+    list.append(link, document.createElement("br"));
+  }
+  return { text: links.map(({ url }) => url).join("\n"), html: new XMLSerializer().serializeToString(list) };
 }
 
 /** Copy without the Clipboard API, which is available in secure contexts only. @param {string} text */

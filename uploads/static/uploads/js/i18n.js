@@ -66,7 +66,7 @@ export function bytes(value, language) {
 }
 
 /** @param {number} value @param {string} [language] @param {number} [digits] */
-export function number(value, language, digits = 0) {
+function number(value, language, digits = 0) {
   return new Intl.NumberFormat(language, { maximumFractionDigits: digits }).format(value);
 }
 
@@ -84,7 +84,7 @@ export function percent(done, total) {
  * @param {number} seconds
  * @returns {{key: "seconds"|"minutes"|"hours", count: number}}
  */
-export function duration(seconds) {
+function duration(seconds) {
   if (seconds < 50) return { key: "seconds", count: Math.max(5, Math.ceil(seconds / 5) * 5) };
   if (seconds < 5400) return { key: "minutes", count: Math.max(1, Math.round(seconds / 60)) };
   return { key: "hours", count: Math.round(seconds / 3600) };
@@ -146,7 +146,9 @@ export class Messages {
   /** @param {Summary} summary @param {boolean} paused */
   title(summary, paused) {
     if (summary.finished) return this.result(summary);
-    const text = this.translate(summary.pausing ? "pausing" : paused ? "paused" : "uploading", this.#counts(summary));
+    const key = summary.pausing ? "pausing" : paused ? "paused" : "uploading";
+    const values = { ...this.#counts(summary), name: isolate(summary.name) };
+    const text = this.translate(summary.name ? `${key}_name` : key, values);
     if (!summary.failed) return text;
     return `${text} · ${this.translate("failed_so_far", { failed: this.#count(summary.failed) })}`;
   }

@@ -4,7 +4,7 @@
  * into a folder. Without scripts, the buttons are links.
  */
 import { announce } from "./dom.js";
-import { copyToClipboard, selectName, writeToClipboard } from "./enhance.js";
+import { copyToClipboard, formatLinks, selectName, writeToClipboard } from "./enhance.js";
 import {
   checkboxOf, focusRow, linkOf, returnFocusTo, rightsOf, rowOf, rows, rowsWith, runAction, startSelecting,
 } from "./selection.js";
@@ -198,7 +198,7 @@ function choose(item) {
   const name = item.dataset.item ?? "";
   if (!row) return;
   if (name === "copy") {
-    copyToClipboard(urlOf(row), item, menu()?.dataset.copied ?? "");
+    copyToClipboard(linksTo(rowsWith(row)), item, menu()?.dataset.copied ?? "");
     setTimeout(closeMenu, COPIED_MS);
   } else if (item instanceof HTMLAnchorElement) {
     setTimeout(closeMenu); // after the browser or htmx has followed the link
@@ -221,19 +221,22 @@ async function changeFavorite(row, { dataset }) {
 
 /** @param {HTMLElement} row @param {HTMLElement} button */
 async function copyLink(row, button) {
-  await writeToClipboard(urlOf(row));
+  await writeToClipboard(linksTo([row]));
   announce(menu()?.dataset.copied ?? "");
   button.dataset.icon = "check";
   setTimeout(() => (button.dataset.icon = "link"), COPIED_MS);
 }
 
-/** @param {HTMLElement} row */
-const urlOf = (row) => /** @type {HTMLAnchorElement} */ (linkOf(row)).href;
+/** @param {HTMLElement[]} rows */
+function linksTo(rows) {
+  const links = rows.map((row) => /** @type {HTMLAnchorElement} */ (linkOf(row)));
+  return formatLinks(links.map((link) => ({ name: link.textContent ?? "", url: link.href })));
+}
 
 // --- rename ---
 
 /** Edit the name of a row in its place. @param {HTMLElement} row */
-export function startRenaming(row) {
+function startRenaming(row) {
   const link = linkOf(row);
   const template = /** @type {HTMLTemplateElement} */ (document.getElementById("rename-template"));
   if (!link || !rightsOf(row).includes(CHANGE) || row.querySelector(".rename")) return;
@@ -268,10 +271,12 @@ function onNameKey(event) {
     event.preventDefault();
     return saveName(target);
   }
-  const row = key === "F2" ? rowOf(target) : null;
-  if (!row) return;
-  event.preventDefault();
-  startRenaming(row);
+  if (key !== "F2") return;
+  const row = rowOf(target);
+  const menu = document.querySelector("details.menu:has(#name)"); // on the page of a file; opening it focuses the field
+  if (row || menu) event.preventDefault();
+  if (row) startRenaming(row);
+  else if (menu instanceof HTMLDetailsElement) menu.open = true;
 }
 
 /** @param {HTMLInputElement} field */

@@ -30,7 +30,7 @@ const checkboxes = () => {
   return [...document.querySelectorAll("#bulk .row-checkbox")].map((box) => /** @type {HTMLInputElement} */ (box));
 };
 
-export const selected = () => checkboxes().filter((box) => box.checked);
+const selected = () => checkboxes().filter((box) => box.checked);
 
 /** @param {MouseEvent} event */
 function onClick(event) {
@@ -183,7 +183,8 @@ function submitWithoutHtmx(event, submit) {
 
 /** @param {KeyboardEvent} event */
 function onKeydown(event) {
-  if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
+  if (document.querySelector("dialog[open]")) return;
   const target = /** @type {HTMLElement} */ (event.target);
   const row = /** @type {HTMLElement|null} */ (target.closest(".file-row"));
   if (event.key === "ArrowDown" || event.key === "ArrowUp") return moveFocus(event, target, row);
@@ -201,7 +202,7 @@ function onKeydown(event) {
     Delete: () => runAction("trash", selected().length ? null : row, row),
     ArrowLeft: () => follow("prev"),
     ArrowRight: () => follow("next"),
-    Escape: () => selected().length > 0 && clear(),
+    Escape: () => (selected().length > 0 ? clear() : follow("up")),
   };
   const action = actions[event.key];
   if (!action || isNativeKey(event.key, target, row)) return;
@@ -221,7 +222,7 @@ function isNativeKey(key, target, row) {
   return key === "Enter" && !target.matches(".row-checkbox");
 }
 
-/** Open the file before or after this one. @param {"prev"|"next"} rel */
+/** Open the file before or after this one, or the list. @param {"prev"|"next"|"up"} rel */
 function follow(rel) {
   const link = document.querySelector(`.neighbors [rel=${rel}]`);
   if (link instanceof HTMLElement) link.click();

@@ -1,6 +1,6 @@
 // @ts-check
 import { announce, button, cloneTemplate, ref, setProgress, setText, setVisible } from "./dom.js";
-import { copyToClipboard } from "./enhance.js";
+import { copyToClipboard, formatLinks } from "./enhance.js";
 import { isolate, percent } from "./i18n.js";
 import { extensionOf, groupByFolder, summarize } from "./upload.js";
 import { VirtualList } from "./virtual-list.js";
@@ -263,8 +263,8 @@ export class Tray {
   /** @param {HTMLElement} target */
   #copyLinks(target) {
     const stored = this.uploader.uploads.filter((upload) => upload.url);
-    const links = stored.map((upload) => new URL(upload.url, location.href).href).join("\n");
-    copyToClipboard(links, target, this.messages.translate("copied"));
+    const links = stored.map(({ name, url }) => ({ name, url: new URL(url, location.href).href }));
+    copyToClipboard(formatLinks(links), target, this.messages.translate("copied"));
   }
 }
 
