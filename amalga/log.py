@@ -106,12 +106,12 @@ def new_request_id() -> str:
     return secrets.token_hex(8)
 
 
-def trusted_request_id(trace: str, given: str) -> str:
+def trusted_request_id(trace: str, text: str) -> str:
     """Return the balancer's request ID from X-Amzn-Trace-Id or X-Request-Id; "" if neither is valid."""
     trace = trace[:256]
     if match := SELF.search(trace) or ROOT.search(trace):
         return match[1]
-    return given if NAME.fullmatch(given) else ""
+    return text if NAME.fullmatch(text) else ""
 
 
 def single_line(text: str) -> str:

@@ -33,7 +33,7 @@ class Forbidden(Problem):
     status_code = 403
 
 
-class NotFound(Problem):
+class UploadNotFound(Problem):
     code = "not_found"
     status_code = 404
 

@@ -139,13 +139,13 @@ class APILoginRequiredMiddleware(LoginRequiredMiddleware):
     """Require a login for every view that does not opt out; API clients get the refusal as JSON."""
 
     def process_view(
-        self, request: HttpRequest, view_func: Callable[..., HttpResponseBase], *rest: Any
+        self, request: HttpRequest, view_func: Callable[..., HttpResponseBase], *args: Any
     ) -> HttpResponseBase | None:
         """Refuse large bodies of anonymous clients, which would keep a thread busy with reading.
 
         Views with `guests_send_bodies` check that themselves, before they read, or read nothing.
         """
-        response = super().process_view(request, view_func, *rest)
+        response = super().process_view(request, view_func, *args)
         is_limited = not request.user.is_authenticated and not getattr(view_func, "guests_send_bodies", False)
         if response is None and is_limited and int(request.META.get("CONTENT_LENGTH") or 0) > MAX_ANONYMOUS_BODY_BYTES:
             return error_response(request, TooLarge(_("The request is too large.")))

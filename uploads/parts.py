@@ -29,7 +29,7 @@ def part_length(number: int, *, size: int, part_size: int) -> int:
     return min(part_size, size - (number - 1) * part_size)
 
 
-def read_digest(text: object) -> str:
+def require_digest(text: object) -> str:
     """Return the base64 SHA-256 unchanged. Raises ValueError unless it is the base64 of exactly 32 bytes."""
     if not isinstance(text, str) or len(text) != 44:
         raise ValueError("not the base64 of a SHA-256")

@@ -77,9 +77,9 @@ class GuessLimitApplication:
         """Return the response of Django, and keep it, for as many seconds to wait."""
         started: list[tuple[str, list[tuple[str, str]]]] = []
 
-        def start(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
+        def start(status: str, headers: list[tuple[str, str]], *args: Any) -> Any:
             started.append((status, headers))
-            return start_response(status, headers, *rest)
+            return start_response(status, headers, *args)
 
         chunks = self._application(environ, start)
         body = b"".join(chunks)

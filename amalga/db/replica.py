@@ -35,7 +35,7 @@ REPLAYED = "SELECT pg_last_wal_replay_lsn() - '0/0'"
 
 Result = TypeVar("Result")
 
-_alias: ContextVar[str | None] = ContextVar("required_lsn", default=None)
+_alias: ContextVar[str | None] = ContextVar("alias", default=None)
 _written: ContextVar[str | None] = ContextVar("written", default=None)
 
 

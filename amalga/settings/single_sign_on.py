@@ -49,16 +49,16 @@ def text(name: str) -> str:
 
 def providers() -> list[dict[str, Any]]:
     names = string_list("OIDC_PROVIDERS")
-    given = [f"OIDC_{option}" for option in (*IDENTITY, *SHARED) if text(f"OIDC_{option}")]
+    single_variables = [f"OIDC_{option}" for option in (*IDENTITY, *SHARED) if text(f"OIDC_{option}")]
     if not names:
-        return [provider("")] if given else []
+        return [provider("")] if single_variables else []
     for name in names:
         if not NAME.fullmatch(name) or name in RESERVED_NAMES:
             raise ImproperlyConfigured(
                 "OIDC_PROVIDERS must be names of up to 20 lowercase letters and digits, other than back and connect, "
                 f"not “{name[:50]}”."
             )
-    if single := [name for name in given if name.removeprefix("OIDC_") in IDENTITY]:
+    if single := [name for name in single_variables if name.removeprefix("OIDC_") in IDENTITY]:
         raise ImproperlyConfigured(
             f"{single[0]} and OIDC_PROVIDERS are both set: with OIDC_PROVIDERS, set "
             f"{variable(names[0], single[0].removeprefix('OIDC_'))} instead."
@@ -71,18 +71,18 @@ def providers() -> list[dict[str, Any]]:
 
 def provider(name: str) -> dict[str, Any]:
     """Return django-allauth's settings of one provider."""
-    given = {option: text(variable(name, option)) for option in (*IDENTITY, *SHARED)}
+    values = {option: text(variable(name, option)) for option in (*IDENTITY, *SHARED)}
     for option in ("ISSUER", "CLIENT_ID", "CLIENT_SECRET"):
-        if not given[option]:
-            other = next((variable(name, other) for other, value in given.items() if value), "OIDC_PROVIDERS")
+        if not values[option]:
+            other = next((variable(name, other) for other, value in values.items() if value), "OIDC_PROVIDERS")
             raise ImproperlyConfigured(f"{variable(name, option)} is not set, but {other} is.")
-    server, vendor = issuer(variable(name, "ISSUER"), given["ISSUER"])
+    server, vendor = issuer(variable(name, "ISSUER"), values["ISSUER"])
     return {
         # specific to the issuer: the same user ID at another issuer is another person
         "provider_id": f"sso-{sha256(server.encode()).hexdigest()[:12]}",
-        "name": given["NAME"] or name.capitalize() or "single sign-on",
-        "client_id": given["CLIENT_ID"],
-        "secret": given["CLIENT_SECRET"],
+        "name": values["NAME"] or name.capitalize() or "single sign-on",
+        "client_id": values["CLIENT_ID"],
+        "secret": values["CLIENT_SECRET"],
         "settings": {
             "server_url": server,
             "oauth_pkce_enabled": True,

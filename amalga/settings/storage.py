@@ -51,11 +51,11 @@ def supported_conditions(endpoint: str | None) -> frozenset[str]:
 def secondary_store() -> tuple[dict[str, Any] | None, str | None]:
     """Return the second store and its origin, if set. Raises ImproperlyConfigured if incomplete or the main one."""
     values = {name: str(env.str(f"SECONDARY_S3_{name}", default="")).strip() for name in SECONDARY_S3_VARIABLES}
-    given = [f"SECONDARY_S3_{name}" for name, text in values.items() if text]
+    names = [f"SECONDARY_S3_{name}" for name, text in values.items() if text]
     if not values["BUCKET"]:
-        if given:
+        if names:
             raise ImproperlyConfigured(
-                f"SECONDARY_S3_BUCKET is not set, but {given[0]} is. Set both, or no SECONDARY_S3_* variable."
+                f"SECONDARY_S3_BUCKET is not set, but {names[0]} is. Set both, or no SECONDARY_S3_* variable."
             )
         return None, None
     if bool(values["ACCESS_KEY_ID"]) != bool(values["SECRET_ACCESS_KEY"]):
@@ -136,13 +136,13 @@ def cloudfront() -> dict[str, str] | None:
 
     Raises ImproperlyConfigured unless all three variables are set, or none.
     """
-    given = [name for name in CLOUDFRONT_VARIABLES if raw_value(name).strip()]
-    if not given:
+    names = [name for name in CLOUDFRONT_VARIABLES if raw_value(name).strip()]
+    if not names:
         return None
     for name in CLOUDFRONT_VARIABLES:
-        if name not in given:
+        if name not in names:
             raise ImproperlyConfigured(
-                f"{name} is not set, but {given[0]} is. Set all CLOUDFRONT_* variables, or none."
+                f"{name} is not set, but {names[0]} is. Set all CLOUDFRONT_* variables, or none."
             )
     return {"custom_domain": _domain(), "cloudfront_key_id": _key_id(), "cloudfront_key": _private_key()}
 

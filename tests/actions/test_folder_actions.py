@@ -14,7 +14,7 @@ from django.test import Client
 from tests.support.file_rows import create_row, ensure_folder, full_path
 from tests.support.form_client import messages_of, post_bulk
 from tests.support.upload_client import UploadClient
-from uploads.actions import base, large_folders
+from uploads.actions import base
 from uploads.actions.move import MoveAction
 from uploads.actions.restore import RestoreAction
 from uploads.actions.trash import TrashAction
@@ -120,23 +120,23 @@ def test_many_files_are_trashed_and_restored_by_tasks_in_batches(
     for number in range(7):
         create_row(alice, State.AVAILABLE, name=f"{number}", folder=campaign)
     monkeypatch.setattr(base, "MAX_FILES_INSIDE", 2)
-    monkeypatch.setattr(large_folders, "BATCH_SIZE", 2)
+    monkeypatch.setattr(base, "FOLDER_BATCH_SIZE", 2)
     sent: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(type(large_folders.change_folder), "enqueue", lambda _task, *sent_: sent.append(sent_))
+    monkeypatch.setattr(type(base.change_folder), "enqueue", lambda _task, *sent_: sent.append(sent_))
     result = trash(campaign, by=alice)
     assert (len(result.files), result.folders, result.unfinished) == (2, [], [campaign])
     assert "Campaign" in living()
-    large_folders.change_folder.func(*sent.pop())
+    base.change_folder.func(*sent.pop())
     assert (sent, living(), set(states().values())) == ([], set(), {"trashed"})
     assert len(restore(campaign, by=alice).files) == 2
-    large_folders.change_folder.func(*sent.pop())
+    base.change_folder.func(*sent.pop())
     assert set(states().values()) == {"available"}
-    assert large_folders.change_folder.module_path == task_queue.FOLDER_CHANGES
+    assert base.change_folder.module_path == task_queue.FOLDER_CHANGES
 
 
 def test_task_stops_if_the_account_was_deactivated(campaign: Folder, alice: User) -> None:
     User.objects.filter(pk=alice.pk).update(is_active=False)
-    assert large_folders.change_folder.func("trash", campaign.pk, alice.pk, "2030-01-01T00:00:00+00:00") == 0
+    assert base.change_folder.func("trash", campaign.pk, alice.pk, "2030-01-01T00:00:00+00:00") == 0
     assert set(states().values()) == {"available"}
 
 

@@ -19,11 +19,12 @@ from tests.conftest import PROJECT
 from uploads import s3
 from uploads.accounts import password_reset, sessions, throttling
 from uploads.actions import undo
+from uploads.admin import base as admin_base
 from uploads.listing import pagination
 from uploads.models import content, querysets
 from uploads.previews import renderer, sandbox
-from uploads.s3 import bucket_listing, bucket_policies, client, downloads, errors, objects, signing, streams
-from uploads.s3.stores import main_store
+from uploads.s3 import bucket_listing, bucket_policies, client, errors, objects, signing, streams
+from uploads.s3.client import main_store
 from uploads.services import (
     bucket_guard,
     circuit_breaker,
@@ -53,7 +54,7 @@ from uploads.services.doctor import storage
 from uploads.services.erase import MAX_CLOCK_SKEW_SECONDS, urls_expired
 from uploads.services.fsck import lines as fsck_rows
 from uploads.services.move_store import rows
-from uploads.views import share_target, shared
+from uploads.views import shared, web_app
 
 UNITS = {"s": 1, "times": 1, "day": 24 * 3600, "days": 24 * 3600}
 ROW = re.compile(r"^\| ([^|]+) \| ([\d.]+) (s|times|days?) \| ([^|]*) \|", re.MULTILINE)
@@ -111,7 +112,7 @@ def signing_in(plain: dict[str, Any], caches: dict[str, Any]) -> dict[str, float
         "worker: abandoned handover of files": hand_over.HANDOVER_LOST_AFTER_SECONDS,
         "worker: abandoned change of a folder": task_queue.FOLDER_CHANGE_LOST_AFTER_SECONDS,
         "undo": undo.UNDO_SECONDS,
-        "worker: abandoned password reset": password_reset.RESET_LOST_AFTER_SECONDS,
+        "worker: abandoned password reset": task_queue.RESET_MAILS_LOST_AFTER_SECONDS,
         "known device": plain["DEVICE_COOKIE_DAYS"] * UNITS["days"],
         "single sign-on: one request": plain["SOCIALACCOUNT_REQUESTS_TIMEOUT"],
         "Redis: one request": caches["default"]["OPTIONS"]["socket_timeout"],
@@ -183,7 +184,8 @@ def in_use(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         "Sentry: flush at exit": sentry.FLUSH_SECONDS,
         "metrics: one query of the library": metrics.QUERY_SECONDS,
         "metrics: cached result": metrics.CACHE_SECONDS,
-        "lists: counting": pagination.STATEMENT_TIMEOUT_SECONDS,
+        "lists: counting": pagination.SEARCH_TIMEOUT_SECONDS,
+        "admin lists: searching": admin_base.STATEMENT_TIMEOUT_SECONDS,
         "health check: slow client": probe_server.CLIENT_SECONDS,
         "nginx: request headers": of_proxy("nginx/http.conf", "client_header_timeout"),
         "nginx: pause in a request body": of_proxy("nginx/http.conf", "client_body_timeout"),
@@ -202,7 +204,7 @@ def in_use(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         "gunicorn: client closes its end": gunicorn_worker.LINGER_SECONDS,
         "finish: lease of a row": querysets.LEASE_SECONDS,
         "expired uploads: clock skew": MAX_CLOCK_SKEW_SECONDS,
-        "sweep: trust in a storage that responded": circuit_breaker.RECENT_ANSWER_SECONDS,
+        "sweep: trust in a storage that responded": circuit_breaker.RECENT_RESPONSE_SECONDS,
         "preview: rendering": renderer.WAIT_SECONDS,
         "text of a document: reading": renderer.TEXT_WAIT_SECONDS,
         "text of documents: lookup of a search": content.MATCH_SECONDS,
@@ -231,8 +233,8 @@ def in_use(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         "malware check: clamd replies": malware_scanners.REPLY_SECONDS,
         "malware check: lost task": malware_tasks.LOST_AFTER_SECONDS,
         "URL: upload of a part": signing.URL_SECONDS,
-        "URL: download": downloads.DOWNLOAD_SECONDS,
-        "URL: preview": 2 * downloads.WINDOW_SECONDS,
+        "URL: download": signing.DOWNLOAD_SECONDS,
+        "URL: preview": 2 * signing.WINDOW_SECONDS,
         "token: database sign-in": amalga.db.connection.TOKEN_SECONDS,
         "URL: own requests": max(objects.HEAD_SECONDS, streams.SIGNED_SECONDS),
         "upload: expiry": expiry,
@@ -241,13 +243,13 @@ def in_use(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         **signing_in(plain, read(monkeypatch, CACHE_URL="redis://localhost")["CACHES"]),
         "deleted objects: retention period": bucket_policies.KEEP_DAYS * UNITS["days"],
         "browser: request to the application": of_script("api.js", "TIMEOUT_MS"),
-        "browser: stalled upload": of_script("upload-part.js", "STALL_TIMEOUT_MS"),
-        "browser: response to a part": of_script("upload-part.js", "RESPONSE_TIMEOUT_MS"),
-        "browser: age of an upload URL": of_script("upload-part.js", "MAX_URL_AGE_MS"),
+        "browser: stalled upload": of_script("upload-file.js", "STALL_TIMEOUT_MS"),
+        "browser: response to a part": of_script("upload-file.js", "RESPONSE_TIMEOUT_MS"),
+        "browser: age of an upload URL": of_script("upload-file.js", "MAX_URL_AGE_MS"),
         "browser: shortest backoff": of_script("retry.js", "BASE_DELAY_MS"),
         "browser: longest backoff": of_script("retry.js", "MAX_DELAY_MS"),
         "browser: longest Retry-After": of_script("retry.js", "MAX_RETRY_AFTER_MS"),
-        "web app manifest: cached by the browser": share_target.MANIFEST_SECONDS,
+        "web app manifest: cached by the browser": web_app.MANIFEST_SECONDS,
         "browser: shared files on the device": of_script("share-target.js", "EXPIRY_MS"),
     }
 
@@ -417,8 +419,8 @@ def test_presigned_urls_expire_before_their_credentials(left: int, monkeypatch: 
     monkeypatch.setattr(signing, "seconds_of_credentials", lambda *_, limit: min(left, limit))
     store = main_store()
     assert signing.expires_in(signing.URL_SECONDS, store) == min(left, DOCUMENTED["URL: upload of a part"])
-    assert signing.expires_in(downloads.DOWNLOAD_SECONDS, store) == min(left, DOCUMENTED["URL: download"])
-    assert signing.expires_in(2 * downloads.WINDOW_SECONDS, store) == min(left, DOCUMENTED["URL: preview"])
+    assert signing.expires_in(signing.DOWNLOAD_SECONDS, store) == min(left, DOCUMENTED["URL: download"])
+    assert signing.expires_in(2 * signing.WINDOW_SECONDS, store) == min(left, DOCUMENTED["URL: preview"])
 
 
 def test_storage_clients_use_the_documented_timeouts() -> None:

@@ -63,7 +63,7 @@ def test_length_of_a_nonexistent_part_raises(number: int) -> None:
 
 @given(st.binary(max_size=64))
 def test_valid_digest_is_returned_unchanged(body: bytes) -> None:
-    assert parts.read_digest(sha256(body)) == sha256(body)
+    assert parts.require_digest(sha256(body)) == sha256(body)
 
 
 GOOD = sha256(b"good")
@@ -79,7 +79,7 @@ GOOD = sha256(b"good")
 )  # fmt: skip
 def test_invalid_base64_sha256_is_rejected(text: object) -> None:
     with pytest.raises(ValueError, match="SHA-256"):
-        parts.read_digest(text)
+        parts.require_digest(text)
 
 
 def test_noncanonical_spelling_of_a_digest_is_rejected() -> None:
@@ -89,7 +89,7 @@ def test_noncanonical_spelling_of_a_digest_is_rejected() -> None:
     other = digest[:42] + alphabet[alphabet.index(digest[42]) ^ 1] + "="
     assert base64.b64decode(other) == base64.b64decode(digest)
     with pytest.raises(ValueError, match="SHA-256"):
-        parts.read_digest(other)
+        parts.require_digest(other)
 
 
 @given(st.binary(max_size=100), st.integers(1, 40))

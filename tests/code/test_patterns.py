@@ -35,7 +35,7 @@ JAVASCRIPT = {
     "drop-target.js": [r"/^image\.\w+$/"],
     "i18n.js": [r"/\{(\w+)\}/g"],
     "tray.js": [r"/^\(\d+ %\) /"],
-    "upload-part.js": [r"/<Code>(\w+)<\/Code>/"],
+    "upload-file.js": [r"/<Code>(\w+)<\/Code>/"],
 }
 # A literal follows a token that cannot end a value; otherwise the slash is a division.
 REGEX_LITERAL = re.compile(

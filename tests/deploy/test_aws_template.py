@@ -13,7 +13,7 @@ from django.core.management import load_command_class
 
 from tests.support import debian
 from tests.support.aws_template import PATH, Template
-from uploads.s3.downloads import DOWNLOAD_SECONDS
+from uploads.s3.signing import DOWNLOAD_SECONDS
 
 pytestmark = pytest.mark.slow
 

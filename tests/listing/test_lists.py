@@ -352,7 +352,7 @@ def test_type_and_size_find_the_same_files_by_ids(
 
 
 def test_list_timeout_suggests_narrower_filters(alice: User, as_alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("uploads.listing.pagination.STATEMENT_TIMEOUT_SECONDS", 0.001)
+    monkeypatch.setattr("uploads.listing.pagination.SEARCH_TIMEOUT_SECONDS", 0.001)
 
     def slow(*_: object, **__: object) -> Any:
         return File.objects.extra(where=["pg_sleep(0.2) IS NOT NULL"])

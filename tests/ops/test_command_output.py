@@ -210,7 +210,7 @@ def test_hostile_keys_are_removed_together_with_others(odd: Bucket) -> None:
 
 FROM_OUTSIDE = {"key", "name", "username", "filename", "prefix", "folder"}
 CHECKED = {  # they log only letters, digits, dots and dashes, or values of settings
-    "uploads.management.commands.database_login", "uploads.services.provision", "uploads.s3.stores",
+    "uploads.management.commands.database_login", "uploads.services.provision", "uploads.s3.client",
 }  # fmt: skip
 
 

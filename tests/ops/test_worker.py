@@ -298,7 +298,7 @@ def test_task_of_killed_workers_is_requeued_up_to_a_limit(
     long_ago = timezone.now() - timedelta(hours=1)
     values = {"status": TaskResultStatus.RUNNING, "started_at": long_ago, "worker_ids": ["w"] * workers}
     queued().update(**values)
-    task_queue.tidy(services.preview_files, lost_after_seconds=tasks.PREVIEW_LOST_AFTER_SECONDS)
+    task_queue.requeue_lost(services.preview_files, lost_after_seconds=tasks.PREVIEW_LOST_AFTER_SECONDS)
     assert queued().get().status == status
 
 

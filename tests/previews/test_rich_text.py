@@ -7,7 +7,7 @@ import time
 import pytest
 from django.template.loader import render_to_string
 
-from uploads.previews.rich_text import (
+from uploads.previews.text_excerpt import (
     MAX_CELL_CHARACTERS,
     MAX_COLUMNS,
     MAX_ROWS,

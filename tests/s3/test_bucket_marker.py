@@ -56,7 +56,7 @@ def test_invalid_marker_is_reported(bucket: stores.Bucket, body: bytes) -> None:
 def test_truncated_marker_is_unavailable_storage(
     bucket: stores.Bucket, settings: Settings, read: Callable[[], object]
 ) -> None:
-    s3.put_checkpoint(s3.Checkpoint(uuid4(), 1, timezone.now()))
+    s3.write_checkpoint(s3.Checkpoint(uuid4(), 1, timezone.now()))
     with storage_proxies.proxy_of_app(settings, bucket) as proxy:
         proxy.rules["get"] = storage_proxies.midway
         with pytest.raises(StorageUnavailable):

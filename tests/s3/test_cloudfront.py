@@ -22,7 +22,7 @@ from tests.support.cloudfront import OVERRIDES, Edge, Signer, run_cloudfront
 from tests.support.stores import Bucket
 from uploads import s3
 from uploads.models import File
-from uploads.s3.downloads import DOWNLOAD_SECONDS
+from uploads.s3.signing import DOWNLOAD_SECONDS
 
 pytestmark = pytest.mark.django_db
 

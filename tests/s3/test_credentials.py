@@ -23,7 +23,7 @@ from tests.support.upload_client import UploadClient, put_bytes, sha256, web
 from uploads import s3
 from uploads.errors import StorageUnavailable
 from uploads.models import State
-from uploads.s3 import client, downloads
+from uploads.s3 import client, signing
 from uploads.s3.client import seconds_of_credentials
 from uploads.s3.signing import URL_SECONDS
 from uploads.services.doctor.storage import credential_lines
@@ -197,8 +197,8 @@ def test_url_expires_with_its_credentials(container: CredentialProvider, kind: s
     container.seconds = seconds
     end = expiry_of(URLS[kind]())
     assert end <= datetime.now(UTC) + timedelta(seconds=seconds)
-    longest = {"put": URL_SECONDS, "part": URL_SECONDS, "download": downloads.DOWNLOAD_SECONDS}
-    assert end <= datetime.now(UTC) + timedelta(seconds=longest.get(kind, 2 * downloads.WINDOW_SECONDS))
+    longest = {"put": URL_SECONDS, "part": URL_SECONDS, "download": signing.DOWNLOAD_SECONDS}
+    assert end <= datetime.now(UTC) + timedelta(seconds=longest.get(kind, 2 * signing.WINDOW_SECONDS))
 
 
 @pytest.mark.parametrize("mode", ["payload", "sha256", "off"])

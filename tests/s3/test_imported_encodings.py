@@ -138,7 +138,7 @@ def test_encoding_is_used_if_the_database_cannot_save_it(
 ) -> None:
     monkeypatch.setattr(File.objects, "filter", fail(OperationalError()))
     file = File.objects.get(name="a.json")
-    services.learn_encoding(file)
+    services.fetch_encoding(file)
     assert file.stored_name == "a.json.gz"
 
 

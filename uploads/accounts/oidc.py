@@ -31,7 +31,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from uploads.accounts import identities, throttling
 from uploads.accounts.claims import Claims, Policy
-from uploads.errors import Forbidden, NotFound, Problem
+from uploads.errors import Forbidden, Problem
 from uploads.services import sign_in_events
 from uploads.services.identity_provider import fetch_json
 from uploads.views.responses import html_errors, request_user
@@ -276,7 +276,7 @@ def disconnect(request: HttpRequest, pk: int) -> HttpResponseBase:
     names = {app["provider_id"]: app["name"] for app in _apps()}
     identity = identities.disconnect(user, pk, providers=names)
     if identity is None:
-        raise NotFound
+        raise Http404
     sign_in_events.end_sessions(user, by=user, but=request.session.session_key, reason="single_sign_on")
     name = names.get(identity.provider, _("single sign-on"))
     messages.success(request, _("Disconnected from %(name)s.") % {"name": name})

@@ -55,8 +55,8 @@ def role_of(user: User) -> Role | None:
     if user.is_superuser:
         return Role.ADMINISTRATOR
     names = {group.name for group in user.groups.all()}
-    held = [role for role in Role if role.group_name in names]
-    return held[-1] if held else None
+    roles = [role for role in Role if role.group_name in names]
+    return roles[-1] if roles else None
 
 
 def set_role(user: User, role: Role | None, *, by: User | None) -> bool:
@@ -69,10 +69,10 @@ def set_role(user: User, role: Role | None, *, by: User | None) -> bool:
     is_staff = role == Role.ADMINISTRATOR
     with transaction.atomic():
         lock_roles()
-        held = set(user.groups.filter(name__in=ROLES_BY_GROUP).values_list("name", flat=True))
+        current = set(user.groups.filter(name__in=ROLES_BY_GROUP).values_list("name", flat=True))
         before = role_of(user)
         desired = {role.group_name} if role else set()
-        if held == desired and User.objects.filter(pk=user.pk, is_staff=is_staff).exists():
+        if current == desired and User.objects.filter(pk=user.pk, is_staff=is_staff).exists():
             return False
         if user.is_superuser:
             raise Forbidden(_("Superusers keep their role. Change that in the Django admin."))
@@ -83,7 +83,7 @@ def set_role(user: User, role: Role | None, *, by: User | None) -> bool:
             require_grantable([group_of(role)], by=by)
         if before == Role.ADMINISTRATOR:
             require_other_administrator(user)
-        user.groups.remove(*Group.objects.filter(name__in=held - desired))
+        user.groups.remove(*Group.objects.filter(name__in=current - desired))
         if role is not None:
             user.groups.add(group_of(role))
         User.objects.filter(pk=user.pk).update(is_staff=is_staff)
@@ -148,9 +148,9 @@ def set_teams(user: User, chosen: Iterable[Group], *, by: User | None) -> bool:
     desired = {team.pk: team for team in chosen if team.name not in ROLES_BY_GROUP}
     with transaction.atomic():
         lock_roles()
-        held = {team.pk: team for team in user.groups.exclude(name__in=ROLES_BY_GROUP)}
-        added = [team for pk, team in desired.items() if pk not in held]
-        removed = [team for pk, team in held.items() if pk not in desired]
+        current = {team.pk: team for team in user.groups.exclude(name__in=ROLES_BY_GROUP)}
+        added = [team for pk, team in desired.items() if pk not in current]
+        removed = [team for pk, team in current.items() if pk not in desired]
         if not added and not removed:
             return False
         require_manageable(user, by=by)

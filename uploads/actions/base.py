@@ -1,11 +1,16 @@
-"""The base class of bulk actions, and the registry that the pages and the admin read."""
+"""The base class of bulk actions, and the registry that the pages and the admin read.
+
+A task continues an action on a folder with more files than one request changes.
+"""
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, ClassVar, TypeVar
 from uuid import UUID
 
@@ -15,8 +20,10 @@ from django.db import transaction
 from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
+from django_tasks import task
 
 from amalga.db import CALL_SECONDS, deadline
+from uploads.errors import Problem
 from uploads.failpoints import failpoint
 from uploads.forms import UserForm
 from uploads.models import Action, Event, File, Folder
@@ -31,6 +38,8 @@ logger = logging.getLogger(__name__)
 MAX_FILES_INSIDE = 10_000  # of the folders of one call; a task changes the rest
 
 REGISTRY: dict[str, BulkAction] = {}
+FOLDER_BATCH_SIZE = 1_000  # files of a transaction
+TASK_SECONDS = 5.0  # then the rest goes to the end of the queue, so that a worker can stop
 
 
 @dataclass(slots=True)
@@ -167,6 +176,10 @@ class BulkAction:
 
     def message(self, result: BulkResult, data: Mapping[str, Any]) -> str:
         return self.folder_message(result, data) if result.folders else self.success_message(len(result.files), data)
+
+    def target_url(self, data: Mapping[str, Any]) -> str:
+        """Return the URL of the page to which this action brings files; '' if they stay where they are."""
+        return ""
 
     def describe(self, detail: Mapping[str, Any]) -> str:
         """Describe an event by its detail, without actor and time; '' for the name of its audit action."""
@@ -311,3 +324,39 @@ def describe(audit_action: str, detail: Mapping[str, Any]) -> str:
 
 def _ordered() -> list[BulkAction]:
     return sorted(REGISTRY.values(), key=lambda action: action.order)
+
+
+def continue_in_folder(action: BulkAction, folder: Folder, purge_after: datetime, *, by: User) -> None:
+    """Enqueue a task for the remaining files of the folder. Safe to repeat."""
+    change_folder.enqueue(action.name, folder.pk, by.pk, purge_after.isoformat())
+
+
+@task()
+def change_folder(action_name: str, folder_id: int, by_id: int, purge_after: str) -> int:
+    """Do the action to files of the folder within TASK_SECONDS, in batches, and enqueue the rest as another task.
+
+    The permissions are those at the time. Returns how many files changed.
+    """
+    action = get_action(action_name)
+    folder = Folder.objects.filter(pk=folder_id).first()
+    by = User.objects.filter(pk=by_id, is_active=True).first()
+    if action is None or folder is None or by is None:
+        return 0
+    folder.purge_after = datetime.fromisoformat(purge_after)
+    data = {"purge_after": folder.purge_after}
+    end = time.monotonic() + TASK_SECONDS
+    count = 0
+    try:
+        while rows := list(action.inside([folder], by=by).values_list("series", "pk")[:FOLDER_BATCH_SIZE]):
+            changed = len(action.execute([series or pk for series, pk in rows], data, by=by).files)
+            count += changed
+            if not changed:
+                break
+            if time.monotonic() > end:
+                change_folder.enqueue(action_name, folder_id, by_id, purge_after)
+                return count
+        action.execute([], data, by=by, folders=[folder_id])  # a folder goes to the trash after its files
+    except Problem as problem:
+        logger.warning("folder_change_stopped action=%s folder=%s reason=%s", action_name, folder_id, problem.code)
+    logger.info("folder_changed action=%s folder=%s by=%s count=%s", action_name, folder_id, by_id, count)
+    return count

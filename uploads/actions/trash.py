@@ -19,13 +19,13 @@ from uploads.actions.base import (
     MAX_FILES_INSIDE,
     BulkAction,
     BulkResult,
+    continue_in_folder,
     count_files,
     count_folders,
     count_with_inside,
     name_folders,
     register,
 )
-from uploads.actions.large_folders import continue_in_folder
 from uploads.actions.restore import RestoreAction
 from uploads.errors import InvalidTransition
 from uploads.models import Action, Event, File, Folder, State

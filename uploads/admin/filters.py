@@ -260,7 +260,7 @@ class ActorFilter(TextFilter):
         return rows.filter(actor_id=person.pk) if person else rows.filter(actor=self.typed)
 
 
-class DescendantFilter(FolderFilter):
+class ParentFilter(FolderFilter):
     """The subfolders of one folder; in the library, without filter and search, the top-level folders."""
 
     title, parameter_name, column = _("parent folder"), "inside", "parent"

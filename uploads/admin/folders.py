@@ -19,7 +19,7 @@ from django.utils.translation import gettext_lazy
 
 from uploads.admin.base import LargeTableAdmin, render_cell
 from uploads.admin.bulk import folder_actions
-from uploads.admin.filters import DescendantFilter, FolderStateFilter, is_trash
+from uploads.admin.filters import FolderStateFilter, ParentFilter, is_trash
 from uploads.errors import Problem
 from uploads.forms import FolderField, allow_unchanged_folder, folder_name, parse_field
 from uploads.listing import HIDDEN_NAME, as_path, breadcrumbs_for
@@ -123,7 +123,7 @@ class FolderAdmin(LargeTableAdmin):
     inlines = (GrantInline,)
     list_display = ("whole", "inside", "files", "stored", "access", "created_by")
     list_display_links = ("whole",)
-    list_filter = (FolderStateFilter, DescendantFilter)
+    list_filter = (FolderStateFilter, ParentFilter)
     list_select_related = ("created_by", "access_root")
     ordering = ("natural_name", "id")
     search_fields = ("normalized_name",)

@@ -17,7 +17,7 @@ from uploads.api.serializers import (
     SignPartsSerializer,
     StartUploadsSerializer,
 )
-from uploads.errors import Gone, NotFound, Problem, ValidationFailed
+from uploads.errors import Gone, Problem, UploadNotFound, ValidationFailed
 from uploads.listing import paths_for
 from uploads.models import File, Folder, GuestSession, State
 from uploads.models.querysets import FileQuerySet
@@ -39,10 +39,10 @@ class Sender:
         return File.objects.uploads_of(self.owner, self.guest)
 
     def get_upload(self, pk: UUID) -> File:
-        """Return the sender's upload with this id. Another sender's is NotFound, like a missing one."""
+        """Return the sender's upload with this id. Another sender's is UploadNotFound, like a missing one."""
         file = self.uploads().filter(pk=pk).first()
         if file is None:
-            raise NotFound()
+            raise UploadNotFound()
         return file
 
     def start_folder(self, pk: int | None) -> Folder | None:

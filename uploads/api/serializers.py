@@ -175,7 +175,7 @@ def _integer(value: object, member: str, *, minimum: int, maximum: int) -> int:
 
 def _digest(value: object) -> str:
     try:
-        return parts.read_digest(value)
+        return parts.require_digest(value)
     except ValueError as error:
         raise BadDigest(_("“sha256” must be a base64-encoded SHA-256 (44 characters).")) from error
 

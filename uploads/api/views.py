@@ -20,7 +20,7 @@ from django.utils.translation import gettext as _
 from uploads.api import protocol
 from uploads.api.protocol import Sender
 from uploads.api.serializers import FindConflictsSerializer, StartUploadsSerializer
-from uploads.errors import Forbidden, NotFound, TooLarge
+from uploads.errors import Forbidden, TooLarge, UploadNotFound
 from uploads.forms import guest_details
 from uploads.middleware import MAX_ANONYMOUS_BODY_BYTES, client_ip
 from uploads.models import FileRequest, GuestSession
@@ -82,9 +82,9 @@ class GuestCall:
     session: GuestSession | None
 
     def sender(self) -> Sender:
-        """Return the guest as a sender. Raises NotFound without a session: such a guest has no uploads."""
+        """Return the guest as a sender. Raises UploadNotFound without a session: such a guest has no uploads."""
         if self.session is None:
-            raise NotFound()
+            raise UploadNotFound()
         return Sender(self.file_request.created_by, self.session, self.file_request.folder)
 
     def with_session(self, details: object) -> GuestCall:

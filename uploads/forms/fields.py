@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy
 from uploads import names
 from uploads.errors import ValidationFailed
 from uploads.models import AccessLevel, Folder, SameName
-from uploads.models.tag import MAX_TAG_CHARACTERS
+from uploads.models.file import MAX_TAG_CHARACTERS
 
 MAX_TAGS_PER_REQUEST = 50
 MAX_TYPED_TAG_CHARACTERS = 10_000

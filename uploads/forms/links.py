@@ -230,8 +230,8 @@ class GuestForm(forms.Form):
 
 def guest_details(data: object, request: FileRequest) -> dict[str, str]:
     """Return the clean `name` and `address` of a call's member `guest`. Raises ValidationFailed."""
-    given = data if isinstance(data, Mapping) else {}
-    form = GuestForm({name: value for name, value in given.items() if isinstance(value, str)}, request=request)
+    fields = data if isinstance(data, Mapping) else {}
+    form = GuestForm({name: value for name, value in fields.items() if isinstance(value, str)}, request=request)
     if not form.is_valid():
         raise ValidationFailed(first_error(form))
     return form.details()

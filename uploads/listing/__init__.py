@@ -1,6 +1,5 @@
 """Lists of files and folders: queries, matching rows, and pagination."""
 
-from uploads.listing.cursor import Cursor, InvalidCursor
 from uploads.listing.folder_sizes import FolderSize, load_folder_sizes
 from uploads.listing.marks import (
     HIDDEN_NAME,
@@ -15,6 +14,8 @@ from uploads.listing.marks import (
 )
 from uploads.listing.pagination import (
     PAGE_SIZE,
+    Cursor,
+    InvalidCursor,
     ListRow,
     Neighbors,
     Page,

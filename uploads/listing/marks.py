@@ -15,7 +15,7 @@ from uploads.models import AccessLevel, Folder, Preview, PreviewKind, PreviewSta
 
 # One query for all: lists are the page that most requests are for. A link that expires, or whose creator is
 # deactivated, is no mark any more.
-SQL = """
+MARKS_SQL = """
     SELECT file_id, 'thumbnails' FROM uploads_preview
     WHERE file_id = ANY(%(files)s) AND kind = %(kind)s AND state = %(state)s
     UNION ALL
@@ -51,7 +51,7 @@ def load_marks(rows: Sequence[ListRow], user: User | None = None) -> Marks:
         "kind": PreviewKind.THUMBNAIL, "state": PreviewState.READY, "user": user.pk if user else None,
     }  # fmt: skip
     with connections[router.db_for_read(Preview)].cursor() as cursor:
-        cursor.execute(SQL, parameters)
+        cursor.execute(MARKS_SQL, parameters)
         for file, mark in cursor.fetchall():
             getattr(marks, mark).add(file)
     return marks

@@ -1,11 +1,11 @@
-"""Keyset pagination of folders and files."""
+"""Keyset pagination of folders and files: the page, and the cursor that points to the next."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
@@ -14,7 +14,6 @@ from django.db import OperationalError, router
 from django.db.models import Q, QuerySet
 
 from amalga.db import is_statement_timeout, statement_timeout
-from uploads.listing.cursor import Cursor
 from uploads.listing.query import ListQuery
 from uploads.listing.selectors import Candidates, public_ids
 from uploads.models import File, Folder
@@ -25,7 +24,7 @@ PAGE_SIZE = 50
 MAX_MATCHING_FOLDERS = 10
 MAX_CANDIDATES = 75  # half as many again as a page, for those that the user may not see
 MAX_COUNTED_NEIGHBORS = 100  # before a file, and after it
-STATEMENT_TIMEOUT_SECONDS = 3.0
+SEARCH_TIMEOUT_SECONDS = 3.0
 # the columns of a list's row
 ROW_COLUMNS = (
     "id", "series", "name", "natural_name", "folder_id", "visibility", "category", "size", "available_at",
@@ -33,10 +32,12 @@ ROW_COLUMNS = (
 )  # fmt: skip
 
 Rows = TypeVar("Rows", bound="QuerySet[Any]")
+MAX_CURSOR_CHARACTERS = 4_000
+MAX_ID_DIGITS = 18  # a folder's id; a file's has 32 or more characters
 
 
 class SearchTooBroad(Exception):
-    """The search took longer than STATEMENT_TIMEOUT_SECONDS."""
+    """The search took longer than SEARCH_TIMEOUT_SECONDS."""
 
 
 class ListRow(NamedTuple):
@@ -149,12 +150,12 @@ def neighbors(
 
 @contextmanager
 def search_timeout(query: ListQuery) -> Iterator[None]:
-    """Raise SearchTooBroad when a query exceeds STATEMENT_TIMEOUT_SECONDS, or the longer timeout of the connection.
+    """Raise SearchTooBroad when a query exceeds SEARCH_TIMEOUT_SECONDS, or the longer timeout of the connection.
 
     Plain lists, which an index answers, have that of the connection: another one needs a transaction, and with it
     three more statements.
     """
-    limit = statement_timeout(STATEMENT_TIMEOUT_SECONDS, using=router.db_for_read(File))
+    limit = statement_timeout(SEARCH_TIMEOUT_SECONDS, using=router.db_for_read(File))
     try:
         with limit if query.has_filters else nullcontext():
             yield
@@ -203,5 +204,56 @@ def after_cursor(rows: Rows, column: str, *, descending: bool, after: Cursor | N
     if after is None:
         return ordered
     # redundant, but with it Postgres starts inside the index
-    rest = ordered.filter(**{f"{column}__{lookup}e": after.value})
-    return rest.filter(Q(**{f"{column}__{lookup}": after.value}) | Q(**{f"id__{lookup}": after.id}))
+    remaining = ordered.filter(**{f"{column}__{lookup}e": after.value})
+    return remaining.filter(Q(**{f"{column}__{lookup}": after.value}) | Q(**{f"id__{lookup}": after.id}))
+
+
+# --- the cursor ----------------------------------------------------------------------------------
+
+
+class InvalidCursor(ValueError):
+    """The cursor is malformed, or belongs to another sort order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """The value that the list is sorted by, and the id that breaks ties: an integer for a folder."""
+
+    value: Any
+    id: UUID | int
+
+    def __str__(self) -> str:
+        value = self.value.isoformat() if isinstance(self.value, datetime) else self.value
+        return f"{value}_{self.id}"
+
+    @property
+    def among_folders(self) -> bool:
+        return isinstance(self.id, int)
+
+    @classmethod
+    def decode(cls, text: str, column: str) -> Cursor | None:
+        """Return the cursor encoded in `text`, or None if it is empty. Raises InvalidCursor."""
+        if not text:
+            return None
+        value, underscore, row_id = text.rpartition("_")
+        if not underscore or len(text) > MAX_CURSOR_CHARACTERS:
+            raise InvalidCursor
+        if row_id.isascii() and row_id.isdigit() and len(row_id) <= MAX_ID_DIGITS:
+            return cls(value, int(row_id))
+        try:
+            return cls(_parse_value(value, column), UUID(row_id))
+        except (ValueError, OverflowError) as error:
+            raise InvalidCursor from error
+
+
+def _parse_value(text: str, column: str) -> Any:
+    if column == "natural_name":
+        return text
+    if column == "size":
+        if not text.isascii() or not text.isdigit() or len(text) > MAX_ID_DIGITS + 1:
+            raise InvalidCursor
+        return min(int(text), 2**63 - 1)
+    time = datetime.fromisoformat(text)
+    if time.tzinfo is None:
+        raise InvalidCursor
+    return time.astimezone(UTC)  # Postgres accepts fewer offsets than Python does

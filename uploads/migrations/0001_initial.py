@@ -11,9 +11,9 @@ from django.conf import settings
 from django.contrib.postgres.operations import TrigramExtension
 from django.db import migrations, models
 
+import uploads.models.content
 import uploads.models.fields
 import uploads.models.file
-import uploads.models.preview
 
 
 class Migration(migrations.Migration):
@@ -528,7 +528,7 @@ class Migration(migrations.Migration):
                     "key",
                     models.CharField(
                         db_collation="C",
-                        default=uploads.models.preview.new_preview_key,
+                        default=uploads.models.content.new_preview_key,
                         editable=False,
                         max_length=34,
                         unique=True,

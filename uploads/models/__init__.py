@@ -1,8 +1,8 @@
 """Models: files and their states, folders, tags, previews, usage, the audit log and statistics."""
 
 from uploads.models.audit import Action, Event, client_ip_context
-from uploads.models.content import FileContent
-from uploads.models.file import LISTED, File, PartDigest, new_key
+from uploads.models.content import FileContent, Preview, PreviewKind, PreviewState, new_preview_key
+from uploads.models.file import LISTED, File, PartDigest, Tag, Tagging, new_key
 from uploads.models.file_request import Ask, FileRequest, GuestSession
 from uploads.models.folder import AccessLevel, Folder, Grant
 from uploads.models.links import (
@@ -14,16 +14,16 @@ from uploads.models.links import (
     display_name,
     new_link_hint,
 )
-from uploads.models.mail import MailState, OutgoingMail
 from uploads.models.maintenance import Finding, FindingKind, Heartbeat, Installation, Report, RunOutcome
 from uploads.models.notification import (
     OPERATOR_KINDS,
+    MailState,
     Notification,
     NotificationKind,
     NotificationPreference,
+    OutgoingMail,
 )
 from uploads.models.preference import Favorite, Preference, SavedSearch
-from uploads.models.preview import Preview, PreviewKind, PreviewState, new_preview_key
 from uploads.models.publish import ObjectMetadata, publish
 from uploads.models.share_link import ShareLink, ShareLinkFile
 from uploads.models.states import (
@@ -37,7 +37,6 @@ from uploads.models.states import (
     State,
     Visibility,
 )
-from uploads.models.tag import Tag, Tagging
 from uploads.models.throttle import Limit, TokenBucket
 from uploads.models.usage import Kind, Statistic, StatisticDelta, Status, Usage, apply_deltas
 

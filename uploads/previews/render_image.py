@@ -15,8 +15,7 @@ from typing import Any, BinaryIO, cast
 
 from PIL import Image, ImageCms, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
 
-from uploads.previews.decoders import draw_page, draw_svg, embedded_jpeg, open_pdf, poster, to_pdf
-from uploads.previews.pixel_ranges import as_brightness
+from uploads.previews.decoders import as_brightness, draw_page, draw_svg, embedded_jpeg, open_pdf, poster, to_pdf
 from uploads.previews.renderer import (
     DOCUMENT,
     DOCUMENTS,

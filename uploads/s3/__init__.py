@@ -5,16 +5,8 @@ other failure is StorageUnavailable. No call is made inside a database transacti
 """
 
 from uploads.s3.bucket_listing import ObjectInfo, OpenMultipart, Page, head, list_multipart_uploads, list_objects
-from uploads.s3.client import keeps_digests, needs_digests, preload, signs_payloads
+from uploads.s3.client import Store, keeps_digests, main_store, needs_digests, preload, secondary_store, signs_payloads
 from uploads.s3.copies import CopyTag, copy_tag, copy_within, put_file, put_part, quarantine
-from uploads.s3.downloads import DownloadStorage, download_url, preview_url, reset
-from uploads.s3.metadata_objects import (
-    Checkpoint,
-    put_checkpoint,
-    read_checkpoint,
-    read_marker,
-    write_marker,
-)
 from uploads.s3.multipart import (
     UploadedPart,
     abort_multipart,
@@ -25,6 +17,7 @@ from uploads.s3.multipart import (
     upload_part,
 )
 from uploads.s3.objects import (
+    Checkpoint,
     ObjectHead,
     delete,
     delete_many,
@@ -32,9 +25,21 @@ from uploads.s3.objects import (
     object_tags,
     ping,
     put,
+    read_checkpoint,
+    read_marker,
+    write_checkpoint,
+    write_marker,
 )
-from uploads.s3.signing import URL_SECONDS, PresignedRequest, sign_part, sign_put
-from uploads.s3.stores import Store, main_store, secondary_store
+from uploads.s3.signing import (
+    URL_SECONDS,
+    DownloadStorage,
+    PresignedRequest,
+    download_url,
+    preview_url,
+    reset,
+    sign_part,
+    sign_put,
+)
 from uploads.s3.streams import (
     EtagMismatch,
     NoSuchObject,
@@ -88,7 +93,6 @@ __all__ = [
     "preload",
     "preview_url",
     "put",
-    "put_checkpoint",
     "put_file",
     "put_part",
     "quarantine",
@@ -104,5 +108,6 @@ __all__ = [
     "signs_payloads",
     "stream",
     "upload_part",
+    "write_checkpoint",
     "write_marker",
 ]

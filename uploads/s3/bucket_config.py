@@ -14,9 +14,8 @@ from django.conf import settings
 
 from uploads.s3 import bucket_policies
 from uploads.s3.bucket_policies import BucketSpec, Description
-from uploads.s3.client import client, session_of
+from uploads.s3.client import client, main_store, session_of
 from uploads.s3.errors import NO_BUCKET, S3ResponseError, raw_call
-from uploads.s3.stores import main_store
 
 # the response has these beside the document, and a put must repeat them
 BESIDE = {"TransitionDefaultMinimumObjectSize"}

@@ -21,10 +21,18 @@ from botocore.exceptions import ClientError
 
 from uploads.content_headers import normalize_encoding
 from uploads.errors import ListingOutOfOrder, StorageDenied, StorageUnavailable
-from uploads.s3.client import BATCH_ATTEMPTS, BATCH_READ_SECONDS, CONNECT_SECONDS, client, http, require_no_transaction
+from uploads.s3.client import (
+    BATCH_ATTEMPTS,
+    BATCH_READ_SECONDS,
+    CONNECT_SECONDS,
+    Store,
+    client,
+    http,
+    require_no_transaction,
+    store_named,
+)
 from uploads.s3.errors import ARCHIVES, DENIED_CODES, code_of, log_error, translate_errors
 from uploads.s3.objects import head_and_sniff
-from uploads.s3.stores import Store, store_named
 from uploads.s3.streams import require_readable
 
 PAGE_KEYS = 1000  # the most that S3 returns at once

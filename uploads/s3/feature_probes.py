@@ -15,11 +15,10 @@ from typing import Any
 from django.conf import settings
 
 from uploads.keys import QUARANTINE_PREFIX
-from uploads.s3.client import client, http, require_no_transaction
+from uploads.s3.client import Store, client, http, main_store, require_no_transaction
 from uploads.s3.errors import CHANGED, S3ResponseError, raw_call
 from uploads.s3.objects import delete_listed
 from uploads.s3.signing import PresignedRequest, sign_part_at, sign_put_at
-from uploads.s3.stores import Store, main_store
 
 PREFIX = f"{QUARANTINE_PREFIX}doctor-"  # fsck ignores keys there
 BODY = b"amalga doctor was here"

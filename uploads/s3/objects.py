@@ -1,24 +1,27 @@
-"""Single objects: head, sniff, put, read and delete, and why the storage denies a read."""
+"""Single objects: head, sniff, put, read and delete, why the storage denies a read, and the app's metadata objects."""
 
 from __future__ import annotations
 
 import base64
 import contextlib
 import hashlib
+import json
 import re
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import urllib3
 from botocore.exceptions import ClientError
 
 from uploads.content_headers import normalize_encoding
-from uploads.errors import ObjectRefused, StorageDenied, StorageUnavailable
-from uploads.keys import FILE_PREFIX, MARKER_KEY
-from uploads.s3.client import client, http, require_no_transaction
+from uploads.errors import ObjectRefused, StorageDenied, StorageUnavailable, ValidationFailed
+from uploads.keys import CHECKPOINT_KEY, FILE_PREFIX, MARKER_KEY
+from uploads.s3.client import OCTET_STREAM, Store, client, http, require_no_transaction, store_named
 from uploads.s3.errors import (
     ABSENT,
     CHANGED,
@@ -29,8 +32,6 @@ from uploads.s3.errors import (
     response_error,
     translate_errors,
 )
-from uploads.s3.signing import OCTET_STREAM
-from uploads.s3.stores import Store, store_named
 
 FIRST_BYTES = 8192  # enough for every signature a content sniffer looks for
 HEAD_SECONDS = 60
@@ -289,3 +290,74 @@ def _can_read_marker(at: Store) -> bool:
         response = http().request("GET", url, headers={"Range": "bytes=0-0"})
     exists = response.status in {200, 206} and "ETag" in response.headers
     return exists or (response.status == 404 and b"NoSuchKey" in response.data)
+
+
+# --- the app's own metadata objects --------------------------------------------------------------
+
+MAX_CHECKPOINT_BYTES = MAX_MARKER_BYTES = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The newest audit event in the database of this installation: its number and time."""
+
+    installation: UUID
+    event: int
+    at: datetime
+
+
+def read_checkpoint(store: str | None = None) -> Checkpoint | None:
+    """Return the newest event that was recorded in the bucket; None if there is none yet.
+
+    Raises StorageUnavailable, StorageDenied, and ValidationFailed if that object has other content.
+    """
+    text = read_small(CHECKPOINT_KEY, max_bytes=MAX_CHECKPOINT_BYTES, store=store)
+    if text is None:
+        return None
+    try:
+        data = json.loads(text)
+        checkpoint = Checkpoint(UUID(data["installation"]), int(data["event"]), datetime.fromisoformat(data["at"]))
+        checkpoint.at.timestamp()
+        if checkpoint.at.tzinfo is None:
+            raise ValueError("a time without a zone")
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+        raise ValidationFailed(
+            f"The object {CHECKPOINT_KEY} in the bucket {store_named(store).bucket} is not a valid checkpoint. If the "
+            "database is not older than the bucket, run `manage.py after_restore --apply` to replace it."
+        ) from None
+    return checkpoint
+
+
+def write_checkpoint(checkpoint: Checkpoint, store: str | None = None) -> None:
+    """Write the newest event of the database to the bucket, over the previous one. Safe to repeat."""
+    at = store_named(store)
+    data = {"installation": str(checkpoint.installation), "event": checkpoint.event, "at": checkpoint.at.isoformat()}
+    with translate_errors("PutObject"):
+        client("quick", at).put_object(
+            Bucket=at.bucket, Key=CHECKPOINT_KEY, Body=json.dumps(data).encode(), ContentType="application/json"
+        )
+
+
+def read_marker(store: str | None = None) -> UUID | None:
+    """Return the installation that the bucket belongs to; None without a marker.
+
+    Raises StorageUnavailable, StorageDenied, and ValidationFailed if that object has other content.
+    """
+    text = read_small(MARKER_KEY, max_bytes=MAX_MARKER_BYTES, store=store)
+    if text is None:
+        return None
+    try:
+        return UUID(json.loads(text)["installation"])
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise ValidationFailed(
+            f"The object {MARKER_KEY} in the bucket {store_named(store).bucket} is not a valid marker. If no other "
+            "program needs it, delete it and run `manage.py provision --apply`."
+        ) from None
+
+
+def write_marker(installation: UUID, store: str | None = None) -> None:
+    """Write the marker of this installation, over any other. Safe to repeat."""
+    at = store_named(store)
+    body = json.dumps({"installation": str(installation)}).encode()
+    with translate_errors("PutObject"):
+        client("quick", at).put_object(Bucket=at.bucket, Key=MARKER_KEY, Body=body, ContentType="application/json")

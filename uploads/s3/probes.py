@@ -10,12 +10,10 @@ from email.utils import parsedate_to_datetime
 from django.conf import settings
 
 from uploads.keys import MARKER_KEY
-from uploads.s3.client import client, http, seconds_of_credentials, session_of
-from uploads.s3.downloads import FIXED, download_url
+from uploads.s3.client import client, http, main_store, seconds_of_credentials, session_of
 from uploads.s3.errors import S3ResponseError, raw_call
 from uploads.s3.objects import NEVER_USED
-from uploads.s3.signing import bucket_url, object_url
-from uploads.s3.stores import main_store
+from uploads.s3.signing import FIXED, bucket_url, download_url, object_url
 
 MAX_CREDENTIAL_HOURS = 36  # IAM user guide, "GetSessionToken": no temporary credentials last longer
 
@@ -50,7 +48,7 @@ def credentials_in_use() -> Credentials | None:
     return Credentials(str(source.method), session.profile_name, bool(frozen.token), seconds_left)
 
 
-PROBE_TYPE = "application/x-amalga-asked"  # a type that none of our objects has
+PROBE_TYPE = "application/x-amalga-probe"  # a type that none of our objects has
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +118,10 @@ def probe_endpoint() -> datetime | None:
     with raw_call("ListObjectsV2"):
         response = client().list_objects_v2(Bucket=settings.S3_BUCKET, MaxKeys=1)
     headers = response["ResponseMetadata"]["HTTPHeaders"]
-    return probe_time(headers.get("date", ""))
+    return parse_date_header(headers.get("date", ""))
 
 
-def probe_time(date: str) -> datetime | None:
+def parse_date_header(date: str) -> datetime | None:
     """Return a `Date:` header (RFC 9110) as a time; None if it is not valid."""
     try:
         moment = parsedate_to_datetime(date)
@@ -135,13 +133,13 @@ def probe_time(date: str) -> datetime | None:
 PUBLIC_REQUESTS = {"list the bucket": ("GET", "?list-type=2&max-keys=1"), "read an object": ("GET", MARKER_KEY)}
 
 
-def is_publicly_readable() -> list[str]:
+def public_requests() -> list[str]:
     """Describe what succeeds without a signature, which should be nothing. Raises S3ResponseError."""
     bucket = bucket_url(main_store())
     allowed = []
-    for action, (method, rest) in PUBLIC_REQUESTS.items():
+    for action, (method, path) in PUBLIC_REQUESTS.items():
         with raw_call("anonymous"):
-            response = http().request(method, f"{bucket}{rest}")
+            response = http().request(method, f"{bucket}{path}")
         if 200 <= response.status < 300:
             allowed.append(action)
     return allowed

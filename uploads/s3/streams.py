@@ -13,10 +13,17 @@ import urllib3
 
 from uploads.content_headers import normalize_encoding
 from uploads.errors import StorageDenied, StorageUnavailable
-from uploads.s3.client import BATCH_READ_SECONDS, CONNECT_SECONDS, READ_SECONDS, client, http, require_no_transaction
+from uploads.s3.client import (
+    BATCH_READ_SECONDS,
+    CONNECT_SECONDS,
+    READ_SECONDS,
+    client,
+    http,
+    require_no_transaction,
+    store_named,
+)
 from uploads.s3.errors import is_archived, translate_errors
 from uploads.s3.objects import CONTENT_RANGE, refused_object, whole_size
-from uploads.s3.stores import store_named
 
 CHUNK_BYTES = 1024**2
 MIN_CHUNK_BYTES = 16 * 1024

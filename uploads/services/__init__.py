@@ -9,7 +9,7 @@ from uploads.services.name_conflicts import NameConflict, find_conflicts
 from uploads.services.previews import REASONS, kinds_for, make_pages, make_previews
 from uploads.services.sign import StoredPart, parts_of, sign_parts
 from uploads.services.start import Started, start
-from uploads.services.stored_objects import learn_encoding
+from uploads.services.stored_objects import fetch_encoding
 from uploads.services.tasks import (
     preview_files,
     preview_pages,
@@ -33,10 +33,10 @@ __all__ = [
     "bundle",
     "cancel",
     "erase",
+    "fetch_encoding",
     "find_conflicts",
     "finish",
     "kinds_for",
-    "learn_encoding",
     "make_pages",
     "make_previews",
     "open_zip",

@@ -145,7 +145,7 @@ def accept_checkpoint() -> None:
     """Overwrite the checkpoint with the newest event of this database, whatever it was before."""
     newest = Event.objects.first()
     if newest is not None:
-        s3.put_checkpoint(s3.Checkpoint(Installation.objects.own_id(), newest.pk, newest.at))
+        s3.write_checkpoint(s3.Checkpoint(Installation.objects.own_id(), newest.pk, newest.at))
         Heartbeat.objects.beat(NAME)
 
 

@@ -11,7 +11,7 @@ from uploads.errors import StorageUnavailable
 
 logger = logging.getLogger(__name__)
 
-RECENT_ANSWER_SECONDS = 10.0
+RECENT_RESPONSE_SECONDS = 10.0
 
 
 class CircuitBreaker:
@@ -31,7 +31,7 @@ class CircuitBreaker:
         """Ping the store after a failed call, and return whether it is unavailable. Takes ten seconds at most."""
         with self._lock:
             last_success = self._last_success.get(store, -1e9)
-            if store not in self.unavailable and time.monotonic() - last_success > RECENT_ANSWER_SECONDS:
+            if store not in self.unavailable and time.monotonic() - last_success > RECENT_RESPONSE_SECONDS:
                 try:
                     s3.ping(store)
                     self._last_success[store] = time.monotonic()

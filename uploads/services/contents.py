@@ -20,8 +20,8 @@ from uploads.models import Category, ChecksumStatus, File, FileContent
 from uploads.models.content import INTERRUPTED, MAX_TRIES
 from uploads.models.querysets import FileQuerySet, seconds_from_now
 from uploads.services.previews import TEMP_PREFIX, fetch
-from uploads.services.stored_objects import learn_encoding
-from uploads.services.task_queue import MAX_ATTEMPTS, fair_priority, is_active, retry_later, tidy, waiting_ids
+from uploads.services.stored_objects import fetch_encoding
+from uploads.services.task_queue import MAX_ATTEMPTS, fair_priority, is_active, requeue_lost, retry_later, waiting_ids
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ def index_file(file: File) -> bool:
     if not FileContent.objects.start(file):
         return False
     try:
-        learn_encoding(file)
+        fetch_encoding(file)
         text, reason = ("", "encoded") if file.content_encoding else (_read_text(file), "")
     except previews.PreviewFailed as problem:
         text, reason = "", problem.why
@@ -120,7 +120,7 @@ def requeue_lost_contents() -> int:
 
     Safe to repeat; cheap when there is nothing to do.
     """
-    tidy(index_files, lost_after_seconds=LOST_AFTER_SECONDS)
+    requeue_lost(index_files, lost_after_seconds=LOST_AFTER_SECONDS)
     if not settings.CONTENT_SEARCH or is_active(index_files):
         return 0
     recent = unindexed().filter(current=True, available_at__gt=seconds_from_now(-FORGOTTEN_WITHIN_SECONDS))

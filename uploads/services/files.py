@@ -86,12 +86,12 @@ def cancel(file: File, *, by: User | GuestSession) -> None:
     """
     if file.state == State.DELETING:
         return
-    if not cancel_expired(file):
+    if not discard_upload(file):
         raise InvalidTransition(_("This upload is finished or being completed. It can't be canceled."))
     logger.info("upload_canceled file=%s by=%s", file.pk, by.pk)
 
 
-def cancel_expired(file: File) -> bool:
+def discard_upload(file: File) -> bool:
     """Discard an upload with its reservation and bytes. Returns False if it is no longer `uploading`."""
     if not File.objects.filter(pk=file.pk, state=State.UPLOADING).discard(owner_id=file.owner_id):
         return False

@@ -21,13 +21,13 @@ from uploads.errors import (
     Forbidden,
     Gone,
     LinkEnded,
-    NotFound,
     OverQuota,
     PartsMissing,
     Problem,
     RefusedEncoding,
     RefusedType,
     StorageUnavailable,
+    UploadNotFound,
 )
 from uploads.failpoints import failpoint
 from uploads.media_types import category_of
@@ -91,7 +91,7 @@ def _rows(owner: User, guest: GuestSession | None, requests: Sequence[FinishRequ
 def _validate(file: File | None, digests: Sequence[str]) -> Problem | None:
     """Return what is wrong with a request, before any call to the storage."""
     if file is None:
-        return NotFound()
+        return UploadNotFound()
     if file.state in {State.TRASHED, State.DELETING}:
         return Gone()
     if len(digests) == file.part_count:
@@ -156,9 +156,9 @@ def _publish(owner: User, assembled: Sequence[tuple[File, ObjectMetadata | Probl
     refused |= over_quota
     assembled = [(file, refused.get(file.pk, outcome)) for file, outcome in assembled]
     failpoint("finish.7-published")
-    held = request_scans_of_new(published, owner_id=owner.pk)
-    _request_previews(owner, assembled, published - held)  # the others get theirs after the malware check
-    request_contents(published - held, owner_id=owner.pk)
+    scanned = request_scans_of_new(published, owner_id=owner.pk)
+    _request_previews(owner, assembled, published - scanned)  # the others get theirs after the malware check
+    request_contents(published - scanned, owner_id=owner.pk)
     _request_verification(owner, assembled, published)
     if published:
         warn_of_quota({owner.pk, *(file.owner_id for file, _outcome in assembled)})

@@ -27,7 +27,7 @@ from uploads.humanize import humanize_bytes
 from uploads.models import File, Folder, GuestSession, SameName, State, Usage, Visibility
 from uploads.names import normalize_for_search
 from uploads.parts import digest_of
-from uploads.services.files import cancel_expired
+from uploads.services.files import discard_upload
 from uploads.services.finish import STORAGE_CONCURRENCY, Finished, FinishRequest, finish
 from uploads.services.name_conflicts import NameConflict, find_conflicts
 from uploads.services.sign import open_multipart
@@ -303,4 +303,4 @@ class StreamingUpload:
         """Cancel the row unless it became available."""
         target.buffer = bytearray()
         if target.file is not None:
-            cancel_expired(target.file)
+            discard_upload(target.file)

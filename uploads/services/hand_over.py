@@ -17,7 +17,7 @@ from uploads.errors import OverQuota, Problem
 from uploads.humanize import humanize_bytes
 from uploads.models import Action, Event, File, State, Usage
 from uploads.models.querysets import FileQuerySet
-from uploads.services.task_queue import ENDED, results_of, tidy
+from uploads.services.task_queue import ENDED, requeue_lost, results_of
 
 logger = logging.getLogger(__name__)
 
@@ -117,7 +117,7 @@ def hand_over_batch(owner: User, to: User, *, by: User | None) -> int:
 
 def requeue_lost_handovers() -> None:
     """Requeue tasks of killed workers, and delete the results of old ones. Safe to repeat."""
-    tidy(hand_over_files, lost_after_seconds=HANDOVER_LOST_AFTER_SECONDS)
+    requeue_lost(hand_over_files, lost_after_seconds=HANDOVER_LOST_AFTER_SECONDS)
 
 
 def _no_room(to: User, usage: Usage, size: int) -> OverQuota:

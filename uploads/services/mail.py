@@ -32,7 +32,7 @@ from django_tasks import task
 from uploads.encryption import decrypt, encrypt
 from uploads.models import MailState, OutgoingMail
 from uploads.models.links import absolute_url
-from uploads.services.task_queue import MAX_ATTEMPTS, is_active, postpone, retry_later, tidy, waiting_ids
+from uploads.services.task_queue import MAX_ATTEMPTS, is_active, postpone, requeue_lost, retry_later, waiting_ids
 
 logger = logging.getLogger(__name__)
 KEY_PURPOSE = b"amalga outgoing mail"
@@ -128,7 +128,7 @@ def requeue_lost_mails() -> int:
 
     Returns how many were requeued. Safe to repeat; cheap when there is nothing to do.
     """
-    tidy(send_mails, lost_after_seconds=MAIL_LOST_AFTER_SECONDS)
+    requeue_lost(send_mails, lost_after_seconds=MAIL_LOST_AFTER_SECONDS)
     now = timezone.now()
     lost = OutgoingMail.objects.filter(
         state=MailState.SENDING, changed_at__lt=now - timedelta(seconds=MAIL_LOST_AFTER_SECONDS)

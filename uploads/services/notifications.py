@@ -41,7 +41,7 @@ from uploads.models.links import absolute_url
 from uploads.models.querysets import database_now
 from uploads.services import mail
 from uploads.services.mail import MAIL_LOST_AFTER_SECONDS
-from uploads.services.task_queue import tidy
+from uploads.services.task_queue import requeue_lost
 
 logger = logging.getLogger(__name__)
 
@@ -137,7 +137,7 @@ def delete_old_notifications() -> int:
 
     Safe to repeat; cheap when there is nothing to do, since ids ascend with time.
     """
-    tidy(mail_notification, lost_after_seconds=MAIL_LOST_AFTER_SECONDS)
+    requeue_lost(mail_notification, lost_after_seconds=MAIL_LOST_AFTER_SECONDS)
     cutoff = timezone.now() - RETENTION
     deleted = 0
     while True:

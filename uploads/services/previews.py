@@ -25,7 +25,7 @@ from uploads.failpoints import failpoint
 from uploads.models import Category, File, Preview, PreviewKind, PreviewState, Refusal, State
 from uploads.models.querysets import FileQuerySet, seconds_from_now
 from uploads.parts import digest_of
-from uploads.services.stored_objects import learn_encoding, save_refusal
+from uploads.services.stored_objects import fetch_encoding, save_refusal
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ def make_previews(file: File) -> bool:
     """
     refused = None
     try:
-        learn_encoding(file)  # a compressed object is neither a text nor a picture
+        fetch_encoding(file)  # a compressed object is neither a text nor a picture
     except ObjectRefused as fault:
         refused = fault
     leased = _acquire(file, kinds_for(file.category, file.type, size=file.size))

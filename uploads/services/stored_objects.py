@@ -54,7 +54,7 @@ class FilesRefused(Problem):
 
     def __init__(self, refused: Sequence[tuple[str, str]]) -> None:
         """`refused`: the name and the reason of each file."""
-        by_reason = {reason: [name for name, given in refused if given == reason] for reason in Refusal.values}
+        by_reason = {reason: [name for name, refusal in refused if refusal == reason] for reason in Refusal.values}
         sentences = [_sentence(reason, names) for reason, names in by_reason.items() if names]
         super().__init__(" ".join(sentences))
         self.code = ObjectArchived.code if by_reason[Refusal.ARCHIVED] else ObjectRefused.code
@@ -113,7 +113,7 @@ class Place(NamedTuple):
     store: str
 
 
-def learn_encoding(file: File) -> None:
+def fetch_encoding(file: File) -> None:
     """Look up the encoding with a HEAD request and save it, unless the row has it. Safe to repeat.
 
     Raises StorageUnavailable.
@@ -127,7 +127,7 @@ def learn_encoding(file: File) -> None:
             setattr(file, name, value)
 
 
-def learn_encodings(places: Iterable[Place]) -> Mapping[UUID, str]:
+def fetch_encodings(places: Iterable[Place]) -> Mapping[UUID, str]:
     """Look up the encodings of files whose rows do not have them, concurrently, and save and return them.
 
     Leaves out objects that are missing or unavailable. Safe to repeat.

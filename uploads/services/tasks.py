@@ -25,8 +25,8 @@ from uploads.services.task_queue import (
     fair_priority,
     ids_to_requeue,
     is_active,
+    requeue_lost,
     retry_later,
-    tidy,
     waiting_ids,
 )
 from uploads.services.verify.fixity import ResumableHasher, judge, save_results
@@ -160,7 +160,7 @@ def requeue_lost_previews() -> int:
     Returns how many files were requested. Safe to repeat; cheap when there is nothing to do.
     """
     for each in (preview_files, preview_pages):
-        tidy(each, lost_after_seconds=PREVIEW_LOST_AFTER_SECONDS)
+        requeue_lost(each, lost_after_seconds=PREVIEW_LOST_AFTER_SECONDS)
     if is_active(preview_files):
         return 0  # files without a preview may still be in the queue
     lost = _lost_previews(waiting=waiting_ids(preview_files) | waiting_ids(preview_pages))
@@ -242,7 +242,7 @@ def requeue_lost_verifications() -> int:
 
     Safe to repeat; cheap when there is nothing to do.
     """
-    tidy(verify_files, lost_after_seconds=VERIFY_LOST_AFTER_SECONDS)
+    requeue_lost(verify_files, lost_after_seconds=VERIFY_LOST_AFTER_SECONDS)
     if is_active(verify_files):
         return 0
     ids = ids_to_requeue(_unverified(), verify_files, size=VERIFY_REQUEUE_BATCH_SIZE)

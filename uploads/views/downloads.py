@@ -21,7 +21,7 @@ from uploads.listing import breadcrumbs_for
 from uploads.models import File, Preview, PreviewKind, PreviewState
 from uploads.models.querysets import FileQuerySet
 from uploads.previews import EXCERPT_BYTES
-from uploads.previews.rich_text import MAX_MARKDOWN_CHARACTERS, TABLE, parse_markdown, read_table, rich_format_of
+from uploads.previews.text_excerpt import MAX_MARKDOWN_CHARACTERS, TABLE, parse_markdown, read_table, rich_format_of
 from uploads.services import downloads
 from uploads.views.presenters import folder_path
 from uploads.views.responses import head_response, html_errors, in_own_frame, redirect_to_storage, request_user
@@ -172,7 +172,7 @@ def deliver(
     downloads.require_deliverable([file])
     refused = False
     try:
-        services.learn_encoding(file)
+        services.fetch_encoding(file)
     except ObjectRefused:
         refused = True
     except StorageUnavailable:  # the storage itself answers after the redirect

@@ -25,7 +25,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from uploads import services
 from uploads.api.serializers import MAX_FILES
-from uploads.errors import Forbidden, NotFound, Problem, TooLarge, ValidationFailed
+from uploads.errors import Forbidden, Problem, TooLarge, UploadNotFound, ValidationFailed
 from uploads.forms import FileRequestForm, GuestForm, UploadForm
 from uploads.humanize import humanize_bytes
 from uploads.listing import visible_folder_ids
@@ -128,7 +128,7 @@ def cancel_guest_upload(request: HttpRequest, token: str, pk: UUID) -> HttpRespo
     rows = File.objects.uploads_of(file_request.created_by, session) if session else File.objects.none()
     file = rows.unfinished().filter(pk=pk).first()
     if session is None or file is None:
-        raise NotFound()
+        raise UploadNotFound()
     services.cancel(file, by=session)
     return redirect("guest_upload", token=token)
 

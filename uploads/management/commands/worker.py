@@ -30,14 +30,15 @@ HEARTBEATS_PER_SWEEP_CHECK = 20  # ten minutes, so that a sweep that is started 
 
 
 class Command(AmalgaCommand):
-    help = "Make previews and verify checksums from the task queue."
+    help = "Run background tasks: previews, checksums, mail, malware checks."
     epilog = """
     Runs until stopped. Any number of workers can run at once. While the database or storage is
     unavailable, it waits. SIGTERM stops it after the current task, in a few seconds; tasks of a
     killed worker are repeated by another one.
 
-    Changes:        previews, tasks, and the checksum status of files that it verifies.
-    Never changes:  files, folders and people.
+    Changes:        previews, checksum and malware status, the text of documents, mails, tasks,
+                    and the files of a large folder or a handover that it continues.
+    Never changes:  the bytes of files.
 
     Exit codes:
       0  stopped, or with --once the queue is empty

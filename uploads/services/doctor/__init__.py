@@ -1,4 +1,4 @@
-"""Check an installation, and say what is wrong and how to fix it. Changes nothing."""
+"""Check an installation, and say what is wrong and how to fix it. Writes only probes, which it deletes."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def _sweep() -> Iterable[CheckResult]:
 
 
 def _worker() -> Iterable[CheckResult]:
-    return _heartbeat_result("worker", LATE, "no previews are made")
+    return _heartbeat_result("worker", LATE, "previews, mail, malware checks and large folders wait")
 
 
 def _verify() -> Iterable[CheckResult]:

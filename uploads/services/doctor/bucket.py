@@ -30,7 +30,7 @@ from uploads.s3.feature_probes import (
     probe_checksum_mode,
     probe_conditions,
 )
-from uploads.s3.probes import is_publicly_readable, preflight
+from uploads.s3.probes import preflight, public_requests
 from uploads.services.doctor.results import CheckResult, Level, fail, ok, warn
 from uploads.services.provision import desired_bucket, expiry_days, site_origins
 
@@ -110,8 +110,8 @@ def posture_lines(point: BucketSetting, spec: BucketSpec) -> Iterable[CheckResul
         yield ok(subject, "as required")
     elif diff.status is SettingStatus.DIFFERS:
         reason = "; ".join(f"{what} is {now}" for what, now, _ in diff.lines[:3])
-        rest = f"; {len(diff.lines) - 3} more" if len(diff.lines) > 3 else ""
-        yield (fail if point.subject in CRITICAL else warn)(subject, f"{reason}{rest}", REPAIR_HINT)
+        more = f"; {len(diff.lines) - 3} more" if len(diff.lines) > 3 else ""
+        yield (fail if point.subject in CRITICAL else warn)(subject, f"{reason}{more}", REPAIR_HINT)
     else:
         yield warn(subject, diff.reason, diff.advice)
     if point.subject == "lifecycle":
@@ -150,7 +150,7 @@ def tiering_lines() -> Iterable[CheckResult]:
 def open_lines() -> Iterable[CheckResult]:
     subject = "bucket anonymous access"
     try:
-        allowed = is_publicly_readable()
+        allowed = public_requests()
     except S3ResponseError as error:
         yield warn(subject, f"could not be checked ({error.code})", "run doctor again")
         return

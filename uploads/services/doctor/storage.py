@@ -16,7 +16,7 @@ from uploads.s3 import URL_SECONDS
 from uploads.s3.bucket_config import bucket_region, is_own_bucket
 from uploads.s3.errors import ACCESS_DENIED, NO_BUCKET, OTHER_REGION, S3ResponseError, at_aws
 from uploads.s3.feature_probes import belongs_to_another
-from uploads.s3.probes import credentials_in_use, probe_cloudfront, probe_endpoint, probe_time
+from uploads.s3.probes import credentials_in_use, parse_date_header, probe_cloudfront, probe_endpoint
 from uploads.services.doctor.bucket import bucket_checks
 from uploads.services.doctor.results import CheckResult, Deadline, Level, fail, ok, warn
 from uploads.services.provision import site_origins
@@ -137,7 +137,7 @@ def reach_lines() -> Iterable[CheckResult]:
     try:
         server_time = probe_endpoint()
     except S3ResponseError as error:
-        server_time = probe_time(error.date)
+        server_time = parse_date_header(error.date)
         if server_time and error.status:
             clock = _clock(server_time, before)
             yield from [clock] if clock.level is not Level.OK else []

@@ -23,7 +23,7 @@ from uploads.models import File, Finding, Heartbeat, NotificationKind, Origin, R
 from uploads.models.querysets import seconds_from_now
 from uploads.services.bucket_guard import require_marker
 from uploads.services.fsck.diff import Comparison, Verdict, multipart_verdicts
-from uploads.services.fsck.lines import END_OF_TIME, Tally
+from uploads.services.fsck.lines import LAST_CHARACTER, Tally
 from uploads.services.notifications import notify_operators
 
 logger = logging.getLogger(__name__)
@@ -157,7 +157,7 @@ def _require_configured_stores(scope: Scope) -> None:
     names = {store.name for store in (s3.main_store(), s3.secondary_store()) if store}
     rows = File.objects.exclude(store__in=names)
     if scope.prefix:
-        rows = rows.filter(key__gte=scope.prefix, key__lt=scope.prefix + END_OF_TIME)
+        rows = rows.filter(key__gte=scope.prefix, key__lt=scope.prefix + LAST_CHARACTER)
     with statement_timeout(DAY_SECONDS):
         name = rows.values_list("store", flat=True).order_by().first()
     if name is not None:
@@ -170,7 +170,7 @@ def _require_configured_stores(scope: Scope) -> None:
 def _compare(report: Report, scope: Scope, comparison: Comparison, observer: RunObserver) -> None:
     saved = time.monotonic()
     for prefix in scope.prefixes():
-        if report.cursor >= prefix + END_OF_TIME:
+        if report.cursor >= prefix + LAST_CHARACTER:
             continue
         for step in comparison.run(prefix, after=report.cursor):
             report.cursor = step.upto

@@ -20,7 +20,7 @@ from uploads.keys import PREVIEW_PREFIX, ROW_KEY, ROW_PREFIXES
 from uploads.models import FindingKind
 from uploads.models.querysets import database_now
 from uploads.services.fsck.lines import (
-    END_OF_TIME,
+    LAST_CHARACTER,
     Batch,
     Block,
     Range,
@@ -74,7 +74,7 @@ class Comparison:
                     objects, remaining = remaining.cut(rows.upto)
                     after = rows.upto
                     yield self._compare_block(rows, objects)
-        end = prefix + END_OF_TIME
+        end = prefix + LAST_CHARACTER
         while after < end:
             rows = self._read_block(prefix, after, end)
             after = rows.upto

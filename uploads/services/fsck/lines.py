@@ -157,7 +157,7 @@ BLOCK_ROWS = 5_000
 BLOCK_SECONDS = 300.0  # for a block of rows that lie all over a cold disk
 
 
-END_OF_TIME = "\U0010ffff"
+LAST_CHARACTER = "\U0010ffff"
 
 
 BEHIND_PREVIEWS = "p0"  # comes after every key of a preview

@@ -39,7 +39,7 @@ from uploads.services.bucket_guard import require_marker, require_removal
 from uploads.services.finish import resume_completion
 from uploads.services.fsck import COMMAND, Refused, Scope
 from uploads.services.fsck.diff import BACK, Snapshot, Verdict, recheck
-from uploads.services.fsck.lines import BLOCK_SECONDS, END_OF_TIME, rows_by_key
+from uploads.services.fsck.lines import BLOCK_SECONDS, LAST_CHARACTER, rows_by_key
 from uploads.services.tasks import request_previews
 
 logger = logging.getLogger(__name__)
@@ -103,7 +103,7 @@ def complete_run(scope: Scope) -> Report:
 
 def _require_plausible(scope: Scope, count: int, max_repairs: int | None) -> None:
     """Raise Refused for many findings: a bug or a wrong bucket would show as many differences."""
-    in_scope = Q(store=scope.store, key__gte=scope.prefix, key__lte=scope.prefix + END_OF_TIME)
+    in_scope = Q(store=scope.store, key__gte=scope.prefix, key__lte=scope.prefix + LAST_CHARACTER)
     with statement_timeout(BLOCK_SECONDS):
         rows = File.objects.filter(in_scope).count() + Preview.objects.filter(in_scope).count()
     if max_repairs is not None:

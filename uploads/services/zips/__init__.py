@@ -22,7 +22,7 @@ from uploads.models import ChecksumStatus, File, Folder, Origin, State
 from uploads.models.querysets import FileQuerySet
 from uploads.services.downloads import record_zip, require_deliverable, require_readable
 from uploads.services.slow_clients import GUEST_ZIPS, ZIPS, LowestRate, Slot, TooSlow
-from uploads.services.stored_objects import FilesRefused, Place, learn_encodings, quote_names, save_refusal
+from uploads.services.stored_objects import FilesRefused, Place, fetch_encodings, quote_names, save_refusal
 from uploads.services.zips.archive import MANIFEST, Member, length_of, paths_of, write
 from uploads.services.zips.prefetch import MemberSource, Reader
 
@@ -158,7 +158,7 @@ def _encodings(files: Sequence[MemberSource]) -> Mapping[UUID, str]:
     """Return the content encodings of files that are stored compressed: a zip holds the stored bytes."""
     unknown = [file for file in files if file.content_encoding is None and file.origin != Origin.UPLOADED]
     encodings = {file.id: file.content_encoding for file in files if file.content_encoding}
-    return {**encodings, **learn_encodings(Place(file.id, file.key, file.store) for file in unknown)}
+    return {**encodings, **fetch_encodings(Place(file.id, file.key, file.store) for file in unknown)}
 
 
 def _manifest(members: Sequence[Member], files: Sequence[MemberSource]) -> Member:
