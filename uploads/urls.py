@@ -98,6 +98,7 @@ urlpatterns = [
     path("s/<str:token>/files/<uuid:pk>/thumbnail", shared.shared_thumbnail, name="shared_thumbnail"),
     path("people/", people.people_list, name="people"),
     path("people/invitations/", invitations.invitation_list, name="invitations"),
+    path("people/invitations/<int:pk>/renew", invitations.renew_invitation, name="renew_invitation"),
     path("people/invitations/<int:pk>/revoke", invitations.revoke_invitation, name="revoke_invitation"),
     path("people/teams/", teams.team_list, name="teams"),
     path("people/teams/<int:pk>/", teams.team, name="team"),

@@ -60,7 +60,7 @@ def change(**fields: Any) -> None:
 
 def test_account_gets_role_teams_and_address_and_is_signed_in(as_ada: Client) -> None:
     press = Group.objects.create(name="press")
-    path = invite(as_ada, email="carol@example.org", role="manager", teams=[press.pk])
+    path = invite(as_ada, emails="carol@example.org", role="manager", teams=[press.pk])
     visitor = Client()
     assert visitor.get(path).status_code == 200
     response = visitor.post(path, ACCOUNT)
@@ -149,8 +149,8 @@ def test_username_taken_concurrently_is_an_error_below_the_field(link: str, monk
 
 def test_invited_account_has_no_password_with_single_sign_on_only(as_ada: Client, settings: Settings) -> None:
     settings.SSO_ONLY = True
-    assert as_ada.post("/people/", {"role": "viewer"}).context["invite_form"].errors["email"]
-    path = invite(as_ada, email="carol@example.org")
+    assert as_ada.post("/people/", {"role": "viewer"}).context["invite_form"].errors["emails"]
+    path = invite(as_ada, emails="carol@example.org")
     visitor = Client()
     assert "password1" not in visitor.get(path).context["form"].fields
     assert visitor.post(path, {"username": "ADA"}).context["form"].errors["username"]
@@ -228,7 +228,7 @@ def test_signed_in_user_must_sign_out_first(as_bob: Client, link: str) -> None:
 
 
 def test_invited_address_with_an_account_is_sent_to_sign_in(as_ada: Client, bob: User) -> None:
-    path = invite(as_ada, email="carol@example.org")
+    path = invite(as_ada, emails="carol@example.org")
     User.objects.filter(pk=bob.pk).update(email="Carol@example.org")
     page = Client().get(path)
     assert "already have an account" in page.text
@@ -241,8 +241,8 @@ def test_invited_address_with_an_account_is_sent_to_sign_in(as_ada: Client, bob:
 
 
 @pytest.mark.parametrize(
-    "data", [{"email": "nonsense"}, {"email": "a@b.c" + "x" * 300}, {"role": ""}, {"role": "root"}, {"teams": "x"},
-             {"teams": "999"}, {"email": "BOB@example.org"}],
+    "data", [{"emails": "nonsense"}, {"emails": "a@b.c" + "x" * 300}, {"role": ""}, {"role": "root"}, {"teams": "x"},
+             {"teams": "999"}, {"emails": "eve@example.org, BOB@example.org"}],
 )  # fmt: skip
 def test_unusable_invitation_is_an_error_below_its_field(data: dict[str, str], as_ada: Client, bob: User) -> None:
     Group.objects.create(name="press")
@@ -251,6 +251,37 @@ def test_unusable_invitation_is_an_error_below_its_field(data: dict[str, str], a
     assert response.status_code == 200
     assert response.context["invite_form"].errors[next(iter(data))]
     assert not Invitation.objects.exists()
+
+
+def test_several_addresses_get_an_invitation_each(as_ada: Client) -> None:
+    emails = "carol@example.org, dan@example.org; carol@example.org"
+    response = as_ada.post("/people/", {"role": "viewer", "emails": emails})
+    assert [link["email"] for link in response.context["links"]] == ["carol@example.org", "dan@example.org"]
+    assert len({link["url"] for link in response.context["links"]}) == 2
+    assert "2 invitations created" in response.text
+    assert Invitation.objects.count() == 2
+
+
+def test_too_many_addresses_invite_no_one(as_ada: Client) -> None:
+    emails = ",".join(f"p{number}@example.org" for number in range(51))
+    response = as_ada.post("/people/", {"role": "viewer", "emails": emails})
+    assert "at most 50 addresses" in response.text
+    assert not Invitation.objects.exists()
+
+
+def test_new_link_replaces_the_old_one(as_ada: Client) -> None:
+    first = invite(as_ada, emails="carol@example.org", role="manager", teams=[Group.objects.create(name="press").pk])
+    url = f"/people/invitations/{Invitation.objects.get().pk}/renew"
+    (link,) = as_ada.post(url).context["links"]
+    assert Client().get(first).status_code == 410
+    Client().post(link["url"].removeprefix("http://testserver"), ACCOUNT)
+    carol = User.objects.get(username="carol")
+    assert (role_of(carol), carol.email, [team.name for team in teams_of(carol)]) == (
+        Role.MANAGER, "carol@example.org", ["press"],
+    )  # fmt: skip
+    accepted = Invitation.objects.get(accepted_by=carol)
+    assert as_ada.post(f"/people/invitations/{accepted.pk}/renew")["Location"] == "/people/invitations/"
+    assert Invitation.objects.count() == 2
 
 
 def test_inviting_to_a_higher_role_is_refused(roles: None) -> None:
@@ -271,27 +302,27 @@ def test_token_is_not_stored(link: str) -> None:
 
 
 def test_address_invited_again_ends_the_first_link(as_ada: Client) -> None:
-    first = invite(as_ada, email="carol@example.org")
-    second = invite(as_ada, email="CAROL@example.org")
+    first = invite(as_ada, emails="carol@example.org")
+    second = invite(as_ada, emails="CAROL@example.org")
     assert Client().get(first).status_code == 410
     assert Client().get(second).status_code == 200
 
 
 def test_no_mail_is_sent_without_a_mail_server(as_ada: Client) -> None:
-    invite(as_ada, email="carol@example.org")
+    invite(as_ada, emails="carol@example.org")
     assert not OutgoingMail.objects.exists()
 
 
 def test_with_mail_server_the_link_is_mailed(as_ada: Client, settings: Settings) -> None:
     settings.EMAIL_IS_CONFIGURED = True
-    invite(as_ada, email="carol@example.org")
+    invite(as_ada, emails="carol@example.org")
     invite(as_ada)
     assert OutgoingMail.objects.get().template == "invitation"
 
 
 def test_list_shows_the_state_of_each(as_ada: Client, ada: User) -> None:
     for name in ("open", "expired", "revoked", "accepted"):
-        invite(as_ada, email=f"{name}@example.org")
+        invite(as_ada, emails=f"{name}@example.org")
     rows = {row.email.partition("@")[0]: Invitation.objects.filter(pk=row.pk) for row in Invitation.objects.all()}
     rows["expired"].update(expires_at=timezone.now() - timedelta(days=1))
     rows["revoked"].update(revoked_at=timezone.now())
@@ -318,7 +349,7 @@ def test_accepted_invitation_cannot_be_revoked(as_ada: Client, link: str) -> Non
 
 def test_confirmation_of_leaving_lists_invitations(as_ada: Client, admin_user: User) -> None:
     eve = factories.create_user("eve", "administrators")
-    invite(signed_in(eve), email="carol@example.org")
+    invite(signed_in(eve), emails="carol@example.org")
     page = as_ada.get(f"/people/{eve.pk}/deactivate").text
     assert "carol@example.org" in page
 

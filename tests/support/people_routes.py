@@ -36,6 +36,7 @@ PEOPLE: dict[str, dict[str, str]] = {
     "delete_team": {"GET": "login 403 403 403 403 403 200", "POST": "login 403 403 403 403 403 302"},
     "invitations": {"GET": "login 403 403 403 403 403 200"},
     "revoke_invitation": {"POST": "login 403 403 403 403 403 302"},
+    "renew_invitation": {"POST": "login 403 403 403 403 403 200"},
     "accept_invitation": PUBLIC,
     "reset_password": PUBLIC,
     # there is no mail server
@@ -62,7 +63,7 @@ def arguments(route: str) -> list[Any]:
     if route in ABOUT_TEAMS:
         return [Group.objects.create(name=str(uuid.uuid4())).pk]
     root = User.objects.get(username="root")
-    if route in {"accept_invitation", "revoke_invitation"}:
+    if route in {"accept_invitation", "renew_invitation", "revoke_invitation"}:
         invitation, token = invite(by=root, role=Role.VIEWER)
         return [token if route == "accept_invitation" else invitation.pk]
     user = User.objects.create(username=str(uuid.uuid4()))

@@ -69,6 +69,19 @@ def revoke(invitation: Invitation, *, by: User | None) -> bool:
     return True
 
 
+def renew(invitation: Invitation, *, by: User) -> tuple[Invitation, str] | None:
+    """Revoke an invitation and create the same again, which is mailed again; return it with its token.
+
+    Returns None if it was accepted. Raises Forbidden as `invite` does.
+    """
+    if invitation.state == LinkState.USED_UP:
+        return None
+    with transaction.atomic():
+        revoke(invitation, by=by)
+        teams = list(invitation.teams.all())
+        return invite(by=by, role=Role(invitation.role), email=invitation.email, teams=teams)
+
+
 def is_backed(invitation: Invitation) -> bool:
     """Return whether the person who made the invitation may still invite people with this role and these teams."""
     by = User.objects.get(pk=invitation.created_by_id)

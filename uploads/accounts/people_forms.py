@@ -22,6 +22,8 @@ UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "p": 10**15}
 UNIT_NAMES = {10**15: "PB", 10**12: "TB", 10**9: "GB", 10**6: "MB", 10**3: "kB"}
 SIZE = re.compile(r"([0-9]{1,15})(?:[.,]([0-9]{1,6}))? ?([kmgtp]?)b?", re.ASCII | re.IGNORECASE)
 MAX_BYTES = 2**62
+MAX_INVITATIONS = 50  # at a time
+MAX_EMAIL_CHARACTERS = 254  # RFC 3696, erratum 1690
 MAX_NAMES_CHARACTERS = 30_000
 
 
@@ -148,10 +150,30 @@ class ReceiverForm(forms.Form):
         return user
 
 
+class EmailsField(forms.CharField):
+    """Email addresses with commas or spaces between, each once."""
+
+    widget = forms.EmailInput
+
+    def clean(self, value: Any) -> list[str]:
+        emails = list(dict.fromkeys(re.split(r"[,;\s]+", super().clean(value).strip(",; "))))
+        if len(emails) > MAX_INVITATIONS:
+            text = _("Enter at most %(most)s addresses at a time.")
+            raise ValidationError(text % {"most": MAX_INVITATIONS}, code="too_many")
+        return [self._clean_email(email) for email in emails if email]
+
+    def _clean_email(self, email: str) -> str:
+        try:
+            return str(forms.EmailField(max_length=MAX_EMAIL_CHARACTERS).clean(email))
+        except ValidationError:
+            text = _("“%(email)s” is not a valid email address.")
+            raise ValidationError(text % {"email": email[:MAX_EMAIL_CHARACTERS]}, code="invalid") from None
+
+
 class InviteForm(forms.Form):
-    email = forms.EmailField(
-        label=gettext_lazy("Email address"), required=False, max_length=254,
-        widget=forms.EmailInput(attrs={"autocomplete": "off"}),
+    emails = EmailsField(
+        label=gettext_lazy("Email addresses"), required=False,
+        widget=forms.EmailInput(attrs={"autocomplete": "off", "multiple": True}),
     )  # fmt: skip
     role = forms.ChoiceField(label=gettext_lazy("Role"), initial=Role.UPLOADER.value)
     teams = TeamsField()
@@ -160,16 +182,17 @@ class InviteForm(forms.Form):
         super().__init__(*args, **kwargs)
         field: Any = self.fields["role"]
         field.choices = role_choices(by)
-        self.fields["email"].required = settings.SSO_ONLY  # by which single sign-on finds the account
+        self.fields["emails"].required = settings.SSO_ONLY  # by which single sign-on finds the account
         if not teams().exists():
             del self.fields["teams"]
 
-    def clean_email(self) -> str:
-        email = str(self.cleaned_data["email"])
-        if account := account_with(email):
-            text = _("%(name)s already has an account with this address.")
-            raise ValidationError(text % {"name": account.get_username()}, code="taken")
-        return email
+    def clean_emails(self) -> list[str]:
+        emails: list[str] = self.cleaned_data["emails"]
+        for email in emails:
+            if account := account_with(email):
+                text = _("%(name)s already has an account with the address %(email)s.")
+                raise ValidationError(text % {"name": account.get_username(), "email": email}, code="taken")
+        return emails
 
 
 class AccountForm(UserCreationForm):  # type: ignore[type-arg]

@@ -18,7 +18,7 @@ from uploads.accounts.roles import Role
 from uploads.accounts.views import sign_in_new
 from uploads.models import Invitation, LinkState, display_name
 from uploads.views.links import ended, find_link, public_view, render_form
-from uploads.views.people import manages_people
+from uploads.views.people import invited_page, manages_people, require_factor_to_invite
 from uploads.views.responses import request_user
 
 PAGE_SIZE = 50
@@ -40,6 +40,7 @@ def _row(invitation: Invitation) -> dict[str, object]:
         "is_accepted": state == LinkState.USED_UP,
         "is_open": state == LinkState.ACTIVE and invitation.created_by.is_active,
         "can_revoke": state == LinkState.ACTIVE,
+        "can_renew": state != LinkState.USED_UP,
     }
 
 
@@ -52,6 +53,20 @@ def revoke_invitation(request: HttpRequest, pk: int) -> HttpResponseBase:
     else:
         messages.warning(request, _("This invitation was already accepted or revoked."))
     return redirect("invitations")
+
+
+@require_POST
+@manages_people
+def renew_invitation(request: HttpRequest, pk: int) -> HttpResponseBase:
+    """Replace a link that was lost or has expired, and show the new one once."""
+    invitation = get_object_or_404(Invitation, pk=pk)
+    if response := require_factor_to_invite(request, Role(invitation.role), invitation.teams.all()):
+        return response
+    created = invitations.renew(invitation, by=request_user(request))
+    if created is None:
+        messages.warning(request, _("This invitation was already accepted or revoked."))
+        return redirect("invitations")
+    return invited_page(request, [created])
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from django.conf import settings
 from django.contrib import messages
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from django.core.paginator import Paginator
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
@@ -24,7 +26,7 @@ from uploads.accounts.people_forms import EmailForm, InviteForm, QuotaForm, Rece
 from uploads.accounts.roles import Role
 from uploads.accounts.views import second_factor_redirect
 from uploads.errors import Forbidden, InvalidTransition, Problem
-from uploads.models import PublicLink, ShareLink
+from uploads.models import Invitation, PublicLink, ShareLink
 from uploads.services import hand_over, mail, sign_in_events
 from uploads.views.responses import html_errors, no_store, request_user
 
@@ -62,26 +64,42 @@ def changes_people(view: View) -> View:
 @require_http_methods(["GET", "HEAD", "POST"])
 @manages_people
 def people_list(request: HttpRequest) -> HttpResponseBase:
-    """List people. POST creates an invitation, and shows its link once."""
+    """List people. POST creates an invitation for each address, or one without, and shows their links once."""
     by = request_user(request)
     form = InviteForm(request.POST if request.method == "POST" else None, by=by)
     if not form.is_valid():
         return _people_page(request, form)
-    role, email = Role(form.cleaned_data["role"]), form.cleaned_data["email"]
+    role, emails = Role(form.cleaned_data["role"]), form.cleaned_data["emails"] or [""]
     teams = form.cleaned_data.get("teams", ())
-    gives_more = role == Role.ADMINISTRATOR or teams  # than any administrator sees without a second factor
-    if gives_more and (response := second_factor_redirect(request, request.path)):
+    if response := require_factor_to_invite(request, role, teams):
         return response
     try:
-        invitation, token = invitations.invite(by=by, role=role, email=email, teams=teams)
+        with transaction.atomic():
+            created = [invitations.invite(by=by, role=role, email=email, teams=teams) for email in emails]
     except Problem as problem:
         form.add_error("role", problem.message)
         return _people_page(request, form)
+    return invited_page(request, created)
+
+
+def require_factor_to_invite(request: HttpRequest, role: Role, teams: Collection[Group]) -> HttpResponseBase | None:
+    """Return a redirect if a second factor is needed: who is invited sees more than an administrator without one."""
+    gives_more = role == Role.ADMINISTRATOR or teams
+    return second_factor_redirect(request, reverse("people")) if gives_more else None
+
+
+def invited_page(request: HttpRequest, created: Sequence[tuple[Invitation, str]]) -> HttpResponse:
+    """Show the links of these invitations, by their tokens, once."""
+    links = [
+        {"email": invitation.email, "url": request.build_absolute_uri(invitations.invitation_path(token))}
+        for invitation, token in created
+    ]
+    invitation, _token = created[0]
     context = {
-        "invitation": invitation,
-        "role": role,
-        "url": request.build_absolute_uri(invitations.invitation_path(token)),
-        "is_mailed": bool(email) and mail.is_configured(),
+        "links": links,
+        "role": Role(invitation.role),
+        "expires_at": invitation.expires_at,
+        "is_mailed": bool(invitation.email) and mail.is_configured(),
     }
     return no_store(render(request, "people/invited.html", context))
 
