@@ -16,6 +16,7 @@ from amalga.db.connection import (
 from amalga.db.timeouts import (
     CALL_SECONDS,
     DAY_SECONDS,
+    advisory_lock,
     deadline,
     is_statement_timeout,
     statement_timeout,
@@ -32,6 +33,7 @@ __all__ = [
     "ReplicaConnection",
     "ReplicaTokenConnection",
     "TokenConnection",
+    "advisory_lock",
     "deadline",
     "is_read_only_error",
     "is_statement_timeout",

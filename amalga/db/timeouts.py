@@ -96,3 +96,9 @@ def deadline(seconds: float) -> Iterator[None]:
 
     with connection.execute_wrapper(check):
         yield
+
+
+def advisory_lock(key: int) -> None:
+    """Wait until no other transaction holds this lock, and hold it until this transaction ends."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [key])

@@ -469,7 +469,7 @@ def test_uncounted_ranges_end_with_the_presigned_url(
 
     _link, url = shared(file, max_downloads=1)
     guest.get(f"{url}download")
-    monkeypatch.setattr(share_links, "HEAD_SECONDS", -timedelta(minutes=1).total_seconds())
+    monkeypatch.setattr(share_links, "DOWNLOAD_SECONDS", -timedelta(minutes=1).total_seconds())
     assert guest.get(f"{url}download", headers={"Range": "bytes=2-3"}).status_code == 410
 
 

@@ -10,10 +10,11 @@ from typing import Any
 
 from allauth.socialaccount.models import SocialAccount, SocialLogin
 from django.contrib.auth.models import Group, User
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, transaction
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
+from amalga.db import advisory_lock
 from uploads.accounts import factors
 from uploads.accounts.claims import Claims, GroupsUnavailable, is_same_address
 from uploads.accounts.roles import ROLES_BY_GROUP, Role, role_of, set_role, set_teams, teams_of
@@ -42,7 +43,7 @@ def link_or_create(request: HttpRequest, login: SocialLogin, claims: Claims) -> 
     address = claims.address
     if not address:
         raise Refused("no_verified_address")
-    _lock_accounts()
+    advisory_lock(LOCK)
     if known := SocialAccount.objects.filter(provider=login.account.provider, uid=login.account.uid).first():
         login.account, login.user = known, known.user  # linked by another sign-in just now
         return
@@ -55,7 +56,7 @@ def link_or_create(request: HttpRequest, login: SocialLogin, claims: Claims) -> 
 
 def link_new_account(request: HttpRequest, login: SocialLogin, user_id: int) -> bool:
     """Link the identity to an account that has no password and no identity yet. Returns whether it did."""
-    _lock_accounts()
+    advisory_lock(LOCK)
     user = User.objects.filter(pk=user_id, is_active=True, socialaccount=None).first()
     if user is None or user.has_usable_password():
         return False
@@ -93,11 +94,6 @@ def has_way_to_sign_in_here(user: User) -> bool:
     if not factors.may_sign_in_here(user):
         return False
     return user.has_usable_password() or factors.has_passkey(user)
-
-
-def _lock_accounts() -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
 
 
 def _accounts_with(address: str) -> list[User]:

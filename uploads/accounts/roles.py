@@ -8,12 +8,13 @@ import logging
 from collections.abc import Iterable
 
 from django.contrib.auth.models import Group, Permission, User
-from django.db import connection, models, transaction
+from django.db import models, transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from amalga.db import advisory_lock
 from uploads import names
 from uploads.errors import Conflict, Forbidden, InvalidTransition, ValidationFailed
 from uploads.models import Action, Event, Grant, NotificationKind
@@ -204,8 +205,7 @@ def require_other_administrator(user: User) -> None:
 
 def lock_roles() -> None:
     """Wait for other changes of roles, until the transaction ends."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
+    advisory_lock(LOCK)
 
 
 def _exceeds(permissions: QuerySet[Permission], by: User | None) -> bool:

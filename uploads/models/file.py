@@ -20,10 +20,19 @@ from uploads.models.fields import NaturalNameField, NormalizedNameField
 from uploads.models.folder import Folder
 from uploads.models.maintenance import MAX_KEY_CHARACTERS
 from uploads.models.querysets import FileQuerySet
-from uploads.models.states import Category, ChecksumStatus, Origin, Refusal, ScanStatus, State, Visibility
+from uploads.models.states import (
+    FAILED_CHECKSUMS,
+    STORED,
+    Category,
+    ChecksumStatus,
+    Origin,
+    Refusal,
+    ScanStatus,
+    State,
+    Visibility,
+)
 
 LISTED = Q(state=State.AVAILABLE, current=True)
-STORED = [State.AVAILABLE, State.TRASHED]
 MAX_SCAN_DETAIL_CHARACTERS = 200
 MAX_TAG_CHARACTERS = 50
 
@@ -246,9 +255,7 @@ class File(models.Model):
             models.Index(fields=["id"], condition=~Q(origin=Origin.UPLOADED), name="file_imported"),
             models.Index(
                 fields=["-available_at", "-id"],
-                condition=Q(
-                    state=State.AVAILABLE, checksum_status__in=[ChecksumStatus.CORRUPTED, ChecksumStatus.MISSING]
-                ),
+                condition=Q(state=State.AVAILABLE, checksum_status__in=FAILED_CHECKSUMS),
                 name="file_checksum_failed",
             ),
             models.Index(fields=["id"], condition=Q(scan_status=ScanStatus.PENDING), name="file_unscanned"),

@@ -51,6 +51,11 @@ class ChecksumStatus(models.TextChoices):
     MISSING = "missing", _("missing from storage")
 
 
+# States in which a file has its object, and statuses of objects that are not what was uploaded.
+STORED = [State.AVAILABLE, State.TRASHED]
+FAILED_CHECKSUMS = [ChecksumStatus.CORRUPTED, ChecksumStatus.MISSING]
+
+
 class ScanStatus(models.TextChoices):
     """The result of the malware check. Empty for a file that is not checked."""
 

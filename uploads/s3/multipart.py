@@ -9,8 +9,9 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from uploads.errors import Gone
+from uploads.s3.bucket_listing import list_multipart_uploads
 from uploads.s3.client import OCTET_STREAM, Kind, client, store_named
-from uploads.s3.errors import ABSENT, CHANGED, code_of, translate_errors
+from uploads.s3.errors import ABSENT, CHANGED, translate_errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,17 +123,4 @@ def abort_multipart(key: str, multipart_id: str, *, store: str | None = None) ->
 
 def multipart_ids(key: str, *, store: str | None = None) -> list[str]:
     """Return every open upload of exactly this key, also those of other clients."""
-    at = store_named(store)
-    pages = client("quick", at).get_paginator("list_multipart_uploads")
-    try:
-        with translate_errors("ListMultipartUploads"):
-            return [
-                upload["UploadId"]
-                for page in pages.paginate(Bucket=at.bucket, Prefix=key)
-                for upload in page.get("Uploads", [])
-                if upload["Key"] == key
-            ]
-    except ClientError as error:
-        if code_of(error) == "NoSuchUpload":  # rclone's response for an empty list
-            return []
-        raise
+    return [upload.id for upload in list_multipart_uploads(key, store=store) if upload.key == key]

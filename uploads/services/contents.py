@@ -16,9 +16,10 @@ from django_tasks import task
 
 from uploads import previews, s3
 from uploads.errors import ObjectRefused, StorageUnavailable
-from uploads.models import Category, ChecksumStatus, File, FileContent
+from uploads.models import Category, File, FileContent
 from uploads.models.content import INTERRUPTED, MAX_TRIES
 from uploads.models.querysets import FileQuerySet, seconds_from_now
+from uploads.models.states import FAILED_CHECKSUMS
 from uploads.services.previews import TEMP_PREFIX, fetch
 from uploads.services.stored_objects import fetch_encoding
 from uploads.services.task_queue import MAX_ATTEMPTS, fair_priority, is_active, requeue_lost, retry_later, waiting_ids
@@ -41,7 +42,7 @@ def unindexed() -> FileQuerySet:
     """Return the files that can have text and were not read yet. Files in quarantine are never read."""
     is_new = Q(content__isnull=True) | Q(content__reason=INTERRUPTED, content__tries__lt=MAX_TRIES)
     rows = File.objects.available().filter(HAS_TEXT, is_new, size__gt=0, quarantined=False)
-    return rows.exclude(checksum_status__in=[ChecksumStatus.CORRUPTED, ChecksumStatus.MISSING])
+    return rows.exclude(checksum_status__in=FAILED_CHECKSUMS)
 
 
 def request_contents(ids: Iterable[UUID], *, owner_id: int | None = None) -> None:

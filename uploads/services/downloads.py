@@ -21,14 +21,13 @@ from uploads import s3
 from uploads.errors import ObjectRefused, Quarantined, StorageUnavailable
 from uploads.models import Action, Event, File, Origin, Preview, Refusal, ScanStatus
 from uploads.models.querysets import seconds_from_now
+from uploads.s3.signing import DOWNLOAD_SECONDS
 from uploads.services.circuit_breaker import CircuitBreaker
 from uploads.services.stored_objects import STORAGE_CONCURRENCY, FilesRefused, Stored, save_refusal
 from uploads.services.tasks import retry_refused
 
 logger = logging.getLogger(__name__)
 
-# As long as a presigned URL is valid. A media player sends a request for each part of a file that it plays.
-HEAD_SECONDS = 300
 EVENTS_BATCH_SIZE = 500
 
 
@@ -141,5 +140,5 @@ def _log_when_read_only(files: Sequence[File], by: User) -> Iterator[None]:
 
 
 def _was_recorded(file: File, user: User) -> bool:
-    recent = Event.objects.about(file.link).filter(at__gt=seconds_from_now(-HEAD_SECONDS))
+    recent = Event.objects.about(file.link).filter(at__gt=seconds_from_now(-DOWNLOAD_SECONDS))
     return recent.filter(actor_id=user.pk, action=Action.DOWNLOAD).exists()

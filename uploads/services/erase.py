@@ -20,8 +20,9 @@ from uploads import s3
 from uploads.errors import StorageUnavailable
 from uploads.failpoints import failpoint
 from uploads.keys import ROW_PREFIXES
-from uploads.models import ChecksumStatus, Favorite, File, Origin, Preview, PreviewState, State
+from uploads.models import Favorite, File, Origin, Preview, PreviewState, State
 from uploads.models.querysets import seconds_from_now
+from uploads.models.states import FAILED_CHECKSUMS
 from uploads.services.bucket_guard import require_own_bucket
 from uploads.services.circuit_breaker import CircuitBreaker
 
@@ -107,7 +108,7 @@ def _etag(file: File) -> str:
 
     Under other keys another program may have written a new object since the import, which stays.
     """
-    is_intact = file.checksum_status not in {ChecksumStatus.CORRUPTED, ChecksumStatus.MISSING}
+    is_intact = file.checksum_status not in FAILED_CHECKSUMS
     return file.etag if is_intact and not file.key.startswith(ROW_PREFIXES) else ""
 
 

@@ -13,7 +13,7 @@ from django.db.models import Exists, Func, Max, OuterRef
 from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
-from amalga.db import CALL_SECONDS, deadline
+from amalga.db import CALL_SECONDS, advisory_lock, deadline
 from uploads.errors import Conflict, Forbidden, InvalidTransition, Problem, ValidationFailed
 from uploads.failpoints import failpoint
 from uploads.models import AccessLevel, Action, Event, File, Folder, Grant, State
@@ -229,12 +229,7 @@ def lock_branches(folders: Sequence[Folder]) -> None:
     They are locked after any transaction that is creating one of them: again until the set is stable, since a folder
     that was created while we waited can have got subfolders.
     """
-    _lock_tree()
+    advisory_lock(TREE_LOCK)
     branches, locked = Folder.objects.below_any(folders).order_by("pk"), set[int]()
     while (rows := set(branches.select_for_update().values_list("pk", flat=True))) != locked:
         locked = rows
-
-
-def _lock_tree() -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [TREE_LOCK])

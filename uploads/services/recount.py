@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from amalga.db import DAY_SECONDS, statement_timeout
+from amalga.db import DAY_SECONDS, advisory_lock, statement_timeout
 from uploads.models import apply_deltas
 
 LOCK = 0x7265636F756E74  # one at a time: two would both add the difference
@@ -125,7 +125,7 @@ def recount(*, apply: bool = False) -> list[Difference]:
     Reads the row of every file once: seconds for each million.
     """
     with statement_timeout(DAY_SECONDS) as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
+        advisory_lock(LOCK)
         cursor.execute(DIFFERENCES.format(fix=FIX_SQL if apply else ""))
         differences = [Difference(*row) for row in cursor.fetchall()]
         cursor.execute(USAGE_DIFFERENCES.format(fix=USAGE_FIX_SQL if apply else ""))

@@ -32,7 +32,8 @@ from uploads.models.audit import INSERT_COLUMNS, current_client_ip, event
 from uploads.models.folder import FolderQuerySet
 from uploads.models.querysets import FileQuerySet, seconds_from_now
 from uploads.models.share_link import COUNT_USE_SQL, ShareLinkQuerySet
-from uploads.services.downloads import EVENTS_BATCH_SIZE, HEAD_SECONDS
+from uploads.s3.signing import DOWNLOAD_SECONDS
+from uploads.services.downloads import EVENTS_BATCH_SIZE
 from uploads.services.zips import Bundle, Download, bundle_shared, open_zip
 
 logger = logging.getLogger(__name__)
@@ -337,7 +338,7 @@ def record_view(link: ShareLink, file: File) -> None:
 
 def _recent_downloads(link: ShareLink, file: File) -> QuerySet[Event]:
     """Return the downloads of this version of the file from this address while their presigned URLs are valid."""
-    recent = Event.objects.about(file.link).filter(at__gt=seconds_from_now(-HEAD_SECONDS), action=Action.DOWNLOAD)
+    recent = Event.objects.about(file.link).filter(at__gt=seconds_from_now(-DOWNLOAD_SECONDS), action=Action.DOWNLOAD)
     recent = recent.filter(detail__share_link=link.pk, address=current_client_ip())
     version = Q(detail__version=str(file.pk))
     return recent.filter(version | Q(detail__version__isnull=True) if file.pk == file.link else version)

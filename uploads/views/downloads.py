@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -149,6 +150,13 @@ def download_zip(request: HttpRequest) -> HttpResponseBase:
     if selection.unusable:
         raise ValidationFailed(_("The list of files couldn't be read. Go back and select the files again."))
     bundle = services.bundle(user, selection.links, folders=selection.folders)
+    return zip_response(request, bundle, partial(services.open_zip, bundle, by=user))
+
+
+def zip_response(
+    request: HttpRequest, bundle: services.Bundle, open_zip: Callable[[], Iterator[bytes]]
+) -> HttpResponseBase:
+    """Return the response to GET or HEAD of a zip, which is opened for GET only."""
     headers = {
         "Cache-Control": "private, no-store",
         "Content-Type": "application/zip",
@@ -157,7 +165,7 @@ def download_zip(request: HttpRequest) -> HttpResponseBase:
     }
     if request.method == "HEAD":
         return HttpResponse(headers=headers)
-    return StreamingHttpResponse(services.open_zip(bundle, by=user), headers=headers)
+    return StreamingHttpResponse(open_zip(), headers=headers)
 
 
 def deliver(

@@ -46,6 +46,7 @@ from uploads.models import (
     Tag,
     Visibility,
 )
+from uploads.models.states import FAILED_CHECKSUMS
 from uploads.previews.text_excerpt import rich_format_of
 from uploads.services.previews import REASONS
 from uploads.views.folders import choose_folder, picker_form
@@ -280,8 +281,7 @@ def preview_context(file: File, *, inline_url: str | None) -> dict[str, Any]:
         "inline_url": inline_url,
         "kind": "",
         "reason": reason and _(reason),
-        "untouched": reason != REASONS["missing"]
-        and file.checksum_status not in {ChecksumStatus.CORRUPTED, ChecksumStatus.MISSING},
+        "untouched": reason != REASONS["missing"] and file.checksum_status not in FAILED_CHECKSUMS,
         "pending": expected and not reason,
     }
 

@@ -8,19 +8,19 @@ import functools
 import hashlib
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 from django.core import signing
-from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST, require_safe
 
-from uploads import content_headers
 from uploads.errors import Forbidden, Problem
 from uploads.forms import SharePasswordForm
 from uploads.listing import (
@@ -40,7 +40,7 @@ from uploads.models import File, Folder, LinkState, PreviewKind, ShareLink, disp
 from uploads.models.throttle import client_network
 from uploads.services import share_links
 from uploads.services.share_links import NoDownloadLeft
-from uploads.views.downloads import deliver, redirect_to_page, redirect_to_preview, render_excerpt
+from uploads.views.downloads import deliver, redirect_to_page, redirect_to_preview, render_excerpt, zip_response
 from uploads.views.file import preview_context
 from uploads.views.links import ended, load_link, public_view, render_form, require_active
 from uploads.views.presenters import file_rows, folder_rows, rows_digest
@@ -205,17 +205,10 @@ def shared_zip(request: HttpRequest, link: ShareLink) -> HttpResponseBase:
     bundle = share_links.shared_bundle(link)
     if bundle is None:
         raise ended(link)
-    headers = {
-        "Content-Type": "application/zip",
-        "Content-Length": str(bundle.length),
-        "Content-Disposition": content_headers.content_disposition(bundle.name, inline=False),
-    }
-    if request.method == "HEAD":
-        return HttpResponse(headers=headers)
-    if _is_link_preview(request):
+    if request.method == "GET" and _is_link_preview(request):
         return HttpResponseRedirect("./")
     try:
-        return StreamingHttpResponse(share_links.open_shared_zip(link, bundle), headers=headers)
+        return zip_response(request, bundle, partial(share_links.open_shared_zip, link, bundle))
     except NoDownloadLeft:
         raise _no_download_left(link) from None
 

@@ -33,8 +33,8 @@ from uploads.models import (
     RunOutcome,
     State,
 )
-from uploads.models.file import STORED
 from uploads.models.querysets import in_batches, seconds_from_now
+from uploads.models.states import STORED
 from uploads.services.bucket_guard import require_marker, require_removal
 from uploads.services.finish import resume_completion
 from uploads.services.fsck import COMMAND, Refused, Scope

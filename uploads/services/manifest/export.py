@@ -36,8 +36,8 @@ from uploads.models import (
     Tagging,
     Usage,
 )
-from uploads.models.file import STORED
 from uploads.models.querysets import database_now
+from uploads.models.states import STORED
 from uploads.parts import MAX_PARTS, digest_of
 from uploads.services.manifest.format import FORMAT
 

@@ -28,6 +28,7 @@ from uploads import s3
 from uploads.errors import ValidationFailed
 from uploads.keys import FILE_KEY_PATTERN, PREVIEW_PREFIX
 from uploads.models import ChecksumStatus
+from uploads.models.states import FAILED_CHECKSUMS
 
 FORMAT = 1
 GZIP = b"\x1f\x8b"
@@ -38,7 +39,6 @@ ROWS_BATCH_SIZE = 1000
 HEAD_CONCURRENCY = 8
 Row = dict[str, Any]
 Pair = tuple[Row, s3.ObjectInfo | None]
-FAILED_STATUSES = {ChecksumStatus.CORRUPTED, ChecksumStatus.MISSING}
 
 
 class BadManifest(ValidationFailed):
@@ -242,7 +242,7 @@ def _update_row(row: dict[str, Any], item: s3.ObjectInfo | None) -> str:
         return "present"
     row["etag"] = item.etag
     row["verified_at"] = None
-    if row["checksum_status"] not in FAILED_STATUSES and row["checksum"]:
+    if row["checksum_status"] not in FAILED_CHECKSUMS and row["checksum"]:
         row["checksum_status"] = ChecksumStatus.UNVERIFIED.value
     return "changed"
 

@@ -20,7 +20,7 @@ from django.core.exceptions import FieldError
 from django.db import DataError, IntegrityError, connection, models
 from django.db.models.functions import Concat
 
-from amalga.db import DAY_SECONDS, statement_timeout
+from amalga.db import DAY_SECONDS, advisory_lock, statement_timeout
 from uploads import s3
 from uploads.errors import StorageUnavailable, ValidationFailed, WrongMarker
 from uploads.models import (
@@ -198,7 +198,7 @@ def load(path: Path, files: Iterable[str], head: Head, *, keep_id: bool, folder:
     ValidationFailed unless the library is empty. The retention period of the trash starts again.
     """
     with statement_timeout(DAY_SECONDS) as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
+        advisory_lock(LOCK)
         require_empty()
         ids = _Ids(people={-pk: pk for pk in User.objects.values_list("pk", flat=True)}, groups=_groups(path))
         ids.people.update(_people(path, ids.groups))

@@ -22,10 +22,10 @@ from uploads import s3
 from uploads.errors import StorageUnavailable
 from uploads.keys import ROW_KEY, ROW_PREFIXES
 from uploads.models import File, Installation, Origin, Preview, Refusal
+from uploads.models.states import FAILED_CHECKSUMS
 from uploads.services.move_store.copy import CannotMove, CopyJob, CopyResult, Route, copy_object
 from uploads.services.move_store.rows import (
     RENEW_SECONDS,
-    UNFIT,
     Leases,
     both_stores,
     leave_missing,
@@ -132,7 +132,7 @@ class Mover:
     def _copy_job(self, row: Row) -> CopyJob:
         if isinstance(row, Preview):
             return CopyJob(row.key, row.size, max(1, row.size))
-        unfit = row.checksum_status in UNFIT
+        unfit = row.checksum_status in FAILED_CHECKSUMS
         encoding = None if row.is_encoding_unknown else row.content_encoding or ""
         return CopyJob(row.key, row.size, row.part_size, row.checksum, row.etag, encoding, any_content=unfit)
 

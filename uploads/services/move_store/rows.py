@@ -21,13 +21,12 @@ from uploads import s3
 from uploads.errors import StorageUnavailable, ValidationFailed
 from uploads.models import ChecksumStatus, File, Preview, PreviewState, State
 from uploads.models.querysets import database_now
+from uploads.models.states import FAILED_CHECKSUMS, STORED
 from uploads.services.move_store.copy import CopyResult, Route
 from uploads.services.stored_objects import new_encoding_fields
 
 logger = logging.getLogger(__name__)
 
-STORED = [State.AVAILABLE, State.TRASHED]
-UNFIT = [ChecksumStatus.CORRUPTED, ChecksumStatus.MISSING]
 PROBE = "amalga-probe-"
 EMPTY = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="  # SHA-256 of zero bytes
 
@@ -80,7 +79,7 @@ def require_two_buckets() -> None:
 
 def movable_files(source: s3.Store, *, unfit: bool) -> QuerySet[File]:
     rows = File.objects.filter(store=source.name, state__in=STORED)
-    return rows if unfit else rows.exclude(checksum_status__in=UNFIT)
+    return rows if unfit else rows.exclude(checksum_status__in=FAILED_CHECKSUMS)
 
 
 def movable_previews(source: s3.Store) -> QuerySet[Preview]:
@@ -94,7 +93,7 @@ def plan_move(*, unfit: bool = False) -> MovePlan:
         in_source = File.objects.filter(store=source.name)
         totals = movable_files(source, unfit=unfit).aggregate(files=Count("pk"), bytes=Sum("size", default=0))
         counts = in_source.aggregate(
-            unfit=Count("pk", filter=Q(state__in=STORED, checksum_status__in=[] if unfit else UNFIT)),
+            unfit=Count("pk", filter=Q(state__in=STORED, checksum_status__in=[] if unfit else FAILED_CHECKSUMS)),
             in_progress=Count("pk", filter=~Q(state__in=STORED)),
         )
         elsewhere = File.objects.exclude(store__in=[source.name, target.name]).count()
@@ -165,7 +164,7 @@ def switch_empty_previews(route: Route) -> None:
 def _row_values(file: File, copy: CopyResult, route: Route) -> dict[str, Any]:
     values: dict[str, Any] = {"store": route.target, "etag": copy.etag, "lease_until": None, "updated_at": Now()}
     values |= new_encoding_fields(file, copy.content_encoding)
-    if file.checksum_status in UNFIT:
+    if file.checksum_status in FAILED_CHECKSUMS:
         return values
     return values | {
         "checksum": copy.checksum,

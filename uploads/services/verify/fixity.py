@@ -16,6 +16,7 @@ from amalga.log import field_value
 from uploads import s3
 from uploads.media_types import category_of
 from uploads.models import Category, ChecksumStatus, File, FindingKind, NotificationKind, Refusal, State
+from uploads.models.states import FAILED_CHECKSUMS
 from uploads.parts import CompositeHash
 from uploads.services.bucket_guard import require_marker
 from uploads.services.mime import detect_type
@@ -24,7 +25,6 @@ from uploads.services.stored_objects import new_encoding_fields
 
 logger = logging.getLogger(__name__)
 
-FAILED_STATUSES = {ChecksumStatus.CORRUPTED, ChecksumStatus.MISSING}
 FIRST_BYTES = 8192  # enough for every signature a content sniffer looks for
 
 
@@ -117,7 +117,7 @@ class Verdict:
 
     @property
     def doubts(self) -> bool:
-        return self.status in FAILED_STATUSES
+        return self.status in FAILED_CHECKSUMS
 
     @property
     def is_a_loss(self) -> bool:
@@ -135,7 +135,7 @@ def check_head(file: File, *, limiter: s3.RateLimiter | None = None) -> Verdict:
         return Verdict(file, ChecksumStatus.MISSING, FindingKind.MISSING)
     other_checksum = bool(head.checksum and file.checksum and head.checksum != file.checksum)
     matches = (head.size, head.etag) == (file.size, file.etag) and not other_checksum
-    if matches and file.checksum_status not in FAILED_STATUSES:
+    if matches and file.checksum_status not in FAILED_CHECKSUMS:
         archived = {"refusal": Refusal.ARCHIVED.value} if head.archived and not file.refusal else {}
         return Verdict(file, None, facts=new_encoding_fields(file, head.content_encoding) | archived)
     return check_content(file, limiter=limiter)
@@ -254,7 +254,7 @@ def _write(verdicts: Sequence[Verdict]) -> None:
 def _notify(verdicts: Sequence[Verdict]) -> None:
     """Notify owners and managers of files whose verification has just failed."""
     for verdict in verdicts:
-        if verdict.status in FAILED_STATUSES and verdict.status != verdict.file.checksum_status:
+        if verdict.status in FAILED_CHECKSUMS and verdict.status != verdict.file.checksum_status:
             key = f"{verdict.file.pk} {verdict.status}"
             notify_about_file(verdict.file, NotificationKind.FILE_CORRUPTED, key=key, status=verdict.status)
 
