@@ -20,7 +20,7 @@ from uploads.models import AccessLevel, Action, Event, File, Folder, Grant, Stat
 from uploads.models.audit import event
 from uploads.models.folder import MAX_DEPTH
 from uploads.names import normalize_for_search
-from uploads.services.tree import ensure, restore_folder
+from uploads.services.tree import ensure, restore_folders
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ __all__ = [
     "rename",
     "require_writable",
     "restore_branch",
-    "restore_folder",
+    "restore_folders",
     "set_access",
 ]
 
@@ -145,7 +145,7 @@ def remove_empty(folder: Folder, *, purge_after: datetime | None = None) -> bool
 def restore_branch(folder: Folder, *, by: User) -> None:
     """Restore a folder from the trash after `lock_branches`, with the subfolders that were removed with it."""
     Folder.objects.below(folder).filter(removed_at=folder.removed_at).update(removed_at=None)
-    restore_folder(folder.path)
+    restore_folders(folder.path)
     logger.info("folder_restored folder=%s by=%s", folder.pk, by.pk)
 
 
@@ -167,7 +167,7 @@ def lock(folder_ids: Iterable[int]) -> None:
     """Lock these folders against removal until the transaction ends, and restore those that are removed."""
     ids = sorted(set(folder_ids))
     list(Folder.objects.filter(pk__in=ids).order_by("pk").select_for_update(no_key=True).values_list("pk"))
-    restore_folder(ids)
+    restore_folders(ids)
 
 
 def lock_target(target: Folder | None, by: User) -> Folder | None:

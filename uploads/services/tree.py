@@ -272,7 +272,7 @@ def require_depth(depth: int) -> None:
         raise ValidationFailed(_("Folders can be at most %(most)s levels deep.") % {"most": MAX_DEPTH})
 
 
-def restore_folder(folder_ids: Iterable[int]) -> None:
+def restore_folders(folder_ids: Iterable[int]) -> None:
     """Restore removed folders, with their parents."""
     removed = Folder.objects.filter(pk__in=set(folder_ids), removed_at__isnull=False)
     ids = {pk for path in removed.values_list("path", flat=True) for pk in path}
@@ -287,7 +287,7 @@ def _ensure_missing(tree: Tree, by: User, *, limited: bool) -> dict[str, Folder 
     tree.lock()
     plan = tree.plan(by, usage, limited=limited)
     if plan.removed:
-        restore_folder(plan.removed)
+        restore_folders(plan.removed)
         tree.read()
     if plan.new:
         tree.create(plan, by)

@@ -17,7 +17,7 @@ from uploads.models import Action, Event, Origin, Refusal, Usage, Visibility
 from uploads.models.file import main_store
 from uploads.names import normalize_for_search
 from uploads.parts import part_size_for
-from uploads.services.folders import restore_folder
+from uploads.services.folders import restore_folders
 from uploads.services.imports.key_mapping import ImportCandidate
 
 NULL = r"\N"
@@ -110,7 +110,7 @@ def _lock_folders(folders: set[int]) -> None:
     """
     with connection.cursor() as cursor:
         cursor.execute("SELECT id FROM uploads_folder WHERE id = ANY(%s) ORDER BY id FOR KEY SHARE", [list(folders)])
-    restore_folder(folders)
+    restore_folders(folders)
 
 
 def _lines(candidates: Sequence[ImportCandidate], folders: Mapping[str, int | None]) -> str:
