@@ -8,26 +8,23 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from django.contrib import messages
 from django.contrib.auth.models import AnonymousUser, User
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
-from django.shortcuts import get_object_or_404, redirect, render
+from django.shortcuts import get_object_or_404, render
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.views.decorators.http import require_http_methods, require_safe
 
 from uploads import content_headers, services
 from uploads.errors import ObjectRefused, StorageUnavailable, ValidationFailed
 from uploads.forms import Selection
-from uploads.listing import breadcrumbs_for
 from uploads.models import File, Preview, PreviewKind, PreviewState
 from uploads.models.querysets import FileQuerySet
 from uploads.previews import EXCERPT_BYTES
 from uploads.previews.text_excerpt import MAX_MARKDOWN_CHARACTERS, TABLE, parse_markdown, read_table, rich_format_of
 from uploads.services import downloads
-from uploads.views.presenters import folder_path
 from uploads.views.responses import head_response, html_errors, in_own_frame, redirect_to_storage, request_user
 
-MAX_UNFINISHED = 200
+WEBP = "image/webp"
 PAGE_NUMBER = re.compile("[1-9][0-9]{0,2}")
 
 
@@ -39,28 +36,6 @@ def download(request: HttpRequest, pk: UUID) -> HttpResponse:
     if file is None:
         raise Http404
     return deliver(request, file, inline="inline" in request.GET)
-
-
-@require_safe
-def unfinished(request: HttpRequest) -> HttpResponse:
-    """List the user's unfinished uploads, newest first."""
-    user = request_user(request)
-    files = list(File.objects.uploads_of(user).unfinished().order_by("-created_at")[:MAX_UNFINISHED])
-    paths = breadcrumbs_for(user, (file.folder_id for file in files if file.folder_id))
-    rows = [(file, folder_path(paths.get(file.folder_id or 0, []))) for file in files]
-    return render(request, "uploads/unfinished.html", {"files": rows})
-
-
-@require_POST
-@html_errors
-def cancel_upload(request: HttpRequest, pk: UUID) -> HttpResponse:
-    file = get_object_or_404(File.objects.uploads_of(request.user).unfinished(), pk=pk)
-    services.cancel(file, by=request_user(request))
-    messages.success(request, _("Canceled the upload of “%(name)s”.") % {"name": file.name})
-    return redirect("unfinished")
-
-
-WEBP = "image/webp"
 
 
 @require_safe

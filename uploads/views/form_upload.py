@@ -1,4 +1,4 @@
-"""The upload form without JavaScript: the request body streams to the storage while it is read."""
+"""The upload form without JavaScript, whose body streams to the storage while it is read; and unfinished uploads."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from typing import Any, NoReturn, cast
 from uuid import UUID, uuid4
 
 from django.conf import settings
+from django.contrib import messages
 from django.core.exceptions import BadRequest
 from django.core.files.uploadhandler import FileUploadHandler, SkipFile, StopUpload
 from django.http import HttpRequest, HttpResponse
 from django.http.multipartparser import MultiPartParser
-from django.shortcuts import render
+from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
-from django.views.decorators.http import require_http_methods
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from uploads import services
 from uploads.errors import Conflict, Forbidden, Problem, TooLarge, ValidationFailed
 from uploads.forms import UploadForm, find_folder
 from uploads.humanize import humanize_bytes
@@ -25,7 +27,7 @@ from uploads.names import clean_name, clean_type, split_extension
 from uploads.services import StreamingUpload
 from uploads.services.slow_clients import FORMS, SenderWatch
 from uploads.views.presenters import folder_path
-from uploads.views.responses import error_response, request_user, with_problem_headers
+from uploads.views.responses import error_response, html_errors, request_user, with_problem_headers
 
 OVERHEAD_BYTES = 128 * 1024  # boundaries, headers and small fields around a hundred files
 
@@ -248,3 +250,27 @@ def _require_room(request: HttpRequest) -> None:
             _("Upload too large. You can upload at most %(most)s at a time.")
             % {"most": humanize_bytes(max(0, min(settings.UPLOAD_MAX_BYTES, available)))}
         )
+
+
+# --- unfinished uploads, of the form and of the uploader ---
+
+MAX_UNFINISHED = 200
+
+
+@require_safe
+def unfinished(request: HttpRequest) -> HttpResponse:
+    """List the user's unfinished uploads, newest first."""
+    user = request_user(request)
+    files = list(File.objects.uploads_of(user).unfinished().order_by("-created_at")[:MAX_UNFINISHED])
+    paths = breadcrumbs_for(user, (file.folder_id for file in files if file.folder_id))
+    rows = [(file, folder_path(paths.get(file.folder_id or 0, []))) for file in files]
+    return render(request, "uploads/unfinished.html", {"files": rows})
+
+
+@require_POST
+@html_errors
+def cancel_upload(request: HttpRequest, pk: UUID) -> HttpResponse:
+    file = get_object_or_404(File.objects.uploads_of(request.user).unfinished(), pk=pk)
+    services.cancel(file, by=request_user(request))
+    messages.success(request, _("Canceled the upload of “%(name)s”.") % {"name": file.name})
+    return redirect("unfinished")
