@@ -1,4 +1,5 @@
 // @ts-check
+/** Limits of what runs at once, tasks that fail together, and items that share a call. */
 
 /** A number of permits, given out first come, first served. */
 export class Semaphore {

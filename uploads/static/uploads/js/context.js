@@ -1,4 +1,5 @@
 // @ts-check
+/** What all uploads of a page share, and polling for the verification of stored files. */
 import { uploadError } from "./api.js";
 import { Batcher, Semaphore } from "./concurrency.js";
 import { planFor, sha256, ThroughputMeter } from "./parts.js";

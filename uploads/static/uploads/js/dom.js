@@ -1,4 +1,5 @@
 // @ts-check
+/** Helpers for elements: references, templates, text, progress, toasts and announcements. */
 
 /**
  * Return the element of a component that its markup names with `data-ref`.

@@ -1,4 +1,5 @@
 // @ts-check
+/** The panel of uploads: head, progress, receipt, questions, and announcements for screen readers. */
 import { announce, button, cloneTemplate, ref, setProgress, setText, setVisible } from "./dom.js";
 import { copyToClipboard, formatLinks } from "./enhance.js";
 import { isolate, percent } from "./i18n.js";

@@ -1,4 +1,5 @@
 // @ts-check
+/** One file and the state of its upload, what all of them add up to, and which unfinished upload a file continues. */
 import { byteRange } from "./parts.js";
 
 /** @typedef {"waiting"|"checking"|"sending"|"finishing"|"done"|"failed"|"paused"|"canceled"} Phase */

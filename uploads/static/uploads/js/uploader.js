@@ -1,4 +1,5 @@
 // @ts-check
+/** All uploads of a page: the queue, and what people do with it. */
 import { UploadError, UploadGone } from "./retry.js";
 import { uploadFile } from "./upload-file.js";
 import { fileKey, Upload } from "./upload.js";

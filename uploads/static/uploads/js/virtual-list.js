@@ -1,4 +1,5 @@
 // @ts-check
+/** A list that draws only the rows in sight. */
 import { cloneTemplate, ref, setProgress, setText, setVisible } from "./dom.js";
 
 /** @typedef {import("./upload.js").Upload} Upload */
