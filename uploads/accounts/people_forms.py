@@ -23,6 +23,7 @@ UNIT_NAMES = {10**15: "PB", 10**12: "TB", 10**9: "GB", 10**6: "MB", 10**3: "kB"}
 SIZE = re.compile(r"([0-9]{1,15})(?:[.,]([0-9]{1,6}))? ?([kmgtp]?)b?", re.ASCII | re.IGNORECASE)
 MAX_BYTES = 2**62
 MAX_INVITATIONS = 50  # at a time
+SEPARATORS = re.compile(r"[,;\s]+")  # of addresses
 MAX_EMAIL_CHARACTERS = 254  # RFC 3696, erratum 1690
 MAX_NAMES_CHARACTERS = 30_000
 
@@ -156,7 +157,7 @@ class EmailsField(forms.CharField):
     widget = forms.EmailInput
 
     def clean(self, value: Any) -> list[str]:
-        emails = list(dict.fromkeys(re.split(r"[,;\s]+", super().clean(value).strip(",; "))))
+        emails = list(dict.fromkeys(SEPARATORS.split(super().clean(value).strip(",; "))))
         if len(emails) > MAX_INVITATIONS:
             text = _("Enter at most %(most)s addresses at a time.")
             raise ValidationError(text % {"most": MAX_INVITATIONS}, code="too_many")
