@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
+from django.contrib import messages
 from django.contrib.auth.models import AnonymousUser, User
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, render
@@ -22,7 +23,15 @@ from uploads.models.querysets import FileQuerySet
 from uploads.previews import EXCERPT_BYTES
 from uploads.previews.text_excerpt import MAX_MARKDOWN_CHARACTERS, TABLE, parse_markdown, read_table, rich_format_of
 from uploads.services import downloads
-from uploads.views.responses import head_response, html_errors, in_own_frame, redirect_to_storage, request_user
+from uploads.services.zips import NoFiles
+from uploads.views.responses import (
+    head_response,
+    html_errors,
+    in_own_frame,
+    redirect_next,
+    redirect_to_storage,
+    request_user,
+)
 
 WEBP = "image/webp"
 PAGE_NUMBER = re.compile("[1-9][0-9]{0,2}")
@@ -124,7 +133,11 @@ def download_zip(request: HttpRequest) -> HttpResponseBase:
     selection = Selection.read(data, user)
     if selection.unusable:
         raise ValidationFailed(_("The list of files couldn't be read. Go back and select the files again."))
-    bundle = services.bundle(user, selection.links, folders=selection.folders)
+    try:
+        bundle = services.bundle(user, selection.links, folders=selection.folders)
+    except NoFiles as problem:
+        messages.error(request, problem.message)
+        return redirect_next(request)
     return zip_response(request, bundle, partial(services.open_zip, bundle, by=user))
 
 

@@ -98,13 +98,17 @@ def bundle(user: User, links: Sequence[UUID], *, folders: Collection[int] = ()) 
     return _bundle(common or _("files"), files, folder_paths)
 
 
+class NoFiles(ValidationFailed):
+    """There is nothing to download in the selected folders."""
+
+
 def _with_inside(files: list[MemberSource], visible: FileQuerySet, folders: list[Folder]) -> list[MemberSource]:
-    """Return the files, and those in the folders. Raises ValidationFailed for none, and for more than ten thousand."""
+    """Return the files, and those in the folders. Raises NoFiles, and ValidationFailed for more than ten thousand."""
     if not folders:
         return files
     by_id = {file.id: file for file in [*files, *_members(visible.below_any(folders))]}
     if not by_id:
-        raise ValidationFailed(_("The selected folders contain no files."))
+        raise NoFiles(_("The selected folders contain no files."))
     _require_size(len(by_id))
     return list(by_id.values())
 
