@@ -62,7 +62,10 @@ def test_zone_of_one_request_does_not_reach_the_next(file: File, as_alice: Clien
     assert "1 Jan 2024 2:30:00 UTC" in shown(as_bob)
 
 
-def test_account_page_shows_the_storage_of_its_user(alice: User, as_alice: Client, as_bob: Client) -> None:
+def test_account_page_shows_the_storage_of_its_user(
+    alice: User, as_alice: Client, as_bob: Client, as_viewer: Client
+) -> None:
     factories.create_file(alice, b"x" * 1200)
     assert "1\u00a0kB of 11\u00a0TB used, by 1 file." in as_alice.get("/accounts/security/").text
-    assert "used, by" not in as_bob.get("/accounts/security/").text
+    assert "0\u00a0B of 11\u00a0TB used" in as_bob.get("/accounts/security/").text
+    assert "11\u00a0TB used" not in as_viewer.get("/accounts/security/").text

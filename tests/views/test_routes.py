@@ -50,7 +50,7 @@ PAGES: dict[str, dict[str, str]] = {
     "folder": {"GET": "login 404 200 200 200 200 200"},
     "rename_folder": {"POST": "login 404 403 403 302 302 302"},
     "move_folder": dict.fromkeys(("GET", "POST"), "login 404 403 403 200 200 200"),
-    "restore_folder": {"POST": "login 404 404 404 404 404 404"},  # it is not in the trash
+    "restore_folder": {"POST": "login 404 404 404 302 302 302"},
     "access_folder": {"GET": "login 404 403 403 403 200 200", "POST": "login 404 403 403 403 302 302"},
     "remove_folder": {"GET": "login 404 403 403 200 200 200", "POST": "login 404 403 403 302 302 302"},
     "request_files": dict.fromkeys(("GET", "POST"), "login 404 403 200 200 200 200"),

@@ -25,8 +25,8 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
 from uploads.accounts import factors, oidc, passkeys, time_zones
+from uploads.accounts.people import usage_of
 from uploads.errors import Forbidden, ValidationFailed
-from uploads.models import Usage
 from uploads.services import mail, sign_in_events
 from uploads.views.responses import html_errors, request_user, with_problem_headers
 
@@ -112,7 +112,7 @@ class SecurityView(base.IndexView):  # type: ignore[misc]
         user = request_user(self.request)
         identities = oidc.connections(user)
         own = {
-            "usage": Usage.objects.filter(owner=user).first(),
+            "usage": usage_of(user) if user.has_perm("uploads.add_file") else None,
             "has_password": user.has_usable_password() and factors.may_sign_in_here(user),
             "identities": identities,
             "can_connect": not all(connection["identity"] for connection in identities),

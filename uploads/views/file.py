@@ -165,7 +165,10 @@ def move_file(request: HttpRequest, pk: UUID) -> HttpResponse:
     target = form.cleaned_data["to"]
     result = actions.move_files([pk], target, by=user)
     into = target.name if target else _("Library")
-    flash_result(request, _("Moved “%(name)s” to “%(into)s”.") % {"name": file.name, "into": into}, result, undo=True)
+    url = target.get_absolute_url() if target else reverse("library")
+    flash_result(
+        request, _("Moved “%(name)s” to “%(into)s”.") % {"name": file.name, "into": into}, result, undo=True, url=url
+    )
     return redirect("file", pk=pk)
 
 

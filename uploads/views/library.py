@@ -76,7 +76,7 @@ def library_page(request: HttpRequest, folder: Folder | None, field_error: Field
     if request.GET.get("view") in {"grid", "table"}:
         _remember(response, VIEW_COOKIE, request.GET["view"])
     query = context["list_query"]
-    if "sort" in request.GET and "after" not in request.GET and not query.has_filters:
+    if request.GET.get("sort") in listing.SORTS and "after" not in request.GET and not query.has_filters:
         _remember(response, SORT_COOKIE, query.sort)
     return response
 
@@ -163,8 +163,8 @@ def browse(request: HttpRequest, scope: ListScope) -> dict[str, Any]:
     statistic = _statistic_key(query, scope) if page.next else None  # the last page counts its own files
     sidebar = listing.load_sidebar(user, choices=choices, statistic=statistic)
     rows = _rows_context(user, query, scope, page)
-    # the trash lists only files that the user can restore
-    may_change = _may_change_any(user, rows["row_rights"]) if not scope.trash else bool(page.files)
+    # the trash lists only what the user can restore
+    may_change = _may_change_any(user, rows["row_rights"]) if not scope.trash else bool(page.files or page.folders)
     return {
         "list_query": query,
         "place": scope,

@@ -50,9 +50,11 @@ def restore_file(request: HttpRequest, pk: UUID) -> HttpResponse:
 @require_POST
 @html_errors
 def restore_folder(request: HttpRequest, pk: int) -> HttpResponse:
-    """Restore a folder with the files and subfolders that went to the trash with it."""
+    """Restore a folder with the files and subfolders that went to the trash with it. Safe to repeat."""
     user = request_user(request)
-    folder = get_object_or_404(Folder.objects.trashed().editable_by(user), pk=pk)
+    folder = get_object_or_404(Folder.objects.editable_by(user), pk=pk)
+    if folder.removed_at is None:
+        return redirect_next(request, folder.get_absolute_url())
     result = actions.restore_folder(folder, by=user)
     flash_result(request, _("Restored “%(name)s”.") % {"name": folder.name}, result)
     return redirect_next(request, reverse("trash"))

@@ -91,6 +91,7 @@ export function enhance() {
   document.body.addEventListener("htmx:configRequest", removeEmptyParameters);
   document.body.addEventListener("htmx:historyRestore", restoreSearch);
   document.body.addEventListener("htmx:sendError", reportUnreachable);
+  document.body.addEventListener("htmx:afterOnLoad", () => document.getElementById("toast")?.remove());
   rememberScroll();
   reloadOutdatedLists();
 }
@@ -179,6 +180,8 @@ function removeEmptyParameters(event) {
   // The search and the filters may have changed since the page was loaded. An empty `hx-get` would also stand for the
   // current URL, but with its hash: after the skip link, each reload would scroll to the content.
   if (elt.id === "list-refresh") detail.path = location.pathname + location.search;
+  // Recent files begin in the order of their use, whatever the order of the list was.
+  if (parameters.show === "recent" && !location.search.includes("show=recent")) delete parameters.sort;
   for (const name of Object.keys(parameters)) if (parameters[name] === "") delete parameters[name];
 }
 
