@@ -395,7 +395,7 @@ def test_chosen_view_is_shown_and_remembered(listed: Page, uploader: UploaderPag
 
 def test_sort_order_is_remembered_and_offered_on_a_phone(phone: Page) -> None:
     names = phone.locator(".file-row[data-folder] ~ .file-row .file-text > :first-child")
-    phone.locator(".table-sort").get_by_role("link", name="Name").tap()
+    expect(names.first).to_have_text("a.txt")
     phone.locator(".table-sort").get_by_role("link", name="Name").tap()
     expect(names.last).to_have_text("a.txt")
     phone.goto(phone.url.partition("?")[0])

@@ -154,7 +154,7 @@ class ReceiverForm(forms.Form):
 class EmailsField(forms.CharField):
     """Email addresses with commas or spaces between, each once."""
 
-    widget = forms.EmailInput
+    widget = forms.EmailInput(attrs={"autocomplete": "off", "multiple": True})
 
     def clean(self, value: Any) -> list[str]:
         emails = list(dict.fromkeys(SEPARATORS.split(super().clean(value).strip(",; "))))
@@ -172,10 +172,7 @@ class EmailsField(forms.CharField):
 
 
 class InviteForm(forms.Form):
-    emails = EmailsField(
-        label=gettext_lazy("Email addresses"), required=False,
-        widget=forms.EmailInput(attrs={"autocomplete": "off", "multiple": True}),
-    )  # fmt: skip
+    emails = EmailsField(label=gettext_lazy("Email addresses"), required=False)
     role = forms.ChoiceField(label=gettext_lazy("Role"), initial=Role.UPLOADER.value)
     teams = TeamsField()
 

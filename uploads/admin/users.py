@@ -125,11 +125,14 @@ class UserAdmin(LargeTableAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
         if "is_active" in changed:
             person.is_active = form.initial["is_active"]
         super().save_model(request, person, form, change)
-        if "email" in changed:
-            set_email(person, email, by=by)
-        if "is_active" in changed:
-            set_active = reactivate if is_active else deactivate
-            set_active(person, by=by)
+        try:
+            if "email" in changed:
+                set_email(person, email, by=by)
+            if "is_active" in changed:
+                set_active = reactivate if is_active else deactivate
+                set_active(person, by=by)
+        except Problem as problem:  # another administrator was faster than the form's own check
+            messages.error(request, problem.message)
 
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> Any:
         """Record the change. Django itself ends the sessions that were opened with the old password."""

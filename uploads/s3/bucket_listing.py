@@ -25,6 +25,7 @@ from uploads.s3.client import (
     BATCH_ATTEMPTS,
     BATCH_READ_SECONDS,
     CONNECT_SECONDS,
+    Kind,
     Store,
     client,
     http,
@@ -146,10 +147,12 @@ def head(key: str, *, store: str | None = None) -> ObjectInfo | None:
     return ObjectInfo(key, response["ContentLength"], etag, response["LastModified"], checksum, encoding, archived)
 
 
-def list_multipart_uploads(prefix: str = "", *, store: str | None = None) -> Iterator[OpenMultipart]:
+def list_multipart_uploads(
+    prefix: str = "", *, store: str | None = None, kind: Kind = "batch"
+) -> Iterator[OpenMultipart]:
     """Yield every open multipart upload of a key with this prefix, also those of other clients."""
     at = store_named(store)
-    pages = client("batch", at).get_paginator("list_multipart_uploads")
+    pages = client(kind, at).get_paginator("list_multipart_uploads")
     try:
         with translate_errors("ListMultipartUploads"):
             for page in pages.paginate(Bucket=at.bucket, Prefix=prefix):

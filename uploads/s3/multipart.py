@@ -122,5 +122,6 @@ def abort_multipart(key: str, multipart_id: str, *, store: str | None = None) ->
 
 
 def multipart_ids(key: str, *, store: str | None = None) -> list[str]:
-    """Return every open upload of exactly this key, also those of other clients."""
-    return [upload.id for upload in list_multipart_uploads(key, store=store) if upload.key == key]
+    """Return every open upload of exactly this key, also those of other clients. Quick: people wait for a cancel."""
+    uploads = list_multipart_uploads(key, store=store, kind="quick")
+    return [upload.id for upload in uploads if upload.key == key]

@@ -50,7 +50,7 @@ from uploads.models.states import FAILED_CHECKSUMS
 from uploads.previews.text_excerpt import rich_format_of
 from uploads.services.previews import REASONS
 from uploads.views.folders import choose_folder, picker_form
-from uploads.views.library import breadcrumbs, with_cookies
+from uploads.views.library import breadcrumbs, with_cookie_defaults
 from uploads.views.presenters import folder_path
 from uploads.views.responses import (
     MAX_URL_CHARACTERS,
@@ -337,7 +337,7 @@ def neighbor_context(request: HttpRequest, file: File) -> dict[str, Any]:
     """
     user = request_user(request)
     url = request.GET.get("from") or request.META.get("HTTP_HX_CURRENT_URL") or request.META.get("HTTP_REFERER", "")
-    folder, query = _read_list(request, url) or (file.folder, with_cookies(request, ListQuery(), {}))
+    folder, query = _read_list(request, url) or (file.folder, with_cookie_defaults(request, ListQuery(), {}))
     path = folder.get_absolute_url() if folder else reverse("library")
     list_url = path + query.to_querystring()
     files = listing.files_for(user, query, folder)
@@ -377,4 +377,4 @@ def _read_list(request: HttpRequest, url: str) -> tuple[Folder | None, ListQuery
         if folder is None:
             return None
     query, _notes = read_list_query(params, user)
-    return folder, with_cookies(request, query, params)
+    return folder, with_cookie_defaults(request, query, params)

@@ -150,7 +150,7 @@ def browse(request: HttpRequest, scope: ListScope) -> dict[str, Any]:
     """Return the context of a page with a list. An invalid cursor is a 404; other invalid parameters show a note."""
     user = request_user(request)
     query, notes = read_list_query(request.GET, user)
-    query = with_cookies(request, query, request.GET, trash=scope.trash)
+    query = with_cookie_defaults(request, query, request.GET, trash=scope.trash)
     try:
         after = Cursor.decode(request.GET.get("after", ""), scope.columns[query.column])
     except InvalidCursor as error:
@@ -185,7 +185,7 @@ def browse(request: HttpRequest, scope: ListScope) -> dict[str, Any]:
     }
 
 
-def with_cookies(
+def with_cookie_defaults(
     request: HttpRequest, query: ListQuery, params: Mapping[str, str], *, trash: bool = False
 ) -> ListQuery:
     """Return the query with the view and the sort order that were chosen last in this browser, where `params`, from

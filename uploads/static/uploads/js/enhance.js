@@ -6,6 +6,8 @@ import { extensionOf } from "./upload.js";
 const COPIED_LABEL_MS = 1600;
 /** When to look for thumbnails of new files, which the worker makes within seconds. */
 const THUMBNAIL_DELAYS_MS = [3000, 8000, 20_000];
+const ICONS_WITH_THUMBNAILS = ["image", "video", "pdf", "document", "sheet", "slides"]
+  .map((icon) => `[data-icon=${icon}]`).join();
 
 /** When files were stored last, and when each request for a page was sent: milliseconds since this page was loaded. */
 let storedAt = -1;
@@ -24,7 +26,7 @@ export function showStored() {
 
 /** Replace the icons of those files in the list that have a thumbnail by now. */
 async function showThumbnails() {
-  const icons = document.querySelectorAll("#bulk .file-row:not([data-folder]) .file-icon");
+  const icons = document.querySelectorAll(`#bulk .file-row .file-icon:is(${ICONS_WITH_THUMBNAILS})`);
   if (icons.length === 0) return;
   const response = await fetch(location.pathname + location.search).catch(() => null);
   if (!response?.ok) return;
@@ -91,7 +93,7 @@ export function enhance() {
   document.body.addEventListener("htmx:configRequest", removeEmptyParameters);
   document.body.addEventListener("htmx:historyRestore", restoreSearch);
   document.body.addEventListener("htmx:sendError", reportUnreachable);
-  document.body.addEventListener("htmx:afterOnLoad", () => document.getElementById("toast")?.remove());
+  document.body.addEventListener("htmx:afterOnLoad", removeUnreachable);
   rememberScroll();
   reloadOutdatedLists();
 }
@@ -169,8 +171,16 @@ function leaveWhenSignedOut(event) {
 function reportUnreachable(event) {
   const { requestConfig } = /** @type {CustomEvent<{requestConfig?: {triggeringEvent?: Event}}>} */ (event).detail;
   if (!requestConfig?.triggeringEvent?.isTrusted) return;
-  showToast(document.getElementById("live-region")?.dataset.unreachable ?? "");
+  showToast(unreachableText());
 }
+
+/** Remove the message about the connection once there is a response. */
+function removeUnreachable() {
+  const toast = document.getElementById("toast");
+  if (toast?.textContent === unreachableText()) toast.remove();
+}
+
+const unreachableText = () => document.getElementById("live-region")?.dataset.unreachable ?? "";
 
 /** Keep empty filters out of URLs. @param {Event} event */
 function removeEmptyParameters(event) {
@@ -181,7 +191,8 @@ function removeEmptyParameters(event) {
   // current URL, but with its hash: after the skip link, each reload would scroll to the content.
   if (elt.id === "list-refresh") detail.path = location.pathname + location.search;
   // Recent files begin in the order of their use, whatever the order of the list was.
-  if (parameters.show === "recent" && !location.search.includes("show=recent")) delete parameters.sort;
+  const { searchParams } = new URL(location.href);
+  if (parameters.show === "recent" && searchParams.get("show") !== "recent") delete parameters.sort;
   for (const name of Object.keys(parameters)) if (parameters[name] === "") delete parameters[name];
 }
 
@@ -261,12 +272,15 @@ export async function copyToClipboard(content, button, confirmation) {
 }
 
 /** @param {{text: string, html?: string}} content  html: for programs with formatted text */
-export async function writeToClipboard({ text, html = "" }) {
-  const { clipboard } = navigator;
-  if (!clipboard) return copyWithExecCommand(text);
-  const types = { "text/plain": text, ...(html && { "text/html": html }) };
-  const blobs = Object.entries(types).map(([type, content]) => [type, new Blob([content], { type })]);
-  await clipboard.write([new ClipboardItem(Object.fromEntries(blobs))]).catch(() => copyWithExecCommand(text));
+export async function writeToClipboard({ text, html }) {
+  const blob = (/** @type {string} */ content, /** @type {string} */ type) => new Blob([content], { type });
+  try {
+    if (html === undefined || !("ClipboardItem" in globalThis)) return await navigator.clipboard.writeText(text);
+    const types = { "text/plain": blob(text, "text/plain"), "text/html": blob(html, "text/html") };
+    await navigator.clipboard.write([new ClipboardItem(types)]);
+  } catch {
+    copyWithExecCommand(text);
+  }
 }
 
 /**
