@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import connection
 
@@ -153,6 +154,13 @@ def states() -> dict[Any, str]:
 
 
 # --- the database -----------------------------------------------------------------------------
+
+
+def test_request_waits_once_for_a_database_that_refuses_connections(site: Site, desk: Desk) -> None:
+    with site.database.in_mode("refuse"):
+        response = desk.pages["library"].by(desk.alice)
+    assert response.status == 503
+    assert response.seconds < 2 * settings.DATABASES["default"]["OPTIONS"]["pool"]["timeout"]
 
 
 @OUTAGES

@@ -23,6 +23,7 @@ from uploads.services import sign_in_events
 
 STARTED_AT = "began"  # time of sign-in: the absolute limit counts from here
 LAST_SEEN = "seen"
+OUTAGE_STATUS = 503
 RENEW_SECONDS = 300  # a session in use is saved at this interval; the idle limit is that much less exact
 
 LOAD_SQL = "SELECT session_data FROM django_session WHERE session_key = %s AND expire_date > %s"
@@ -59,6 +60,8 @@ class SessionLimitMiddleware:
         session = request.session
         key = session.session_key
         response = self.get_response(request)
+        if response.status_code == OUTAGE_STATUS:  # a session that could not be loaded would wait once more
+            return response
         if session.session_key not in {key, None} and request.user.is_authenticated:
             # Django also gives new keys to sessions that stay: when the hash of the password changes.
             UserSession.objects.create_from_request(request)
