@@ -18,7 +18,8 @@ from tests.support.form_client import words_of
 from tests.support.guests import GuestClient, create_request
 from tests.support.stores import Bucket
 from uploads.errors import ValidationFailed
-from uploads.forms.links import parse_accepted_types, parse_size
+from uploads.forms.fields import parse_size
+from uploads.forms.links import parse_accepted_types
 from uploads.models import AccessLevel, Action, Event, FileRequest, Folder
 from uploads.services import folders
 
@@ -70,7 +71,7 @@ def test_common_size_formats_are_parsed(text: str, size: int) -> None:
     assert parse_size(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "5", "GB", "-1 GB", "1e3 MB", "1.2345 GB", "٣ GB"])
+@pytest.mark.parametrize("text", ["", "5", "0.03", "GB", "-1 GB", "1e3 MB", "1.1234567 GB", "٣ GB", "5000 PB"])
 def test_other_sizes_are_refused(text: str) -> None:
     with pytest.raises(ValidationFailed):
         parse_size(text)

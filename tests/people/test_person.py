@@ -14,8 +14,8 @@ from tests.accounts.conftest import is_signed_in
 from tests.conftest import signed_in
 from tests.support import factories
 from tests.support.guests import create_request
-from uploads.accounts.people_forms import format_size, parse_size
 from uploads.accounts.roles import Role, role_of
+from uploads.forms.fields import format_size, parse_size
 from uploads.models import Action, Event, Folder, PasswordReset, ShareLink, Usage, create_link
 
 pytestmark = pytest.mark.django_db
@@ -98,8 +98,9 @@ def test_limits_are_set(
 
 @pytest.mark.parametrize(
     "data",
-    [{"storage": "much"}, {"storage": "-1"}, {"storage": "9999999999 PB"}, {"storage": "1 GB; x"},
-     {"file_count": "1.5"}, {"file_count": "-1"}, {"file_count": str(2**63)}, {"storage": "\x00"}],
+    [{"storage": "much"}, {"storage": "-1"}, {"storage": "0.03"}, {"storage": "50"}, {"storage": "1 GB; x"},
+     {"storage": "9999999999 PB"}, {"file_count": "1.5"}, {"file_count": "-1"}, {"file_count": str(2**63)},
+     {"storage": "\x00"}],
 )  # fmt: skip
 def test_invalid_limit_is_an_error_below_the_field(data: dict[str, str], as_ada: Client, bob: User) -> None:
     assert errors(post(as_ada, bob, "limits", **data), "quota_form")

@@ -16,46 +16,18 @@ from django.utils.translation import gettext_lazy, ngettext
 from uploads.accounts.invitations import account_with
 from uploads.accounts.people import NO_ROLE, usage_of
 from uploads.accounts.roles import MAX_MEMBERS_AT_ONCE, Role, clean_team_name, grantable_roles, teams
-from uploads.forms.fields import parse_field
+from uploads.forms.fields import ParsedField, format_size, parse_field, parse_size
 
-UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "p": 10**15}
-UNIT_NAMES = {10**15: "PB", 10**12: "TB", 10**9: "GB", 10**6: "MB", 10**3: "kB"}
-SIZE = re.compile(r"([0-9]{1,15})(?:[.,]([0-9]{1,6}))? ?([kmgtp]?)b?", re.ASCII | re.IGNORECASE)
-MAX_BYTES = 2**62
+MAX_FILES = 2**62
 MAX_INVITATIONS = 50  # at a time
 SEPARATORS = re.compile(r"[,;\s]+")  # of addresses
 MAX_EMAIL_CHARACTERS = 254  # RFC 3696, erratum 1690
 MAX_NAMES_CHARACTERS = 30_000
 
 
-def parse_size(text: str) -> int:
-    """Return the bytes of a size such as "50 GB" or "1.5 TB", in powers of ten. Raises ValidationError."""
-    match = SIZE.fullmatch(text.strip().replace("\u00a0", " "))
-    if match is None:
-        raise ValidationError(_("Enter a size such as 50 GB, or leave the field empty."), code="invalid")
-    whole, fraction, unit = match.groups(default="")
-    size: int = (int(whole + fraction) * UNITS[unit.lower()]) // 10 ** len(fraction)
-    if size > MAX_BYTES:
-        raise ValidationError(_("This is more than the maximum. Enter a smaller size."), code="too_large")
-    return size
-
-
-def format_size(size: int) -> str:
-    """Return the size in the largest unit that divides it, so that `parse_size` returns the same number."""
-    for factor, name in UNIT_NAMES.items():
-        if size and size % factor == 0:
-            return f"{size // factor} {name}"
-    return f"{size} B"
-
-
-class SizeField(forms.CharField):
-    """A size such as "50 GB"; empty is None."""
-
-    widget = forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false", "class": "short"})
-
-    def clean(self, value: Any) -> Any:
-        text = super().clean(value)
-        return parse_size(str(text)) if text else None
+def parse_quota(text: str) -> int | None:
+    """Return the bytes of a person's limit; None for an empty text, which stands for the site's limit."""
+    return parse_size(text) if text else None
 
 
 class TeamsField(forms.ModelMultipleChoiceField):  # type: ignore[type-arg]
@@ -94,12 +66,13 @@ class TeamsForm(forms.Form):
 
 
 class QuotaForm(forms.Form):
-    storage = SizeField(
-        label=gettext_lazy("Storage"), required=False, max_length=30,
+    storage = ParsedField(
+        label=gettext_lazy("Storage"), required=False, max_length=30, parser=parse_quota,
+        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false", "class": "short"}),
         help_text=gettext_lazy("For example 50 GB. Leave it empty for the site's limit."),
     )  # fmt: skip
     file_count = forms.IntegerField(
-        label=gettext_lazy("Number of files"), required=False, min_value=0, max_value=MAX_BYTES,
+        label=gettext_lazy("Number of files"), required=False, min_value=0, max_value=MAX_FILES,
         widget=forms.TextInput(attrs={"inputmode": "numeric", "autocomplete": "off", "class": "short"}),
         help_text=gettext_lazy("Leave it empty for the site's limit."),
     )  # fmt: skip

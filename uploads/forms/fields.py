@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
@@ -21,6 +22,10 @@ MAX_TAGS_PER_REQUEST = 50
 MAX_TYPED_TAG_CHARACTERS = 10_000
 MAX_DIGITS = 18
 TOP_LEVEL = "0"
+SIZE_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "p": 10**15}
+# Only 0 needs no unit: "50" would be bytes, which nobody means. \s includes the no-break space of formatted sizes.
+SIZE = re.compile(r"(?:([0-9]{1,15})(?:[.,]([0-9]{1,6}))?\s?(?:([kmgtp])b?|b)|0)", re.IGNORECASE)
+MAX_SIZE_BYTES = 2**62
 
 Parsed = TypeVar("Parsed")
 
@@ -116,6 +121,36 @@ def parse_field(parser: Callable[[str], Parsed], text: str) -> Parsed:
         return parser(text)
     except ValidationFailed as problem:
         raise ValidationError(problem.message) from problem
+
+
+def parse_size(text: str) -> int:
+    """Return the bytes of a size such as "50 GB" or "1.5 TB", in powers of ten. Raises ValidationFailed."""
+    match = SIZE.fullmatch(text.strip())
+    if match is None:
+        raise ValidationFailed(_("Enter a size such as 500 MB or 2 GB."))
+    whole, fraction, unit = match.groups(default="")
+    size: int = (int(whole + fraction or "0") * SIZE_UNITS[unit.lower()]) // 10 ** len(fraction)
+    if size > MAX_SIZE_BYTES:
+        raise ValidationFailed(_("This is more than the maximum. Enter a smaller size."))
+    return size
+
+
+def format_size(size: int) -> str:
+    """Return the size in the largest unit that divides it, so that `parse_size` returns the same number."""
+    unit = next((unit for unit in ("p", "t", "g", "m", "k") if size and size % SIZE_UNITS[unit] == 0), "")
+    name = "kB" if unit == "k" else f"{unit.upper()}B"
+    return f"{size // SIZE_UNITS[unit]} {name}"
+
+
+class ParsedField(forms.CharField):
+    """A text field whose value is what `parser` makes of the text."""
+
+    def __init__(self, *, parser: Callable[[str], Any], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.parser = parser
+
+    def clean(self, value: Any) -> Any:
+        return parse_field(self.parser, str(super().clean(value) or ""))
 
 
 def first_error(form: forms.Form) -> str:

@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy
 
 from uploads import names
 from uploads.errors import ValidationFailed
-from uploads.forms.fields import first_error
+from uploads.forms.fields import ParsedField, first_error, parse_size
 from uploads.models import Ask, FileRequest
 from uploads.models.file_request import (
     MAX_ACCEPTED_TYPES,
@@ -28,8 +28,6 @@ MIN_PASSWORD_CHARACTERS = 8
 MAX_PASSWORD_CHARACTERS = 128
 MAX_DAYS = 3650  # of a share link
 
-SIZE = re.compile(r"([0-9]{1,9})(?:[.,]([0-9]{1,3}))?\s?([kmgt]?b)", re.IGNORECASE)
-UNITS = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 ACCEPTED_TYPE = re.compile(r"\.[a-z0-9_+-]{1,20}|[\w.+-]{1,50}/([\w.+-]{1,80}|\*)", re.ASCII)
 TYPE_SEPARATOR = re.compile(r"[\s,;]+")
 DEFAULT_MAX_FILES = 100  # of a file request
@@ -108,13 +106,9 @@ class SharePasswordForm(forms.Form):
         self.label_suffix = ""
 
 
-def parse_size(text: str) -> int:
-    """Return the bytes of a size like "500 MB" or "1.5 GB". Raises ValidationFailed."""
-    match = SIZE.fullmatch(text.strip())
-    if match is None:
-        raise ValidationFailed(_("Enter a size such as 500 MB or 2 GB."))
-    whole, decimals, unit = match[1], match[2] or "", match[3].lower()
-    size = int(whole + decimals) * UNITS[unit] // int("1" + "0" * len(decimals))
+def parse_request_size(text: str) -> int:
+    """Return the bytes of a limit of a file request. Raises ValidationFailed."""
+    size = parse_size(text)
     if not 1 <= size <= settings.UPLOAD_QUOTA_BYTES:
         raise ValidationFailed(_("Enter a size up to the storage limit of one person."))
     return size
@@ -134,21 +128,6 @@ def parse_accepted_types(text: str) -> list[str]:
     return types
 
 
-class ParsedField(forms.CharField):
-    """A text field whose value is what `parser` makes of the text."""
-
-    def __init__(self, *, parser: Any, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.parser = parser
-
-    def clean(self, value: Any) -> Any:
-        text = super().clean(value)
-        try:
-            return self.parser(text)
-        except ValidationFailed as problem:
-            raise ValidationError(problem.message) from problem
-
-
 class FileRequestForm(forms.Form):
     """A file request for one folder. Its `cleaned_data` are the arguments of `services.file_requests.create`."""
 
@@ -162,10 +141,10 @@ class FileRequestForm(forms.Form):
         label=gettext_lazy("Number of files"), min_value=1, max_value=MAX_FILES, initial=DEFAULT_MAX_FILES
     )  # fmt: skip
     max_file_bytes = ParsedField(
-        label=gettext_lazy("Maximum file size"), parser=parse_size, max_length=20, initial=DEFAULT_SIZE
+        label=gettext_lazy("Maximum file size"), parser=parse_request_size, max_length=20, initial=DEFAULT_SIZE
     )  # fmt: skip
     max_bytes = ParsedField(
-        label=gettext_lazy("Total size"), parser=parse_size, max_length=20, initial=DEFAULT_TOTAL
+        label=gettext_lazy("Total size"), parser=parse_request_size, max_length=20, initial=DEFAULT_TOTAL
     )  # fmt: skip
     accepted_types = ParsedField(
         label=gettext_lazy("Accepted types"), parser=parse_accepted_types, max_length=2_000, required=False,
