@@ -92,11 +92,17 @@ CACHES = {
         "LOCATION": "template_fragments",
         "OPTIONS": {"MAX_ENTRIES": 100},
     },
-    # the rows of lists in each process, about 60 kB each: every upload changes the first pages
+    # the rows of whole lists in each process, about 60 kB each, and single rows, about 2 kB each: every upload changes
+    # the first pages, but one row of them
+    "lists": {
+        "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
+        "LOCATION": "lists",
+        "OPTIONS": {"MAX_ENTRIES": 20},
+    },
     "rows": {
         "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
         "LOCATION": "rows",
-        "OPTIONS": {"MAX_ENTRIES": 20},
+        "OPTIONS": {"MAX_ENTRIES": 500},
     },
 }
 

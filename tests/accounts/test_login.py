@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from html import unescape
 from urllib.parse import urlencode
 
 import pytest
@@ -32,6 +34,15 @@ def test_signing_in_redirects_to_the_requested_page(alice: User, client: Client)
     next_url = client.get("/upload/").headers["Location"]
     assert next_url == "/accounts/login/?next=/upload/"
     assert sign_in(client, next="/upload/").headers["Location"] == "/upload/"
+
+
+def test_language_change_after_a_wrong_password_keeps_the_requested_page(alice: User, client: Client) -> None:
+    page = sign_in(client, password="wrong", next="/upload/?folder=1").text
+    match = re.search(r'id="languages".*?name="next" value="([^"]*)"', page, re.DOTALL)
+    assert match
+    response = client.post("/i18n/setlang/", {"language": "es", "next": unescape(match[1])}, follow=True)
+    assert response.redirect_chain == [("/accounts/login/?next=%2Fupload%2F%3Ffolder%3D1", 302)]
+    assert 'name="next" value="/upload/?folder=1"' in response.text
 
 
 HOSTILE_URLS = [

@@ -90,5 +90,6 @@ def test_breadcrumbs_name_only_visible_folders(people: list[User], closed: Folde
 def test_name_is_escaped_in_lists(as_alice: Client, alice: User) -> None:
     factories.create_file(alice, name="<b>&\"'{name}.txt", visibility=Visibility.PRIVATE)
     page = as_alice.get("/").content.decode()
-    assert 'dir="auto">&lt;b&gt;&amp;&quot;&#x27;{name}.txt</a><span class="badge">Private</span>' in page
+    assert 'dir="auto">&lt;b&gt;&amp;&quot;&#x27;{name}.txt</a>' in page
+    assert '<span class="badge">Private</span>' in page
     assert "<b>&" not in page

@@ -39,7 +39,7 @@ def test_taken_name_of_a_renamed_folder_stays_in_its_field(brand: Folder, alice:
     assert response.status_code == 409
     assert 'id="rename-folder" type="text" name="name" value="Press"' in page
     assert 'id="rename-folder-error"' in page
-    assert '<h1 dir="auto">Brand</h1>' in page
+    assert '<h1 id="list-title" dir="auto">Brand</h1>' in page
 
 
 def test_access_without_a_manager_keeps_the_levels(brand: Folder, as_manager: Client) -> None:

@@ -7,9 +7,11 @@ import uuid
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from django.contrib.auth.models import User
+from django.core.cache import caches
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -22,6 +24,8 @@ from tests.support.upload_client import UploadClient
 from uploads.listing import PAGE_SIZE, Cursor, InvalidCursor
 from uploads.models import File, State, Visibility
 from uploads.services.folders import ensure
+from uploads.views import presenters
+from uploads.views.presenters import split_name
 
 pytestmark = pytest.mark.django_db
 
@@ -151,6 +155,33 @@ def test_sort_order_of_plain_lists_is_remembered(alice: User, as_alice: Client) 
     as_alice.get("/?sort=-added")
     assert as_alice.get(str(next_page)).status_code == 200
     assert as_alice.get("/").context["list_query"].sort == "-added"
+
+
+def test_links_of_a_page_keep_its_sort_order_when_another_tab_changes_it(alice: User, as_alice: Client) -> None:
+    add_files(alice, 60)
+    as_alice.get("/?sort=-added")
+    newest = File.objects.order_by("-available_at")[0]
+    list_url = as_alice.get(newest.get_absolute_url()).context["list_url"]
+    second_page = next_url(as_alice.get("/"))
+    as_alice.get("/?sort=name")  # in another tab
+    first_url = as_alice.get(str(second_page)).context["first_url"]
+    for url in (list_url, first_url):
+        assert as_alice.get(url).context["list_query"].sort == "-added"
+
+
+@pytest.mark.parametrize("view", ["table", "grid"])
+def test_after_an_upload_one_row_is_rendered(view: str, alice: User, as_alice: Client) -> None:
+    add_files(alice, 10)
+    caches["rows"].clear()
+    with patch.object(presenters, "split_name", side_effect=split_name) as split:
+        before = as_alice.get(f"/?view={view}").text
+        assert split.call_count == 10
+        add_files(alice, 1, start=10)
+        after = as_alice.get("/").text
+    assert [call.args for call in split.call_args_list[10:]] == [("file-0010",)]
+    assert (before.count('value="'), "file-0009" in before) == (after.count('value="') - 1, "file-0009" in after)
+    File.objects.filter(name="file-0003").update(visibility="private")
+    assert as_alice.get("/").text.count("data-private") == 1
 
 
 A_UUID = "6e1bd3f6-7b44-4a7b-8c6d-3f3b6a2e9d55"

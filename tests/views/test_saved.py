@@ -56,7 +56,7 @@ def test_favorites_are_listed_only_for_their_user(alice: User, as_alice: Client,
         assert 'aria-pressed="true"' in as_bob.get(url).content.decode()
     page = as_bob.get("/?show=favorites")
     assert names_on(page) == ["Logos", "b.txt"]
-    assert '<h1 dir="auto">Favorites</h1>' in page.content.decode()
+    assert '<h1 id="list-title" dir="auto">Favorites</h1>' in page.content.decode()
     assert 'aria-label="Favorite"' in as_bob.get("/?q=b.txt").content.decode()
     assert 'aria-label="Favorite"' in as_bob.get("/?q=Logos").content.decode()
     assert 'aria-label="Favorite"' not in as_alice.get("/?q=Logos").content.decode()

@@ -67,6 +67,14 @@ def test_each_row_of_the_trash_is_restored_by_its_own_button(file: File, alice: 
     assert Folder.objects.living().get() == folder
 
 
+@pytest.mark.parametrize("view", ["table", "grid"])
+def test_end_of_a_long_name_is_shown_in_the_trash(view: str, alice: User, as_alice: Client) -> None:
+    create_row(alice, State.TRASHED, name="a very long name of a trashed file in the list.pdf")
+    page = as_alice.get(f"/trash/?view={view}").text
+    assert "<span>list.pdf</span>" in page
+    assert 'title="a very long name' in page
+
+
 @pytest.mark.parametrize("state", [State.UPLOADING, State.COMPLETING, State.DELETING])
 def test_unavailable_files_cannot_be_trashed_or_restored(alice: User, state: State) -> None:
     file = create_row(alice, state)

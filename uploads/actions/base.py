@@ -81,6 +81,7 @@ class BulkAction:
     order: ClassVar[int] = 100  # of the buttons, ascending
     menu: ClassVar[Any] = ""  # the label of the menu that this button is in, beside those of the same label
     button_class: ClassVar[str] = ""
+    icon: ClassVar[str] = ""  # on narrow screens, above the label; actions of one menu have the same
     in_trash: ClassVar[bool] = False  # offered in the trash instead of the library
     in_admin: ClassVar[bool] = True
     row_right: ClassVar[str] = ""  # what a selected row must permit: a letter of uploads/listing/marks.py

@@ -14,5 +14,5 @@ class DownloadZipAction(BulkAction):
 
     name, order, url_name, in_admin, changes_files = "zip", 30, "download_zip", False, False
     takes_folders = True
-    label = gettext_lazy("Download as ZIP")
+    label, icon = gettext_lazy("Download as ZIP"), "download"
     audit_action = Action.DOWNLOAD

@@ -31,7 +31,7 @@ class MoveForm(UserForm):
 @register
 class MoveAction(BulkAction):
     name, order, row_right, takes_folders, can_undo, undo_detail = "move", 10, "c", True, True, "from_id"
-    label = gettext_lazy("Move")
+    label, icon = gettext_lazy("Move"), "move"
     description = gettext_lazy("Links and contents stay the same. The files get the access rules of the new folder.")
     form_class, page_form_class = MoveForm, FolderPickerForm
     audit_action, log_event = Action.MOVE, "file_moved"

@@ -36,7 +36,7 @@ class RestoreAction(BulkAction):
     """
 
     name, order, takes_folders = "restore", 70, True
-    label = gettext_lazy("Restore")
+    label, icon = gettext_lazy("Restore"), "restore"
     button_class, in_trash = "primary", True
     description = gettext_lazy("Files are restored as they were, together with their folders.")
     audit_action, log_event = Action.RESTORE, "file_restored"

@@ -16,7 +16,7 @@ class ShareAction(BulkAction):
 
     name, order, url_name, in_admin, changes_files = "share", 35, "share_selection", False, False
     takes_folders = True  # one at a time
-    label = gettext_lazy("Share")
+    label, icon = gettext_lazy("Share"), "share"
     audit_action = Action.SHARE
 
     def is_offered_to(self, user: User) -> bool:

@@ -40,7 +40,7 @@ class TagForm(UserForm):
 @register
 class TagAction(BulkAction):
     name, order, row_right, can_undo, undo_detail = "tag", 20, "c", True, "tagged"
-    label = gettext_lazy("Change tags")
+    label, icon = gettext_lazy("Change tags"), "tag"
     description = gettext_lazy("Other tags are kept. New tags are created as needed.")
     form_class, submit_label, template = TagForm, gettext_lazy("Change tags"), "uploads/tag_files.html"
     audit_action, log_event = Action.TAG, "file_tagged"

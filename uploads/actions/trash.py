@@ -46,7 +46,7 @@ class TrashAction(BulkAction):
     """
 
     name, order, row_right, takes_folders = "trash", 60, "d", True
-    label = gettext_lazy("Move to trash")
+    label, icon = gettext_lazy("Move to trash"), "trash"
     button_class, can_undo = "danger", True
     description = format_lazy(
         gettext_lazy("Files are hidden from everyone, and can be restored for {days} days."),

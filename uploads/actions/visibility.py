@@ -20,7 +20,7 @@ from uploads.services.files import with_versions
 class VisibilityAction(BulkAction):
     """Only the owner of a file may change its visibility."""
 
-    menu, can_undo, undo_detail = gettext_lazy("Visibility"), True, "previous"
+    menu, icon, can_undo, undo_detail = gettext_lazy("Visibility"), "eye", True, "previous"
     visibility: ClassVar[Visibility]
     audit_action = Action.VISIBILITY
 

@@ -50,7 +50,7 @@ from uploads.models.states import FAILED_CHECKSUMS
 from uploads.previews.text_excerpt import rich_format_of
 from uploads.services.previews import REASONS
 from uploads.views.folders import choose_folder, picker_form
-from uploads.views.library import breadcrumbs, with_cookie_defaults
+from uploads.views.library import breadcrumbs, pinned_querystring, with_cookie_defaults
 from uploads.views.presenters import folder_path
 from uploads.views.responses import (
     MAX_URL_CHARACTERS,
@@ -339,7 +339,7 @@ def neighbor_context(request: HttpRequest, file: File) -> dict[str, Any]:
     url = request.GET.get("from") or request.META.get("HTTP_HX_CURRENT_URL") or request.META.get("HTTP_REFERER", "")
     folder, query = _read_list(request, url) or (file.folder, with_cookie_defaults(request, ListQuery(), {}))
     path = folder.get_absolute_url() if folder else reverse("library")
-    list_url = path + query.to_querystring()
+    list_url = path + pinned_querystring(request, query)
     files = listing.files_for(user, query, folder)
     try:
         neighbors = listing.neighbors(query, file, files=files, folder=folder, columns=listing.COLUMNS)

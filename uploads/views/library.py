@@ -35,7 +35,7 @@ from uploads.models import (
     StatisticDelta,
     Tag,
 )
-from uploads.views.presenters import file_rows, folder_rows, rows_digest
+from uploads.views.presenters import file_rows, folder_rows, rows_cache_keys
 from uploads.views.responses import FieldError, render_page, request_user
 from uploads.views.web_app import add_share_message
 
@@ -156,7 +156,7 @@ def browse(request: HttpRequest, scope: ListScope) -> dict[str, Any]:
     except InvalidCursor as error:
         raise Http404 from error
     page, too_broad = _page(user, query, scope, after)
-    first_url = scope.url + query.to_querystring() if after else None
+    first_url = scope.url + pinned_querystring(request, query) if after else None
     start = _start(request.GET.get("start", "")) if after else 1
     # users without this permission see no people and no tags
     choices = MAX_CHOICES + 1 if user.has_perm("uploads.view_file") else 0
@@ -196,6 +196,12 @@ def with_cookie_defaults(
     if "sort" not in params and sort in listing.SORTS and not query.has_filters and not trash:
         query = replace(query, sort=sort)
     return query
+
+
+def pinned_querystring(request: HttpRequest, query: ListQuery) -> str:
+    """Return the query string of this list with its sort order, also where it is the default: another tab can change
+    the cookie."""
+    return query.to_querystring(sort=query.sort) if SORT_COOKIE in request.COOKIES else query.to_querystring()
 
 
 def _may_change_any(user: User, rights: str) -> bool:
@@ -242,7 +248,7 @@ def _rows_context(user: User, query: ListQuery, scope: ListScope, page: Page) ->
     folders = folder_rows(page.folders, paths=paths, sizes=sizes, search=query.q)
     texts = _matched_texts(query, page)
     files = file_rows(page.files, column=column, paths=paths, marks=marks, search=query.q, texts=texts)
-    context: dict[str, Any] = {"folders": folders, "files": files, "rows_digest": rows_digest(folders, files)}
+    context: dict[str, Any] = {"folders": folders, "files": files, **rows_cache_keys(folders, files)}
     context["folder_size"] = sizes.get(opened or 0)
     if scope.trash:
         return context

@@ -149,15 +149,17 @@ def split_name(name: str) -> dict[str, str]:
     return {"stem": name[:cut], "tail": name[cut:]} if cut else {"stem": name, "tail": ""}
 
 
-def rows_digest(*rows: object) -> str:
-    """Return a digest of everything that the HTML of these rows depends on, with the time zone and its date today.
+def rows_cache_keys(*rows: object) -> dict[str, str]:
+    """Return `rows_digest`, a digest of everything that the HTML of these rows depends on, and `local_date`, the time
+    zone with its date, which is what a row alone does not have of that.
 
-    It is the key of the rows in the fragment cache: half of a list's CPU time is their rendering, and most people of
-    a team see the same first pages. Equal rows have equal HTML, so a cached part is never stale, and
-    users only get rows that they may see.
+    They are keys in the fragment caches of lists and of rows: rendering them is most of a list's CPU time, and most
+    people of a team see the same rows. Equal rows have equal HTML, so a cached part is never stale, and users
+    only get rows that they may see.
     """
-    local = (timezone.get_current_timezone_name(), timezone.localdate())
-    return hashlib.sha256(repr((local, rows)).encode()).hexdigest()
+    local_date = f"{timezone.get_current_timezone_name()} {timezone.localdate()}"
+    digest = hashlib.sha256(repr((local_date, rows)).encode()).hexdigest()
+    return {"rows_digest": digest, "local_date": local_date}
 
 
 def name_parts(name: str, search: str, *, words: bool = False) -> tuple[tuple[str, bool], ...]:

@@ -43,7 +43,7 @@ from uploads.services.share_links import NoDownloadLeft
 from uploads.views.downloads import deliver, redirect_to_page, redirect_to_preview, render_excerpt, zip_response
 from uploads.views.file import preview_context
 from uploads.views.links import ended, load_link, public_view, render_form, require_active
-from uploads.views.presenters import file_rows, folder_rows, rows_digest
+from uploads.views.presenters import file_rows, folder_rows, rows_cache_keys
 from uploads.views.responses import in_own_frame
 
 COOKIE_NAME = "__Secure-amalga-share" if settings.HTTPS else "amalga-share"
@@ -361,7 +361,7 @@ def _list_page(request: HttpRequest, link: ShareLink, folder: Folder | None, *, 
         "base": base,
         "folders": subfolders,
         "files": rows,
-        "rows_digest": rows_digest(subfolders, rows),
+        **rows_cache_keys(subfolders, rows),
         "zip_url": "" if link.view_only else f"{base}zip",
         "next_url": query.to_querystring(after=str(page.next)) if page.next else None,
         "first_url": query.to_querystring() or "?" if after else None,
