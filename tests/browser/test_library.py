@@ -327,6 +327,23 @@ def test_upload_button_opens_the_file_dialog(uploader: UploaderPage, logos: Fold
     assert (file.name, file.folder, bucket.read(file.key)) == ("logo.svg", logos, b"<svg/>")
 
 
+def test_first_upload_into_a_folder_shows_filter_and_views(uploader: UploaderPage, logos: Folder) -> None:
+    uploader.page.goto(uploader.site + logos.get_absolute_url())
+    expect(uploader.page.get_by_role("group", name="Layout")).to_have_count(0)
+    uploader.drop(uploader.file("logo.svg"))
+    expect(uploader.page.get_by_role("group", name="Layout")).to_be_visible()
+    expect(uploader.page.get_by_role("switch", name="Include subfolders")).to_be_visible()
+    expect(uploader.page.get_by_text("Filter", exact=True)).to_be_visible()
+
+
+def test_filter_of_recent_files_changes_the_heading(uploader: UploaderPage, alice: User) -> None:
+    file_rows.create_row(alice, State.AVAILABLE, name="logo.png")
+    uploader.page.goto(uploader.site)
+    uploader.page.get_by_text("Filter", exact=True).click()
+    uploader.page.get_by_label("Show").select_option("Favorites")
+    expect(uploader.page.get_by_role("heading", level=1)).to_have_text("Favorites")
+
+
 def test_unfinished_list_follows_a_cancel(uploader: UploaderPage) -> None:
     blocked = uploader.block_puts(lambda count: True)
     uploader.drop(uploader.file("half.txt"))

@@ -41,6 +41,9 @@ def test_bulk_bar_shows_every_action(narrow: UploaderPage) -> None:
         place = box(element)
         assert place["left"] >= 0, element.text_content()
         assert place["right"] <= NARROW["width"], element.text_content()
+    for button in bar.locator("> [name=do], > [data-do], summary").all():
+        icon = button.evaluate("element => getComputedStyle(element, '::before').maskImage")
+        assert icon.startswith("url("), button.text_content()
     bar.get_by_text("Visibility").click()
     menu = box(bar.locator(".menu[open] .menu-list"))
     assert menu["left"] >= 0

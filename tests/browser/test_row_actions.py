@@ -144,6 +144,25 @@ def test_removed_favorite_leaves_the_favorites_and_focus_moves_on(
     expect(listed.get_by_role("link", name="b.txt")).to_be_focused()
 
 
+def test_download_of_a_folder_leaves_no_selection_and_no_open_menu(
+    listed: Page, uploader: UploaderPage, brand: Folder
+) -> None:
+    listed.goto(uploader.site + brand.get_absolute_url())
+    uploader.drop(uploader.file("d.txt"))
+    uploader.expect_receipt("1 of 1 stored, size verified")
+    listed.goto(uploader.site)
+    row(listed, "Brand").click(button="right")
+    with listed.expect_download():
+        listed.get_by_role("menuitem", name="Download as ZIP").click()
+    expect(listed.locator(".bulk-bar")).to_be_hidden()
+    row(listed, "Brand").get_by_role("link", name="Brand").click()
+    options = listed.locator("details", has=listed.get_by_text("Folder options"))
+    options.locator("summary").click()
+    with listed.expect_download():
+        options.get_by_role("button", name="Download as ZIP").click()
+    expect(options.get_by_role("button", name="Download as ZIP")).to_be_hidden()
+
+
 def test_folder_menu_opens_the_trash_dialog(listed: Page) -> None:
     row(listed, "Brand").click(button="right")
     assert menu_of(listed) == [
@@ -383,6 +402,25 @@ def top_of(target: Locator) -> float:
     return box["y"]
 
 
+def test_rectangle_drawn_beside_the_files_selects_them(listed: Page, uploader: UploaderPage) -> None:
+    listed.goto(f"{uploader.site}/?sort=name&view=grid")
+    cards = [card.bounding_box() for card in listed.locator(".card:not([data-folder])").all()]
+    first, second = cards[0], cards[1]
+    assert first
+    assert second
+    count, mouse = listed.locator(".bulk-count"), listed.mouse
+    mouse.move(first["x"] - 6, first["y"] + first["height"] - 10)  # between two cards
+    mouse.down()
+    mouse.move(second["x"] + 8, first["y"] + 20, steps=5)
+    expect(listed.locator(".selection-rectangle")).to_be_visible()
+    mouse.up()
+    expect(count).to_have_text("2 selected")
+    expect(listed.locator(".selection-rectangle")).to_have_count(0)
+    mouse.move(second["x"] + 400, second["y"] + 400)
+    expect(count).to_have_text("2 selected")
+    assert listed.evaluate("getSelection().toString()") == ""
+
+
 def test_chosen_view_is_shown_and_remembered(listed: Page, uploader: UploaderPage, alice: User, brand: Folder) -> None:
     file_rows.create_row(alice, State.AVAILABLE, name="d.txt", folder=brand)
     view = listed.get_by_role("group", name="Layout")
@@ -400,6 +438,7 @@ def test_sort_order_is_remembered_and_offered_on_a_phone(phone: Page) -> None:
     expect(names.last).to_have_text("a.txt")
     phone.goto(phone.url.partition("?")[0])
     expect(names.last).to_have_text("a.txt")
+    expect(phone.locator(".sort-links [aria-current]")).to_have_attribute("data-order", "descending")
 
 
 def test_links_of_a_selection_are_copied_with_their_names(listed: Page, uploader: UploaderPage) -> None:

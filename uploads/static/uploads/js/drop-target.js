@@ -57,7 +57,7 @@ export function listenForFiles(addFiles, translate) {
   });
   document.addEventListener("change", (event) => {
     const field = event.target;
-    if (field instanceof HTMLInputElement && field.matches("[data-folder-field]")) addFromField(field, onFiles);
+    if (field instanceof HTMLInputElement && field.matches("[data-folder-field], [data-starts] [multiple]")) addFromField(field, onFiles);
   });
 }
 

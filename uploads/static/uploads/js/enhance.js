@@ -74,7 +74,8 @@ export function enhance() {
     if (copyButton instanceof HTMLElement) copyField(copyButton);
     if (target?.closest("[data-action=keyboard-shortcuts]")) showKeyboardShortcuts();
     for (const menu of document.querySelectorAll("details.menu[open]")) {
-      if (!target || !menu.contains(target) || target.closest("a")) menu.removeAttribute("open");
+      const leaves = target?.closest("a, [hx-boost=false] [type=submit]"); // a download stays on the page
+      if (!target || leaves || !menu.contains(target)) menu.removeAttribute("open");
     }
   });
   document.addEventListener("keydown", (event) => {

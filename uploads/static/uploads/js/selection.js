@@ -19,6 +19,7 @@ export function listenForSelection() {
   document.addEventListener("click", onClick);
   document.addEventListener("click", selectInsteadOfOpening, { capture: true });
   document.addEventListener("pointerdown", listenForLongPress);
+  document.addEventListener("pointerdown", drawRectangle);
   document.addEventListener("change", onChange);
   document.addEventListener("keydown", onKeydown);
   document.body.addEventListener("htmx:beforeRequest", rememberFocus);
@@ -102,6 +103,50 @@ function listenForLongPress({ target, pointerType, clientX, clientY }) {
   for (const type of ["pointerup", "pointercancel", "scroll"]) {
     addEventListener(type, cancel, { signal, capture: true });
   }
+}
+
+/**
+ * Select the rows in a rectangle that is drawn with the mouse; it begins beside the rows, which are dragged themselves.
+ * With Ctrl or Command, they are added to the selection.
+ * @param {PointerEvent} start
+ */
+function drawRectangle(start) {
+  const { target, pointerType, button } = start;
+  if (pointerType !== "mouse" || button !== 0 || rows().length === 0) return;
+  if (!(target instanceof Element) || !target.matches("html, body, main, #browse, #list, #bulk, .grid")) return;
+  if (start.clientX >= document.documentElement.clientWidth) return; // the scroll bar
+  const rectangle = document.createElement("div");
+  rectangle.className = "selection-rectangle";
+  const kept = new Set(start.ctrlKey || start.metaKey ? selected() : []);
+  const end = new AbortController();
+  const { signal } = end;
+  const stop = () => {
+    end.abort();
+    rectangle.remove();
+  };
+  const draw = (/** @type {PointerEvent} */ event) => {
+    const [left, right] = [start.pageX, event.pageX].sort((a, b) => a - b);
+    const [top, bottom] = [start.pageY, event.pageY].sort((a, b) => a - b);
+    if (!rectangle.isConnected && Math.hypot(right - left, bottom - top) <= MAX_PRESS_MOVE) return;
+    document.body.append(rectangle);
+    const [width, height] = [right - left, bottom - top];
+    Object.assign(rectangle.style, { left: `${left}px`, top: `${top}px`, width: `${width}px`, height: `${height}px` });
+    selectInside(rectangle.getBoundingClientRect(), kept);
+  };
+  addEventListener("pointermove", draw, { signal });
+  addEventListener("selectstart", (event) => event.preventDefault(), { signal });
+  for (const type of ["pointerup", "pointercancel", "keydown"]) addEventListener(type, stop, { signal });
+}
+
+/** @param {DOMRect} area @param {Set<HTMLInputElement>} kept  checkboxes of rows outside that stay selected */
+function selectInside(area, kept) {
+  for (const row of rows()) {
+    const box = checkboxOf(row);
+    const { left, right, top, bottom } = row.getBoundingClientRect();
+    const isInside = left < area.right && right > area.left && top < area.bottom && bottom > area.top;
+    if (box) box.checked = isInside || kept.has(box);
+  }
+  updateCount();
 }
 
 /** @param {Event} event */
@@ -305,6 +350,7 @@ export function runAction(name, only, focused) {
   if (selected().length === 0) return;
   returnFocusTo(focused);
   button.click();
+  if (only && button.matches("[data-no-htmx]")) clear(); // a download stays on the page
 }
 
 /** Focus the row that is in the place of this one once the list has changed. @param {Element|null} row */
