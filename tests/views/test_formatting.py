@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 from django.template import Context, Template
-from django.utils import timezone
+from django.utils import timezone, translation
 
 from uploads.media_types import category_of
 from uploads.templatetags import formatting
@@ -46,6 +46,12 @@ def test_unknown_size_is_empty() -> None:
 
 def test_exact_bytes_are_grouped() -> None:
     assert formatting.exact_bytes(12_400_112) == "12,400,112 bytes"
+
+
+def test_dimensions_are_grouped_and_translated() -> None:
+    assert formatting.dimensions(4032, 3024) == "4,032 × 3,024 pixels"
+    with translation.override("es"):
+        assert formatting.dimensions(4032, 3024).replace("\u00a0", " ") == "4 032 × 3 024 píxeles"
 
 
 @pytest.mark.parametrize(

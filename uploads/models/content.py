@@ -162,6 +162,9 @@ class Preview(models.Model):
     size = models.BigIntegerField(default=0)
     width = models.PositiveIntegerField(default=0)
     height = models.PositiveIntegerField(default=0)
+    # Of the file itself in pixels, upright, in the row of its picture. None where they are not known.
+    original_width = models.IntegerField(null=True)
+    original_height = models.IntegerField(null=True)
     # Of the document, in the row of its picture. None for other files, and before the pages were counted.
     page_count = models.IntegerField(null=True)
     reason = models.CharField(max_length=255, blank=True, default="")

@@ -10,6 +10,7 @@ import struct
 import sys
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -23,6 +24,7 @@ from uploads.previews.renderer import (
     MAX_PICTURE_BYTES,
     MAX_SIDE,
     PICTURES,
+    RAW,
     VIDEOS,
     RenderError,
 )
@@ -41,6 +43,7 @@ TRANSPOSES = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+SIDEWAYS = {TRANSPOSES[orientation] for orientation in (5, 6, 7, 8)}
 MAX_PROFILE_BYTES = 16 * MIB  # color profiles for printing have a few megabytes
 MAX_PIXELS = 256_000_000  # more take a decoder longer than the child's timeout; JPEGs are decoded at a reduced size
 # Memory besides the pixels: Python, the decoders' libraries, the scaled picture. Measured: 90 MiB.
@@ -63,24 +66,32 @@ Image.MAX_IMAGE_PIXELS = None  # _require_memory checks the header, and raises i
 PngImagePlugin.MAX_TEXT_CHUNK = MAX_PROFILE_BYTES
 
 
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """The image that the previews are scaled from.
+
+    `original` is the width and height of the picture itself in pixels, upright; None where that is not known.
+    """
+
+    image: Image.Image
+    original: tuple[int, int] | None = None
+    page_count: int | None = None
+
+
 def draw(file: Path, media_type: str, folder: Path, *, program: str = "") -> dict[str, Any]:
-    """Write `thumbnail.webp` and `picture.webp`, and return the report: `sizes`, the width and height of each, and the
-    `page_count` of a document.
+    """Write `thumbnail.webp` and `picture.webp`, and return the report: `sizes`, the width and height of each, the
+    `original` size of a picture, and the `page_count` of a document.
 
     `program` is the path of LibreOffice or ffmpeg, for the types that need it.
 
     Raises RenderError and MemoryError.
     """
-    page_count = None
-    if media_type in DOCUMENTS:
-        image, page_count = _render_first_page(file, media_type, folder, program)
-    else:
-        image = _render(file, media_type, folder, program)
-    sizes = {}
+    rendered = _render(file, media_type, folder, program)
+    image, sizes = rendered.image, {}
     for kind, side in SIDES.items():
         image.thumbnail((side, side), Image.Resampling.LANCZOS)
         sizes[kind] = _save(image, folder / f"{kind}.webp")
-    return {"sizes": sizes, "page_count": page_count}
+    return {"sizes": sizes, "original": rendered.original, "page_count": rendered.page_count}
 
 
 def draw_pages(file: Path, media_type: str, folder: Path, *, program: str = "") -> dict[str, Any]:
@@ -116,22 +127,31 @@ def _as_pdf(file: Path, media_type: str, folder: Path, program: str) -> Path:
     return file if media_type == DOCUMENT else _require(to_pdf(file, media_type, folder, soffice=program))
 
 
-def _render_first_page(file: Path, media_type: str, folder: Path, program: str) -> tuple[Image.Image, int]:
-    """Return the first page of a document, and how many there are."""
-    with open_pdf(_as_pdf(file, media_type, folder, program)) as document:
-        return draw_page(document, 1), len(document)
-
-
-def _render(file: Path, media_type: str, folder: Path, program: str) -> Image.Image:
+def _render(file: Path, media_type: str, folder: Path, program: str) -> Rendered:
+    if media_type in DOCUMENTS:
+        return _render_first_page(file, media_type, folder, program)
     if media_type in VIDEOS:
-        with _require(poster(file, folder, ffmpeg=program)).open("rb") as frame:
-            return _render_picture(frame, "PNG")
+        return _render_poster(file, folder, program)
     if PICTURES[media_type] == "SVG":
-        return _render_svg(file)
+        return Rendered(_render_svg(file))
     with file.open("rb") as source:
         if PICTURES[media_type] == "TIFF" and (jpeg := embedded_jpeg(source)):  # a RAW photo
-            return _render_picture(io.BytesIO(jpeg.read(source)), "JPEG", jpeg.orientation)
-        return _render_picture(source, PICTURES[media_type])
+            return Rendered(_render_picture(io.BytesIO(jpeg.read(source)), "JPEG", jpeg.orientation).image)
+        picture = _render_picture(source, PICTURES[media_type])
+    # what a RAW photo has inside can be smaller than the photo
+    return Rendered(picture.image) if media_type in RAW else picture
+
+
+def _render_first_page(file: Path, media_type: str, folder: Path, program: str) -> Rendered:
+    with open_pdf(_as_pdf(file, media_type, folder, program)) as document:
+        return Rendered(draw_page(document, 1), page_count=len(document))
+
+
+def _render_poster(file: Path, folder: Path, program: str) -> Rendered:
+    with _require(poster(file, folder, ffmpeg=program)).open("rb") as frame:
+        picture = _render_picture(frame, "PNG")
+    may_be_scaled = max(picture.image.size) >= MAX_SIDE
+    return Rendered(picture.image) if may_be_scaled else picture
 
 
 def _require(converted: Path | None) -> Path:
@@ -147,7 +167,7 @@ def _render_svg(file: Path) -> Image.Image:
         raise RenderError("corrupted") from error
 
 
-def _render_picture(source: BinaryIO, decoder: str, orientation: int = 1) -> Image.Image:
+def _render_picture(source: BinaryIO, decoder: str, orientation: int = 1) -> Rendered:
     """Return the picture; of a broken file, as much of it as can be decoded. Raises RenderError, MemoryError.
 
     `orientation` counts if the picture has none of its own.
@@ -169,13 +189,13 @@ def _render_picture(source: BinaryIO, decoder: str, orientation: int = 1) -> Ima
         raise RenderError(why) from error
 
 
-def _decode_and_scale(source: BinaryIO, decoder: str, orientation: int) -> Image.Image:
+def _decode_and_scale(source: BinaryIO, decoder: str, orientation: int) -> Rendered:
     """Return the first frame, upright, in sRGB, not larger than the preview."""
     image = _open(source, decoder)
     _require_memory(image, decoder)
-    size, side = image.size, SIDES["picture"]
+    (width, height), side = image.size, SIDES["picture"]
     # A JPEG can be decoded at a reduced size.
-    image.draft(None, _fit_size(size, side))
+    image.draft(None, _fit_size((width, height), side))
     _load(image)
     # After loading: the TIFF plugin has rotated the picture by then, and removed the orientation.
     transpose = TRANSPOSES.get(_orientation(image, orientation))
@@ -183,7 +203,8 @@ def _decode_and_scale(source: BinaryIO, decoder: str, orientation: int) -> Image
     small = _to_plain_mode(image)
     small.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
     converted = _to_srgb(small, profile)
-    return converted.transpose(transpose) if transpose is not None else converted
+    upright = converted.transpose(transpose) if transpose is not None else converted
+    return Rendered(upright, (height, width) if transpose in SIDEWAYS else (width, height))
 
 
 def _padded(source: BinaryIO) -> BinaryIO:

@@ -23,11 +23,17 @@ MAX_PAGES = 20  # of a document that have previews
 MAX_PAGE_COUNT = 2**31 - 1  # of PDFium, and of the database
 KINDS = ("thumbnail", "picture")
 MAX_SIDE = 1600
+MAX_ORIGINAL_SIDE = 2**31 - 1  # of the database
 
 Why = Literal["too_large", "corrupted", "unsupported", "unreadable", "locked", "too_hard", "missing", "not_installed"]
 CHILD_MESSAGES = {"too_large", "corrupted", "unsupported", "unreadable", "locked"}
 MIB = 1024**2
 
+# RAW photos: the JPEG inside is shown.
+RAW = {
+    "image/x-adobe-dng", "image/x-canon-cr2", "image/x-nikon-nef", "image/x-pentax-pef", "image/x-samsung-srw",
+    "image/x-sony-arw",
+}  # fmt: skip
 # Media type: the only decoder that may read it. No other is tried.
 PICTURES = {
     "image/png": "PNG",
@@ -41,13 +47,7 @@ PICTURES = {
     "image/heic": "HEIF",
     "image/heif": "HEIF",
     "image/svg+xml": "SVG",
-    # RAW photos: the JPEG inside is shown
-    "image/x-adobe-dng": "TIFF",
-    "image/x-canon-cr2": "TIFF",
-    "image/x-nikon-nef": "TIFF",
-    "image/x-pentax-pef": "TIFF",
-    "image/x-samsung-srw": "TIFF",
-    "image/x-sony-arw": "TIFF",
+    **dict.fromkeys(RAW, "TIFF"),
 }
 DOCUMENT = "application/pdf"
 # Rendered by programs that may be installed beside Amalga.
@@ -113,12 +113,16 @@ class RenderError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A WebP and its size in pixels. Of a document, also the number of its pages."""
+    """A WebP and its size in pixels. Of a document, also the number of its pages.
+
+    `original` is the width and height of the file itself in pixels, upright; None where that is not known.
+    """
 
     body: bytes
     width: int
     height: int
     page_count: int | None = None
+    original: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,9 +220,10 @@ def _read_result(folder: Path) -> dict[str, Picture]:
     try:
         report = _read_report(folder)
         pictures = {kind: _read_picture(folder / f"{kind}.webp", report["sizes"][kind]) for kind in KINDS}
-        if (count := report.get("page_count")) is not None:
-            pictures["picture"] = replace(pictures["picture"], page_count=_valid_count(int(count)))
-        return pictures
+        count = report.get("page_count")
+        page_count = None if count is None else _valid_count(int(count))
+        original = _valid_original(report.get("original"))
+        return pictures | {"picture": replace(pictures["picture"], page_count=page_count, original=original)}
     except UNREADABLE as error:
         raise PreviewFailed("corrupted") from error
 
@@ -240,6 +245,16 @@ def _valid_count(count: int) -> int:
     if not 0 < count <= MAX_PAGE_COUNT:
         raise PreviewFailed("corrupted")
     return count
+
+
+def _valid_original(size: Any) -> tuple[int, int] | None:
+    if size is None:
+        return None
+    width, height = size
+    # a bool is an int as well
+    if not all(type(side) is int and 0 < side <= MAX_ORIGINAL_SIDE for side in (width, height)):
+        raise PreviewFailed("corrupted")
+    return width, height
 
 
 def _read_picture(path: Path, size: list[int]) -> Picture:

@@ -282,8 +282,10 @@ def _store(preview: Preview, picture: previews.Picture) -> None:
     digest = digest_of(picture.body)
     s3.put(preview.key, picture.body, sha256=digest, store=preview.store)
     failpoint("preview.4-stored")
+    original_width, original_height = picture.original or (None, None)
     fields = {
         "size": len(picture.body), "width": picture.width, "height": picture.height, "page_count": picture.page_count,
+        "original_width": original_width, "original_height": original_height,
     }  # fmt: skip
     updated = rows.update(state=PreviewState.READY, updated_at=Now(), lease_until=Now(), **fields)
     failpoint("preview.5-ready")

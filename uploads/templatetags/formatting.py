@@ -54,6 +54,13 @@ def exact_bytes(size: int | None) -> str:
 
 
 @register.filter
+def dimensions(width: int, height: int) -> str:
+    """Format a size in pixels as "4,032 × 3,024 pixels"."""
+    sides = {"width": number_format(width, force_grouping=True), "height": number_format(height, force_grouping=True)}
+    return _("%(width)s × %(height)s pixels") % sides
+
+
+@register.filter
 def when(time: datetime | None) -> str:
     """Format a time as "today 14:02", "yesterday 9:30", "3 Nov" or "3 Nov 2024"."""
     if time is None:
