@@ -44,6 +44,21 @@ ENV PATH=/opt/amalga/bin:$PATH \
     HOME=/tmp \
     SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt
 WORKDIR /app
+
+# LibreOffice and ffmpeg, for previews of Office documents and videos: --build-arg CONVERTERS=yes. The version is that
+# of the base image's Debian on the day of the build, with its security updates.
+ARG CONVERTERS=no
+# hadolint ignore=DL3008
+RUN case "${CONVERTERS}" in \
+    yes) \
+        apt-get update && \
+        apt-get install --yes --no-install-recommends \
+            libreoffice-writer-nogui libreoffice-calc-nogui libreoffice-impress-nogui ffmpeg && \
+        rm -rf /var/lib/apt/lists/* ;; \
+    no) ;; \
+    *) echo "CONVERTERS must be yes or no, not ${CONVERTERS}" >&2; exit 1 ;; \
+    esac
+
 COPY --from=build /opt/amalga /opt/amalga
 COPY --from=build /app /app
 

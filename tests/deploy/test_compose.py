@@ -194,8 +194,14 @@ def test_tls_needs_only_one_host_name() -> None:
 
 def test_published_image_is_used_and_built_only_if_there_is_none(services: dict[str, dict[str, Any]]) -> None:
     for name in (*APP, "secrets"):
-        assert (services[name]["image"], services[name]["build"]) == ("${AMALGA_IMAGE:-amalga}", "."), name
+        assert (services[name]["image"], services[name]["build"]["context"]) == ("${AMALGA_IMAGE:-amalga}", "."), name
         assert "pull_policy" not in services[name]  # compose pulls first, and builds what it cannot pull
+
+
+def test_converters_are_built_on_request(services: dict[str, dict[str, Any]]) -> None:
+    values = {services[name]["build"]["args"]["CONVERTERS"] for name in (*APP, "secrets")}
+    assert values == {"${AMALGA_CONVERTERS:-no}"}
+    assert "ARG CONVERTERS=no\n" in (PROJECT / "Dockerfile").read_text()
 
 
 def test_tls_setup_passes_the_deployment_checks(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import socketserver
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Set
+from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import metadata
@@ -120,6 +120,52 @@ def test_no_secret_stays_in_the_image() -> None:
     assert texts
     assert not [text for text in texts if re.search(r"SECRET|PASSWORD|TOKEN|DATABASE|AWS_|KEY", text)]
     assert not [instruction for instruction in instructions(DOCKERFILE) if instruction.name == "ADD"]
+
+
+@pytest.fixture
+def install_converters(tmp_path: Path) -> Callable[[str], subprocess.CompletedProcess[str]]:
+    """`install_converters("yes")` runs the step of the build with this argument, and with fakes of the programs that it
+    calls. They print how they were called."""
+    for name in ("apt-get", "rm"):
+        (tmp_path / name).write_text(f'#!/bin/sh\necho {name} "$@"\n')
+        (tmp_path / name).chmod(0o755)
+    (step,) = (instruction.text for instruction in instructions_named("RUN") if "CONVERTERS" in instruction.text)
+
+    def run(value: str) -> subprocess.CompletedProcess[str]:
+        env = {"PATH": str(tmp_path), "CONVERTERS": value}
+        return subprocess.run(["/bin/sh", "-ec", step], env=env, capture_output=True, text=True, timeout=30)
+
+    return run
+
+
+def test_converters_are_installed_as_documented(
+    install_converters: Callable[[str], subprocess.CompletedProcess[str]],
+) -> None:
+    page = (PROJECT / "docs" / "configuration.md").read_text()
+    documented = re.search(r"`apt-get install --no-install-recommends ([^`]+)`", page)
+    assert documented
+    done = install_converters("yes")
+    *calls, last = done.stdout.splitlines()
+    assert done.returncode == 0
+    assert calls == ["apt-get update", f"apt-get install --yes --no-install-recommends {documented[1]}"]
+    assert last.startswith("rm -rf /var/lib/apt/lists/")
+
+
+def test_converters_are_left_out_by_default(
+    install_converters: Callable[[str], subprocess.CompletedProcess[str]],
+) -> None:
+    assert "CONVERTERS=no" in [instruction.text for instruction in instructions_named("ARG")]
+    done = install_converters("no")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("value", ["", "on", "YES", "true"])
+def test_unknown_choice_of_converters_stops_the_build(
+    install_converters: Callable[[str], subprocess.CompletedProcess[str]], value: str
+) -> None:
+    done = install_converters(value)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "CONVERTERS must be yes or no" in done.stderr
 
 
 def pinned(path: str) -> dict[str, Requirement]:
