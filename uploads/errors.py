@@ -33,6 +33,20 @@ class Forbidden(Problem):
     status_code = 403
 
 
+class MayNotUpload(Forbidden):
+    """This person may not add files anywhere."""
+
+    def __init__(self) -> None:
+        super().__init__(_("You don't have permission to upload. Ask an administrator for a role."))
+
+
+class FolderNotWritable(Forbidden):
+    """This person may not add files to this folder."""
+
+    def __init__(self) -> None:
+        super().__init__(_("You don't have permission to upload to this folder."))
+
+
 class UploadNotFound(Problem):
     code = "not_found"
     status_code = 404

@@ -19,7 +19,7 @@ from uploads.actions.base import (
     name_folders,
     register,
 )
-from uploads.errors import Forbidden, InvalidTransition
+from uploads.errors import FolderNotWritable, InvalidTransition
 from uploads.models import Action, Event, File, Folder, State
 from uploads.models.audit import event
 from uploads.models.folder import FolderQuerySet
@@ -102,5 +102,5 @@ def restore_file(file: File, *, by: User) -> None:
         return
     if not restore_files([file.link], by=by).files:
         if File.objects.by_link(file.link).trashed().exists():
-            raise Forbidden(_("You don't have permission to upload to this folder."))
+            raise FolderNotWritable()
         raise InvalidTransition(_("The file is no longer in the trash."))

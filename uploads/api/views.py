@@ -20,7 +20,7 @@ from django.utils.translation import gettext as _
 from uploads.api import protocol
 from uploads.api.protocol import Sender
 from uploads.api.serializers import FindConflictsSerializer, StartUploadsSerializer
-from uploads.errors import Forbidden, TooLarge, UploadNotFound
+from uploads.errors import MayNotUpload, TooLarge, UploadNotFound
 from uploads.forms import guest_details
 from uploads.middleware import MAX_ANONYMOUS_BODY_BYTES, client_ip
 from uploads.models import FileRequest, GuestSession
@@ -29,7 +29,7 @@ from uploads.views.file_requests import find_request, find_session, session_id, 
 from uploads.views.responses import api_view, request_user
 
 
-@api_view("GET", "POST", permission="uploads.add_file")
+@api_view("GET", "POST", adds_files=True)
 def uploads(request: HttpRequest) -> HttpResponse:
     """POST creates uploads; GET lists the user's unfinished uploads."""
     if request.method == "POST":
@@ -37,7 +37,7 @@ def uploads(request: HttpRequest) -> HttpResponse:
     return protocol.unfinished(_sender(request))
 
 
-@api_view("POST", permission="uploads.add_file")
+@api_view("POST", adds_files=True)
 def conflicts(request: HttpRequest) -> HttpResponse:
     """Return which names exist already where files are about to be uploaded. Changes nothing."""
     return protocol.conflicts(_sender(request), FindConflictsSerializer.read(request.body))
@@ -50,7 +50,7 @@ def upload_detail(request: HttpRequest, *, pk: UUID) -> HttpResponse:
     return handler(_sender(request), pk)
 
 
-@api_view("POST", permission="uploads.add_file")
+@api_view("POST", adds_files=True)
 def sign_parts(request: HttpRequest, *, pk: UUID) -> HttpResponse:
     """Return presigned URLs for parts of an upload that has not expired."""
     return protocol.sign(_sender(request), pk, request.body)
@@ -61,7 +61,7 @@ def finish(request: HttpRequest) -> HttpResponse:
     """Complete uploads whose bytes are all sent. The service checks the permission for each file."""
     response = protocol.finish(_sender(request), request.body)
     if not request.user.has_perm("uploads.add_file"):  # the service has cancelled their uploads
-        raise Forbidden(_("You don't have permission to upload. Ask an administrator for a role."))
+        raise MayNotUpload()
     return response
 
 

@@ -14,7 +14,15 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
 from amalga.db import CALL_SECONDS, advisory_lock, deadline
-from uploads.errors import Conflict, Forbidden, InvalidTransition, Problem, ValidationFailed
+from uploads.errors import (
+    Conflict,
+    FolderNotWritable,
+    Forbidden,
+    InvalidTransition,
+    MayNotUpload,
+    Problem,
+    ValidationFailed,
+)
 from uploads.failpoints import failpoint
 from uploads.models import AccessLevel, Action, Event, File, Folder, Grant, State
 from uploads.models.audit import event
@@ -158,9 +166,9 @@ def require_writable(folder: Folder | None, user: User) -> None:
     """Raise Forbidden unless this person may add files to the folder (None: the top level)."""
     if folder is None:
         if not user.has_perm("uploads.add_file"):
-            raise Forbidden(_("You don't have permission to upload. Ask an administrator for a role."))
+            raise MayNotUpload()
     elif not Folder.objects.writable_by(user).filter(pk=folder.pk).exists():
-        raise Forbidden(_("You don't have permission to upload to this folder."))
+        raise FolderNotWritable()
 
 
 def lock(folder_ids: Iterable[int]) -> None:

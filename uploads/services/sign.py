@@ -11,7 +11,16 @@ from django.db.models import Q
 from django.utils.translation import gettext as _
 
 from uploads import s3
-from uploads.errors import BadDigest, Expired, Forbidden, Gone, InvalidTransition, Problem
+from uploads.errors import (
+    BadDigest,
+    Expired,
+    FolderNotWritable,
+    Forbidden,
+    Gone,
+    InvalidTransition,
+    MayNotUpload,
+    Problem,
+)
 from uploads.failpoints import failpoint
 from uploads.models import File, Folder, PartDigest, State
 from uploads.models.querysets import seconds_from_now
@@ -176,10 +185,7 @@ def permission_problems(sender_id: int, files: Sequence[File]) -> dict[UUID, Pro
         return {}
     sender = User.objects.filter(pk=sender_id, is_active=True).first()
     if sender is None or not sender.has_perm("uploads.add_file"):
-        return {
-            file.pk: Forbidden(_("You don't have permission to upload. Ask an administrator for a role."))
-            for file in files
-        }
+        return {file.pk: MayNotUpload() for file in files}
     new = [file for file in files if file.current]
     versions = [file for file in files if not file.current]
     return _refuse_new_files(sender, new) | _refuse_versions(sender, versions)
@@ -195,11 +201,7 @@ def _refuse_new_files(sender: User, files: Sequence[File]) -> dict[UUID, Problem
     folder_ids = {file.folder_id for file in files if file.folder_id is not None}
     rows = Folder.objects.accepting(sender).filter(pk__in=folder_ids) if folder_ids else Folder.objects.none()
     accepting = {None, *rows.values_list("pk", flat=True)}
-    return {
-        file.pk: Forbidden(_("You don't have permission to upload to this folder."))
-        for file in files
-        if file.folder_id not in accepting
-    }
+    return {file.pk: FolderNotWritable() for file in files if file.folder_id not in accepting}
 
 
 def _refuse_versions(sender: User, files: Sequence[File]) -> dict[UUID, Problem]:

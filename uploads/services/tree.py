@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from django.db import IntegrityError, connection, transaction
 from django.utils.translation import gettext as _
 
-from uploads.errors import Conflict, Forbidden, OverQuota, Problem, ValidationFailed
+from uploads.errors import Conflict, FolderNotWritable, MayNotUpload, OverQuota, Problem, ValidationFailed
 from uploads.models import Action, Event, Folder, Usage
 from uploads.models.audit import event
 from uploads.models.folder import MAX_DEPTH
@@ -212,7 +212,7 @@ class _Rights:
             if step.folder is None:
                 self._require_accepting(step.above)
                 if not self.by.has_perm("uploads.view_file"):
-                    raise Forbidden(_("You don't have permission to upload to this folder."))
+                    raise FolderNotWritable()
                 return
             if step.folder.removed_at is not None:
                 self._require_accepting(step.above)
@@ -229,9 +229,9 @@ class _Rights:
     def _require_accepting(self, step: Step | None) -> None:
         if step is None or step.folder is None:
             if not self.by.has_perm("uploads.add_file"):
-                raise Forbidden(_("You don't have permission to upload. Ask an administrator for a role."))
+                raise MayNotUpload()
         elif step.folder.pk not in self.accepting:
-            raise Forbidden(_("You don't have permission to upload to this folder."))
+            raise FolderNotWritable()
 
 
 def ensure(

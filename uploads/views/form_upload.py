@@ -18,7 +18,7 @@ from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from uploads import services
-from uploads.errors import Conflict, Forbidden, Problem, TooLarge, ValidationFailed
+from uploads.errors import Conflict, Forbidden, MayNotUpload, Problem, TooLarge, ValidationFailed
 from uploads.forms import UploadForm, find_folder
 from uploads.humanize import humanize_bytes
 from uploads.listing import as_path, breadcrumbs_for
@@ -235,7 +235,7 @@ def _folder_context(request: HttpRequest) -> dict[str, Any]:
 
 def _require_permission(request: HttpRequest) -> None:
     if not request.user.has_perm("uploads.add_file"):
-        raise Forbidden(_("You don't have permission to upload. Ask an administrator for a role."))
+        raise MayNotUpload()
 
 
 def _require_room(request: HttpRequest) -> None:

@@ -26,7 +26,7 @@ from django.views.decorators.clickjacking import xframe_options_sameorigin
 
 from amalga.log import LINK_PATHS, request_id
 from uploads.actions import BulkResult
-from uploads.errors import Forbidden, PartsMissing, Problem, StorageUnavailable
+from uploads.errors import MayNotUpload, PartsMissing, Problem, StorageUnavailable
 from uploads.models import Folder
 
 View = Callable[..., HttpResponseBase]
@@ -209,9 +209,10 @@ def multi_status(items: list[dict[str, Any]], problems: list[Problem]) -> HttpRe
 
 
 def api_view(
-    *methods: str, permission: str | None = None
+    *methods: str, adds_files: bool = False
 ) -> Callable[[Callable[..., HttpResponse]], Callable[..., HttpResponse]]:
-    """Decorate a view of the upload protocol: check method, permission and content type; return problems as JSON.
+    """Decorate a view of the upload protocol: check method, permission (with `adds_files`) and content type;
+    return problems as JSON.
 
     A view that accepts GET gets HEAD as well; the web server leaves out the body (RFC 9110, 9.3.2).
     """
@@ -223,8 +224,8 @@ def api_view(
             try:
                 if request.method not in allowed:
                     raise MethodNotAllowed(allowed)
-                if permission and not request.user.has_perm(permission):
-                    raise Forbidden(_("You don't have permission to upload. Ask an administrator for a role."))
+                if adds_files and not request.user.has_perm("uploads.add_file"):
+                    raise MayNotUpload()
                 if request.method == "POST" and request.content_type != "application/json":
                     raise UnsupportedMediaType(_("Send JSON (Content-Type: application/json)."))
                 return view(request, **kwargs)
