@@ -135,7 +135,7 @@ def test_concurrent_forms_of_one_link_are_limited(token: str, file_request: File
     [
         ("PUT", {}, 405, "This address accepts only GET, HEAD, POST."),
         ("POST", {"Transfer-Encoding": "chunked"}, 411, "The request must have a Content-Length header."),
-        ("POST", {}, 400, "The form must be sent as multipart/form-data."),
+        ("POST", {}, 400, "Send the files as a form (multipart/form-data)."),
     ],
 )
 def test_error_page_does_not_lead_guests_to_the_library(

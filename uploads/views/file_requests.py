@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -25,7 +24,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from uploads import services
 from uploads.api.serializers import MAX_FILES
-from uploads.errors import Forbidden, Problem, TooLarge, UploadNotFound, ValidationFailed
+from uploads.errors import Forbidden, Problem, TooLarge, UploadNotFound
 from uploads.forms import FileRequestForm, GuestForm, UploadForm
 from uploads.humanize import humanize_bytes
 from uploads.listing import visible_folder_ids
@@ -33,7 +32,7 @@ from uploads.middleware import client_ip
 from uploads.models import File, FileRequest, Folder, GuestSession, Visibility, display_name
 from uploads.services import StreamingUpload, file_requests
 from uploads.services.slow_clients import GUEST_FORMS, SenderWatch
-from uploads.views.form_upload import OVERHEAD_BYTES, S3UploadHandler
+from uploads.views.form_upload import Outcomes, S3UploadHandler, common_problem, form_bytes, renew
 from uploads.views.library import breadcrumbs
 from uploads.views.links import find_link, public_view, render_form
 from uploads.views.responses import html_errors, no_store, request_user, with_problem_headers
@@ -89,8 +88,6 @@ SALT = "amalga.guest"
 MAX_AGE_SECONDS = file_requests.SESSION_DAYS * 24 * 3600
 SESSION_ID = re.compile(r"[0-9a-f]{32}")
 
-Outcomes = Sequence[tuple[str, File | Problem]]
-
 
 @csrf_exempt  # the middleware's check would read the body before the upload handler is set
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -141,20 +138,17 @@ def _receive(request: HttpRequest, token: str, receiver: StreamingUpload, sessio
     if guest_form is not None and guest_form.is_valid():
         file_requests.introduce(session, **guest_form.details())
     if not form.is_valid():
-        form.add_error("files", _("This page has expired. Reload it and choose the files again."))
+        renew(form)
     elif not receiver.files:
         form.add_error("files", _("Choose at least one file."))
     if not form.is_valid() or (guest_form is not None and not guest_form.is_valid()):
-        form.data = {**form.data, "submission": str(uuid.uuid4())}
         return _page(request, token, file_request, session, form, guest_form, status=400)
     place = receiver.in_folder(file_request.folder, Visibility.TEAM)
     outcomes = receiver.publish(submission=form.cleaned_data["submission"], place=place)
-    problems = [outcome for _name, outcome in outcomes if isinstance(outcome, Problem)]
-    failed_all = len(problems) == len(outcomes)
-    response = _page(
-        request, token, file_request, session, outcomes=outcomes, status=problems[0].status_code if failed_all else 200
-    )
-    return with_problem_headers(response, problems[0]) if failed_all else response
+    problem = common_problem(outcomes)
+    status = problem.status_code if problem else 200
+    response = _page(request, token, file_request, session, outcomes=outcomes, status=status)
+    return with_problem_headers(response, problem) if problem else response
 
 
 def _page(
@@ -197,12 +191,8 @@ def _page(
 
 
 def _require_room(request: HttpRequest, file_request: FileRequest) -> None:
-    """Check the request's content type and length before its body is read."""
-    if not (request.content_type or "").startswith("multipart/form-data"):
-        raise ValidationFailed(_("The form must be sent as multipart/form-data."))
-    declared = int(request.META.get("CONTENT_LENGTH") or 0) - OVERHEAD_BYTES
     max_bytes = min(settings.UPLOAD_MAX_BYTES, file_request.remaining_bytes)
-    if declared > max_bytes:
+    if form_bytes(request) > max_bytes:
         raise TooLarge(
             _("The files are too large. Only %(size)s is left.") % {"size": humanize_bytes(max(0, max_bytes))}
         )

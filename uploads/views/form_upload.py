@@ -31,6 +31,8 @@ from uploads.views.responses import error_response, html_errors, request_user, w
 
 OVERHEAD_BYTES = 128 * 1024  # boundaries, headers and small fields around a hundred files
 
+Outcomes = Sequence[tuple[str, File | Problem]]
+
 
 class RejectFilesHandler(FileUploadHandler):
     """Stop reading a request at its first file: every page except the upload form uses this handler."""
@@ -139,7 +141,7 @@ def upload(request: HttpRequest) -> HttpResponse:
 def _receive(request: HttpRequest, receiver: StreamingUpload) -> HttpResponse:
     form = UploadForm(request.POST)
     if not form.is_valid():
-        return _form(request, _renewed_form(form), status=400)
+        return _form(request, renew(form), status=400)
     if not receiver.files:
         form.add_error("files", _("Choose at least one file."))
         return _form(request, form, status=400)
@@ -156,7 +158,7 @@ def _receive(request: HttpRequest, receiver: StreamingUpload) -> HttpResponse:
     return _results_page(request, outcomes, target.get("folder"))
 
 
-def _renewed_form(form: UploadForm) -> UploadForm:
+def renew(form: UploadForm) -> UploadForm:
     """Return the form with a new `submission` id. Users type nothing into it, so an invalid form is an old one."""
     form.add_error("files", _("This form has expired. Reload the page and choose the files again."))
     form.data = {**form.data, "submission": str(uuid4())}
@@ -196,10 +198,7 @@ def _target_folder(request: HttpRequest, receiver: StreamingUpload, data: Mappin
     return receiver.in_folder(folder, Visibility.PRIVATE if data["private"] else Visibility.TEAM)
 
 
-def _results_page(
-    request: HttpRequest, outcomes: Sequence[tuple[str, File | Problem]], folder: Folder | None
-) -> HttpResponse:
-    problems = [outcome for _name, outcome in outcomes if isinstance(outcome, Problem)]
+def _results_page(request: HttpRequest, outcomes: Outcomes, folder: Folder | None) -> HttpResponse:
     results = [
         {
             "name": name,
@@ -209,12 +208,17 @@ def _results_page(
         }
         for name, outcome in outcomes
     ]
-    stored = len(outcomes) - len(problems)
+    stored = sum(isinstance(outcome, File) for _name, outcome in outcomes)
     context = {"results": results, "stored": stored, "total": len(outcomes), "folder": folder}
-    if stored:
-        return render(request, "uploads/upload_result.html", context)
-    response = render(request, "uploads/upload_result.html", context, status=problems[0].status_code)
-    return with_problem_headers(response, problems[0])
+    problem = common_problem(outcomes)
+    response = render(request, "uploads/upload_result.html", context, status=problem.status_code if problem else 200)
+    return with_problem_headers(response, problem) if problem else response
+
+
+def common_problem(outcomes: Outcomes) -> Problem | None:
+    """Return the first problem if no file was stored: its status is that of the response."""
+    problems = [outcome for _name, outcome in outcomes if isinstance(outcome, Problem)]
+    return problems[0] if problems and len(problems) == len(outcomes) else None
 
 
 def _form(request: HttpRequest, form: UploadForm, *, status: int = 200) -> HttpResponse:
@@ -238,14 +242,17 @@ def _require_permission(request: HttpRequest) -> None:
         raise MayNotUpload()
 
 
-def _require_room(request: HttpRequest) -> None:
-    """Check the request's content type and length before its body is read."""
+def form_bytes(request: HttpRequest) -> int:
+    """Return the size of the form's files, by its length, before its body is read. Raises ValidationFailed."""
     if not (request.content_type or "").startswith("multipart/form-data"):
         raise ValidationFailed(_("Send the files as a form (multipart/form-data)."))
-    declared = int(request.META.get("CONTENT_LENGTH") or 0) - OVERHEAD_BYTES
+    return int(request.META.get("CONTENT_LENGTH") or 0) - OVERHEAD_BYTES
+
+
+def _require_room(request: HttpRequest) -> None:
     usage = Usage.objects.filter(owner=request_user(request)).first() or Usage()
     available = usage.max_bytes - usage.bytes
-    if declared > min(settings.UPLOAD_MAX_BYTES, available):
+    if form_bytes(request) > min(settings.UPLOAD_MAX_BYTES, available):
         raise TooLarge(
             _("Upload too large. You can upload at most %(most)s at a time.")
             % {"most": humanize_bytes(max(0, min(settings.UPLOAD_MAX_BYTES, available)))}
