@@ -1,6 +1,8 @@
-"""Sizes and durations for people."""
+"""Sizes, durations and times for people."""
 
 from __future__ import annotations
+
+from datetime import UTC, datetime
 
 from django.utils.formats import number_format
 
@@ -25,3 +27,8 @@ def humanize_duration(seconds: float) -> str:
         if seconds >= 2 * length:
             return f"{seconds / length:.0f} {unit}"
     return f"{seconds:.0f} seconds"
+
+
+def humanize_time(time: datetime) -> str:
+    """Return a time such as "2026-11-03 14:02:11 UTC", for operators."""
+    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"

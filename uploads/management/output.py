@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from types import TracebackType
 from typing import Any
 
 from django.core.management.base import OutputWrapper
 
 from amalga.log import single_line
-from uploads.humanize import humanize_bytes, humanize_duration
+from uploads.humanize import humanize_bytes, humanize_duration, humanize_time
 
 DJANGO_ERROR = "CommandError: "
 
@@ -86,7 +86,7 @@ def format_value(key: str, value: Any, *, on_terminal: bool) -> str:
         is_long_size = key.endswith("bytes") and value >= 1000
         return f"{value:,} ({humanize_bytes(value)})" if is_long_size else f"{value:,}"
     if isinstance(value, datetime):
-        return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+        return humanize_time(value)
     if isinstance(value, list | tuple | set | frozenset):
         return ", ".join(map(str, value)) or "-"
     return str(value)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from django.conf import settings
 from django.db.models.functions import Now
@@ -25,6 +25,7 @@ from uploads.errors import (
     ValidationFailed,
     WrongMarker,
 )
+from uploads.humanize import humanize_time
 from uploads.models import Event, Heartbeat, Installation
 from uploads.models.querysets import seconds_from_now
 
@@ -120,9 +121,9 @@ def contains_event(checkpoint: s3.Checkpoint) -> bool:
 def describe_lag(checkpoint: s3.Checkpoint) -> str:
     """Return the message for operators: how far the database is behind the checkpoint, and what to do."""
     newest = Event.objects.first()
-    last = f"its newest event is from {_format_time(newest.at)}" if newest else "it has no events"
+    last = f"its newest event is from {humanize_time(newest.at)}" if newest else "it has no events"
     return (
-        f"The database is older than the bucket: event {checkpoint.event} of {_format_time(checkpoint.at)} is not in "
+        f"The database is older than the bucket: event {checkpoint.event} of {humanize_time(checkpoint.at)} is not in "
         f"it, and {last}. It was restored to an earlier point in time, or is an old copy. Nothing is deleted until you "
         "run `manage.py after_restore --apply`."
     )
@@ -155,7 +156,3 @@ def _is_due() -> bool:
         return Event.objects.exists()
     has_paused = Heartbeat.objects.filter(name=NAME, at__lte=seconds_from_now(-PAUSE_SECONDS)).exists()
     return has_paused and Event.objects.filter(at__gt=last - SLACK, at__lte=Now()).exists()
-
-
-def _format_time(moment: datetime) -> str:
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -14,7 +14,7 @@ from django_tasks_db.models import DBTaskResult
 
 from uploads import s3
 from uploads.errors import StorageDenied, StorageUnavailable, ValidationFailed
-from uploads.humanize import humanize_duration
+from uploads.humanize import humanize_duration, humanize_time
 from uploads.keys import CHECKPOINT_KEY
 from uploads.models import Event, File, Heartbeat, State
 from uploads.services.bucket_guard import contains_event, stored_checkpoint
@@ -123,7 +123,7 @@ def _checkpoint_result(checkpoint: s3.Checkpoint | None) -> CheckResult:
     if checkpoint is None or newest is None:
         return ok("purge", "no checkpoint yet")
     if not contains_event(checkpoint):
-        event = f"event {checkpoint.event} from {_format_time(checkpoint.at)}"
+        event = f"event {checkpoint.event} from {humanize_time(checkpoint.at)}"
         reason = f"paused: the database is older than the bucket, {event} is not in it"
         return fail("purge", reason, "run `manage.py after_restore`")
     late = newest.at - checkpoint.at
@@ -134,15 +134,11 @@ def _checkpoint_result(checkpoint: s3.Checkpoint | None) -> CheckResult:
             f"the checkpoint is {humanize_duration(late.total_seconds())} behind the database",
             advice,
         )
-    return ok("purge", f"the database is up to date with the checkpoint of {_format_time(checkpoint.at)}")
+    return ok("purge", f"the database is up to date with the checkpoint of {humanize_time(checkpoint.at)}")
 
 
 def _count(number: int, singular: str, plural: str) -> str:
     return f"{number:,} {singular if number == 1 else plural}"
-
-
-def _format_time(moment: datetime) -> str:
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 WORK: tuple[tuple[str, Callable[[], Iterable[CheckResult]]], ...] = (
