@@ -10,12 +10,11 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import ProgrammingError, connections, transaction
 
-from amalga.settings.database import is_common_password
+from amalga.settings.database import VERIFYING_MODES, is_common_password
 from amalga.settings.env import is_loopback
 
 # Whether pg_trgm finds trigrams in a Cyrillic word: it finds none if the locale lacks these letters.
 LOCALE_QUERY = "SELECT cardinality(show_trgm('отчёт')) > 0"
-VERIFIED_SSLMODES = {"verify-ca", "verify-full"}
 LARGE_PART_BYTES = 128 * 1024**2
 
 
@@ -87,7 +86,7 @@ def check_database_user(**_: Any) -> list[CheckMessage]:
 def check_database_tls(**_: Any) -> list[CheckMessage]:
     database = _database()
     mode = str(database.get("OPTIONS", {}).get("sslmode") or "prefer")
-    if mode in VERIFIED_SSLMODES or is_loopback(database.get("HOST")):
+    if mode in VERIFYING_MODES or is_loopback(database.get("HOST")):
         return []
     consequence = "" if mode == "require" else ", and may be unencrypted"
     return [

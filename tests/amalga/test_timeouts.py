@@ -23,7 +23,7 @@ from uploads.admin import base as admin_base
 from uploads.listing import pagination
 from uploads.models import content, querysets
 from uploads.previews import renderer, sandbox
-from uploads.s3 import bucket_listing, bucket_policies, client, errors, objects, signing, streams
+from uploads.s3 import bucket_policies, client, errors, objects, signing
 from uploads.s3.client import main_store
 from uploads.services import (
     bucket_guard,
@@ -51,7 +51,7 @@ from uploads.services import malware as malware_tasks
 from uploads.services.doctor import database as doctor_database
 from uploads.services.doctor import results as limits_of_doctor
 from uploads.services.doctor import storage
-from uploads.services.erase import MAX_CLOCK_SKEW_SECONDS, urls_expired
+from uploads.services.erase import CLOCK_SKEW_MARGIN_SECONDS, urls_expired
 from uploads.services.fsck import lines as fsck_rows
 from uploads.services.move_store import rows
 from uploads.views import shared, web_app
@@ -141,7 +141,7 @@ def in_use(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         "storage, batch: read": client.BATCH_READ_SECONDS,
         "storage, batch: attempts": client.BATCH_ATTEMPTS,
         "storage, server-side copy: read": client.BULK_READ_SECONDS,
-        "bucket listing: one request": bucket_listing.LISTED_SECONDS,
+        "bucket listing: one request": client.OWN_URL_SECONDS,
         "sweep: lease of a batch": sweep.LEASE_SECONDS,
         "sweep: shortest backoff of a row": sweep.MIN_BACKOFF_SECONDS,
         "sweep: longest backoff of a row": sweep.MAX_BACKOFF_SECONDS,
@@ -203,7 +203,7 @@ def in_use(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         "gunicorn: keepalive": gunicorn["keepalive"],
         "gunicorn: client closes its end": gunicorn_worker.LINGER_SECONDS,
         "finish: lease of a row": querysets.LEASE_SECONDS,
-        "expired uploads: clock skew": MAX_CLOCK_SKEW_SECONDS,
+        "expired uploads: clock skew": CLOCK_SKEW_MARGIN_SECONDS,
         "sweep: trust in a storage that responded": circuit_breaker.RECENT_RESPONSE_SECONDS,
         "preview: rendering": renderer.WAIT_SECONDS,
         "text of a document: reading": renderer.TEXT_WAIT_SECONDS,
@@ -236,7 +236,7 @@ def in_use(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         "URL: download": signing.DOWNLOAD_SECONDS,
         "URL: preview": 2 * signing.WINDOW_SECONDS,
         "token: database sign-in": amalga.db.connection.TOKEN_SECONDS,
-        "URL: own requests": max(objects.HEAD_SECONDS, streams.SIGNED_SECONDS),
+        "URL: own requests": client.OWN_URL_SECONDS,
         "upload: expiry": expiry,
         "upload: expiry by the storage": expiry + provision.RESUMED_DAYS * UNITS["days"],
         "trash: retention period": plain["TRASH_RETENTION_DAYS"] * UNITS["days"],
@@ -288,7 +288,7 @@ def test_documented_files_and_names_exist() -> None:
 # Pauses in our own loops, and limits that a caller chooses: not timeouts between two parties.
 NAPS = {"PAUSE_SECONDS", "WAIT_SECONDS", "HEARTBEAT_SECONDS", "TICK_SECONDS", "SLICE_SECONDS", "SAVE_SECONDS",
         "UNAVAILABLE_PAUSE_SECONDS", "RETRY_SECONDS", "MAX_SECONDS", "MAX_PAUSE_SECONDS", "MAX_GRACE_SECONDS",
-        "FORGOTTEN_WITHIN_SECONDS", "HEAD_SECONDS", "CHECK_SECONDS", "CORS_SECONDS", "SECONDS_IN_A_PIPE",
+        "FORGOTTEN_WITHIN_SECONDS", "CHECK_SECONDS", "CORS_SECONDS", "SECONDS_IN_A_PIPE",
         "SECONDS_ON_A_TERMINAL", "SAMPLE_SECONDS", "SECURE_HSTS_SECONDS", "URL_VALID_MILLISECONDS",
         "MAX_AGE_SECONDS", "COOKIE_SECONDS"}  # fmt: skip
 

@@ -15,6 +15,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
 from amalga.db import advisory_lock
+from amalga.settings.single_sign_on import ALL_TEAMS
 from uploads.accounts import factors
 from uploads.accounts.claims import Claims, GroupsUnavailable, is_same_address
 from uploads.accounts.roles import ROLES_BY_GROUP, Role, role_of, set_role, set_teams, teams_of
@@ -27,7 +28,6 @@ logger = logging.getLogger(__name__)
 LOCK = 0x6F696463  # one account created at a time: two identities could have the same address
 MAX_USERNAME_CHARACTERS = 150
 NOT_IN_USERNAMES = re.compile(r"[^a-z0-9._-]")
-ALL_TEAMS = "*"
 
 
 class Refused(Exception):

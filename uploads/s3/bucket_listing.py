@@ -25,6 +25,7 @@ from uploads.s3.client import (
     BATCH_ATTEMPTS,
     BATCH_READ_SECONDS,
     CONNECT_SECONDS,
+    OWN_URL_SECONDS,
     Kind,
     Store,
     client,
@@ -38,7 +39,6 @@ from uploads.s3.streams import require_readable
 
 PAGE_KEYS = 1000  # the most that S3 returns at once
 LISTED = "ListObjectsV2"
-LISTED_SECONDS = 60  # how long a signed request is valid
 PAUSE_SECONDS = 0.5  # before the second attempt; then twice as long each time
 
 KEY = re.compile(r"<Key>([^<]*)</Key>")
@@ -192,7 +192,7 @@ def _request(store: Store, query: dict[str, Any]) -> str:
     require_no_transaction()
     timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=BATCH_READ_SECONDS)
     with translate_errors(LISTED):
-        url = client("batch", store).generate_presigned_url("list_objects_v2", query, LISTED_SECONDS)
+        url = client("batch", store).generate_presigned_url("list_objects_v2", query, OWN_URL_SECONDS)
         response = http().request("GET", url, retries=False, timeout=timeout)
         text = response.data.decode(errors="replace")
     if response.status != 200:  # also a redirect: a signature is only valid for its own host

@@ -40,6 +40,8 @@ BATCH_ATTEMPTS = 4
 # A store copies gigabytes in one call, and no person waits for it.
 BULK_READ_SECONDS = 300.0
 CONNECTIONS = 32
+OWN_URL_SECONDS = 60  # of a presigned URL that the server uses itself, at once
+STORAGE_CONCURRENCY = 8  # calls at once for several files of one request or batch
 OWNER = "x-amz-expected-bucket-owner"
 OCTET_STREAM = "application/octet-stream"  # the type of all objects: the app says what a file is
 

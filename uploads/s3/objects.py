@@ -21,7 +21,7 @@ from botocore.exceptions import ClientError
 from uploads.content_headers import normalize_encoding
 from uploads.errors import ObjectRefused, StorageDenied, StorageUnavailable, ValidationFailed
 from uploads.keys import CHECKPOINT_KEY, FILE_PREFIX, MARKER_KEY
-from uploads.s3.client import OCTET_STREAM, Store, client, http, require_no_transaction, store_named
+from uploads.s3.client import OCTET_STREAM, OWN_URL_SECONDS, Store, client, http, require_no_transaction, store_named
 from uploads.s3.errors import (
     ABSENT,
     CHANGED,
@@ -34,7 +34,6 @@ from uploads.s3.errors import (
 )
 
 FIRST_BYTES = 8192  # enough for every signature a content sniffer looks for
-HEAD_SECONDS = 60
 READABLE_CACHE_SECONDS = 10.0  # how long the result for a bucket is cached
 NEVER_USED = FILE_PREFIX + "0" * 32
 CODE = re.compile(r"<Code>([\w.]{1,100})</Code>")
@@ -145,7 +144,7 @@ def _get(method: str, key: str, headers: dict[str, str], at: Store, **params: An
         url = client("quick", at).generate_presigned_url(
             operation,
             Params={"Bucket": at.bucket, "Key": key, **params},
-            ExpiresIn=HEAD_SECONDS,
+            ExpiresIn=OWN_URL_SECONDS,
         )
         response = http().request(method, url, headers=headers, preload_content=False)
         first_bytes = _first_bytes(response)
@@ -285,7 +284,7 @@ def _can_read_marker(at: Store) -> bool:
     require_no_transaction()
     with translate_errors("GetObject"):
         url = client("quick", at).generate_presigned_url(
-            "get_object", Params={"Bucket": at.bucket, "Key": MARKER_KEY}, ExpiresIn=HEAD_SECONDS
+            "get_object", Params={"Bucket": at.bucket, "Key": MARKER_KEY}, ExpiresIn=OWN_URL_SECONDS
         )
         response = http().request("GET", url, headers={"Range": "bytes=0-0"})
     exists = response.status in {200, 206} and "ETag" in response.headers

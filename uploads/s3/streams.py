@@ -16,6 +16,7 @@ from uploads.errors import StorageDenied, StorageUnavailable
 from uploads.s3.client import (
     BATCH_READ_SECONDS,
     CONNECT_SECONDS,
+    OWN_URL_SECONDS,
     READ_SECONDS,
     client,
     http,
@@ -30,7 +31,6 @@ MIN_CHUNK_BYTES = 16 * 1024
 MAX_ATTEMPTS = 4  # without a byte in between
 PAUSE_SECONDS = 0.5
 SLICE_SECONDS = 0.2
-SIGNED_SECONDS = 60  # the storage checks the signature once, at the beginning of a response
 TIMEOUT = urllib3.Timeout(connect=CONNECT_SECONDS, read=BATCH_READ_SECONDS)
 QUICK = urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)  # a person waits for it
 MAX_ERROR_BYTES = 8192
@@ -234,7 +234,7 @@ def _get(
     require_no_transaction()
     with translate_errors("GetObject"):
         url = client("quick", at).generate_presigned_url(
-            "get_object", Params={"Bucket": at.bucket, "Key": key}, ExpiresIn=SIGNED_SECONDS
+            "get_object", Params={"Bucket": at.bucket, "Key": key}, ExpiresIn=OWN_URL_SECONDS
         )
         return http().request("GET", url, headers=headers, preload_content=False, timeout=timeout or TIMEOUT)
 

@@ -16,6 +16,7 @@ from uploads import s3
 from uploads.errors import Problem, ValidationFailed
 from uploads.models import Action, Event, File, Folder, Installation, State
 from uploads.models.querysets import FileQuerySet, database_now, in_batches, seconds_from_now
+from uploads.s3.client import STORAGE_CONCURRENCY
 from uploads.services.bucket_guard import accept_checkpoint, contains_event, require_marker, stored_checkpoint
 from uploads.services.finish import FinishRequest, finish
 from uploads.services.sign import require_permission
@@ -25,7 +26,6 @@ from uploads.services.verify.fixity import ResumableHasher
 logger = logging.getLogger(__name__)
 
 BATCH_SIZE = 500
-CONCURRENCY = 8
 
 
 @dataclass
@@ -157,6 +157,6 @@ def restart_retention(files: FileQuerySet) -> None:
 
 def _with_object(files: list[File]) -> list[File]:
     """Return those of the files whose object exists with the size of the row. Raises StorageUnavailable."""
-    with ThreadPoolExecutor(CONCURRENCY) as threads:
+    with ThreadPoolExecutor(STORAGE_CONCURRENCY) as threads:
         items = threads.map(lambda file: s3.head(file.key, store=file.store), files)
         return [file for file, item in zip(files, items, strict=True) if item is not None and item.size == file.size]

@@ -23,7 +23,7 @@ from uploads.models import Action, Event, File, Origin, Preview, Refusal, ScanSt
 from uploads.models.querysets import seconds_from_now
 from uploads.s3.signing import DOWNLOAD_SECONDS
 from uploads.services.circuit_breaker import CircuitBreaker
-from uploads.services.stored_objects import STORAGE_CONCURRENCY, FilesRefused, Stored, save_refusal
+from uploads.services.stored_objects import CHECK_CONCURRENCY, FilesRefused, Stored, save_refusal
 from uploads.services.tasks import retry_refused
 
 logger = logging.getLogger(__name__)
@@ -92,7 +92,7 @@ def require_readable(files: Sequence[Stored]) -> None:
             return None
         return file, Refusal.ARCHIVED if archived else "", False
 
-    with ThreadPoolExecutor(STORAGE_CONCURRENCY) as threads:
+    with ThreadPoolExecutor(CHECK_CONCURRENCY) as threads:
         results = list(filter(None, threads.map(probe, files)))
     for file, reason, _refused in results:
         save_refusal(file, reason)

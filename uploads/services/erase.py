@@ -23,14 +23,14 @@ from uploads.keys import ROW_PREFIXES
 from uploads.models import Favorite, File, Origin, Preview, PreviewState, State
 from uploads.models.querysets import seconds_from_now
 from uploads.models.states import FAILED_CHECKSUMS
+from uploads.s3.client import STORAGE_CONCURRENCY
 from uploads.services.bucket_guard import require_own_bucket
 from uploads.services.circuit_breaker import CircuitBreaker
 
 logger = logging.getLogger(__name__)
 
 # URLs expire by the storage's clock, rows by the database's.
-MAX_CLOCK_SKEW_SECONDS = 120
-STORAGE_CONCURRENCY = 8
+CLOCK_SKEW_MARGIN_SECONDS = 120
 MAX_FILES_TO_LIST = 20
 
 
@@ -53,7 +53,7 @@ class _Stored(NamedTuple):
 
 def urls_expired() -> Q:
     """Return the condition that no presigned URL can still write the object of the row."""
-    return Q(signed_until__isnull=True) | Q(signed_until__lt=seconds_from_now(-MAX_CLOCK_SKEW_SECONDS))
+    return Q(signed_until__isnull=True) | Q(signed_until__lt=seconds_from_now(-CLOCK_SKEW_MARGIN_SECONDS))
 
 
 def erase(file: File) -> bool:

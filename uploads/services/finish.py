@@ -33,6 +33,7 @@ from uploads.failpoints import failpoint
 from uploads.media_types import category_of
 from uploads.models import Category, ChecksumStatus, File, GuestSession, ObjectMetadata, State, publish
 from uploads.parts import checksum_of
+from uploads.s3.client import STORAGE_CONCURRENCY
 from uploads.services.bucket_guard import require_own_bucket
 from uploads.services.contents import request_contents
 from uploads.services.file_requests import require_accepted_from_guest
@@ -45,8 +46,6 @@ from uploads.services.start import validate_type
 from uploads.services.tasks import request_previews, request_verification
 
 logger = logging.getLogger(__name__)
-
-STORAGE_CONCURRENCY = 8
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,8 +27,9 @@ from uploads.humanize import humanize_bytes
 from uploads.models import File, Folder, GuestSession, SameName, State, Usage, Visibility
 from uploads.names import normalize_for_search
 from uploads.parts import digest_of
+from uploads.s3.client import STORAGE_CONCURRENCY
 from uploads.services.files import discard_upload
-from uploads.services.finish import STORAGE_CONCURRENCY, Finished, FinishRequest, finish
+from uploads.services.finish import Finished, FinishRequest, finish
 from uploads.services.name_conflicts import NameConflict, find_conflicts
 from uploads.services.sign import open_multipart
 from uploads.services.start import NewUpload, count_versions, require_version_room, start

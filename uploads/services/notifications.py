@@ -81,10 +81,14 @@ def notify(user: User, kind: NotificationKind, *, key: str, **data: Any) -> bool
 
 def notify_about_file(file: File, kind: NotificationKind, *, key: str, **data: Any) -> None:
     """Notify the owner of a file, and the managers who can change it."""
-    managers = User.objects.with_perm("uploads.change_file").exclude(pk=file.owner_id).order_by("pk")[:MAX_MANAGERS]
-    for user in [file.owner, *managers]:
+    for user in [file.owner, *managers_of(file, "uploads.change_file")]:
         if user.pk == file.owner_id or File.objects.changeable_by(user).filter(pk=file.pk).exists():
             notify(user, kind, key=key, file=str(file.link), **data)
+
+
+def managers_of(file: File, permission: str) -> QuerySet[User]:
+    """Return the people to notify, besides the owner, about something that requires this permission."""
+    return User.objects.with_perm(permission).exclude(pk=file.owner_id).order_by("pk")[:MAX_MANAGERS]
 
 
 def operators() -> QuerySet[User]:

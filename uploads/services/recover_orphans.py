@@ -35,6 +35,7 @@ from uploads.models import (
 )
 from uploads.models.querysets import in_batches
 from uploads.parts import part_size_for
+from uploads.s3.client import STORAGE_CONCURRENCY
 from uploads.services.folders import ensure
 from uploads.services.fsck import Scope
 from uploads.services.fsck.diff import Verdict, recheck
@@ -43,7 +44,6 @@ from uploads.services.mime import detect_type
 
 ADOPT_BATCH_SIZE = 500
 RECOVER_BATCH_SIZE = 1000
-CONCURRENCY = 8
 FOLDER = "Recovered"  # followed by the time
 REPAIRED = "made a file again"
 
@@ -98,7 +98,7 @@ def recovered_rows(unknown: IO[str], *, owner_id: int, folder_id: int) -> Iterat
     Each is named by its key, typed by its first bytes, private to `owner_id`, and is deleted with its object. Its
     checksum is unknown until `verify` reads it. Raises StorageUnavailable.
     """
-    with ThreadPoolExecutor(CONCURRENCY) as workers:
+    with ThreadPoolExecutor(STORAGE_CONCURRENCY) as workers:
         while batch := [json.loads(line) for line in islice(unknown, RECOVER_BATCH_SIZE)]:
             for line, stored in zip(batch, workers.map(_head, batch), strict=True):
                 if stored is not None:

@@ -24,7 +24,7 @@ from uploads.services.circuit_breaker import CircuitBreaker
 
 logger = logging.getLogger(__name__)
 
-STORAGE_CONCURRENCY = 16
+CHECK_CONCURRENCY = 16
 MAX_NAMES = 5  # in a sentence
 
 
@@ -143,7 +143,7 @@ def fetch_encodings(places: Iterable[Place]) -> Mapping[UUID, str]:
             breaker.record_failure(place.store)
             return None
 
-    with ThreadPoolExecutor(STORAGE_CONCURRENCY) as threads:
+    with ThreadPoolExecutor(CHECK_CONCURRENCY) as threads:
         encodings = dict(filter(None, threads.map(look_up, places)))
     ids_by_encoding: dict[str, list[UUID]] = defaultdict(list)
     for pk, encoding in encodings.items():

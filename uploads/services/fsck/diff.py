@@ -19,6 +19,7 @@ from uploads import s3
 from uploads.keys import PREVIEW_PREFIX, ROW_KEY, ROW_PREFIXES
 from uploads.models import FindingKind
 from uploads.models.querysets import database_now
+from uploads.s3.client import STORAGE_CONCURRENCY
 from uploads.services.fsck.lines import (
     LAST_CHARACTER,
     Batch,
@@ -36,7 +37,6 @@ from uploads.services.orphaned_multiparts import orphaned_multiparts, unexplaine
 
 NOTHING = Batch([], [], [])
 KEYS_BATCH_SIZE = 1000
-STORAGE_CONCURRENCY = 8
 BACK = "back"  # marked as missing, but the object exists again
 
 

@@ -29,6 +29,7 @@ from uploads.errors import ValidationFailed
 from uploads.keys import FILE_KEY_PATTERN, PREVIEW_PREFIX
 from uploads.models import ChecksumStatus
 from uploads.models.states import FAILED_CHECKSUMS
+from uploads.s3.client import STORAGE_CONCURRENCY
 
 FORMAT = 1
 GZIP = b"\x1f\x8b"
@@ -36,7 +37,6 @@ MAX_LINE_BYTES = 16 * 1024**2  # a row has a few kilobytes, an event of a large 
 FILE_KEY = re.compile(FILE_KEY_PATTERN)
 MAX_REPORTED = 1000
 ROWS_BATCH_SIZE = 1000
-HEAD_CONCURRENCY = 8
 Row = dict[str, Any]
 Pair = tuple[Row, s3.ObjectInfo | None]
 
@@ -192,7 +192,7 @@ def _compare_store(
 ) -> None:
     confirm = partial(_confirmed_object, store=store)
     pages = s3.list_objects("", store=store)
-    with closing(pages), ThreadPoolExecutor(HEAD_CONCURRENCY) as threads:  # type: ignore[type-var]  # it is a generator
+    with closing(pages), ThreadPoolExecutor(STORAGE_CONCURRENCY) as threads:  # type: ignore[type-var]  # it is a generator
         pairs = _match_rows(
             store_rows, chain.from_iterable(pages), lambda item: _note_unknown(item, store, comparison, unknown)
         )

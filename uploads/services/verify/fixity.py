@@ -18,14 +18,13 @@ from uploads.media_types import category_of
 from uploads.models import Category, ChecksumStatus, File, FindingKind, NotificationKind, Refusal, State
 from uploads.models.states import FAILED_CHECKSUMS
 from uploads.parts import CompositeHash
+from uploads.s3.objects import FIRST_BYTES
 from uploads.services.bucket_guard import require_marker
 from uploads.services.mime import detect_type
 from uploads.services.notifications import notify_about_file
 from uploads.services.stored_objects import new_encoding_fields
 
 logger = logging.getLogger(__name__)
-
-FIRST_BYTES = 8192  # enough for every signature a content sniffer looks for
 
 
 def never() -> bool:
