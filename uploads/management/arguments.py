@@ -8,10 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.core.management.base import CommandError
 from django.forms import Form
 
 from uploads.forms import first_error
+from uploads.management.base import CommandRefused
 
 RATE = re.compile(r"(\d{1,9})([kMG]?)")
 UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
@@ -48,16 +48,16 @@ def days(text: str) -> float:
 
 
 def find_user(username: str) -> User:
-    """Return the user of this name, or raise CommandError with exit code 2."""
+    """Return the user of this name. Raises CommandRefused."""
     # an argument that is not UTF-8 arrives with lone surrogates, and Postgres refuses NUL
     user = User.objects.filter(username=username).first() if username.isprintable() else None
     if user is None:
-        raise CommandError(f"No user named “{username}”.", returncode=2)
+        raise CommandRefused(f"No user named “{username}”.")
     return user
 
 
 def require_valid(form: Form) -> dict[str, Any]:
-    """Return the clean data of the form. Raises CommandError with its first error."""
+    """Return the clean data of the form. Raises CommandRefused with its first error."""
     if not form.is_valid():
-        raise CommandError(first_error(form), returncode=2)
+        raise CommandRefused(first_error(form))
     return dict(form.cleaned_data)

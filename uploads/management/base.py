@@ -27,6 +27,13 @@ COMMON_OPTIONS = {
 }  # fmt: skip
 
 
+class CommandRefused(CommandError):
+    """The command refuses its input, or to run as things are: exit code 2."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, returncode=2)
+
+
 class AmalgaCommand(BaseCommand):
     """The base of all commands.
 
@@ -79,7 +86,7 @@ class AmalgaCommand(BaseCommand):
             text = single_line(message)
             if parser.called_from_command_line:
                 parser.exit(2, f"Error: {text}. See `{parser.prog} --help`.\n")
-            raise CommandError(f"Error: {text}", returncode=2)
+            raise CommandRefused(f"Error: {text}")
 
         parser.error = error  # type: ignore[method-assign]
         return parser
@@ -152,7 +159,7 @@ def report_errors(advice: str) -> Iterator[None]:
     except StorageUnavailable as error:
         raise CommandError(f"Storage is unavailable ({error.detail}). {advice}", returncode=1) from None
     except Problem as problem:
-        raise CommandError(problem.message, returncode=2) from None
+        raise CommandRefused(problem.message) from None
     except Error as error:
         raise CommandError(f"{_describe(error)} {advice}", returncode=1) from None
 

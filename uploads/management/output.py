@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -14,7 +15,7 @@ from django.core.management.base import OutputWrapper
 from amalga.log import single_line
 from uploads.humanize import humanize_bytes, humanize_duration, humanize_time
 
-DJANGO_ERROR = "CommandError: "
+DJANGO_ERROR = re.compile(r"\ACommand(?:Error|Refused): ")
 
 SECONDS_ON_A_TERMINAL = 0.2
 SECONDS_IN_A_PIPE = 10.0
@@ -44,14 +45,12 @@ class EscapedOutput(OutputWrapper):
 
 
 class ErrorOutput(EscapedOutput):
-    """Begin errors with "Error: ", not with the name of Django's exception."""
+    """Begin errors with "Error: ", not with the name of the exception."""
 
     def write(  # type: ignore[override]  # Django's signature
         self, msg: str = "", style_func: Any = None, ending: str | None = None
     ) -> None:
-        if msg.startswith(DJANGO_ERROR):
-            msg = f"Error: {msg.removeprefix(DJANGO_ERROR)}"
-        super().write(msg, style_func, ending)
+        super().write(DJANGO_ERROR.sub("Error: ", msg), style_func, ending)
 
 
 def value_lines(values: Mapping[str, Any], *, on_terminal: bool) -> Iterator[str]:

@@ -9,7 +9,7 @@ from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 
 from uploads.management.arguments import find_user
-from uploads.management.base import AmalgaCommand, report_errors
+from uploads.management.base import AmalgaCommand, CommandRefused, report_errors
 from uploads.management.shutdown import until_stopped
 from uploads.services.after_restore import Restored, after_restore
 from uploads.services.recover_orphans import adopt_orphans
@@ -65,7 +65,7 @@ class Command(AmalgaCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["recover_orphans"] != bool(options["owner"]):
-            raise CommandError("--recover-orphans needs --owner USERNAME, and the reverse.", returncode=2)
+            raise CommandRefused("--recover-orphans needs --owner USERNAME, and the reverse.")
         with until_stopped(), report_errors(ADVICE):
             if options["owner"]:
                 self._recover(options["owner"], apply=options["apply"])

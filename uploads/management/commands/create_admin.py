@@ -9,13 +9,11 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
-from django.core.management.base import CommandError, CommandParser
+from django.core.management.base import CommandParser
 from django.db import IntegrityError
 
-from uploads.management.base import AmalgaCommand
+from uploads.management.base import AmalgaCommand, CommandRefused
 from uploads.models import Action, Event
-
-REFUSED = 2
 
 
 class Command(AmalgaCommand):
@@ -49,7 +47,7 @@ class Command(AmalgaCommand):
         try:
             user.save()
         except IntegrityError:
-            raise CommandError(f"The user “{username}” already exists.", returncode=REFUSED) from None
+            raise CommandRefused(f"The user “{username}” already exists.") from None
         Event.objects.record(Action.ACCOUNT, name=user.get_username(), change="created", administrator=True)
         self.stdout.write(f"Created administrator “{username}”.")
 
@@ -60,12 +58,12 @@ class Command(AmalgaCommand):
             else:
                 validate_password(password, user)
         except ValidationError as error:
-            raise CommandError(" ".join(error.messages), returncode=REFUSED) from error
+            raise CommandRefused(" ".join(error.messages)) from error
 
     def _password(self) -> str:
         if not sys.stdin.isatty():
             return sys.stdin.readline().rstrip("\r\n")
         password = getpass.getpass("Password: ")
         if password != getpass.getpass("Password (again): "):
-            raise CommandError("The two passwords differ. Run this command again.", returncode=REFUSED)
+            raise CommandRefused("The two passwords differ. Run this command again.")
         return password

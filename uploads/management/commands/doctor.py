@@ -11,7 +11,7 @@ from django.core.management.base import CommandError, CommandParser
 
 import amalga
 from uploads.errors import ValidationFailed
-from uploads.management.base import AmalgaCommand
+from uploads.management.base import AmalgaCommand, CommandRefused
 from uploads.management.shutdown import until_stopped
 from uploads.services.doctor import CheckResult, Level, examine, send_test_mail
 
@@ -64,7 +64,7 @@ class Command(AmalgaCommand):
                         self._print(result, is_first_of_area=not results or results[-1].area != result.area)
                     results.append(result)
             except ValidationFailed as problem:
-                raise CommandError(problem.message, returncode=2) from None
+                raise CommandRefused(problem.message) from None
         counts = Counter(result.level for result in results)
         if self.as_json:
             totals = {str(level): counts[level] for level in Level}

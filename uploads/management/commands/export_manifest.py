@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from uploads.management.base import AmalgaCommand, report_errors
+from uploads.management.base import AmalgaCommand, CommandRefused, report_errors
 from uploads.management.output import Progress
 from uploads.management.shutdown import until_stopped
 from uploads.models import Report, RunOutcome
@@ -60,7 +60,7 @@ class Command(AmalgaCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         if self.as_json and not (options["output"] or options["to_bucket"]):
-            raise CommandError("--json needs --output or --to-bucket.", returncode=2)
+            raise CommandRefused("--json needs --output or --to-bucket.")
         exported = Exported()
         with until_stopped(), report_errors(ADVICE), _translate_os_errors():
             if options["to_bucket"]:
@@ -92,7 +92,7 @@ class Command(AmalgaCommand):
 
     def _to_file(self, path: Path, exported: Exported, options: dict[str, Any]) -> str:
         if path.exists() and not path.is_file():
-            raise CommandError(f"{path} is not a file. Choose another path for --output.", returncode=2)
+            raise CommandRefused(f"{path} is not a file. Choose another path for --output.")
         self._to_new_file(path, exported, options)
         return str(path)
 

@@ -9,7 +9,7 @@ from django.core.management.base import CommandError, CommandParser
 
 from uploads import s3
 from uploads.management.arguments import integer
-from uploads.management.base import AmalgaCommand, report_errors
+from uploads.management.base import AmalgaCommand, CommandRefused, report_errors
 from uploads.management.output import JSONDocument, Progress
 from uploads.management.shutdown import until_stopped
 from uploads.models import Finding, FindingKind, Report, RunOutcome
@@ -176,10 +176,8 @@ def _seconds(text: str) -> float:
 def _scope(options: dict[str, Any]) -> Scope:
     prefix, store = options["prefix"], options["storage"]
     if len(prefix) > MAX_PREFIX_CHARACTERS or "\0" in prefix:
-        raise CommandError("--prefix must be the beginning of a key.", returncode=2)
+        raise CommandRefused("--prefix must be the beginning of a key.")
     secondary = s3.secondary_store()
     if store not in {s3.main_store().name, secondary.name if secondary else None}:
-        raise CommandError(
-            f"No storage named “{store}”. Set SECONDARY_S3_STORE_NAME, or leave --storage out.", returncode=2
-        )
+        raise CommandRefused(f"No storage named “{store}”. Set SECONDARY_S3_STORE_NAME, or leave --storage out.")
     return Scope(store, prefix, grace=options["min_age"])

@@ -10,7 +10,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from uploads.management.arguments import find_user, integer
-from uploads.management.base import AmalgaCommand, report_errors
+from uploads.management.base import AmalgaCommand, CommandRefused, report_errors
 from uploads.management.output import JSONDocument, Progress
 from uploads.management.shutdown import until_stopped
 from uploads.models import Origin, Usage, Visibility
@@ -133,7 +133,7 @@ class Command(AmalgaCommand):
             if stats.archived:
                 self.stdout.write(f"{stats.archived:,} archived: restore them first (`aws s3api restore-object`)")
         if not stats.objects and not step.after:
-            raise CommandError(f"No key begins with “{plan.prefix}”.", returncode=2)
+            raise CommandRefused(f"No key begins with “{plan.prefix}”.")
         if stats.refused:
             raise CommandError(f"{stats.refused:,} objects cannot become files.", returncode=1)
         if not applied and not self._document:
@@ -154,9 +154,8 @@ def _quota(stats: ImportStats, plan: Plan, *, applied: bool) -> dict[str, int]:
 def _plan(options: dict[str, Any]) -> Plan:
     owner = find_user(options["owner"])
     if not owner.has_perm("uploads.add_file"):
-        raise CommandError(
+        raise CommandRefused(
             f"“{owner}” does not have permission to upload. Choose another owner, or give this one a role.",
-            returncode=2,
         )
     return Plan(
         prefix=options["prefix"],

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import CommandError, CommandParser
+from django.core.management.base import CommandParser
 
-from uploads.management.base import AmalgaCommand, report_errors
+from uploads.management.base import AmalgaCommand, CommandRefused, report_errors
 from uploads.management.shutdown import until_stopped
 from uploads.models import FileContent
 from uploads.models.querysets import in_batches
@@ -41,7 +41,7 @@ class Command(AmalgaCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not settings.CONTENT_SEARCH:
-            raise CommandError("CONTENT_SEARCH is off. Turn it on to search in the text of documents.", returncode=2)
+            raise CommandRefused("CONTENT_SEARCH is off. Turn it on to search in the text of documents.")
         count = 0
         with until_stopped(), report_errors("Enqueued files stay enqueued. Run this command again later."):
             if options["retry_failed"]:

@@ -6,17 +6,15 @@ from typing import Any
 
 from django.contrib.auth.models import Group, User
 from django.core.exceptions import ValidationError
-from django.core.management.base import CommandError, CommandParser
+from django.core.management.base import CommandParser
 from django.core.validators import validate_email
 
 from uploads.accounts import invitations
 from uploads.accounts.roles import Role, teams
 from uploads.management.arguments import find_user
-from uploads.management.base import AmalgaCommand, report_errors
+from uploads.management.base import AmalgaCommand, CommandRefused, report_errors
 from uploads.models.links import absolute_url
 from uploads.services import mail
-
-REFUSED = 2
 
 
 class Command(AmalgaCommand):
@@ -82,22 +80,22 @@ class Command(AmalgaCommand):
         try:
             validate_email(email)
         except ValidationError:
-            raise CommandError(f"ADDRESS must be an email address, not “{email}”.", returncode=REFUSED) from None
+            raise CommandRefused(f"ADDRESS must be an email address, not “{email}”.") from None
         if account := invitations.account_with(email):
-            raise CommandError(f"The user “{account.get_username()}” already has this address.", returncode=REFUSED)
+            raise CommandRefused(f"The user “{account.get_username()}” already has this address.")
 
 
 def _inviter(username: str | None) -> User:
     user = find_user(username) if username else User.objects.filter(is_superuser=True, is_active=True).first()
     if user is None:
-        raise CommandError("No active superuser. Run `manage.py create_admin`, or give --by.", returncode=REFUSED)
+        raise CommandRefused("No active superuser. Run `manage.py create_admin`, or give --by.")
     if not user.is_active or not user.has_perm(invitations.PERMISSION):
-        raise CommandError(f"“{user.get_username()}” does not have permission to invite people.", returncode=REFUSED)
+        raise CommandRefused(f"“{user.get_username()}” does not have permission to invite people.")
     return user
 
 
 def _teams(names: list[str]) -> list[Group]:
     by_name = {team.name: team for team in teams().filter(name__in=[name for name in names if name.isprintable()])}
     if missing := [name for name in names if name not in by_name]:
-        raise CommandError(f"No team named “{missing[0]}”.", returncode=REFUSED)
+        raise CommandRefused(f"No team named “{missing[0]}”.")
     return [by_name[name] for name in names]

@@ -11,7 +11,7 @@ from django.core.management.base import CommandError, CommandParser
 
 from uploads.errors import Problem, StorageUnavailable
 from uploads.management.arguments import bytes_per_second, integer
-from uploads.management.base import AmalgaCommand, report_errors
+from uploads.management.base import AmalgaCommand, CommandRefused, report_errors
 from uploads.management.output import Progress
 from uploads.management.shutdown import until_stopped
 from uploads.models import File, Refusal, Report, RunOutcome
@@ -187,7 +187,7 @@ class Command(AmalgaCommand):
 
 def _validate_options(options: dict[str, Any]) -> None:
     if options["include_imported"] and not options["remove_originals"]:
-        raise CommandError("--include-imported needs --remove-originals.", returncode=2)
+        raise CommandRefused("--include-imported needs --remove-originals.")
 
 
 def _require_markers(source: str, *, apply: bool) -> None:
@@ -197,10 +197,9 @@ def _require_markers(source: str, *, apply: bool) -> None:
     except Problem as problem:
         if isinstance(problem, StorageUnavailable):
             raise
-        raise CommandError(
+        raise CommandRefused(
             f"The bucket of SECONDARY_S3_BUCKET: {problem.message} To mark it, swap AWS_* and SECONDARY_S3_*, and run "
             "`manage.py provision --apply`.",
-            returncode=2,
         ) from None
     (ensure_marker if apply else require_marker)()
 

@@ -12,7 +12,7 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 
 from uploads import s3
-from uploads.management.base import AmalgaCommand, report_errors
+from uploads.management.base import AmalgaCommand, CommandRefused, report_errors
 from uploads.management.output import Progress
 from uploads.management.shutdown import until_stopped
 from uploads.models import Report, RunOutcome
@@ -70,9 +70,9 @@ class Command(AmalgaCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         if bool(options["manifest"]) == options["latest"]:
-            raise CommandError("Give either a FILE or --latest.", returncode=2)
+            raise CommandRefused("Give either a FILE or --latest.")
         if options["recover_orphans"] != bool(options["owner"]):
-            raise CommandError("--recover-orphans needs --owner USERNAME, and the reverse.", returncode=2)
+            raise CommandRefused("--recover-orphans needs --owner USERNAME, and the reverse.")
         with (
             until_stopped(),
             report_errors("Nothing was written."),
@@ -117,9 +117,7 @@ def _manifest(path: Path | None) -> Iterator[Path]:
         return
     key = latest_in_bucket()
     if key is None or (stream := s3.stream(key)) is None:
-        raise CommandError(
-            "The bucket has no manifest under manifests/. Give a FILE instead of --latest.", returncode=2
-        )
+        raise CommandRefused("The bucket has no manifest under manifests/. Give a FILE instead of --latest.")
     with tempfile.TemporaryDirectory(prefix="amalga-manifest-") as folder, stream:
         copy = Path(folder) / "manifest"
         with copy.open("wb") as file:
@@ -134,4 +132,4 @@ def _translate_file_and_row_errors() -> Iterator[None]:
     except DatabaseError as error:
         raise CommandError(f"The database rejected the rows: {error}. Nothing was written.", returncode=1) from None
     except OSError as error:
-        raise CommandError(f"Could not read the manifest: {error.strerror}.", returncode=2) from None
+        raise CommandRefused(f"Could not read the manifest: {error.strerror}.") from None

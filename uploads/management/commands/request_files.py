@@ -6,12 +6,12 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.core.management.base import CommandError, CommandParser
+from django.core.management.base import CommandParser
 from django.urls import reverse
 
 from uploads.forms import FileRequestForm
 from uploads.management.arguments import days, find_user, require_valid
-from uploads.management.base import AmalgaCommand, report_errors
+from uploads.management.base import AmalgaCommand, CommandRefused, report_errors
 from uploads.models import Ask, Folder
 from uploads.models.links import absolute_url
 from uploads.services import file_requests
@@ -70,7 +70,7 @@ class Command(AmalgaCommand):
         with report_errors("Run this again later."):
             folder = Folder.objects.living().select_related("created_by").filter(pk=options["folder"]).first()
             if folder is None:
-                raise CommandError(f"No folder with the id {options['folder']}.", returncode=2)
+                raise CommandRefused(f"No folder with the id {options['folder']}.")
             person = self._person(folder, options["by"])
             file_request, token = file_requests.create(folder, by=person, **self._fields(folder, options))
             link = absolute_url(reverse("guest_upload", args=[token]))
@@ -84,9 +84,7 @@ class Command(AmalgaCommand):
         if username:
             return find_user(username)
         if folder.created_by is None:
-            raise CommandError(
-                "The creator of the folder is unknown. Name who gets the files with --by USERNAME.", returncode=2
-            )
+            raise CommandRefused("The creator of the folder is unknown. Name who gets the files with --by USERNAME.")
         return folder.created_by
 
     def _fields(self, folder: Folder, options: dict[str, Any]) -> dict[str, Any]:

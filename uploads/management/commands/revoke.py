@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from django.apps import apps
-from django.core.management.base import CommandError, CommandParser
+from django.core.management.base import CommandParser
 
 from uploads.accounts import invitations
-from uploads.management.base import AmalgaCommand, report_errors
+from uploads.management.base import AmalgaCommand, CommandRefused, report_errors
 from uploads.models import FileRequest, Invitation, PublicLink, ShareLink
 from uploads.models.links import TOKEN
 from uploads.services import file_requests, share_links
@@ -39,7 +39,7 @@ class Command(AmalgaCommand):
         with report_errors("Run this again later."):
             link = find_link(options["link"])
             if link is None:
-                raise CommandError("No such link. Copy all of it.", returncode=2)
+                raise CommandRefused("No such link. Copy all of it.")
             revoked = _revoke(link)
         kind = str(link._meta.verbose_name)
         if self.as_json:

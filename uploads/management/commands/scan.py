@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import CommandError, CommandParser
+from django.core.management.base import CommandParser
 
-from uploads.management.base import AmalgaCommand, report_errors
+from uploads.management.base import AmalgaCommand, CommandRefused, report_errors
 from uploads.management.shutdown import until_stopped
 from uploads.models import File, ScanStatus
 from uploads.models.querysets import FileQuerySet, in_batches
@@ -43,7 +43,7 @@ class Command(AmalgaCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not settings.MALWARE_SCANNER:
-            raise CommandError("MALWARE_SCANNER is not set.", returncode=2)
+            raise CommandRefused("MALWARE_SCANNER is not set.")
         with until_stopped(), report_errors("Enqueued checks stay enqueued. Run this command again later."):
             count = self._enqueue(self._files(options))
         self.write_values({"files": count})

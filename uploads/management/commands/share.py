@@ -8,12 +8,12 @@ from uuid import UUID
 
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.core.management.base import CommandError, CommandParser
+from django.core.management.base import CommandParser
 from django.urls import reverse
 
 from uploads.forms import ShareForm
 from uploads.management.arguments import days, find_user, require_valid
-from uploads.management.base import AmalgaCommand, report_errors
+from uploads.management.base import AmalgaCommand, CommandRefused, report_errors
 from uploads.models import File, Folder, ShareLink
 from uploads.models.links import absolute_url
 from uploads.services import share_links
@@ -78,15 +78,15 @@ class Command(AmalgaCommand):
         if text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS:
             folder = Folder.objects.living().select_related("created_by").filter(pk=int(text)).first()
             if folder is None:
-                raise CommandError(f"No folder with the id {text}.", returncode=2)
+                raise CommandRefused(f"No folder with the id {text}.")
             return folder
         try:
             link = UUID(text)
         except ValueError:
-            raise CommandError(f"“{text}” is neither the id of a file nor that of a folder.", returncode=2) from None
+            raise CommandRefused(f"“{text}” is neither the id of a file nor that of a folder.") from None
         file = File.objects.listed().by_link(link).select_related("owner").first()
         if file is None:
-            raise CommandError(f"No file with the id {text}.", returncode=2)
+            raise CommandRefused(f"No file with the id {text}.")
         return file
 
     def _person(self, target: File | Folder, username: str | None) -> User:
@@ -94,8 +94,8 @@ class Command(AmalgaCommand):
             return find_user(username)
         person = target.owner if isinstance(target, File) else target.created_by
         if person is None:
-            raise CommandError(
-                "The creator of the folder is unknown. Name whose rights the link has with --by USERNAME.", returncode=2
+            raise CommandRefused(
+                "The creator of the folder is unknown. Name whose rights the link has with --by USERNAME."
             )
         return person
 
@@ -105,7 +105,7 @@ class Command(AmalgaCommand):
         else:
             visible = Folder.objects.visible_to(person).filter(pk=target.pk).exists()
         if not visible:
-            raise CommandError(f"“{person.get_username()}” cannot see “{target.name}”.", returncode=2)
+            raise CommandRefused(f"“{person.get_username()}” cannot see “{target.name}”.")
         if isinstance(target, File):
             return share_links.share_file(target, options, by=person)
         return share_links.share_folder(target, options, by=person)
@@ -114,7 +114,7 @@ class Command(AmalgaCommand):
         """Return the options, validated as those of the page; only the expiry can be shorter than a day."""
         password = sys.stdin.readline().rstrip("\r\n") if options["password_stdin"] else ""
         if options["password_stdin"] and not password:
-            raise CommandError("Standard input contains no password.", returncode=2)
+            raise CommandRefused("Standard input contains no password.")
         arguments = {
             "days": "1", "password": password, "max_downloads": options["max_downloads"], "note": options["note"],
             "view_only": options["view_only"],

@@ -10,7 +10,7 @@ from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 
 from uploads.management.arguments import integer
-from uploads.management.base import AmalgaCommand, report_errors
+from uploads.management.base import AmalgaCommand, CommandRefused, report_errors
 from uploads.management.shutdown import Stop, graceful_shutdown, stopped
 from uploads.services.sweep import sweep
 
@@ -79,7 +79,7 @@ class Command(AmalgaCommand):
         if stop.requested:
             raise stopped()
         if refusals:
-            raise CommandError(" ".join(refusals), returncode=2)
+            raise CommandRefused(" ".join(refusals))
         if counts["failed"]:
             raise CommandError(
                 "Some files are left for the next sweep. See sweep_failed in the log for the reason.", returncode=1

@@ -16,7 +16,7 @@ from django.db import DatabaseError
 
 from uploads import s3
 from uploads.management.arguments import bytes_per_second, integer
-from uploads.management.base import AmalgaCommand, report_errors
+from uploads.management.base import AmalgaCommand, CommandRefused, report_errors
 from uploads.management.output import JSONDocument, Progress
 from uploads.management.shutdown import Stop, graceful_shutdown, stopped
 from uploads.models import File, Report, RunOutcome
@@ -156,7 +156,7 @@ class Command(AmalgaCommand):
         else:
             self.write_values(counts)
         if run.refusal is not None:
-            raise CommandError(run.refusal.message, returncode=2)
+            raise CommandRefused(run.refusal.message)
         if run.stopped:
             raise stopped()
         if run.storage_unavailable:
@@ -188,12 +188,12 @@ def _report(scope: str) -> Iterator[Report | None]:
 def _validate_options(options: dict[str, Any]) -> None:
     chosen = [name for name in ("ids", "all", "sample") if options[name]]
     if len(chosen) > 1:
-        raise CommandError("Give only one of: IDs, --all or --sample.", returncode=2)
+        raise CommandRefused("Give only one of: IDs, --all or --sample.")
     if options["every"] is not None and (chosen or options["metadata_only"]):
         message = "--every cannot be combined with IDs, --all, --sample or --metadata-only."
-        raise CommandError(message, returncode=2)
+        raise CommandRefused(message)
     if options["metadata_only"] and options["sample"]:
-        raise CommandError("--metadata-only always checks all files, so --sample is not allowed.", returncode=2)
+        raise CommandRefused("--metadata-only always checks all files, so --sample is not allowed.")
 
 
 def _candidates(options: dict[str, Any]) -> tuple[Selection, str]:
@@ -202,7 +202,7 @@ def _candidates(options: dict[str, Any]) -> tuple[Selection, str]:
     if ids:
         available = set(File.objects.available().filter(pk__in=ids).values_list("pk", flat=True))
         if unknown := set(ids) - available:
-            raise CommandError(f"No available file with ID {', '.join(sorted(map(str, unknown)))}.", returncode=2)
+            raise CommandRefused(f"No available file with ID {', '.join(sorted(map(str, unknown)))}.")
         return by_ids(ids), ""
     if options["sample"]:
         return least_recent(options["sample"]), f"{options['sample']} of all files"
