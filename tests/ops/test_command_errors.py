@@ -49,7 +49,7 @@ def raise_operational_error(*_: Any, **__: Any) -> None:
 
 def test_recount_and_previews_report_unavailable_database(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recount, "recount", raise_operational_error)
-    monkeypatch.setattr(previews, "_enqueue", raise_operational_error)
+    monkeypatch.setattr(previews, "enqueue_batches", raise_operational_error)
     for command in ("recount", "previews"):
         with pytest.raises(CommandError, match="The database is unavailable") as refusal:
             call_command(command)

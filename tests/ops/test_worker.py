@@ -315,7 +315,7 @@ def test_old_task_results_are_deleted(upload_client: UploadClient) -> None:
 
 
 def test_command_queues_files_without_previews(upload_client: UploadClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("uploads.management.commands.previews.FILES_PER_TASK", 2)
+    monkeypatch.setattr("uploads.services.task_queue.FILES_PER_TASK", 2)
     shown, *bare = (upload_client.send(b"words") for _ in range(4))
     upload_client.send(bytes(range(256)))
     services.make_previews(shown)

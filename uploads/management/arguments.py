@@ -56,6 +56,15 @@ def find_user(username: str) -> User:
     return user
 
 
+def find_person(username: str | None, *, creator: User | None) -> User:
+    """Return the person that `--by` names, by default the creator. Raises CommandRefused."""
+    if username:
+        return find_user(username)
+    if creator is None:
+        raise CommandRefused("The creator of the folder is unknown. Name a person with --by USERNAME.")
+    return creator
+
+
 def require_valid(form: Form) -> dict[str, Any]:
     """Return the clean data of the form. Raises CommandRefused with its first error."""
     if not form.is_valid():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -12,12 +13,15 @@ from django.utils import timezone
 from django_tasks.base import TASK_MIN_PRIORITY, Task, TaskResultStatus
 from django_tasks_db.models import DBTaskResult, get_date_max
 
+from uploads.models.querysets import FileQuerySet, in_batches
+
 # The pauses before retries of an unavailable storage or mail server, doubling from MIN to MAX.
 MIN_BACKOFF_SECONDS = 30
 MAX_BACKOFF_SECONDS = 3600
 MAX_ATTEMPTS = 40  # a day and a half
 MAX_WORKERS = 3  # a task whose workers were killed so often may be the cause
 RETENTION_DAYS = 1
+FILES_PER_TASK = 500
 ENDED = (TaskResultStatus.SUCCESSFUL, TaskResultStatus.FAILED)
 
 AnyTask = Task[Any, Any]
@@ -32,6 +36,15 @@ RESET_MAILS_LOST_AFTER_SECONDS = 300
 def results_of(task: AnyTask | str) -> models.QuerySet[DBTaskResult[..., Any]]:
     """Return the queue's rows of this task, or of the task with this path."""
     return DBTaskResult.objects.filter(task_path=task if isinstance(task, str) else task.module_path)
+
+
+def enqueue_batches(rows: FileQuerySet, request: Callable[[list[UUID]], Any]) -> int:
+    """Request a task for each batch of these files, by their ids. Return how many files there are."""
+    count = 0
+    for files in in_batches(rows.only("pk"), FILES_PER_TASK):
+        request([file.pk for file in files])
+        count += len(files)
+    return count
 
 
 def is_active(task: AnyTask) -> bool:

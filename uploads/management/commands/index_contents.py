@@ -10,10 +10,8 @@ from django.core.management.base import CommandParser
 from uploads.management.base import AmalgaCommand, CommandRefused, report_errors
 from uploads.management.shutdown import until_stopped
 from uploads.models import FileContent
-from uploads.models.querysets import in_batches
 from uploads.services.contents import request_contents, unindexed
-
-FILES_PER_TASK = 500
+from uploads.services.task_queue import enqueue_batches
 
 
 class Command(AmalgaCommand):
@@ -42,11 +40,8 @@ class Command(AmalgaCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if not settings.CONTENT_SEARCH:
             raise CommandRefused("CONTENT_SEARCH is off. Turn it on to search in the text of documents.")
-        count = 0
         with until_stopped(), report_errors("Enqueued files stay enqueued. Run this command again later."):
             if options["retry_failed"]:
                 FileContent.objects.exclude(reason="").delete()
-            for files in in_batches(unindexed().only("pk"), FILES_PER_TASK):
-                request_contents([file.pk for file in files])
-                count += len(files)
+            count = enqueue_batches(unindexed(), request_contents)
         self.write_values({"files": count})

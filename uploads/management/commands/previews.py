@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
-from uuid import UUID
 
 from django.core.management.base import CommandParser
 
@@ -12,10 +10,8 @@ from uploads import services
 from uploads.management.base import AmalgaCommand, report_errors
 from uploads.management.shutdown import until_stopped
 from uploads.models import File
-from uploads.models.querysets import FileQuerySet, in_batches
 from uploads.services.previews import CAN_HAVE_PREVIEW, documents_without_pages, reset_failed
-
-FILES_PER_TASK = 500
+from uploads.services.task_queue import enqueue_batches
 
 
 class Command(AmalgaCommand):
@@ -51,16 +47,7 @@ class Command(AmalgaCommand):
                 reset_failed()
             rows = File.objects.available().filter(CAN_HAVE_PREVIEW, size__gt=0, quarantined=False)
             counts = {
-                "files": _enqueue(rows.filter(previews__isnull=True), services.request_previews),
-                "documents": _enqueue(documents_without_pages(), services.request_pages),
+                "files": enqueue_batches(rows.filter(previews__isnull=True), services.request_previews),
+                "documents": enqueue_batches(documents_without_pages(), services.request_pages),
             }
         self.write_values(counts)
-
-
-def _enqueue(rows: FileQuerySet, request: Callable[[list[UUID]], None]) -> int:
-    """Request the previews of these files in batches. Return how many there are."""
-    count = 0
-    for files in in_batches(rows.only("pk"), FILES_PER_TASK):
-        request([file.pk for file in files])
-        count += len(files)
-    return count

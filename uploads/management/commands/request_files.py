@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
-from django.contrib.auth.models import User
 from django.core.management.base import CommandParser
 from django.urls import reverse
 
 from uploads.forms import FileRequestForm
-from uploads.management.arguments import days, find_user, require_valid
+from uploads.management.arguments import days, find_person, require_valid
 from uploads.management.base import AmalgaCommand, CommandRefused, report_errors
 from uploads.models import Ask, Folder
 from uploads.models.links import absolute_url
@@ -71,7 +70,7 @@ class Command(AmalgaCommand):
             folder = Folder.objects.living().select_related("created_by").filter(pk=options["folder"]).first()
             if folder is None:
                 raise CommandRefused(f"No folder with the id {options['folder']}.")
-            person = self._person(folder, options["by"])
+            person = find_person(options["by"], creator=folder.created_by)
             file_request, token = file_requests.create(folder, by=person, **self._fields(folder, options))
             link = absolute_url(reverse("guest_upload", args=[token]))
         values = {
@@ -79,13 +78,6 @@ class Command(AmalgaCommand):
             "expires": file_request.expires_at,
         }  # fmt: skip
         self.write_link(values, link)
-
-    def _person(self, folder: Folder, username: str | None) -> User:
-        if username:
-            return find_user(username)
-        if folder.created_by is None:
-            raise CommandRefused("The creator of the folder is unknown. Name who gets the files with --by USERNAME.")
-        return folder.created_by
 
     def _fields(self, folder: Folder, options: dict[str, Any]) -> dict[str, Any]:
         """Return the fields of the request, validated as those of the page."""

@@ -10,11 +10,10 @@ from django.core.management.base import CommandParser
 from uploads.management.base import AmalgaCommand, CommandRefused, report_errors
 from uploads.management.shutdown import until_stopped
 from uploads.models import File, ScanStatus
-from uploads.models.querysets import FileQuerySet, in_batches
+from uploads.models.querysets import FileQuerySet
 from uploads.services import malware
 from uploads.services.malware import unscanned
-
-BATCH_SIZE = 500
+from uploads.services.task_queue import enqueue_batches
 
 
 class Command(AmalgaCommand):
@@ -45,17 +44,10 @@ class Command(AmalgaCommand):
         if not settings.MALWARE_SCANNER:
             raise CommandRefused("MALWARE_SCANNER is not set.")
         with until_stopped(), report_errors("Enqueued checks stay enqueued. Run this command again later."):
-            count = self._enqueue(self._files(options))
+            count = enqueue_batches(self._files(options), malware.request_scans)
         self.write_values({"files": count})
 
     def _files(self, options: dict[str, Any]) -> FileQuerySet:
         if options["all"]:
             return File.objects.available()
         return File.objects.available().filter(scan_status=ScanStatus.FAILED) if options["failed"] else unscanned()
-
-    def _enqueue(self, rows: FileQuerySet) -> int:
-        count = 0
-        for files in in_batches(rows.only("pk"), BATCH_SIZE):
-            malware.request_scans(file.pk for file in files)
-            count += len(files)
-        return count

@@ -11,15 +11,13 @@ from django.contrib.auth.models import User
 from django.core.management.base import CommandParser
 from django.urls import reverse
 
-from uploads.forms import ShareForm
-from uploads.management.arguments import days, find_user, require_valid
+from uploads.forms import ShareForm, parse_id
+from uploads.management.arguments import days, find_person, require_valid
 from uploads.management.base import AmalgaCommand, CommandRefused, report_errors
 from uploads.models import File, Folder, ShareLink
 from uploads.models.links import absolute_url
 from uploads.services import share_links
 from uploads.services.share_links import ShareOptions
-
-MAX_DIGITS = 18
 
 
 class Command(AmalgaCommand):
@@ -68,15 +66,16 @@ class Command(AmalgaCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         with report_errors("Run this again later."):
             target = self._target(options["target"])
-            person = self._person(target, options["by"])
+            creator = target.owner if isinstance(target, File) else target.created_by
+            person = find_person(options["by"], creator=creator)
             link, token = self._share(target, self._options(options), person)
         values = {"id": link.pk, "name": link.name, "owner": person.get_username(), "expires": link.expires_at}
         url = absolute_url(reverse("shared", args=[token]))
         self.write_link(values, url)
 
     def _target(self, text: str) -> File | Folder:
-        if text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS:
-            folder = Folder.objects.living().select_related("created_by").filter(pk=int(text)).first()
+        if (pk := parse_id(text)) is not None:
+            folder = Folder.objects.living().select_related("created_by").filter(pk=pk).first()
             if folder is None:
                 raise CommandRefused(f"No folder with the id {text}.")
             return folder
@@ -88,16 +87,6 @@ class Command(AmalgaCommand):
         if file is None:
             raise CommandRefused(f"No file with the id {text}.")
         return file
-
-    def _person(self, target: File | Folder, username: str | None) -> User:
-        if username:
-            return find_user(username)
-        person = target.owner if isinstance(target, File) else target.created_by
-        if person is None:
-            raise CommandRefused(
-                "The creator of the folder is unknown. Name whose rights the link has with --by USERNAME."
-            )
-        return person
 
     def _share(self, target: File | Folder, options: ShareOptions, person: User) -> tuple[ShareLink, str]:
         if isinstance(target, File):
