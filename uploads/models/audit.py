@@ -90,6 +90,12 @@ MAX_RECENT_FILES = 50  # one page (listing.PAGE_SIZE): the page is sorted by las
 MAX_RECENT_EVENTS = 200
 
 
+def insert_values(row: Event) -> list[Any]:
+    """Return the values of the INSERT_COLUMNS of an event, and of its detail, for SQL."""
+    fields: list[Any] = [Event._meta.get_field(name) for name in INSERT_COLUMNS]
+    return [*(field.get_prep_value(getattr(row, field.name)) for field in fields), json.dumps(row.detail)]
+
+
 class EventQuerySet(models.QuerySet["Event"]):
     def record(
         self,
@@ -104,9 +110,7 @@ class EventQuerySet(models.QuerySet["Event"]):
         """Write one event and return its id. `by` is None for what the program does by itself."""
         row = event(action, by=by, file=file, folder=folder, name=name, **detail)
         with connections[router.db_for_write(Event)].cursor() as cursor:
-            fields: list[Any] = [Event._meta.get_field(name) for name in INSERT_COLUMNS]
-            values = [field.get_prep_value(getattr(row, field.name)) for field in fields]
-            cursor.execute(INSERT_SQL, [*values, json.dumps(row.detail)])
+            cursor.execute(INSERT_SQL, insert_values(row))
             return int(cursor.fetchone()[0])
 
     def recent_links(self, user: User) -> list[UUID]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from qrcode.image.svg import SvgPathImage
 from amalga.db import is_read_only_error
 from uploads.errors import Forbidden, ValidationFailed
 from uploads.models import Action, Event, File, Folder, Limit, ShareLink, ShareLinkFile, TokenBucket, create_link
-from uploads.models.audit import INSERT_COLUMNS, current_client_ip, event
+from uploads.models.audit import INSERT_COLUMNS, current_client_ip, event, insert_values
 from uploads.models.folder import FolderQuerySet
 from uploads.models.querysets import FileQuerySet, seconds_from_now
 from uploads.models.share_link import COUNT_USE_SQL, ShareLinkQuerySet
@@ -304,12 +303,10 @@ def grant_download(link: ShareLink, file: File) -> None:
 
     While the database is read-only, the log is the record for links without a maximum; others are refused.
     """
-    row = _download_event(link, file)
-    fields: list[Any] = [Event._meta.get_field(name) for name in INSERT_COLUMNS]
-    values = [field.get_prep_value(getattr(row, field.name)) for field in fields]
+    values = insert_values(_download_event(link, file))
     try:
         with connection.cursor() as cursor:
-            cursor.execute(GRANT_SQL, [link.pk, *values, json.dumps(row.detail)])
+            cursor.execute(GRANT_SQL, [link.pk, *values])
             granted = cursor.rowcount
     except DatabaseError as error:
         if link.max_downloads is not None or not is_read_only_error(error):
