@@ -32,7 +32,7 @@ from uploads.services.files import discard_upload
 from uploads.services.finish import Finished, FinishRequest, finish
 from uploads.services.name_conflicts import NameConflict, find_conflicts
 from uploads.services.sign import open_multipart
-from uploads.services.start import NewUpload, count_versions, require_version_room, start
+from uploads.services.start import NewUpload, count_versions, require_version_room, start, version_fields
 from uploads.services.tree import ensure
 
 WAITING_BYTES = 4 * 1024**2  # of small files that get their rows in one call
@@ -54,7 +54,7 @@ def _place_beside(conflict: NameConflict, same_name: SameName, place: Mapping[st
 def version_place(file: File) -> dict[str, Any]:
     """Return the fields of a new version of this file. Raises ValidationFailed if it has too many versions."""
     require_version_room(count_versions([file.link])[file.link])
-    return {"folder_id": file.folder_id, "visibility": file.visibility, "series": file.link, "current": False}
+    return version_fields(file)
 
 
 def _send_whole(target: UploadTarget) -> None:

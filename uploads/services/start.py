@@ -220,6 +220,11 @@ def _preferred_part_size(new: NewUpload) -> int:
     return default if new.part_size is None else min(default, max(MIN_PART_BYTES, new.part_size))
 
 
+def version_fields(file: File) -> dict[str, Any]:
+    """Return the fields of a new version of this file until it is published."""
+    return {"folder_id": file.folder_id, "visibility": file.visibility, "series": file.link, "current": False}
+
+
 def _resolve_folder(new: NewUpload, owner: User, fresh: Sequence[File], places: _Places) -> dict[str, Any]:
     """Return the fields for folder and visibility: as announced, or those of the file to replace."""
     if new.replaces is not None:
@@ -230,7 +235,7 @@ def _resolve_folder(new: NewUpload, owner: User, fresh: Sequence[File], places: 
         if file.owner_id != owner.pk:
             places.require_room(file, new.size, fresh)
         places.versions[file.link] += 1
-        return {"folder_id": file.folder_id, "visibility": file.visibility, "series": file.link, "current": False}
+        return version_fields(file)
     folder = places.folders[new.folder]
     if isinstance(folder, Problem):
         raise folder
