@@ -22,6 +22,7 @@ from uploads import s3
 from uploads.errors import StorageUnavailable
 from uploads.keys import ROW_KEY, ROW_PREFIXES
 from uploads.models import File, Installation, Origin, Preview, Refusal
+from uploads.models.querysets import in_batches
 from uploads.models.states import FAILED_CHECKSUMS
 from uploads.services.move_store.copy import CannotMove, CopyJob, CopyResult, Route, copy_object
 from uploads.services.move_store.rows import (
@@ -174,14 +175,12 @@ class Mover:
 
 def _batches(rows: QuerySet[Any], *, size: int) -> Iterator[list[Any]]:
     """Yield the IDs of all rows in order, `size` at once. Rows that are added later may be left out."""
-    last_id: Any = None
+    batches = in_batches(rows.only("pk"), BATCH)
     while True:
         with statement_timeout(DAY_SECONDS):
-            page = rows.order_by("pk") if last_id is None else rows.order_by("pk").filter(pk__gt=last_id)
-            ids = list(page.values_list("pk", flat=True)[:BATCH])
+            ids = [row.pk for row in next(batches, [])]
         if not ids:
             return
-        last_id = ids[-1]
         for start in range(0, len(ids), size):
             yield ids[start : start + size]
 
