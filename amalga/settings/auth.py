@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from django.core.exceptions import ImproperlyConfigured
 
 from amalga.settings.base import HTTPS
-from amalga.settings.env import boolean, env, integer
+from amalga.settings.env import boolean, integer, string
 
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "library"
@@ -59,7 +59,7 @@ INVITATION_DAYS = integer("INVITATION_DAYS", 7, minimum=1, maximum=90)  # how lo
 
 # --- cache shared by all processes ----------------------------------------------------------
 # one-time codes that were already used; a Postgres table works as well
-CACHE_URL = str(env.str("CACHE_URL", default="")).strip()
+CACHE_URL = string("CACHE_URL")
 
 
 def cache(url: str) -> dict[str, Any]:

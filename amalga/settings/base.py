@@ -6,7 +6,7 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 
 from amalga import capacity
-from amalga.settings.env import boolean, env, integer, networks, required, string_list, url, validated
+from amalga.settings.env import boolean, integer, networks, raw_value, required, string_list, url, validated
 
 BASE_DIR = Path(__file__).resolve().parents[2]
 
@@ -125,4 +125,4 @@ WEB_CONCURRENCY = integer("WEB_CONCURRENCY", capacity.worker_count(), minimum=1,
 WEB_THREADS = integer("WEB_THREADS", capacity.THREADS, minimum=1, maximum=100)
 
 # Where a test kills a process (uploads/failpoints.py); `check --deploy` allows none.
-FAILPOINT = str(env.str("FAILPOINT", default=""))
+FAILPOINT = raw_value("FAILPOINT")

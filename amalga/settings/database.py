@@ -10,7 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from amalga.db import Connection, ReplicaConnection, ReplicaTokenConnection, TokenConnection
 from amalga.settings.base import HTTPS, WEB_THREADS
-from amalga.settings.env import boolean, database, integer, is_loopback, raw_value, required
+from amalga.settings.env import boolean, database, integer, is_loopback, raw_value, required, string
 
 PARTS = ("HOST", "PORT", "NAME", "USER", "PASSWORD")
 REQUIRED_PARTS = ("HOST", "NAME", "USER")
@@ -36,8 +36,8 @@ COMMON_PASSWORDS = {
 
 def primary(*, iam: bool) -> dict[str, Any]:
     """Return the primary from DATABASE_URL, or from its parts, as an RDS secret has them."""
-    parts = [f"DATABASE_{part}" for part in PARTS if raw_value(f"DATABASE_{part}").strip()]
-    if raw_value("DATABASE_URL").strip():
+    parts = [f"DATABASE_{part}" for part in PARTS if string(f"DATABASE_{part}")]
+    if string("DATABASE_URL"):
         if parts:
             raise ImproperlyConfigured(f"DATABASE_URL and {parts[0]} are both set. Remove one of them.")
         return require_verified_tls("DATABASE_URL", database("DATABASE_URL"), iam=iam)
@@ -48,7 +48,7 @@ def primary(*, iam: bool) -> dict[str, Any]:
 
 def replica(primary_server: dict[str, Any], *, iam: bool) -> dict[str, Any] | None:
     """Return the replica from READ_DATABASE_URL, or the primary with READ_DATABASE_HOST; None without both."""
-    url, host = raw_value("READ_DATABASE_URL").strip(), raw_value("READ_DATABASE_HOST").strip()
+    url, host = string("READ_DATABASE_URL"), string("READ_DATABASE_HOST")
     if url and host:
         raise ImproperlyConfigured("READ_DATABASE_URL and READ_DATABASE_HOST are both set. Remove one of them.")
     if not url and not host:
@@ -65,10 +65,10 @@ def _from_parts() -> dict[str, Any]:
         required(f"DATABASE_{part}")
     return {
         "ENGINE": "django.db.backends.postgresql",
-        "HOST": raw_value("DATABASE_HOST").strip(),
+        "HOST": string("DATABASE_HOST"),
         "PORT": integer("DATABASE_PORT", 5432, minimum=1, maximum=65535),
-        "NAME": raw_value("DATABASE_NAME").strip(),
-        "USER": raw_value("DATABASE_USER").strip(),
+        "NAME": string("DATABASE_NAME"),
+        "USER": string("DATABASE_USER"),
         "PASSWORD": raw_value("DATABASE_PASSWORD"),
     }
 
@@ -77,7 +77,7 @@ def require_verified_tls(name: str, server: dict[str, Any], *, iam: bool) -> dic
     """Return the parameters with verified TLS, which a server on another host must have."""
     options = dict(server.get("OPTIONS", {}))
     _require_known_mode(name, options)
-    authorities = raw_value("DATABASE_CA").strip()
+    authorities = string("DATABASE_CA")
     if authorities and "sslrootcert" in options:
         raise ImproperlyConfigured(f"DATABASE_CA and sslrootcert in {name} are both set. Remove sslrootcert.")
     if authorities or not is_loopback(server["HOST"]):

@@ -49,7 +49,7 @@ env = TrackingEnv()
 
 
 def required(name: str) -> str:
-    value = str(env.str(name, default="")).strip()
+    value = string(name)
     if not value:
         if wrong := next((other for other in sorted(env.ENVIRON) if _closest_name(other, [name])), None):
             raise ImproperlyConfigured(f"{name} is not set, but {wrong} is. Rename it.")
@@ -57,6 +57,10 @@ def required(name: str) -> str:
             f"{name} is not set. Set it, or start Amalga with `make run`, which needs no settings."
         )
     return value
+
+
+def string(name: str) -> str:
+    return raw_value(name).strip()
 
 
 def raw_value(name: str) -> str:
@@ -94,7 +98,7 @@ def _is_declared(name: str) -> bool:
 
 
 def integer(name: str, default: int, *, minimum: int, maximum: int) -> int:
-    text = str(env.str(name, default="")).strip() or str(default)
+    text = string(name) or str(default)
     is_number = text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS
     if not is_number or not minimum <= int(text) <= maximum:
         raise ImproperlyConfigured(f"{name} must be an integer between {minimum} and {maximum}, not “{text[:50]}”.")
@@ -102,14 +106,14 @@ def integer(name: str, default: int, *, minimum: int, maximum: int) -> int:
 
 
 def boolean(name: str, *, default: bool) -> bool:
-    text = str(env.str(name, default="")).strip().lower()
+    text = string(name).lower()
     if text not in {"", "on", "off", "true", "false", "yes", "no", "1", "0"}:
         raise ImproperlyConfigured(f"{name} must be on or off, not “{text[:50]}”.")
     return text in {"on", "true", "yes", "1"} if text else default
 
 
 def string_list(name: str) -> list[str]:
-    return [word.strip() for word in str(env.str(name, default="")).split(",") if word.strip()]
+    return [word.strip() for word in raw_value(name).split(",") if word.strip()]
 
 
 def url(name: str, text: str) -> SplitResult:
@@ -136,11 +140,15 @@ def database(name: str) -> dict[str, Any]:
     return config
 
 
-def checksums(name: str) -> str:
-    text = str(env.str(name, default="")).strip() or "sha256"
-    if text not in {"sha256", "payload", "off"}:
-        raise ImproperlyConfigured(f"{name} must be sha256, payload or off, not “{text[:50]}”.")
+def choice(name: str, default: str, *values: str) -> str:
+    text = string(name).lower() or default
+    if text not in values:
+        raise ImproperlyConfigured(f"{name} must be one of {', '.join(values)}, not “{text[:50]}”.")
     return text
+
+
+def checksums(name: str) -> str:
+    return choice(name, "sha256", "sha256", "payload", "off")
 
 
 def conditions(name: str, *, default: frozenset[str]) -> frozenset[str]:
@@ -156,12 +164,12 @@ def conditions(name: str, *, default: frozenset[str]) -> frozenset[str]:
 
 
 def bucket_owner(name: str) -> str:
-    text = str(env.str(name, default="")).strip()
+    text = string(name)
     return validated(name, text, r"([0-9]{12})?", expected="the 12 digits of an AWS account ID")
 
 
 def store_name(name: str) -> str:
-    text = str(env.str(name, default="")).strip()
+    text = string(name)
     if len(text) > MAX_NAME or not text.isprintable():
         raise ImproperlyConfigured(f"{name} must be at most {MAX_NAME} printable characters.")
     return text

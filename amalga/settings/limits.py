@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 from django.core.exceptions import ImproperlyConfigured
 
 from amalga.settings.base import HTTPS
-from amalga.settings.env import boolean, env, integer, raw_value, string_list, validated
+from amalga.settings.env import boolean, choice, integer, string, string_list, validated
 
 MIB = 1024**2
 S3_SMALLEST_PART = 5 * MIB  # S3 user guide, "Amazon S3 multipart upload limits"
@@ -19,7 +19,7 @@ UPLOAD_QUOTA_FILES = integer("UPLOAD_QUOTA_FILES", 1_000_000, minimum=1, maximum
 UPLOAD_QUOTA_FOLDERS = integer("UPLOAD_QUOTA_FOLDERS", 100_000, minimum=1, maximum=2**62)
 UPLOAD_QUOTA_TAGS = integer("UPLOAD_QUOTA_TAGS", 10_000, minimum=1, maximum=2**62)
 UPLOAD_EXPIRY_HOURS = integer("UPLOAD_EXPIRY_HOURS", 7 * 24, minimum=1, maximum=90 * 24)
-if UPLOAD_MAX_BYTES > UPLOAD_QUOTA_BYTES and raw_value("UPLOAD_MAX_BYTES").strip() and raw_value("UPLOAD_QUOTA_BYTES"):
+if UPLOAD_MAX_BYTES > UPLOAD_QUOTA_BYTES and string("UPLOAD_MAX_BYTES") and string("UPLOAD_QUOTA_BYTES"):
     raise ImproperlyConfigured(
         f"UPLOAD_MAX_BYTES ({UPLOAD_MAX_BYTES}) must not be larger than UPLOAD_QUOTA_BYTES ({UPLOAD_QUOTA_BYTES})."
     )
@@ -75,7 +75,7 @@ def scanner(name: str) -> str:
 
     Error messages leave out the URL, which can contain a password by mistake.
     """
-    text = str(env.str(name, default="")).strip()
+    text = string(name)
     if text in {"", "guardduty"}:
         return text
     try:
@@ -89,13 +89,6 @@ def scanner(name: str) -> str:
         if not parts.netloc and len(parts.path) > 1:
             return parts.path
     raise ImproperlyConfigured(f"{name} must be clamd://host:3310, clamd:///path/to/socket, or guardduty.")
-
-
-def choice(name: str, default: str, *values: str) -> str:
-    text = str(env.str(name, default="")).strip().lower() or default
-    if text not in values:
-        raise ImproperlyConfigured(f"{name} must be one of {', '.join(values)}, not “{text[:50]}”.")
-    return text
 
 
 # Which uploads are checked: none, those of guests of file requests, or all.

@@ -12,7 +12,7 @@ from django.core.validators import validate_email
 from django.http.request import validate_host
 
 from amalga.settings.base import ALLOWED_HOSTS, CSRF_TRUSTED_ORIGINS, HTTPS
-from amalga.settings.env import raw_value, url
+from amalga.settings.env import string, url
 
 # Scheme: its usual port, STARTTLS, and TLS from the first byte.
 SCHEMES = {"smtp": (25, False, False), "smtp+tls": (587, True, False), "smtp+ssl": (465, False, True)}
@@ -45,7 +45,7 @@ def mail_server(text: str) -> tuple[str, int, str, str, bool, bool]:
 
 def sender() -> str:
     """Return DEFAULT_FROM_EMAIL, an address with or without a name. Required with EMAIL_URL, and of no use without."""
-    text = raw_value("DEFAULT_FROM_EMAIL").strip()
+    text = string("DEFAULT_FROM_EMAIL")
     if not text:
         if EMAIL_IS_CONFIGURED:
             raise ImproperlyConfigured("DEFAULT_FROM_EMAIL is not set, but EMAIL_URL is: set both, or neither.")
@@ -71,7 +71,7 @@ def site_url() -> str:
     It is SITE_URL, else the first of CSRF_TRUSTED_ORIGINS, which a proxy in front of the site makes necessary, else the
     first host of ALLOWED_HOSTS. "" without any.
     """
-    if text := raw_value("SITE_URL").strip():
+    if text := string("SITE_URL"):
         return _validated_origin(text)
     for origin in CSRF_TRUSTED_ORIGINS:
         if "*" not in origin and (origin.startswith("https://") or not HTTPS):
@@ -79,7 +79,7 @@ def site_url() -> str:
     for host in ALLOWED_HOSTS:
         if not host.startswith(("*", ".")):
             # without HTTPS there is no proxy, and people use gunicorn's port
-            return f"https://{host}" if HTTPS else f"http://{host}:{raw_value('PORT').strip() or 8000}"
+            return f"https://{host}" if HTTPS else f"http://{host}:{string('PORT') or 8000}"
     if EMAIL_IS_CONFIGURED:
         raise ImproperlyConfigured("SITE_URL is not set, and links in mails need it: ALLOWED_HOSTS names no host.")
     return ""
@@ -97,7 +97,7 @@ def _validated_origin(text: str) -> str:
     return origin
 
 
-_EMAIL_URL = raw_value("EMAIL_URL").strip()  # not a setting: Django's debug pages would show it
+_EMAIL_URL = string("EMAIL_URL")  # not a setting: Django's debug pages would show it
 EMAIL_IS_CONFIGURED = bool(_EMAIL_URL)
 EMAIL_BACKEND = f"django.core.mail.backends.{'smtp' if EMAIL_IS_CONFIGURED else 'dummy'}.EmailBackend"
 EMAIL_HOST, EMAIL_PORT, EMAIL_HOST_USER, EMAIL_HOST_PASSWORD, EMAIL_USE_TLS, EMAIL_USE_SSL = mail_server(_EMAIL_URL)

@@ -6,7 +6,7 @@ from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
 from amalga.settings.base import HTTPS
-from amalga.settings.env import env, url
+from amalga.settings.env import string, url
 from amalga.settings.storage import CONTENT_ORIGINS, S3_ORIGINS
 
 SECURE_SSL_REDIRECT = HTTPS
@@ -24,7 +24,7 @@ EXTRA_SECURITY_HEADERS = {
     "Permissions-Policy": "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()",
 }
 # Where browsers report violations of the policy; most error trackers have such a URL.
-CSP_REPORT_URI = str(env.str("CSP_REPORT_URI", default="")).strip()
+CSP_REPORT_URI = string("CSP_REPORT_URI")
 if CSP_REPORT_URI:
     scheme = url("CSP_REPORT_URI", CSP_REPORT_URI).scheme
     if not CSP_REPORT_URI.isascii() or set(CSP_REPORT_URI) & set(" ;,"):

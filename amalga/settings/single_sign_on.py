@@ -11,7 +11,7 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 
 from amalga.settings.base import HTTPS
-from amalga.settings.env import boolean, env, string_list, url, validated
+from amalga.settings.env import boolean, string, string_list, url, validated
 
 __all__ = [
     "SOCIALACCOUNT_ADAPTER", "SOCIALACCOUNT_EMAIL_VERIFICATION", "SOCIALACCOUNT_PROVIDERS",
@@ -38,18 +38,14 @@ NAME = re.compile(r"[a-z][a-z0-9]{0,19}")
 def variable(provider: str, option: str) -> str:
     """Return the name of the variable that holds this option of the provider: its own, or the shared one."""
     own = f"OIDC_{provider.upper()}_{option}"
-    if not provider or (option in SHARED and not text(own)):
+    if not provider or (option in SHARED and not string(own)):
         return f"OIDC_{option}"
     return own
 
 
-def text(name: str) -> str:
-    return str(env.str(name, default="")).strip()
-
-
 def providers() -> list[dict[str, Any]]:
     names = string_list("OIDC_PROVIDERS")
-    single_variables = [f"OIDC_{option}" for option in (*IDENTITY, *SHARED) if text(f"OIDC_{option}")]
+    single_variables = [f"OIDC_{option}" for option in (*IDENTITY, *SHARED) if string(f"OIDC_{option}")]
     if not names:
         return [provider("")] if single_variables else []
     for name in names:
@@ -71,7 +67,7 @@ def providers() -> list[dict[str, Any]]:
 
 def provider(name: str) -> dict[str, Any]:
     """Return django-allauth's settings of one provider."""
-    values = {option: text(variable(name, option)) for option in (*IDENTITY, *SHARED)}
+    values = {option: string(variable(name, option)) for option in (*IDENTITY, *SHARED)}
     for option in ("ISSUER", "CLIENT_ID", "CLIENT_SECRET"):
         if not values[option]:
             other = next((variable(name, other) for other, value in values.items() if value), "OIDC_PROVIDERS")
@@ -112,7 +108,7 @@ def issuer(name: str, text: str) -> tuple[str, str]:
 
 
 def scopes(name: str) -> list[str]:
-    words = (text(name) or SCOPES).replace(",", " ").split()
+    words = (string(name) or SCOPES).replace(",", " ").split()
     for word in words:
         validated(name, word, r"[\x21\x23-\x5b\x5d-\x7e]+", expected="scopes, separated by spaces")
     if "openid" not in words:
@@ -139,29 +135,29 @@ def policy(name: str) -> dict[str, Any]:
         "trust_email": switches["TRUST_EMAIL"],
         "create_accounts": switches["CREATE_ACCOUNTS"],
         "default_role": default_role(variable(name, "DEFAULT_ROLE")),
-        "groups_claim": text(variable(name, "GROUPS_CLAIM")) or "groups",
+        "groups_claim": string(variable(name, "GROUPS_CLAIM")) or "groups",
         "role_map": role_map(variable(name, "ROLE_MAP")),
         "team_map": team_map(variable(name, "TEAM_MAP")),
     }
 
 
 def default_role(name: str) -> str:
-    role = text(name) or "viewer"
+    role = string(name) or "viewer"
     expected = "viewer, uploader, manager or none"
     return validated(name, role, "viewer|uploader|manager|none", expected=expected).replace("none", "")
 
 
 def role_map(name: str) -> dict[str, str]:
-    roles = pairs(name, text(name))
+    roles = pairs(name, string(name))
     for role in roles.values():
         validated(name, role, "|".join(ROLES), expected=f"pairs group=role with the roles {', '.join(ROLES)}")
     return roles
 
 
 def team_map(name: str) -> dict[str, str] | str:
-    if text(name) == ALL_TEAMS:
+    if string(name) == ALL_TEAMS:
         return ALL_TEAMS
-    teams = pairs(name, text(name))
+    teams = pairs(name, string(name))
     for team in teams.values():
         if team in {f"{role}s" for role in ROLES}:
             raise ImproperlyConfigured(

@@ -17,10 +17,10 @@ from amalga.settings.env import (
     bucket_owner,
     checksums,
     conditions,
-    env,
     raw_value,
     required,
     store_name,
+    string,
     url,
     validated,
 )
@@ -50,7 +50,7 @@ def supported_conditions(endpoint: str | None) -> frozenset[str]:
 
 def secondary_store() -> tuple[dict[str, Any] | None, str | None]:
     """Return the second store and its origin, if set. Raises ImproperlyConfigured if incomplete or the main one."""
-    values = {name: str(env.str(f"SECONDARY_S3_{name}", default="")).strip() for name in SECONDARY_S3_VARIABLES}
+    values = {name: string(f"SECONDARY_S3_{name}") for name in SECONDARY_S3_VARIABLES}
     names = [f"SECONDARY_S3_{name}" for name, text in values.items() if text]
     if not values["BUCKET"]:
         if names:
@@ -93,14 +93,12 @@ def secondary_store() -> tuple[dict[str, Any] | None, str | None]:
 def require_complete_key() -> None:
     """Raise ImproperlyConfigured for an incomplete AWS key, which boto3 would only report at the first call, or for a
     key and a profile, of which boto3 would silently use the key."""
-    key, secret, token = (
-        raw_value(f"AWS_{name}").strip() for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN")
-    )
+    key, secret, token = (string(f"AWS_{name}") for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN"))
     if bool(key) != bool(secret):
         raise ImproperlyConfigured("Set both AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or neither.")
     if token and not key:
         raise ImproperlyConfigured("AWS_SESSION_TOKEN is set, but AWS_ACCESS_KEY_ID is not. Set both, or neither.")
-    if key and raw_value("AWS_PROFILE").strip():
+    if key and string("AWS_PROFILE"):
         raise ImproperlyConfigured("AWS_PROFILE and AWS_ACCESS_KEY_ID are both set. Remove one of them.")
 
 
@@ -108,9 +106,9 @@ require_complete_key()
 S3_BUCKET = validated(
     "AWS_STORAGE_BUCKET_NAME", required("AWS_STORAGE_BUCKET_NAME"), BUCKET, expected="the name of a bucket"
 )
-S3_REGION = raw_value("AWS_DEFAULT_REGION").strip() or raw_value("AWS_REGION").strip() or "us-east-1"
+S3_REGION = string("AWS_DEFAULT_REGION") or string("AWS_REGION") or "us-east-1"
 validated("AWS_DEFAULT_REGION", S3_REGION, REGION, expected="the name of a region, such as eu-central-1")
-S3_ENDPOINT = str(env.str("AWS_ENDPOINT_URL_S3", default="") or env.str("AWS_ENDPOINT_URL", default="")) or None
+S3_ENDPOINT = raw_value("AWS_ENDPOINT_URL_S3") or raw_value("AWS_ENDPOINT_URL") or None
 S3_CHECKSUMS = checksums("S3_CHECKSUMS")
 S3_CONDITIONS = conditions("S3_CONDITIONS", default=supported_conditions(S3_ENDPOINT))
 S3_BUCKET_OWNER = bucket_owner("S3_BUCKET_OWNER")
@@ -136,7 +134,7 @@ def cloudfront() -> dict[str, str] | None:
 
     Raises ImproperlyConfigured unless all three variables are set, or none.
     """
-    names = [name for name in CLOUDFRONT_VARIABLES if raw_value(name).strip()]
+    names = [name for name in CLOUDFRONT_VARIABLES if string(name)]
     if not names:
         return None
     for name in CLOUDFRONT_VARIABLES:

@@ -150,10 +150,14 @@ def test_csp_allows_the_origin_of_the_endpoint(monkeypatch: pytest.MonkeyPatch) 
     assert settings["CONTENT_SECURITY_POLICY"]["DIRECTIVES"]["connect-src"][1] == settings["S3_ORIGIN"]
 
 
-@pytest.mark.parametrize("value", ["md5", "SHA256 ", "on", "true"])
+@pytest.mark.parametrize("value", ["md5", "sha 256", "on", "true"])
 def test_invalid_checksum_algorithm_is_rejected(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ImproperlyConfigured, match="S3_CHECKSUMS"):
         read(monkeypatch, S3_CHECKSUMS=value)
+
+
+def test_checksum_algorithm_can_be_in_capitals(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read(monkeypatch, S3_CHECKSUMS="SHA256 ")["S3_CHECKSUMS"] == "sha256"
 
 
 @pytest.mark.parametrize("value", ["files.example.org", "*", "ftp://files.example.org", "https://"])
