@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
-from amalga.settings.base import HTTPS
+from amalga.settings.base import HTTPS, cookie_name
 from amalga.settings.env import boolean, integer, string
 
 LOGIN_URL = "login"
@@ -28,11 +28,12 @@ AUTH_PASSWORD_VALIDATORS.append(
     }
 )
 SESSION_ENGINE = "uploads.accounts.sessions"
-SESSION_COOKIE_NAME = "__Host-amalga-session" if HTTPS else "amalga-session"
-CSRF_COOKIE_NAME = "__Host-amalga-csrf" if HTTPS else "amalga-csrf"
+SESSION_COOKIE_NAME = cookie_name("amalga-session")
+CSRF_COOKIE_NAME = cookie_name("amalga-csrf")
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
-LANGUAGE_COOKIE_NAME = "__Host-amalga-language" if HTTPS else "amalga-language"
-MESSAGES_COOKIE_NAME = "__Host-amalga-messages" if HTTPS else "amalga-messages"
+LANGUAGE_COOKIE_NAME = cookie_name("amalga-language")
+TIME_ZONE_COOKIE_NAME = cookie_name("timezone")  # set by uploads/static/uploads/js/timezone.js
+MESSAGES_COOKIE_NAME = cookie_name("amalga-messages")
 MESSAGE_STORAGE = "amalga.messages.HostFallbackStorage"
 LANGUAGE_COOKIE_AGE = 365 * 24 * 3600
 LANGUAGE_COOKIE_SECURE = HTTPS
@@ -52,7 +53,7 @@ if SESSION_IDLE_HOURS > SESSION_ABSOLUTE_DAYS * 24:
     )
 SESSION_COOKIE_AGE = SESSION_IDLE_HOURS * 3600
 # a browser with an earlier sign-in; it gives no access by itself
-DEVICE_COOKIE_NAME = "__Host-amalga-device" if HTTPS else "amalga-device"
+DEVICE_COOKIE_NAME = cookie_name("amalga-device")
 DEVICE_COOKIE_DAYS = 180
 
 INVITATION_DAYS = integer("INVITATION_DAYS", 7, minimum=1, maximum=90)  # how long an invitation can be accepted

@@ -32,6 +32,12 @@ for origin in CSRF_TRUSTED_ORIGINS:
             "CSRF_TRUSTED_ORIGINS must be origins like https://files.example.org, without a path."
         )
 
+
+def cookie_name(name: str, *, prefix: str = "__Host-") -> str:
+    """Return the name of a cookie, over HTTPS with a prefix: that of a cookie for some paths is `__Secure-`."""
+    return f"{prefix}{name}" if HTTPS else name
+
+
 INSTALLED_APPS = [
     "uploads",
     "django_htmx",

@@ -9,7 +9,7 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 
 from amalga.db import Connection, ReplicaConnection, ReplicaTokenConnection, TokenConnection
-from amalga.settings.base import HTTPS, WEB_THREADS
+from amalga.settings.base import WEB_THREADS, cookie_name
 from amalga.settings.env import boolean, database, integer, is_loopback, raw_value, required, string
 
 PARTS = ("HOST", "PORT", "NAME", "USER", "PASSWORD")
@@ -197,7 +197,7 @@ DATABASES: dict[str, dict[str, Any]] = {
 }
 # The replica for lists and searches (amalga/db/replica.py), if there is one.
 DATABASE_ROUTERS: list[str] = []
-LSN_COOKIE_NAME = "__Host-amalga-lsn" if HTTPS else "amalga-lsn"
+LSN_COOKIE_NAME = cookie_name("amalga-lsn")
 if _replica_server:
     connection_class = ReplicaTokenConnection if DATABASE_IAM else ReplicaConnection
     DATABASES["replica"] = connection_options(

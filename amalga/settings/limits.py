@@ -4,7 +4,7 @@ from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
-from amalga.settings.base import HTTPS
+from amalga.settings.base import cookie_name
 from amalga.settings.env import boolean, choice, integer, string, string_list, validated
 
 MIB = 1024**2
@@ -60,8 +60,9 @@ FILE_REQUEST_MAX_DAYS = integer("FILE_REQUEST_MAX_DAYS", 365, minimum=1, maximum
 FILE_REQUEST_DAYS = integer(
     "FILE_REQUEST_DAYS", min(30, FILE_REQUEST_MAX_DAYS), minimum=1, maximum=FILE_REQUEST_MAX_DAYS
 )
-# No __Host- prefix, which would need the path /: a guest's cookie is for the paths of one file request.
-GUEST_COOKIE_NAME = "__Secure-amalga-guest" if HTTPS else "amalga-guest"
+# Not __Host-, which would need the path /: these cookies are for the paths of one link.
+SHARE_COOKIE_NAME = cookie_name("amalga-share", prefix="__Secure-")
+GUEST_COOKIE_NAME = cookie_name("amalga-guest", prefix="__Secure-")
 
 
 # --- malware check of uploads ----------------------------------------------------------------------

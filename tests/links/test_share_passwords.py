@@ -6,13 +6,13 @@ import base64
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.test import Client
 from pytest_django import Settings
 
 from tests.links.conftest import Shared
 from uploads.models import File, Limit, ShareLink
 from uploads.services import share_links
-from uploads.views import shared as views
 
 pytestmark = pytest.mark.django_db
 
@@ -49,11 +49,11 @@ def test_correct_password_sets_a_cookie_for_this_link_only(file: File, shared: S
     _other, other_url = shared(file, password=PASSWORD)
     response = enter(guest, url, PASSWORD)
     assert (response.status_code, response["Location"]) == (302, url)
-    cookie = response.cookies[views.COOKIE_NAME]
+    cookie = response.cookies[settings.SHARE_COOKIE_NAME]
     assert (cookie["path"], cookie["httponly"], cookie["samesite"]) == (url, True, "Lax")
     assert "press kit.pdf" in guest.get(url).content.decode()
     assert guest.get(f"{url}download").status_code == 302
-    guest.cookies[views.COOKIE_NAME]["path"] = "/"
+    guest.cookies[settings.SHARE_COOKIE_NAME]["path"] = "/"
     assert guest.get(f"{other_url}download").status_code == 403
 
 
@@ -62,7 +62,7 @@ def test_wrong_password_is_an_error_below_the_field(file: File, shared: Shared, 
     for wrong, status in [("wrong", 403), ("", 400), ("x" * 200, 400), (f"{PASSWORD} ", 403)]:
         response = enter(guest, url, wrong)
         assert response.status_code == status
-        assert views.COOKIE_NAME not in response.cookies
+        assert settings.SHARE_COOKIE_NAME not in response.cookies
         assert 'class="field-error"' in response.content.decode()
 
 
@@ -90,7 +90,7 @@ def test_changed_password_invalidates_earlier_cookies(file: File, shared: Shared
 @pytest.mark.parametrize("cookie", ["", "x", "a:b:c", "é"])
 def test_forged_cookie_does_not_unlock_the_link(cookie: str, file: File, shared: Shared, guest: Client) -> None:
     _link, url = shared(file, password=PASSWORD)
-    guest.cookies[views.COOKIE_NAME] = cookie
+    guest.cookies[settings.SHARE_COOKIE_NAME] = cookie
     assert guest.get(f"{url}download").status_code == 403
 
 

@@ -15,7 +15,6 @@ from django.utils import timezone
 from uploads.models import Preference
 
 SESSION_KEY = "time_zone"
-COOKIE_NAME = "__Host-timezone" if settings.HTTPS else "timezone"  # set by uploads/static/uploads/js/timezone.js
 
 
 class TimeZoneMiddleware:
@@ -32,7 +31,7 @@ class TimeZoneMiddleware:
 
     def process_view(self, request: HttpRequest, *_: object) -> None:
         """Not earlier: error pages work without the database, which has the session."""
-        name = request.session.get(SESSION_KEY) or request.COOKIES.get(COOKIE_NAME, "")
+        name = request.session.get(SESSION_KEY) or request.COOKIES.get(settings.TIME_ZONE_COOKIE_NAME, "")
         if name in names():
             timezone.activate(ZoneInfo(name))
 

@@ -46,7 +46,6 @@ from uploads.views.links import ended, load_link, public_view, render_form, requ
 from uploads.views.presenters import file_rows, folder_rows, rows_cache_keys
 from uploads.views.responses import in_own_frame
 
-COOKIE_NAME = "__Secure-amalga-share" if settings.HTTPS else "amalga-share"
 COOKIE_SALT = "amalga.share"
 UNLOCKED_SECONDS = 12 * 3600
 DOWNLOADS = {"shared_download", "shared_file_download"}  # routes whose responses can be resumed
@@ -229,7 +228,7 @@ def shared_password(request: HttpRequest, token: str) -> HttpResponse:
         form.add_error("password", _("Incorrect password."))
         return _password_page(request, token, form, status=403)
     page.set_cookie(
-        COOKIE_NAME,
+        settings.SHARE_COOKIE_NAME,
         signing.dumps(_proof(link), salt=COOKIE_SALT),
         max_age=UNLOCKED_SECONDS,
         path=page.url,
@@ -390,7 +389,9 @@ def _proof(link: ShareLink) -> list[Any]:
 def _is_unlocked(request: HttpRequest, link: ShareLink) -> bool:
     """Return whether the password was entered: in the form, or as HTTP Basic authentication by a program."""
     try:
-        proof = signing.loads(request.COOKIES.get(COOKIE_NAME, ""), salt=COOKIE_SALT, max_age=UNLOCKED_SECONDS)
+        proof = signing.loads(
+            request.COOKIES.get(settings.SHARE_COOKIE_NAME, ""), salt=COOKIE_SALT, max_age=UNLOCKED_SECONDS
+        )
     except signing.BadSignature:
         proof = None
     if proof == _proof(link):
