@@ -45,8 +45,7 @@ def names() -> frozenset[str]:
 
 def load(session: SessionBase, user: User) -> None:
     """Copy the person's choice into a session that begins, so that requests need no query."""
-    name = Preference.objects.filter(user=user).values_list("time_zone", flat=True).first()
-    if name:
+    if name := Preference.objects.time_zone_name(user):
         session[SESSION_KEY] = name
 
 

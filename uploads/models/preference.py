@@ -31,9 +31,13 @@ class PreferenceQuerySet(models.QuerySet["Preference"]):
         language = self.filter(user=user).values_list("language", flat=True).first()
         return language or settings.LANGUAGE_CODE
 
+    def time_zone_name(self, user: User) -> str:
+        """Return the name of the time zone that the user chose, or ""."""
+        return self.filter(user=user).values_list("time_zone", flat=True).first() or ""
+
     def time_zone_of(self, user: User) -> tzinfo:
         """Return the time zone that the user chose, or UTC: that of their browser is known in requests alone."""
-        name = self.filter(user=user).values_list("time_zone", flat=True).first()
+        name = self.time_zone_name(user)
         try:
             return ZoneInfo(name) if name else UTC
         except (ZoneInfoNotFoundError, ValueError):  # this machine's list has it no longer
