@@ -9,7 +9,6 @@ from amalga.settings.base import *
 from amalga.settings.database import *
 from amalga.settings.env import reject_misspelled, unknown_variables
 from amalga.settings.limits import *
-from amalga.settings.logging import *
 from amalga.settings.mail import *
 from amalga.settings.security import *
 from amalga.settings.single_sign_on import *

@@ -1,12 +1,14 @@
-"""The site: hosts, apps, middleware, templates, languages, static files and the task queue."""
+"""The site: hosts, apps, middleware, templates, languages, static files, the task queue and logging."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
-from amalga import capacity
-from amalga.settings.env import boolean, integer, networks, raw_value, required, string_list, url, validated
+from amalga import __version__, capacity
+from amalga.log import configuration, log_format
+from amalga.settings.env import boolean, integer, networks, raw_value, required, string, string_list, url, validated
 
 BASE_DIR = Path(__file__).resolve().parents[2]
 
@@ -132,3 +134,33 @@ WEB_THREADS = integer("WEB_THREADS", capacity.THREADS, minimum=1, maximum=100)
 
 # Where a test kills a process (uploads/failpoints.py); `check --deploy` allows none.
 FAILPOINT = raw_value("FAILPOINT")
+
+# --- logging, error reports and metrics ------------------------------------------------------
+MIN_TOKEN, MAX_TOKEN = 16, 200
+_TOKEN = re.compile(rf"[!-~]{{{MIN_TOKEN},{MAX_TOKEN}}}")
+
+try:
+    LOG_FORMAT = log_format(raw_value("LOG_FORMAT"), debug=DEBUG)
+except ValueError as error:
+    raise ImproperlyConfigured(str(error)) from None
+LOGGING = configuration(LOG_FORMAT)
+
+# Where errors are reported, if set. The Sentry library is only loaded then.
+SENTRY_DSN = string("SENTRY_DSN")
+SENTRY_RELEASE = string("SENTRY_RELEASE") or f"amalga@{__version__}"
+if SENTRY_DSN:
+    from amalga.sentry import init_sentry
+
+    try:
+        init_sentry(SENTRY_DSN, SENTRY_RELEASE)
+    except ValueError as error:
+        raise ImproperlyConfigured(f"SENTRY_DSN must be {error}.") from None
+
+# Requests to /metrics must have this token; without a token there is no such page.
+METRICS_TOKEN = string("METRICS_TOKEN")
+if METRICS_TOKEN and not _TOKEN.fullmatch(METRICS_TOKEN):
+    raise ImproperlyConfigured(
+        f"METRICS_TOKEN must be {MIN_TOKEN} to {MAX_TOKEN} letters, digits and punctuation marks, without spaces."
+    )
+# The folder for metrics of all gunicorn processes; amalga/gunicorn_conf.py creates it.
+METRICS_FOLDER = raw_value("PROMETHEUS_MULTIPROC_DIR")
