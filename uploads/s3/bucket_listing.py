@@ -34,7 +34,7 @@ from uploads.s3.client import (
     store_named,
 )
 from uploads.s3.errors import ARCHIVES, DENIED_CODES, code_of, log_error, translate_errors
-from uploads.s3.objects import head_and_sniff
+from uploads.s3.objects import CODE, head_and_sniff
 from uploads.s3.streams import require_readable
 
 PAGE_KEYS = 1000  # the most that S3 returns at once
@@ -49,7 +49,6 @@ CLASS = re.compile(r"<StorageClass>([A-Z_]{1,40})</StorageClass>")
 TRUNCATED = re.compile(r"<IsTruncated>(true|false)</IsTruncated>")
 TOKEN = re.compile(r"<NextContinuationToken>([^<]+)</NextContinuationToken>")
 DENIED_STATUSES = frozenset({"400", "403", "451"})  # of a HEAD
-CODE = re.compile(r"<Code>(\w+)</Code>")
 ENCODED = "<EncodingType>url</EncodingType>"
 
 
