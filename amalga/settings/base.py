@@ -40,6 +40,13 @@ def cookie_name(name: str, *, prefix: str = "__Host-") -> str:
     return f"{prefix}{name}" if HTTPS else name
 
 
+# What a browser remembers of the library: the layout and the sort order of lists, and that the card for new
+# administrators is dismissed.
+VIEW_COOKIE_NAME = cookie_name("view")
+SORT_COOKIE_NAME = cookie_name("sort")
+ONBOARDING_COOKIE_NAME = cookie_name("onboarding")
+
+
 INSTALLED_APPS = [
     "uploads",
     "django_htmx",

@@ -40,6 +40,10 @@ from uploads.views.responses import FieldError, render_page, request_user
 from uploads.views.web_app import add_share_message
 
 MAX_TAGS = 2_000
+MAX_CHOICES = 100
+MAX_START_DIGITS = 9
+COOKIE_SECONDS = 365 * 24 * 3600
+SORTABLE = ("name", "size", "added")
 
 
 @require_safe
@@ -61,7 +65,9 @@ def library_page(request: HttpRequest, folder: Folder | None, field_error: Field
     """Return the page of the top level or of a folder that the user may see."""
     user = request_user(request)
     if folder is None:
-        show_onboarding = user.has_perm("uploads.manage_people") and ONBOARDING_COOKIE not in request.COOKIES
+        show_onboarding = (
+            user.has_perm("uploads.manage_people") and settings.ONBOARDING_COOKIE_NAME not in request.COOKIES
+        )
         may_add = user.has_perm("uploads.add_file")
         context = browse(request, ListScope(reverse("library"))) | {"may_add": may_add}
         context["title"] = listing.SHOW_FILTERS.get(context["list_query"].show, _("Library"))
@@ -74,10 +80,10 @@ def library_page(request: HttpRequest, folder: Folder | None, field_error: Field
         context["is_favorite"] = Favorite.objects.of(user).filter(folder=folder).exists()
     response = render_page(request, "uploads/library.html", context, field_error)
     if request.GET.get("view") in {"grid", "table"}:
-        _remember(response, VIEW_COOKIE, request.GET["view"])
+        _remember(response, settings.VIEW_COOKIE_NAME, request.GET["view"])
     query = context["list_query"]
     if request.GET.get("sort") in listing.SORTS and "after" not in request.GET and not query.has_filters:
-        _remember(response, SORT_COOKIE, query.sort)
+        _remember(response, settings.SORT_COOKIE_NAME, query.sort)
     return response
 
 
@@ -85,7 +91,7 @@ def library_page(request: HttpRequest, folder: Folder | None, field_error: Field
 def dismiss_onboarding(request: HttpRequest) -> HttpResponse:
     """Hide the card for administrators, in this browser."""
     response = redirect("library")
-    _remember(response, ONBOARDING_COOKIE, "dismissed")
+    _remember(response, settings.ONBOARDING_COOKIE_NAME, "dismissed")
     return response
 
 
@@ -116,16 +122,6 @@ def _folder_rights(user: User, folder: Folder, rights: FolderRights) -> dict[str
         "can_edit": rights.may_edit(folder),
         "may_manage": rights.may_manage(folder.pk),
     }
-
-
-MAX_CHOICES = 100
-MAX_START_DIGITS = 9
-COOKIE_SECONDS = 365 * 24 * 3600
-COOKIE_PREFIX = "__Host-" if settings.HTTPS else ""
-ONBOARDING_COOKIE = f"{COOKIE_PREFIX}onboarding"  # set once the card for administrators is dismissed
-VIEW_COOKIE = f"{COOKIE_PREFIX}view"  # the view that was chosen last: "table" or "grid"
-SORT_COOKIE = f"{COOKIE_PREFIX}sort"  # the sort order that was chosen last for a list without filters
-SORTABLE = ("name", "size", "added")
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,9 +186,9 @@ def with_cookie_defaults(
 ) -> ListQuery:
     """Return the query with the view and the sort order that were chosen last in this browser, where `params`, from
     which it was read, have none."""
-    if "view" not in params and request.COOKIES.get(VIEW_COOKIE) == "grid":
+    if "view" not in params and request.COOKIES.get(settings.VIEW_COOKIE_NAME) == "grid":
         query = replace(query, grid=True)
-    sort = request.COOKIES.get(SORT_COOKIE)
+    sort = request.COOKIES.get(settings.SORT_COOKIE_NAME)
     if "sort" not in params and sort in listing.SORTS and not query.has_filters and not trash:
         query = replace(query, sort=sort)
     return query
@@ -201,7 +197,11 @@ def with_cookie_defaults(
 def pinned_querystring(request: HttpRequest, query: ListQuery) -> str:
     """Return the query string of this list with its sort order, also where it is the default: another tab can change
     the cookie."""
-    return query.to_querystring(sort=query.sort) if SORT_COOKIE in request.COOKIES else query.to_querystring()
+    return (
+        query.to_querystring(sort=query.sort)
+        if settings.SORT_COOKIE_NAME in request.COOKIES
+        else query.to_querystring()
+    )
 
 
 def _may_change_any(user: User, rights: str) -> bool:
