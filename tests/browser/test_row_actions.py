@@ -419,6 +419,20 @@ def test_rectangle_drawn_beside_the_files_selects_them(listed: Page, uploader: U
     mouse.move(second["x"] + 400, second["y"] + 400)
     expect(count).to_have_text("2 selected")
     assert listed.evaluate("getSelection().toString()") == ""
+    mouse.click(first["x"] - 6, first["y"] + 20)
+    expect(listed.locator(".bulk-bar")).to_be_hidden()
+
+
+def test_unticked_row_ends_the_selection_of_all_pages(listed: Page, uploader: UploaderPage, alice: User) -> None:
+    for number in range(50):
+        file_rows.create_row(alice, State.AVAILABLE, name=f"d {number}.txt")
+    listed.goto(f"{uploader.site}/?sort=name")
+    listed.get_by_label("Select all on this page").check()
+    every_page = listed.get_by_label("Select all, on every page")
+    every_page.check()
+    listed.get_by_label("Select a.txt").uncheck()
+    expect(every_page).not_to_be_checked()
+    expect(listed.locator(".bulk-count")).to_have_text(f"{listed.locator('.file-row').count() - 1} selected")
 
 
 def test_chosen_view_is_shown_and_remembered(listed: Page, uploader: UploaderPage, alice: User, brand: Folder) -> None:

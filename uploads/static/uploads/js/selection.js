@@ -117,7 +117,8 @@ function drawRectangle(start) {
   if (start.clientX >= document.documentElement.clientWidth) return; // the scroll bar
   const rectangle = document.createElement("div");
   rectangle.className = "selection-rectangle";
-  const kept = new Set(start.ctrlKey || start.metaKey ? selected() : []);
+  const adds = start.ctrlKey || start.metaKey;
+  const kept = new Set(adds ? selected() : []);
   const end = new AbortController();
   const { signal } = end;
   const stop = () => {
@@ -135,7 +136,12 @@ function drawRectangle(start) {
   };
   addEventListener("pointermove", draw, { signal });
   addEventListener("selectstart", (event) => event.preventDefault(), { signal });
-  for (const type of ["pointerup", "pointercancel", "keydown"]) addEventListener(type, stop, { signal });
+  addEventListener("pointerup", () => {
+    if (!rectangle.isConnected && !adds) clear();
+    stop();
+  }, { signal });
+  addEventListener("pointercancel", stop, { signal });
+  addEventListener("keydown", ({ key }) => key === "Escape" && stop(), { signal });
 }
 
 /** @param {DOMRect} area @param {Set<HTMLInputElement>} kept  checkboxes of rows outside that stay selected */
@@ -146,6 +152,8 @@ function selectInside(area, kept) {
     const isInside = left < area.right && right > area.left && top < area.bottom && bottom > area.top;
     if (box) box.checked = isInside || kept.has(box);
   }
+  anchor = selected()[0] ?? null;
+  leaveOtherPages();
   updateCount();
 }
 
@@ -153,7 +161,10 @@ function selectInside(area, kept) {
 function onChange(event) {
   const box = event.target;
   if (!(box instanceof HTMLInputElement)) return;
-  if (box.dataset.action === "select-all") for (const other of checkboxes()) other.checked = box.checked;
+  if (box.dataset.action === "select-all") {
+    for (const other of checkboxes()) other.checked = box.checked;
+    if (!box.checked) leaveOtherPages();
+  }
   if (box.closest("#bulk")) updateCount();
 }
 
@@ -163,7 +174,14 @@ function select(box, range) {
   const [from, to] = [anchor ? boxes.indexOf(anchor) : -1, boxes.indexOf(box)].sort((a, b) => a - b);
   if (range && from >= 0) for (const other of boxes.slice(from, to + 1)) other.checked = box.checked;
   anchor = box;
+  leaveOtherPages();
   updateCount();
+}
+
+/** Select no longer what is on other pages: people choose among the rows that they see. */
+function leaveOtherPages() {
+  const all = document.querySelector("#bulk input[name=all]");
+  if (all instanceof HTMLInputElement) all.checked = false;
 }
 
 /** Clear the selection, and select one row. @param {HTMLInputElement|null} only  its checkbox; null for no row */
@@ -197,7 +215,7 @@ function updateCount() {
 function offerActions(known) {
   const rights = document.getElementById("bulk")?.dataset.rights?.split(",");
   if (!rights) return;
-  const letters = new Set(rows().flatMap((row, index) => (checkboxOf(row)?.checked ? [...rights[index]] : [])));
+  const letters = new Set(rows().flatMap((row, index) => (checkboxOf(row)?.checked ? [...(rights[index] ?? "")] : [])));
   /** @type {NodeListOf<HTMLElement>} */
   const buttons = document.querySelectorAll("#bulk .bulk-bar [data-right]");
   for (const button of buttons) button.hidden = known && !letters.has(button.dataset.right ?? "");
