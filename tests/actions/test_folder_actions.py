@@ -201,6 +201,8 @@ def test_empty_folder_is_trashed_at_once_and_can_be_undone(alice: User, as_alice
     assert str(message) == "Moved “Empty” to trash."
     as_alice.post("/trash/undo", {"event": message.extra_tags})
     assert living() == {"Empty"}
+    response = post_bulk(as_alice, "trash", [empty, ensure_folder("Void", alice)])
+    assert messages_of(response)[-1] == "Moved 2 folders to trash."
 
 
 def test_trash_page_restores_folders(campaign: Folder, alice: User, as_alice: Client, as_bob: Client) -> None:

@@ -119,3 +119,16 @@ def test_list_grid_and_folder_page_show_the_size(campaign: Folder, as_alice: Cli
     table = as_alice.get("/?view=table").content.decode()
     assert "3 files</span>" in table
     assert '<td role="cell" class="number">111' in table
+
+
+def test_folders_of_a_page_are_sorted_by_size(campaign: Folder, alice: User, as_alice: Client) -> None:
+    large = ensure_folder("Large", alice)
+    create_row(alice, State.AVAILABLE, name="large.bin", size=1000, folder=large)
+    ensure_folder("Zero", alice)
+
+    def names(url: str) -> list[str]:
+        return [row.name for row in as_alice.get(url).context["folders"]]
+
+    assert names("/?sort=name") == ["Campaign", "Large", "Zero"]
+    assert names("/?sort=-size") == ["Large", "Campaign", "Zero"]
+    assert names("/?sort=size") == ["Zero", "Campaign", "Large"]

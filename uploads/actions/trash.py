@@ -109,6 +109,8 @@ class TrashAction(BulkAction):
                 "Moved “%(name)s” and %(count)s file to trash.", "Moved “%(name)s” and %(count)s files to trash.", files
             )
             return text % {"name": result.folders[0], "count": files}
+        if not files:
+            return _("Moved %(folders)s to trash.") % {"folders": count_folders(folders)}
         parts = {"folders": count_folders(folders), "files": count_files(files)}
         return _("Moved %(folders)s and %(files)s to trash.") % parts
 

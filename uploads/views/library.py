@@ -245,6 +245,9 @@ def _rows_context(user: User, query: ListQuery, scope: ListScope, page: Page) ->
     shown = [] if scope.trash or query.q or query.show else page.folders
     opened = scope.folder.pk if scope.folder and not query.has_filters else None
     sizes = listing.load_folder_sizes(user, [folder.pk for folder in shown], opened=opened)
+    if query.column == "size" and len(page.folders) < listing.PAGE_SIZE and all(folder.pk in sizes for folder in shown):
+        # all folders are on this page; those of several pages are in the order of their names
+        shown.sort(key=lambda folder: sizes[folder.pk].bytes, reverse=query.descending)
     folders = folder_rows(page.folders, paths=paths, sizes=sizes, search=query.q)
     texts = _matched_texts(query, page)
     files = file_rows(page.files, column=column, paths=paths, marks=marks, search=query.q, texts=texts)

@@ -102,7 +102,8 @@ function openFileDialog(event) {
 
 /** @param {HTMLInputElement} field @param {OnFiles} onFiles */
 function addFromField(field, onFiles) {
-  onFiles([batchOf(field.files ?? [])], destinationOf(null));
+  const files = [...(field.files ?? [])].sort((a, b) => NATURAL_ORDER.compare(relativePath(a), relativePath(b)));
+  onFiles([batchOf(files)], destinationOf(null));
   field.value = "";
 }
 
@@ -261,9 +262,11 @@ export function batchOf(files) {
   return batch;
 }
 
+const relativePath = (/** @type {File} */ file) => file.webkitRelativePath || file.name;
+
 /** @param {FileBatch} batch @param {File} file */
 function addFile(batch, file) {
-  const path = file.webkitRelativePath || file.name;
+  const path = relativePath(file);
   if (path.split("/").some(isSystemName)) batch.skipped.push({ kind: "system", path });
   else batch.picked.push({ file, folder: parentPath(file.webkitRelativePath) });
 }

@@ -206,7 +206,9 @@ function restoreSearch() {
 /** Focus the field of a menu that opens. @param {Element} menu */
 function focusFirstField(menu) {
   const field = menu.matches("details.menu[open]") && menu.querySelector("input[type=text]");
-  if (field instanceof HTMLInputElement) selectName(field);
+  if (!(field instanceof HTMLInputElement)) return;
+  if (field.dataset.fileName !== undefined) field.value = field.defaultValue; // typed before the menu was closed
+  selectName(field);
 }
 
 /** Select what people type over in a field: the name of a file without its extension. @param {HTMLInputElement} field */

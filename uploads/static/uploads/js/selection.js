@@ -14,6 +14,8 @@ let ignoreClick = false;
 const LONG_PRESS_MS = 500;
 /** Pixels that a finger can move during a long press. */
 const MAX_PRESS_MOVE = 10;
+/** Pixels from the edge of the window where a rectangle scrolls it, and by how many at each move. */
+const [SCROLL_EDGE, SCROLL_STEP] = [24, 16];
 
 export function listenForSelection() {
   document.addEventListener("click", onClick);
@@ -130,6 +132,8 @@ function drawRectangle(start) {
     const [top, bottom] = [start.pageY, event.pageY].sort((a, b) => a - b);
     if (!rectangle.isConnected && Math.hypot(right - left, bottom - top) <= MAX_PRESS_MOVE) return;
     document.body.append(rectangle);
+    if (event.clientY < SCROLL_EDGE) scrollBy(0, -SCROLL_STEP);
+    if (event.clientY > innerHeight - SCROLL_EDGE) scrollBy(0, SCROLL_STEP);
     const [width, height] = [right - left, bottom - top];
     Object.assign(rectangle.style, { left: `${left}px`, top: `${top}px`, width: `${width}px`, height: `${height}px` });
     selectInside(rectangle.getBoundingClientRect(), kept);
@@ -165,6 +169,7 @@ function onChange(event) {
     for (const other of checkboxes()) other.checked = box.checked;
     if (!box.checked) leaveOtherPages();
   }
+  if (box.name === "all" && box.checked) for (const other of checkboxes()) other.checked = true;
   if (box.closest("#bulk")) updateCount();
 }
 
