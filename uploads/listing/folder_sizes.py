@@ -14,7 +14,8 @@ from uploads.models.usage import MAX_DELTAS
 # The team's files are counted by triggers, for each folder by itself: a counter of its whole branch would make all
 # uploads wait for that of the top folder. A user's own private files are few, and an index has them. Folders that are
 # closed to the user are left out, so that no size reveals what is in them. The walk down the tree ends at the limit,
-# while the index of paths reads all subfolders of a large folder first. OFFSET 0 keeps Postgres from walking twice.
+# while the index of paths reads all subfolders of a large folder first. OFFSET 0 keeps Postgres from walking twice, and
+# arrays of ids let it look up neighbors in an index together.
 SIZES_SQL = """
 WITH branch AS MATERIALIZED (
     SELECT root.id AS root, folder.id FROM unnest(%(roots)s::bigint[], %(limits)s::int[]) AS root (id, max_rows)
@@ -35,24 +36,21 @@ WITH branch AS MATERIALIZED (
     ) AS branches
     CROSS JOIN LATERAL unnest(branches.ids) AS folder (id)
     WHERE cardinality(branches.ids) <= root.max_rows
-), changes AS MATERIALIZED (
-    SELECT key, sum(files) AS files, sum(bytes) AS bytes FROM (
+), counts (key, files, bytes) AS (
+    SELECT key, files, bytes FROM uploads_statistic
+    WHERE kind = 'team' AND status = 'stored' AND key = ANY(ARRAY(SELECT id::text FROM branch))
+    UNION ALL
+    SELECT key, files, bytes FROM (
         SELECT kind, key, files, bytes FROM uploads_statisticdelta ORDER BY id LIMIT %(changes)s
-    ) AS oldest WHERE kind = 'team' GROUP BY key
-), own AS MATERIALIZED (
-    SELECT folder_id, count(*) AS files, sum(size) AS bytes FROM uploads_file
+    ) AS changes WHERE kind = 'team'
+    UNION ALL
+    SELECT folder_id::text, 1, size FROM uploads_file
     WHERE owner_id = %(user)s AND state = 'available' AND current AND (visibility = 'private' OR quarantined)
-        AND folder_id IN (SELECT id FROM branch)
-    GROUP BY folder_id
+        AND folder_id = ANY(ARRAY(SELECT id FROM branch))
 )
-SELECT branch.root,
-    sum(coalesce(team.files, 0) + coalesce(changes.files, 0) + coalesce(own.files, 0))::bigint,
-    sum(coalesce(team.bytes, 0) + coalesce(changes.bytes, 0) + coalesce(own.bytes, 0))::bigint
-FROM branch
-LEFT JOIN uploads_statistic AS team ON team.kind = 'team' AND team.status = 'stored' AND team.key = branch.id::text
-LEFT JOIN changes ON changes.key = branch.id::text
-LEFT JOIN own ON own.folder_id = branch.id
-GROUP BY branch.root
+SELECT root, coalesce(sum(files), 0)::bigint, coalesce(sum(bytes), 0)::bigint
+FROM branch LEFT JOIN counts ON key = id::text
+GROUP BY root
 """
 MAX_SUBFOLDERS = 200  # of each folder in a list; of a larger one, its own page shows the size
 MAX_SUBFOLDERS_OF_PAGE = 5_000
