@@ -88,7 +88,8 @@ def test_other_conditions_leave_no_candidates(brand: Folder, alice: User) -> Non
     tag = Tag.objects.get()
     for query, folder in [
         (ListQuery(), None), (ListQuery(), brand), (ListQuery(subfolders=True), None), (ListQuery(q="file"), None),
-        (ListQuery(tag=tag), brand), (ListQuery(tag=tag, q="file"), None), (ListQuery(tag=tag, owner=alice), None),
+        (ListQuery(tag=tag), brand), (ListQuery(tag=tag, q="file"), None),
+        (ListQuery(tag=tag, owner=alice, sort="name"), None), (ListQuery(owner=alice), None),
         (ListQuery(tag=tag, size="over-1gb"), None), (ListQuery(tag=tag, added="7d"), None),
         (ListQuery(tag=tag, category="image"), None), (ListQuery(tag=tag, show="favorites"), None),
         (ListQuery(tag=tag, subfolders=False), None),

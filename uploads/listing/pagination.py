@@ -193,8 +193,11 @@ def _list_files(
         if len(among) > limit or len(ids) < MAX_CANDIDATES:
             page.add_files(among, column=column, limit=limit)
             return
-    rows = list(in_order(files).values_list(*ROW_COLUMNS)[: limit + 1])
-    page.add_files(rows, column=column, limit=limit)
+    rows = in_order(files)
+    if query.has_filters:
+        # else Postgres looks up the folder and the owner of each match before it sorts them, not of the page's rows
+        rows = File.objects.filter(pk__in=rows.values("pk")[: limit + 1]).order_by(*rows.query.order_by)
+    page.add_files(list(rows.values_list(*ROW_COLUMNS)[: limit + 1]), column=column, limit=limit)
 
 
 def after_cursor(rows: Rows, column: str, *, descending: bool, after: Cursor | None) -> Rows:

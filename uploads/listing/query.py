@@ -83,8 +83,9 @@ class ListQuery:
     def descending(self) -> bool:
         return self.sort.startswith("-")
 
-    def filter(self, rows: FileQuerySet) -> FileQuerySet:
-        """Apply the filters to files. `show` needs the user: `selectors.files_for` and `trash_for` apply it."""
+    def filter(self, rows: FileQuerySet, *, size: str = "size") -> FileQuerySet:
+        """Apply the filters to files. `show` needs the user: `selectors.files_for` and `trash_for` apply it. `size` is
+        the column or alias with the size."""
         rows = rows.matching(self.q, or_contents=FileContent.objects.matching(self.q))
         if self.category:
             rows = rows.filter(category=self.category)
@@ -94,8 +95,8 @@ class ListQuery:
             rows = rows.filter(taggings__tag=self.tag)
         if self.size:
             _label, minimum, maximum = SIZE_FILTERS[self.size]
-            rows = rows.filter(size__gte=minimum)
-            rows = rows if maximum is None else rows.filter(size__lt=maximum)
+            rows = rows.filter(**{f"{size}__gte": minimum})
+            rows = rows if maximum is None else rows.filter(**{f"{size}__lt": maximum})
         if self.added:
             _label, max_age, min_age = AGE_FILTERS[self.added]
             if max_age is not None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.contrib.auth.models import User
 from django.db import connection
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, F, OuterRef
 
 from uploads.listing.query import ListQuery
 from uploads.models import Event, Favorite, File, Folder
@@ -36,30 +37,36 @@ def files_for(user: User, query: ListQuery, folder: Folder | None) -> FileQueryS
 
 def matches_for(user: User, query: ListQuery, folder: Folder | None) -> tuple[FileQuerySet, Candidates | None]:
     """Return `files_for`, and the candidates for a page of them if the files are those in several folders or with a
-    tag, without other conditions."""
+    tag, without other conditions; the newest with a tag can be those of one owner."""
     place = File.objects.all()
     if not query.recursive:
         place = place.in_folder(folder)
     elif folder is not None:
         place = place.below(folder)
-    files = _by_ids_if_few(query.filter(_apply_show(place.listed_for(user), user, query)), query)
-    others = query.show or query.q or query.category or query.owner or query.size or query.added
+    files = _filter(_apply_show(place.listed_for(user), user, query), query)
+    by_owner = query.owner and not (query.tag and query.column == "added")  # the index of owners is by time
+    others = query.show or query.q or query.category or by_owner or query.size or query.added
     if others or not query.recursive or bool(query.tag) == bool(folder):
         return files, None
     return files, Candidates(query.filter(place.listed()), File.objects.listed_for(user))
 
 
-def _by_ids_if_few(rows: FileQuerySet, query: ListQuery) -> FileQuerySet:
-    """Filter by the ids of the files of this type and size, unless there are more than MAX_OF_TYPE_AND_SIZE.
+def _filter(rows: FileQuerySet, query: ListQuery) -> FileQuerySet:
+    """Apply the filters to files; for a type and size, by their ids if these are at most MAX_OF_TYPE_AND_SIZE.
 
-    Costs a query. Postgres expects as many large texts as large videos. Without the ids it would read the list from
-    its beginning in order to find a page of them, and there may be none. A list by size reads their index anyway.
+    Costs a query. Postgres expects as many large texts as large videos, and may read all of them, or the whole list.
+    Of many files, there is soon a page of the newest. A list by size reads their index anyway.
     """
     if not query.category or not query.size or query.column == "size":
-        return rows
+        return query.filter(rows)
     matching = ListQuery(category=query.category, size=query.size).filter(File.objects.listed())
     ids = list(matching.order_by("size", "id").values_list("pk", flat=True)[: MAX_OF_TYPE_AND_SIZE + 1])
-    return rows.filter(pk__in=ids) if len(ids) <= MAX_OF_TYPE_AND_SIZE else rows
+    if len(ids) <= MAX_OF_TYPE_AND_SIZE:
+        return replace(query, category="", size="").filter(rows.filter(pk__in=ids))
+    if query.column != "added":
+        return query.filter(rows)
+    # an expression has no index, and so the list is read in its order
+    return query.filter(rows.alias(bytes=F("size") + 0), size="bytes")
 
 
 def _apply_show(rows: FileQuerySet, user: User, query: ListQuery) -> FileQuerySet:
