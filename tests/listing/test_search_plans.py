@@ -1,4 +1,4 @@
-"""How searches and filtered lists find a page among many files."""
+"""Which indexes searches and filtered lists of many files use."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from tests.listing.test_lists import MANY_FILES, add
 from uploads import listing
 from uploads.listing import ListQuery
-from uploads.models import Category, File, Tag, Tagging
+from uploads.models import AccessLevel, Category, File, Folder, Tag, Tagging
 
 pytestmark = pytest.mark.django_db
 
@@ -27,6 +27,13 @@ def many(alice: User, bob: User) -> None:
         cursor.execute("UPDATE uploads_file SET owner_id = %s WHERE size %% 50 = 20", [bob.pk])
         cursor.execute("UPDATE uploads_file SET category = 'archive' WHERE size % 50 = 30")
         cursor.execute("ANALYZE uploads_file")
+
+
+def test_closed_folders_are_read_from_an_index_alone(alice: User) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off")
+    plan = Folder.objects.closed_to(alice, AccessLevel.VIEW).order_by().values("pk").explain()
+    assert "Index Only Scan using folder_by_access_root" in plan
 
 
 def test_folders_and_owners_are_looked_up_for_the_page_only(many: None, bob: User) -> None:

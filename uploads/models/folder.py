@@ -147,7 +147,10 @@ class Folder(models.Model):
     path = ArrayField(models.BigIntegerField(), editable=False, default=list)
     unshareable = models.BooleanField(_("no share links"), default=False, db_default=False)
     restricted = models.BooleanField(_("restricted to selected groups"), default=False)
-    access_root = models.ForeignKey("self", models.PROTECT, null=True, editable=False, related_name="+")
+    access_root = models.ForeignKey(
+        "self", models.PROTECT, null=True, editable=False, related_name="+",
+        db_index=False,  # folder_by_access_root serves these lookups
+    )  # fmt: skip
     groups = models.ManyToManyField(Group, through="Grant", related_name="+")
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, editable=False, related_name="+",
@@ -171,6 +174,10 @@ class Folder(models.Model):
         indexes = [
             models.Index(fields=["parent", "natural_name", "id"], name="folder_by_parent_natural_name"),
             GinIndex(fields=["path"], name="folder_by_path"),
+            # with the id, because every list collects the folders that are closed to the user
+            models.Index(
+                fields=["access_root", "id"], condition=Q(access_root__isnull=False), name="folder_by_access_root"
+            ),
             models.Index(fields=["id"], condition=Q(unshareable=True), name="folder_unshareable"),
             models.Index(
                 fields=["natural_name", "id"], condition=Q(removed_at__isnull=False, purge_after__isnull=False),
