@@ -51,6 +51,26 @@ def test_bulk_bar_shows_every_action(narrow: UploaderPage) -> None:
     assert menu["bottom"] <= box(bar)["top"] + 1
 
 
+def test_message_of_an_outage_does_not_cover_undo(narrow: UploaderPage) -> None:
+    page = narrow.page
+    page.emulate_media(reduced_motion="reduce")  # messages stay
+    page.locator(".file-row [data-icon=more]").first.click()
+    page.get_by_role("menuitem", name="Move to trash").click()
+    undo, toast = page.locator(".messages").get_by_role("button", name="Undo"), page.locator("#toast")
+    expect(undo).to_be_visible()
+    page.context.set_offline(True)
+    undo.click()
+    expect(toast).to_be_visible()
+    for width in (1280, 360):
+        page.set_viewport_size({"width": width, "height": 740})
+        undo.click(trial=True)
+    page.locator(".row-checkbox").first.check()
+    undo.click(trial=True)
+    page.context.set_offline(False)
+    undo.click()
+    expect(page.get_by_text("Restored 1 file.")).to_be_visible()
+
+
 def test_message_does_not_cover_the_bulk_bar(narrow: UploaderPage) -> None:
     page = narrow.page
     page.locator(".file-row [data-icon=more]").first.click()

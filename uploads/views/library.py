@@ -158,7 +158,7 @@ def browse(request: HttpRequest, scope: ListScope) -> dict[str, Any]:
     choices = MAX_CHOICES + 1 if user.has_perm("uploads.view_file") else 0
     statistic = _statistic_key(query, scope) if page.next else None  # the last page counts its own files
     sidebar = listing.load_sidebar(user, choices=choices, statistic=statistic)
-    rows = _rows_context(user, query, scope, page)
+    rows = _rows_context(user, query, scope, page, is_first=after is None)
     # the trash lists only what the user can restore
     may_change = _may_change_any(user, rows["row_rights"]) if not scope.trash else bool(page.files or page.folders)
     return {
@@ -232,7 +232,7 @@ def _read_page(user: User, query: ListQuery, scope: ListScope, after: Cursor | N
     return page
 
 
-def _rows_context(user: User, query: ListQuery, scope: ListScope, page: Page) -> dict[str, Any]:
+def _rows_context(user: User, query: ListQuery, scope: ListScope, page: Page, *, is_first: bool) -> dict[str, Any]:
     has_paths = query.recursive or scope.trash
     above = {file.folder_id: file.path for file in page.files if file.folder_id and file.path} if has_paths else {}
     if query.q or query.show or scope.trash:
@@ -245,8 +245,8 @@ def _rows_context(user: User, query: ListQuery, scope: ListScope, page: Page) ->
     shown = [] if scope.trash or query.q or query.show else page.folders
     opened = scope.folder.pk if scope.folder and not query.has_filters else None
     sizes = listing.load_folder_sizes(user, [folder.pk for folder in shown], opened=opened)
-    if query.column == "size" and len(page.folders) < listing.PAGE_SIZE and all(folder.pk in sizes for folder in shown):
-        # all folders are on this page; those of several pages are in the order of their names
+    has_all = is_first and len(page.folders) < listing.PAGE_SIZE and all(folder.pk in sizes for folder in shown)
+    if query.column == "size" and has_all:  # folders of several pages are in the order of their names
         shown.sort(key=lambda folder: sizes[folder.pk].bytes, reverse=query.descending)
     folders = folder_rows(page.folders, paths=paths, sizes=sizes, search=query.q)
     texts = _matched_texts(query, page)

@@ -115,6 +115,7 @@ function listenForLongPress({ target, pointerType, clientX, clientY }) {
 function drawRectangle(start) {
   const { target, pointerType, button } = start;
   if (pointerType !== "mouse" || button !== 0 || rows().length === 0) return;
+  if (document.querySelector("details.menu[open], #row-menu:popover-open")) return; // a click beside closes a menu
   if (!(target instanceof Element) || !target.matches("html, body, main, #browse, #list, #bulk, .grid")) return;
   if (start.clientX >= document.documentElement.clientWidth) return; // the scroll bar
   const rectangle = document.createElement("div");
@@ -186,11 +187,14 @@ function select(box, range) {
 /** Select no longer what is on other pages: people choose among the rows that they see. */
 function leaveOtherPages() {
   const all = document.querySelector("#bulk input[name=all]");
-  if (all instanceof HTMLInputElement) all.checked = false;
+  if (!(all instanceof HTMLInputElement) || !all.checked) return;
+  all.checked = false;
+  all.dispatchEvent(new CustomEvent("htmx:abort", { bubbles: true })); // the count of all may be on its way
 }
 
 /** Clear the selection, and select one row. @param {HTMLInputElement|null} only  its checkbox; null for no row */
 function selectOnly(only) {
+  leaveOtherPages();
   for (const box of document.querySelectorAll("#bulk input[type=checkbox]")) {
     /** @type {HTMLInputElement} */ (box).checked = box === only;
   }
