@@ -23,7 +23,7 @@ MAX_TYPED_TAG_CHARACTERS = 10_000
 MAX_DIGITS = 18
 TOP_LEVEL = "0"
 SIZE_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "p": 10**15}
-# Only 0 needs no unit: "50" would be bytes, which nobody means. \s includes the no-break space of formatted sizes.
+# Only 0 needs no unit: "50" would be bytes, but people mean GB. \s includes the no-break space of formatted sizes.
 SIZE = re.compile(r"(?:([0-9]{1,15})(?:[.,]([0-9]{1,6}))?\s?(?:([kmgtp])b?|b)|0)", re.IGNORECASE)
 MAX_SIZE_BYTES = 2**62
 

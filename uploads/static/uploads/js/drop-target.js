@@ -57,7 +57,8 @@ export function listenForFiles(addFiles, translate) {
   });
   document.addEventListener("change", (event) => {
     const field = event.target;
-    if (field instanceof HTMLInputElement && field.matches("[data-folder-field], [data-starts] [multiple]")) addFromField(field, onFiles);
+    if (!(field instanceof HTMLInputElement)) return;
+    if (field.matches("[data-folder-field], [data-starts] [multiple]")) addFromField(field, onFiles);
   });
 }
 

@@ -73,9 +73,10 @@ export function enhance() {
     const copyButton = target?.closest("[data-copy]");
     if (copyButton instanceof HTMLElement) copyField(copyButton);
     if (target?.closest("[data-action=keyboard-shortcuts]")) showKeyboardShortcuts();
+    // A link or a download ends the menu it is in; after a download, the page stays.
+    const isDone = !target || target.closest("a, [hx-boost=false] [type=submit]");
     for (const menu of document.querySelectorAll("details.menu[open]")) {
-      const leaves = target?.closest("a, [hx-boost=false] [type=submit]"); // a download stays on the page
-      if (!target || leaves || !menu.contains(target)) menu.removeAttribute("open");
+      if (isDone || !menu.contains(target)) menu.removeAttribute("open");
     }
   });
   document.addEventListener("keydown", (event) => {
