@@ -128,6 +128,17 @@ def test_offline_upload_waits_and_resumes(uploader: UploaderPage, bucket: Bucket
     assert_stored(uploader, bucket, large.read_bytes())
 
 
+def test_file_that_is_dropped_offline_is_listed_at_once_and_uploaded_later(
+    uploader: UploaderPage, bucket: Bucket
+) -> None:
+    uploader.page.context.set_offline(True)
+    uploader.drop(uploader.file("notes.txt", b"offline"))
+    expect(uploader.tray.get_by_text("notes.txt")).to_be_visible(timeout=2000)
+    expect(uploader.tray).to_contain_text("resumes when you're back online")
+    uploader.page.context.set_offline(False)
+    assert_stored(uploader, bucket, b"offline")
+
+
 def test_part_with_flipped_bit_is_refused_and_sent_again(
     uploader: UploaderPage, small_parts_digest_site: str, digest_store: Address
 ) -> None:

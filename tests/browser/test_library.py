@@ -41,11 +41,6 @@ def listed(uploader: UploaderPage, alice: User) -> Page:
     return uploader.page
 
 
-def selected(page: Page) -> list[int]:
-    picks: Any = page.locator(".row-checkbox")
-    return [n for n in range(picks.count()) if picks.nth(n).is_checked()]
-
-
 def count_of(page: Page) -> Any:
     return expect(page.locator(".bulk-count"))
 
@@ -137,28 +132,7 @@ def test_back_returns_to_the_place_in_the_list(listed: Page, uploader: UploaderP
     listed.wait_for_function("place => Math.abs(scrollY - place) < 5", arg=place)
 
 
-# --- selection --------------------------------------------------------------------------------
-
-
-def test_shift_click_selects_range(listed: Page) -> None:
-    expect(listed.locator(".bulk-bar")).to_be_hidden()
-    listed.locator(".row-checkbox").nth(1).click()
-    listed.locator(".row-checkbox").nth(4).click(modifiers=["Shift"])
-    assert selected(listed) == [1, 2, 3, 4]
-    count_of(listed).to_have_text("4 selected")
-    listed.get_by_label("Select all on this page").click()
-    assert selected(listed) == [0, 1, 2, 3, 4, 5]
-    listed.keyboard.press("Escape")
-    assert selected(listed) == []
-
-
-def test_arrow_space_and_enter_move_select_and_open(listed: Page) -> None:
-    for key in ("ArrowDown", "ArrowDown", "Space", "ArrowDown", "ArrowDown", "Shift+Space"):
-        listed.keyboard.press(key)
-    assert selected(listed) == [1, 2, 3]
-    listed.keyboard.press("ArrowUp")
-    listed.keyboard.press("Enter")
-    expect(listed.get_by_role("heading", level=1)).to_have_text(NAMES[2])
+# --- actions ----------------------------------------------------------------------------------
 
 
 def test_delete_key_moves_to_trash_and_undo_restores(listed: Page) -> None:

@@ -291,20 +291,6 @@ def selected(page: Page) -> int:
     return page.locator(".row-checkbox:checked").count()
 
 
-def test_click_in_a_row_selects_it(listed: Page) -> None:
-    row(listed, "a.txt").locator("time").click()
-    row(listed, "b.txt").locator("time").click()
-    assert selected(listed) == 1
-    row(listed, "c.txt").locator("time").click(modifiers=["ControlOrMeta"])
-    assert selected(listed) == 2
-    row(listed, HEBREW).locator("time").click(modifiers=["Shift"])
-    assert selected(listed) == 3
-    row(listed, HEBREW).locator("time").click()
-    assert selected(listed) == 1
-    row(listed, HEBREW).locator("time").click()
-    assert selected(listed) == 0
-
-
 def test_long_name_keeps_one_line_and_its_extension(listed: Page, uploader: UploaderPage, alice: User) -> None:
     name = f"{'press kit of the spring edition ' * 5}final.pdf"
     file_rows.create_row(alice, State.AVAILABLE, name=name)
@@ -400,39 +386,6 @@ def top_of(target: Locator) -> float:
     box = target.bounding_box()
     assert box
     return box["y"]
-
-
-def test_rectangle_drawn_beside_the_files_selects_them(listed: Page, uploader: UploaderPage) -> None:
-    listed.goto(f"{uploader.site}/?sort=name&view=grid")
-    cards = [card.bounding_box() for card in listed.locator(".card:not([data-folder])").all()]
-    first, second = cards[0], cards[1]
-    assert first
-    assert second
-    count, mouse = listed.locator(".bulk-count"), listed.mouse
-    mouse.move(first["x"] - 6, first["y"] + first["height"] - 10)  # between two cards
-    mouse.down()
-    mouse.move(second["x"] + 8, first["y"] + 20, steps=5)
-    expect(listed.locator(".selection-rectangle")).to_be_visible()
-    mouse.up()
-    expect(count).to_have_text("2 selected")
-    expect(listed.locator(".selection-rectangle")).to_have_count(0)
-    mouse.move(second["x"] + 400, second["y"] + 400)
-    expect(count).to_have_text("2 selected")
-    assert listed.evaluate("getSelection().toString()") == ""
-    mouse.click(first["x"] - 6, first["y"] + 20)
-    expect(listed.locator(".bulk-bar")).to_be_hidden()
-
-
-def test_unticked_row_ends_the_selection_of_all_pages(listed: Page, uploader: UploaderPage, alice: User) -> None:
-    for number in range(50):
-        file_rows.create_row(alice, State.AVAILABLE, name=f"d {number}.txt")
-    listed.goto(f"{uploader.site}/?sort=name")
-    listed.get_by_label("Select all on this page").check()
-    every_page = listed.get_by_label("Select all, on every page")
-    every_page.check()
-    listed.get_by_label("Select a.txt").uncheck()
-    expect(every_page).not_to_be_checked()
-    expect(listed.locator(".bulk-count")).to_have_text(f"{listed.locator('.file-row').count() - 1} selected")
 
 
 def test_chosen_view_is_shown_and_remembered(listed: Page, uploader: UploaderPage, alice: User, brand: Folder) -> None:

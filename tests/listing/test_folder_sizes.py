@@ -132,3 +132,13 @@ def test_folders_of_a_page_are_sorted_by_size(campaign: Folder, alice: User, as_
     assert names("/?sort=name") == ["Campaign", "Large", "Zero"]
     assert names("/?sort=-size") == ["Large", "Campaign", "Zero"]
     assert names("/?sort=size") == ["Zero", "Campaign", "Large"]
+
+
+def test_folders_of_several_pages_are_sorted_by_name(alice: User, as_alice: Client) -> None:
+    for number in range(53):
+        folder = ensure_folder(f"Folder {number:02}", alice)
+        create_row(alice, State.AVAILABLE, name="file.bin", size=1000 - number, folder=folder)
+    first = as_alice.get("/?sort=size")
+    last = as_alice.get(first.context["next_url"])
+    assert [row.name for row in first.context["folders"]] == [f"Folder {number:02}" for number in range(50)]
+    assert [row.name for row in last.context["folders"]] == [f"Folder {number:02}" for number in range(50, 53)]

@@ -9,6 +9,7 @@ from allauth.mfa.models import Authenticator
 from django.contrib.auth.models import Group, Permission, User
 from django.db.models.functions import Now
 from django.test import Client
+from django.utils import translation
 
 from tests.accounts.conftest import is_signed_in
 from tests.conftest import signed_in
@@ -107,9 +108,17 @@ def test_invalid_limit_is_an_error_below_the_field(data: dict[str, str], as_ada:
     assert not Usage.objects.filter(quota_bytes__isnull=False).exists()
 
 
-@pytest.mark.parametrize("size", [0, 1, 999, 1000, 1_500_000, 50 * 10**9, 10**15, 123_456_789])
+@pytest.mark.parametrize("size", [0, 1, 999, 1000, 1_500_000, 5_500_000_000, 50 * 10**9, 10**15, 123_456_789])
 def test_formatted_size_is_parsed_to_the_same_number(size: int) -> None:
     assert parse_size(format_size(size)) == size
+    with translation.override("es"):
+        assert parse_size(format_size(size)) == size
+
+
+def test_size_is_formatted_with_up_to_two_decimals() -> None:
+    assert [format_size(size) for size in (5_500_000_000, 1_234_567, 30_000_000)] == ["5.5 GB", "1234567 B", "30 MB"]
+    with translation.override("es"):
+        assert format_size(1_250_000_000) == "1,25 GB"
 
 
 def test_address_is_changed_and_is_unique(as_ada: Client, bob: User, alice: User) -> None:
@@ -187,7 +196,9 @@ def test_deactivating_ends_sessions_and_keeps_files(as_ada: Client, as_bob: Clie
 
 
 def test_confirmation_lists_the_links_that_end(as_ada: Client, bob: User) -> None:
-    _link, token = create_link(ShareLink, created_by=bob, name="press kit.pdf", file=factories.create_file(bob).link)
+    _link, token = create_link(
+        ShareLink, created_by=bob, name="press kit.pdf", file=factories.create_file(bob).link
+    )
     create_link(ShareLink, created_by=bob, name="old.pdf", revoked_at=Now())
     create_request(Folder.objects.create(name="Inbox"), bob, title="Photos of the fair")
     page = as_ada.get(f"/people/{bob.pk}/deactivate").text

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
 from typing import Any, TypeVar
 
 from django import forms
 from django.contrib.auth.models import AnonymousUser, Group, User
 from django.core.exceptions import ValidationError
+from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -136,10 +138,11 @@ def parse_size(text: str) -> int:
 
 
 def format_size(size: int) -> str:
-    """Return the size in the largest unit that divides it, so that `parse_size` returns the same number."""
-    unit = next((unit for unit in ("p", "t", "g", "m", "k") if size and size % SIZE_UNITS[unit] == 0), "")
+    """Return the size in the largest unit that gives at most two decimals, so that `parse_size` returns the same."""
+    unit = next((unit for unit in "ptgmk" if size >= SIZE_UNITS[unit] and size * 100 % SIZE_UNITS[unit] == 0), "")
     name = "kB" if unit == "k" else f"{unit.upper()}B"
-    return f"{size // SIZE_UNITS[unit]} {name}"
+    amount = (Decimal(size) / SIZE_UNITS[unit]).normalize()
+    return f"{number_format(format(amount, 'f'))} {name}"
 
 
 class ParsedField(forms.CharField):

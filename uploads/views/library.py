@@ -152,6 +152,9 @@ def browse(request: HttpRequest, scope: ListScope) -> dict[str, Any]:
     except InvalidCursor as error:
         raise Http404 from error
     page, too_broad = _page(user, query, scope, after)
+    if after and not (page.files or page.folders or too_broad):  # all of them are gone: show the first page
+        after = None
+        page, too_broad = _page(user, query, scope, after)
     first_url = scope.url + pinned_querystring(request, query) if after else None
     start = _start(request.GET.get("start", "")) if after else 1
     # users without this permission see no people and no tags
@@ -167,7 +170,8 @@ def browse(request: HttpRequest, scope: ListScope) -> dict[str, Any]:
         "notes": notes,
         "too_broad": too_broad,
         "page": page,
-        "next_url": _next_url(query, scope, page, start),
+        "page_url": _page_url(query, scope, after, start) if after else scope.url + query.to_querystring(),
+        "next_url": _page_url(query, scope, page.next, start + len(page.files) if start else 0) if page.next else None,
         "first_url": first_url,
         "many": bool(page.next or after),
         "has_rows": bool(page.files or page.folders or after),
@@ -330,12 +334,10 @@ def _start(text: str) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) <= MAX_START_DIGITS else 0
 
 
-def _next_url(query: ListQuery, scope: ListScope, page: Page, start: int) -> str | None:
-    if not page.next:
-        return None
-    next_start = str(start + len(page.files)) if start else ""
+def _page_url(query: ListQuery, scope: ListScope, after: Cursor, start: int) -> str:
+    """Return the URL of the page after this cursor. `start` is the number of its first file, 0 if it is unknown."""
     # A cursor is for one sort order, and the cookie may change.
-    return scope.url + query.to_querystring(after=str(page.next), start=next_start, sort=query.sort)
+    return scope.url + query.to_querystring(after=str(after), start=str(start or ""), sort=query.sort)
 
 
 def _count_label(page: Page, total: int | None, start: int) -> str:

@@ -113,7 +113,8 @@ function openDialog(event) {
   if (target?.id === "main") dialog.close();
   if (target !== dialog) return;
   if (!dialog.open) dialog.showModal();
-  const field = dialog.querySelector("[autofocus], input[type=text]");
+  // On a touch screen, the keyboard would cover half of the dialog.
+  const field = dialog.querySelector(matchMedia("(hover: none)").matches ? "[autofocus]" : "[autofocus], input[type=text]");
   if (field instanceof HTMLElement && !dialog.contains(document.activeElement)) field.focus();
 }
 

@@ -188,6 +188,7 @@ function resolveConflict({ item, id, replaceable, free_name }, answer) {
 async function findConflicts(items, api) {
   /** @type {Conflict[]} */
   const conflicts = [];
+  if (!navigator.onLine) return conflicts;
   for (let start = 0; start < items.length; start += MAX_NAMES_PER_CALL) {
     const batch = items.slice(start, start + MAX_NAMES_PER_CALL);
     const names = batch.map(({ file, folder }) => ({ name: file.name, folder }));
@@ -212,6 +213,7 @@ async function findConflicts(items, api) {
  */
 async function unfinishedUploads(api, uploader) {
   if (!document.querySelector("#site-nav .count, [data-unfinished]") && uploader.uploads.length === 0) return [];
+  if (!navigator.onLine) return [];
   try {
     const { uploads } = await api.listUnfinished(AbortSignal.timeout(LOOKUP_TIMEOUT_MS));
     const active = uploader.activeTokens;

@@ -14,8 +14,8 @@ let ignoreClick = false;
 const LONG_PRESS_MS = 500;
 /** Pixels that a finger can move during a long press. */
 const MAX_PRESS_MOVE = 10;
-/** Pixels from the edge of the window where a rectangle scrolls it, and by how many at each move. */
-const [SCROLL_EDGE, SCROLL_STEP] = [24, 16];
+/** Pixels from the edge of the window where a rectangle scrolls it, by how many, and how often. */
+const [SCROLL_EDGE, SCROLL_STEP, SCROLL_INTERVAL_MS] = [24, 16, 30];
 
 export function listenForSelection() {
   document.addEventListener("click", onClick);
@@ -124,22 +124,32 @@ function drawRectangle(start) {
   const kept = new Set(adds ? selected() : []);
   const end = new AbortController();
   const { signal } = end;
-  const stop = () => {
-    end.abort();
-    rectangle.remove();
-  };
-  const draw = (/** @type {PointerEvent} */ event) => {
-    const [left, right] = [start.pageX, event.pageX].sort((a, b) => a - b);
-    const [top, bottom] = [start.pageY, event.pageY].sort((a, b) => a - b);
+  let pointer = start;
+  const draw = () => {
+    const [left, right] = [start.pageX, pointer.clientX + scrollX].sort((a, b) => a - b);
+    const [top, bottom] = [start.pageY, pointer.clientY + scrollY].sort((a, b) => a - b);
     if (!rectangle.isConnected && Math.hypot(right - left, bottom - top) <= MAX_PRESS_MOVE) return;
     document.body.append(rectangle);
-    if (event.clientY < SCROLL_EDGE) scrollBy(0, -SCROLL_STEP);
-    if (event.clientY > innerHeight - SCROLL_EDGE) scrollBy(0, SCROLL_STEP);
     const [width, height] = [right - left, bottom - top];
     Object.assign(rectangle.style, { left: `${left}px`, top: `${top}px`, width: `${width}px`, height: `${height}px` });
     selectInside(rectangle.getBoundingClientRect(), kept);
   };
-  addEventListener("pointermove", draw, { signal });
+  const scroller = setInterval(() => {
+    if (!rectangle.isConnected) return;
+    if (pointer.clientY < SCROLL_EDGE) scrollBy(0, -SCROLL_STEP);
+    else if (pointer.clientY > innerHeight - SCROLL_EDGE) scrollBy(0, SCROLL_STEP);
+    else return;
+    draw();
+  }, SCROLL_INTERVAL_MS);
+  const stop = () => {
+    end.abort();
+    clearInterval(scroller);
+    rectangle.remove();
+  };
+  addEventListener("pointermove", (event) => {
+    pointer = event;
+    draw();
+  }, { signal });
   addEventListener("selectstart", (event) => event.preventDefault(), { signal });
   addEventListener("pointerup", () => {
     if (!rectangle.isConnected && !adds) clear();
@@ -313,11 +323,32 @@ function focusSearch() {
   if (field instanceof HTMLInputElement) field.select();
 }
 
-/** @param {KeyboardEvent} event @param {HTMLElement} target @param {HTMLElement|null} row */
-function moveFocus(event, target, row) {
-  if (!row && target !== document.body && target.id !== "main" && target.id !== "q") return;
+/** @param {KeyboardEvent} event @param {HTMLElement} target @param {Element|null} focused  the row with the focus */
+function moveFocus(event, target, focused) {
+  if (!focused && target !== document.body && target.id !== "main" && target.id !== "q") return;
+  const row = focused ?? (event.shiftKey && selected().at(-1)?.closest(".file-row") || null);
   const next = rows()[row ? rows().indexOf(row) + (event.key === "ArrowDown" ? 1 : -1) : 0];
-  if (next && focusRow(next)) event.preventDefault();
+  if (!next || !focusRow(next)) return;
+  event.preventDefault();
+  if (event.shiftKey && row) extendSelection(row, next);
+}
+
+/**
+ * Add the next row to the range, or remove this one if that leads back to the first.
+ * @param {Element} row @param {Element} next
+ */
+function extendSelection(row, next) {
+  const boxes = checkboxes();
+  const from = checkboxOf(row);
+  const to = checkboxOf(next);
+  if (!from || !to) return;
+  const first = anchor && boxes.includes(anchor) ? anchor : from;
+  const distance = (/** @type {HTMLInputElement} */ box) => Math.abs(boxes.indexOf(box) - boxes.indexOf(first));
+  from.checked = to.checked = true;
+  if (distance(to) < distance(from)) from.checked = false;
+  anchor = first;
+  leaveOtherPages();
+  updateCount();
 }
 
 export const rows = () => [...document.querySelectorAll("#bulk .file-row")];
