@@ -34,7 +34,7 @@ REDACTED = "…"
 # Paths of public links (uploads/models/links.py): what follows is a token, which works like a password.
 LINK_PATHS = ("/s/", "/r/", "/invitations/", "/accounts/reset/")
 # In characters. Log lines can contain text from clients (an Origin, a Host), of any length.
-MAX_MESSAGE = 2_000
+MAX_MESSAGE_CHARACTERS = 2_000
 MAX_TRACEBACK = 20_000
 # Our code never logs these; libraries put URLs, headers and settings into their exceptions.
 # `re` blocks the whole process, so this takes linear time for any text: a run of characters is scanned once, from
@@ -68,13 +68,13 @@ WORD_END = re.compile(r"[\s'\"]")
 
 
 def redact(text: str) -> str:
-    """Return `text` without passwords, tokens, cookies, signatures and queries, cut to about MAX_MESSAGE."""
-    return _redact_secrets(_cut(text, MAX_MESSAGE))
+    """Return `text` without passwords, tokens, cookies, signatures and queries, cut to about MAX_MESSAGE_CHARACTERS."""
+    return _redact_secrets(_cut(text, MAX_MESSAGE_CHARACTERS))
 
 
 def redact_traceback(text: str) -> str:
     """Redact many lines: each is cut, and the middle ones are left out if there are too many."""
-    lines = [_cut(line, MAX_MESSAGE) for line in text.split("\n")]
+    lines = [_cut(line, MAX_MESSAGE_CHARACTERS) for line in text.split("\n")]
     first = _count_fitting(lines, MAX_TRACEBACK // 2)
     last = _count_fitting(lines[: first - 1 if first else None : -1], MAX_TRACEBACK // 2)
     if left_out := len(lines) - first - last:

@@ -37,14 +37,14 @@ class Sample:
     def __init__(self) -> None:
         from django.contrib.auth.models import User
 
-        from uploads.models import Folder, Kind, Statistic, Status, Tag
+        from uploads.models import Folder, Statistic, StatisticKind, StatisticStatus, Tag
 
         self.member = User.objects.get(username=MEMBER)
-        stored = Statistic.objects.filter(status=Status.STORED).order_by("-files", "key")
-        total = stored.get(kind=Kind.TOTAL).files
+        stored = Statistic.objects.filter(status=StatisticStatus.STORED).order_by("-files", "key")
+        total = stored.get(kind=StatisticKind.TOTAL).files
         self.files = _some_files(self.member, share=min(1.0, 2 * SAMPLED / total))
         open_ids = set(Folder.objects.visible_to(self.member).values_list("pk", flat=True))
-        counts = list(stored.filter(kind=Kind.FOLDER).exclude(key="0").values_list("key", "files"))
+        counts = list(stored.filter(kind=StatisticKind.FOLDER).exclude(key="0").values_list("key", "files"))
         self.folders = [int(key) for key, _files in counts if int(key) in open_ids]
         self.small = [int(key) for key, files in counts if files < 60 and int(key) in open_ids][:REQUESTS]
         self.wide = Folder.objects.order_by("pk")[0].pk
@@ -52,9 +52,9 @@ class Sample:
         third = Folder.objects.filter(path__len=3, pk__in=open_ids, children__isnull=False).distinct()
         self.middling = list(third.order_by("pk").values_list("pk", flat=True)[:MIDDLING_FOLDERS])
         names = dict(User.objects.values_list("pk", "username"))
-        self.owners = [names[int(key)] for key in stored.filter(kind=Kind.OWNER).values_list("key", flat=True)]
+        self.owners = [names[int(key)] for key in stored.filter(kind=StatisticKind.OWNER).values_list("key", flat=True)]
         tags = dict(Tag.objects.values_list("pk", "name"))
-        self.tags = [tags[int(key)] for key in stored.filter(kind=Kind.TAG).values_list("key", flat=True)]
+        self.tags = [tags[int(key)] for key in stored.filter(kind=StatisticKind.TAG).values_list("key", flat=True)]
 
     def deep(self, sort: str) -> list[str]:
         """Return cursors near the end of a list in this order."""
@@ -166,7 +166,7 @@ def _searches(sample: Sample) -> list[Case]:
 
 
 def _pages(sample: Sample) -> list[Case]:
-    files = [f"/files/{file.link}/" for file in sample.files[:REQUESTS]]
+    files = [f"/files/{file.permanent_id}/" for file in sample.files[:REQUESTS]]
     return [Case("file page", "page", "member", files), Case("tags", "page", "member", ["/tags/"])]
 
 

@@ -44,7 +44,7 @@ def _paths(member: Any) -> dict[str, list[str]]:
     from uploads.models import File, Folder, Visibility
 
     visible = File.objects.visible_to(member).listed().filter(visibility=Visibility.TEAM, folder__access_root=None)
-    links = [str(file.link) for file in visible.order_by("pk")[:500]]
+    links = [str(file.permanent_id) for file in visible.order_by("pk")[:500]]
     folders = Folder.objects.living().filter(access_root=None).order_by("pk").values_list("pk", flat=True)[:30]
     return {
         "minimal": ["/"],

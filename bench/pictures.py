@@ -119,7 +119,7 @@ def _trash(names: list[str]) -> None:
     from uploads import actions
     from uploads.models import File
 
-    links = [file.link for file in File.objects.filter(name__in=names)]
+    links = [file.permanent_id for file in File.objects.filter(name__in=names)]
     actions.trash_files(links, by=User.objects.get(username="alice"))
 
 
@@ -152,7 +152,7 @@ def make_library() -> dict[str, str]:
     for file in File.objects.available():
         services.make_previews(file)
     logo = File.objects.get(name="logo.png", current=True)
-    actions.tag_files([logo.link, *File.objects.filter(folder__name="Photos").values_list("pk", flat=True)],
+    actions.tag_files([logo.permanent_id, *File.objects.filter(folder__name="Photos").values_list("pk", flat=True)],
                       add=["Campaign 2027"], by=alice)  # fmt: skip
     actions.trash_file(old, by=bob)
     legal = Folder.objects.get(name="Legal")

@@ -70,7 +70,7 @@ def _share(members: dict[str, Any]) -> tuple[list[str], str]:
     options = ShareOptions(days=7)
     downloads = []
     for path in members["paths"]["redirect"][:200]:
-        file = File.objects.listed().by_link(path.split("/")[2]).get()
+        file = File.objects.listed().by_permanent_id(path.split("/")[2]).get()
         _link, token = share_links.share_file(file, options, by=creator)
         downloads.append(f"/s/{token}/download")
     folder = Folder.objects.create(name="All of it", created_by=creator)

@@ -400,7 +400,7 @@ def _wait_for(url: str, web: Daemon) -> None:
             return
         except OSError as error:
             if web.exit_code() is not None or time.monotonic() > end:
-                raise RuntimeError(f"The site is not up: {error}: {web.last_words()}") from None
+                raise RuntimeError(f"The site is not up: {error}: {web.log_tail()}") from None
             time.sleep(0.1)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-MINUTES_ABOVE = 90  # seconds
+MINUTES_FROM_SECONDS = 90
 
 
 class Problem(Exception):
@@ -72,8 +72,8 @@ class TooManyAttempts(Problem):
 
 
 def _wait_message(seconds: int) -> str:
-    """Return the message for a wait, from MINUTES_ABOVE on in minutes, rounded up."""
-    if seconds <= MINUTES_ABOVE:
+    """Return the message for a wait, from MINUTES_FROM_SECONDS on in minutes, rounded up."""
+    if seconds <= MINUTES_FROM_SECONDS:
         text = ngettext(
             "Too many attempts. Try again in %(count)s second.",
             "Too many attempts. Try again in %(count)s seconds.",

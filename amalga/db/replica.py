@@ -29,7 +29,7 @@ WRITTEN_SECONDS = 60  # by then every process requires a later number by itself
 PIN_SECONDS = 5  # for servers without numbers
 COOLDOWN_SECONDS = 5.0  # a replica that failed is not used for so long
 NO_LSN = "-"
-LISTED = {"uploads.File", "uploads.Folder"}  # with the tables that they are joined with
+REPLICATED_MODELS = {"uploads.File", "uploads.Folder"}  # with the tables that they are joined with
 PRIMARY = "SELECT pg_current_wal_insert_lsn() - '0/0'"
 REPLAYED = "SELECT pg_last_wal_replay_lsn() - '0/0'"
 
@@ -43,7 +43,7 @@ class ReplicaRouter:
     """Inside `read_from_replica`, files and folders are read from the replica. Writes always go to the primary."""
 
     def db_for_read(self, model: type[Model], **_hints: Any) -> str | None:
-        return _alias.get() if model._meta.label in LISTED else None
+        return _alias.get() if model._meta.label in REPLICATED_MODELS else None
 
     def db_for_write(self, model: type[Model], **_hints: Any) -> str:
         return "default"
@@ -84,7 +84,7 @@ class _ReplicaState:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.away_until = 0.0
+        self.unavailable_until = 0.0
         self.number: int | None = None  # the primary's LSN, at most OLDEST_SECONDS old
         self.number_at = float("-inf")
         self.numbered = True
@@ -107,7 +107,7 @@ def read_from_replica(find: Callable[[], Result]) -> Result:
 
 
 def _is_caught_up() -> bool:
-    if ALIAS not in connections or time.monotonic() < _replica_state.away_until:
+    if ALIAS not in connections or time.monotonic() < _replica_state.unavailable_until:
         return False
     written = _written.get()
     recent = _recent_lsn()
@@ -163,7 +163,7 @@ def _fetch_value(alias: str, sql: str) -> int | None:
 def _mark_unavailable(cause: Exception | str) -> None:
     reason = cause if isinstance(cause, str) else type(cause.__cause__ or cause).__name__
     logger.warning("replica_disabled seconds=%.0f reason=%s", COOLDOWN_SECONDS, reason)
-    _replica_state.away_until = time.monotonic() + COOLDOWN_SECONDS
+    _replica_state.unavailable_until = time.monotonic() + COOLDOWN_SECONDS
     connections[ALIAS].close()
 
 

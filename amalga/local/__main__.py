@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from amalga.local.processes import Signals, StartupError, Stopped
+from amalga.local.processes import Signals, StartupError, StopSignal
 from amalga.local.server import DevEnvironment, run_command, serve
 
 REFUSED = 2
@@ -29,7 +29,7 @@ def main() -> int:
             file=sys.stderr,
         )
         return REFUSED
-    except Stopped as stopped:
+    except StopSignal as stopped:
         return 128 + stopped.signal
     finally:
         signals.ignore()

@@ -65,7 +65,7 @@ class Server(ABC):
             if uptime > RESTART_SECONDS:
                 self._failures = 1 if uptime > SETTLED_SECONDS else self._failures + 1
                 if self._failures == STARTS:
-                    raise StartupError(f"{self.name} keeps stopping: {self.daemon.last_words()}")
+                    raise StartupError(f"{self.name} keeps stopping: {self.daemon.log_tail()}")
                 self.daemon.stop_leftover()
                 self._start()
 
@@ -74,7 +74,7 @@ class Server(ABC):
         end = time.monotonic() + READY_SECONDS
         while not self._is_ready():
             if time.monotonic() > end:
-                raise StartupError(f"{self.name} did not start: {self.daemon.last_words()}")
+                raise StartupError(f"{self.name} did not start: {self.daemon.log_tail()}")
             pause()
             self.tend()
 

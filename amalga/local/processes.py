@@ -32,7 +32,7 @@ class StartupError(Exception):
     """The person must change something before this can run. The message says what, in one line."""
 
 
-class Stopped(Exception):
+class StopSignal(Exception):
     """A signal asks this process to stop."""
 
     def __init__(self, number: int) -> None:
@@ -61,9 +61,9 @@ class Signals:
         return self._pending.pop(0) if self._pending else None
 
     def pause(self) -> None:
-        """Wait a moment. Raises Stopped."""
+        """Wait a moment. Raises StopSignal."""
         if number := self.take():
-            raise Stopped(number)
+            raise StopSignal(number)
         time.sleep(PAUSE_SECONDS)
 
     def ignore(self) -> None:
@@ -168,7 +168,7 @@ class Daemon:
         self.pid_file.unlink()
         return True
 
-    def last_words(self) -> str:
+    def log_tail(self) -> str:
         """Return the end of its log in one line."""
         lines = self.log_file.read_text(errors="replace").splitlines()
         return " / ".join(lines[-LOG_TAIL_LINES:]) or "no output"

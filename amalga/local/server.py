@@ -22,7 +22,7 @@ from amalga.local.processes import (
     Lock,
     Signals,
     StartupError,
-    Stopped,
+    StopSignal,
     die_with_parent,
     free_port,
     require_free_port,
@@ -229,7 +229,7 @@ def serve(environment: DevEnvironment, signals: Signals) -> int:
         server.start()
         print(_greeting(environment, is_first_start=is_first_start), flush=True)
         return server.wait()
-    except Stopped:
+    except StopSignal:
         return 0
     finally:
         signals.ignore()

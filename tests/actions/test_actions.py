@@ -78,7 +78,7 @@ def test_every_action_refuses_files_of_others(bob: User, mine: File, action: str
 def test_manager_can_move_team_files_but_no_private_ones(manager: User, mine: File, hidden: File) -> None:
     target = folders.create("Brand", parent=None, by=manager)
     result = actions.move_files([mine.pk, hidden.pk], target, by=manager)
-    assert result.links == [mine.pk]
+    assert result.file_ids == [mine.pk]
     mine.refresh_from_db()
     assert mine.folder == target
 
@@ -89,8 +89,8 @@ def test_folder_manager_can_change_team_files_in_it(bob: User, mine: File, admin
     folder = folders.create("Brand", parent=None, by=admin_user)
     folders.set_access(folder, {group: AccessLevel.MANAGE}, by=admin_user)
     File.objects.update(folder=folder)
-    assert actions.trash_files([mine.pk], by=bob).links == [mine.pk]
-    assert actions.restore_files([mine.pk], by=bob).links == [mine.pk]
+    assert actions.trash_files([mine.pk], by=bob).file_ids == [mine.pk]
+    assert actions.restore_files([mine.pk], by=bob).file_ids == [mine.pk]
 
 
 def test_files_cannot_be_moved_to_folders_without_upload_permission(alice: User, mine: File, admin_user: User) -> None:
@@ -115,7 +115,7 @@ def test_moving_and_renaming_leave_key_and_bytes_alone(
 
 def test_only_its_owner_makes_a_file_private(alice: User, manager: User, mine: File) -> None:
     assert actions.set_visibility([mine.pk], PRIVATE, by=manager).refused == ["mine.txt"]
-    assert actions.set_visibility([mine.pk], PRIVATE, by=alice).links == [mine.pk]
+    assert actions.set_visibility([mine.pk], PRIVATE, by=alice).file_ids == [mine.pk]
     mine.refresh_from_db()
     assert mine.visibility == PRIVATE
 
@@ -154,7 +154,7 @@ def test_restored_file_keeps_its_folder_and_tags(alice: User, mine: File) -> Non
     actions.trash_files([mine.pk], by=alice)
     assert not File.objects.visible_to(alice).listed().exists()
     trash_folder(folder, by=alice)
-    assert actions.restore_files([mine.pk], by=alice).links == [mine.pk]
+    assert actions.restore_files([mine.pk], by=alice).file_ids == [mine.pk]
     mine.refresh_from_db()
     assert (mine.state, mine.folder, mine.purge_after, tags_of(mine)) == (State.AVAILABLE, folder, None, {"kept"})
     assert Folder.objects.visible_to(alice).get() == folder, "the folder came back with it"

@@ -76,7 +76,7 @@ def test_registered_action_is_offered_in_the_library_and_not_in_the_trash(
     prefix_action: None, alice: User, files: list[File], as_alice: Client
 ) -> None:
     button = '<button type="submit" name="do" value="prefix">Add a prefix</button>'
-    actions.trash_files([files[0].link], by=alice)
+    actions.trash_files([files[0].permanent_id], by=alice)
     assert button in as_alice.get("/").content.decode()
     assert button not in as_alice.get("/trash/").content.decode()
 
@@ -121,14 +121,14 @@ def test_activity_and_audit_log_name_the_action(
 ) -> None:
     post_bulk(as_alice, "prefix", files[:1], go="1", text="2026-")
     event = Event.objects.get(action="prefix")
-    assert (event.action, event.actor, event.file_id) == ("prefix", "alice", files[0].link)
-    assert "put 2026- before its name" in as_alice.get(f"/files/{files[0].link}/").content.decode()
+    assert (event.action, event.actor, event.file_id) == ("prefix", "alice", files[0].permanent_id)
+    assert "put 2026- before its name" in as_alice.get(f"/files/{files[0].permanent_id}/").content.decode()
     audit_log = as_admin.get("/admin/uploads/event/?action=prefix").content.decode()
     assert audit_log.count("added a prefix") >= 2  # the filter, and the event
 
 
 def test_button_with_its_own_view_is_no_action_of_the_bulk_view(files: list[File], as_alice: Client) -> None:
-    response = as_alice.post("/files/bulk", {"do": "zip", "file": str(files[0].link)})
+    response = as_alice.post("/files/bulk", {"do": "zip", "file": str(files[0].permanent_id)})
     assert response.status_code == 400
 
 

@@ -28,7 +28,7 @@ def files(alice: User) -> list[File]:
 
 
 def links_of(files: list[File]) -> list[Any]:
-    return [file.link for file in files]
+    return [file.permanent_id for file in files]
 
 
 def places() -> dict[str, str]:
@@ -57,7 +57,7 @@ def test_moved_files_and_folders_return_to_their_own_places(files: list[File], a
 
 def test_file_that_was_moved_again_is_skipped(files: list[File], alice: User) -> None:
     result = actions.move_files(links_of(files), ensure_folder("Target", alice), by=alice)
-    actions.move_files([files[0].link], ensure_folder("Elsewhere", alice), by=alice)
+    actions.move_files([files[0].permanent_id], ensure_folder("Elsewhere", alice), by=alice)
     _message, _undone, skipped = actions.undo_action(event_of(result), by=alice)
     assert skipped == 1
     assert places() == {"One.txt": "Elsewhere", "Two.txt": "Two"}
@@ -75,7 +75,7 @@ def test_undo_without_permission_for_the_folder_is_refused(
 
 
 def test_each_file_gets_its_own_tags_back(files: list[File], alice: User) -> None:
-    actions.tag_files([files[0].link], add=["kept", "old"], by=alice)
+    actions.tag_files([files[0].permanent_id], add=["kept", "old"], by=alice)
     result = actions.tag_files(links_of(files), add=["Kept", "new"], remove=["old"], by=alice)
     assert [tags_of(file) for file in files] == [{"kept", "new"}, {"kept", "new"}]
     assert actions.undo_action(event_of(result), by=alice)[0] == "Restored tags of 2 files."
@@ -83,7 +83,7 @@ def test_each_file_gets_its_own_tags_back(files: list[File], alice: User) -> Non
 
 
 def test_each_file_gets_its_own_visibility_back(files: list[File], alice: User) -> None:
-    actions.set_visibility([files[0].link], Visibility.PRIVATE, by=alice)
+    actions.set_visibility([files[0].permanent_id], Visibility.PRIVATE, by=alice)
     result = actions.set_visibility(links_of(files), Visibility.PRIVATE, by=alice)
     actions.undo_action(event_of(result), by=alice)
     assert dict(File.objects.values_list("name", "visibility")) == {"One.txt": "private", "Two.txt": "team"}

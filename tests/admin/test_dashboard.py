@@ -19,7 +19,7 @@ from tests.conftest import signed_in
 from tests.support import factories
 from uploads.admin import storage
 from uploads.admin.storage import Period, Share, area, bars, columns
-from uploads.models import AccessLevel, Folder, Kind, State, Statistic, StatisticDelta, Status
+from uploads.models import AccessLevel, Folder, State, Statistic, StatisticDelta, StatisticKind, StatisticStatus
 from uploads.services import folders
 
 pytestmark = pytest.mark.django_db
@@ -33,7 +33,9 @@ def chart_shares(client: Client, name: str) -> list[tuple[str, int, int]]:
 
 
 def add_day(key: date, size: int) -> Statistic:
-    return Statistic.objects.create(kind=Kind.DAY, key=key.isoformat(), status=Status.STORED, files=1, bytes=size)
+    return Statistic.objects.create(
+        kind=StatisticKind.DAY, key=key.isoformat(), status=StatisticStatus.STORED, files=1, bytes=size
+    )
 
 
 def test_empty_library_shows_a_hint_instead_of_charts(as_admin: Client) -> None:

@@ -65,7 +65,7 @@ def test_download_with_a_long_name_passes_the_proxy(
     assert len(LONG_NAME) > 250
     file = factories.create_file(alice, name=LONG_NAME)
     with REVERSE_PROXIES[name](tmp_path, behind, authority) as url:
-        response = get(url, f"/files/{file.link}/download", cookies_of(behind, alice), authority)
+        response = get(url, f"/files/{file.permanent_id}/download", cookies_of(behind, alice), authority)
     assert (response.status, len(response.headers["Location"]) > 2000) == (302, True)
 
 

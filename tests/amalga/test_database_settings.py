@@ -96,7 +96,7 @@ def test_no_replica_means_one_database_and_no_router(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize(
-    ("variables", "why"),
+    ("variables", "reason"),
     [
         ({"READ_DATABASE_URL": URL}, "READ_DATABASE_URL must be a replica"),
         ({"READ_DATABASE_HOST": "DB.example.org"}, "READ_DATABASE_HOST must be a replica"),
@@ -106,9 +106,9 @@ def test_no_replica_means_one_database_and_no_router(monkeypatch: pytest.MonkeyP
     ],
 )
 def test_invalid_replica_settings_are_rejected(
-    variables: dict[str, str], why: str, monkeypatch: pytest.MonkeyPatch
+    variables: dict[str, str], reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(ImproperlyConfigured, match=why):
+    with pytest.raises(ImproperlyConfigured, match=reason):
         database(monkeypatch, **variables)
 
 
@@ -180,7 +180,7 @@ def test_iam_authentication_uses_token_connections(bundle: str, monkeypatch: pyt
 
 
 @pytest.mark.parametrize(
-    ("url", "why"),
+    ("url", "reason"),
     [
         ("postgres://amalga:pw@db.example.org/files", "has a password"),
         ("postgres://db.example.org/files", "must have a user"),
@@ -189,8 +189,8 @@ def test_iam_authentication_uses_token_connections(bundle: str, monkeypatch: pyt
         ("postgres://amalga@localhost/files", "verify-full"),
     ],
 )
-def test_iam_authentication_rejects_incompatible_urls(url: str, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ImproperlyConfigured, match=f"DATABASE_IAM is on.*{why}"):
+def test_iam_authentication_rejects_incompatible_urls(url: str, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ImproperlyConfigured, match=f"DATABASE_IAM is on.*{reason}"):
         database(monkeypatch, DATABASE_URL=url, DATABASE_IAM="on")
 
 

@@ -89,9 +89,9 @@ def test_text_line_has_the_same_fields(named: None) -> None:
 def test_exception_is_one_json_object_or_indented_lines() -> None:
     fields = as_json("broken", fault=raised("this is what broke"))
     assert "RuntimeError: this is what broke" in fields["exception"]
-    first, *rest = plain("broken", fault=raised("this is what broke\nCRITICAL forged")).splitlines()
+    first, *lines = plain("broken", fault=raised("this is what broke\nCRITICAL forged")).splitlines()
     assert first.endswith("broken")
-    assert all(line.startswith("  | ") for line in rest)
+    assert all(line.startswith("  | ") for line in lines)
 
 
 def test_unknown_record_attributes_are_not_logged() -> None:

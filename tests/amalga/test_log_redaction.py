@@ -13,7 +13,16 @@ from urllib.parse import urlsplit
 import pytest
 
 from amalga import log, sentry
-from amalga.log import HINT, LINK_PATHS, MAX_MESSAGE, MAX_TRACEBACK, SECRETS, JSONFormatter, PlainFormatter, redact
+from amalga.log import (
+    HINT,
+    LINK_PATHS,
+    MAX_MESSAGE_CHARACTERS,
+    MAX_TRACEBACK,
+    SECRETS,
+    JSONFormatter,
+    PlainFormatter,
+    redact,
+)
 from tests.amalga.test_log_format import raised, record
 from tests.conftest import serving
 from tests.support.regex_timing import GLUE, MAX_SECONDS, hostile, slow_units
@@ -59,7 +68,7 @@ def test_long_message_and_traceback_are_formatted_in_time(keyword: str) -> None:
 
 def test_long_messages_are_truncated() -> None:
     line = PlainFormatter().format(record("sign_in_failed origin=%s more", "tokens " * SIZE))
-    assert len(line) < MAX_MESSAGE + 200
+    assert len(line) < MAX_MESSAGE_CHARACTERS + 200
     assert "sign_in_failed origin=tokens" in line
     assert f"… [cut, {len('sign_in_failed origin= more') + 7 * SIZE} characters]" in line
 
@@ -74,7 +83,7 @@ def test_log_line_of_rejected_origin_is_truncated() -> None:
     "Authorization: Bearer Hunter2Hunter2", "https://host/f?X-Amz-Signature=Hunter2Hunter2",
 ])  # fmt: skip
 def test_secret_at_the_truncation_is_redacted(secret: str) -> None:
-    for before in range(MAX_MESSAGE - len(secret) - 1, MAX_MESSAGE + 1):
+    for before in range(MAX_MESSAGE_CHARACTERS - len(secret) - 1, MAX_MESSAGE_CHARACTERS + 1):
         text = "x" * (before - 1) + " " + secret + " y" * 50
         assert "Hunt" not in redact(text) + log.redact_traceback(text)
 
@@ -100,7 +109,7 @@ def test_long_traceback_keeps_its_first_and_last_lines() -> None:
     assert lines.count(f"… [{5_003 - len(lines)} lines left out]") == 1
 
 
-@pytest.mark.parametrize("text", ["", "\n", "one line", "a\nb", "a\n\n", "x" * MAX_MESSAGE])
+@pytest.mark.parametrize("text", ["", "\n", "one line", "a\nb", "a\n\n", "x" * MAX_MESSAGE_CHARACTERS])
 def test_short_traceback_is_unchanged(text: str) -> None:
     assert log.redact_traceback(text) == text
 

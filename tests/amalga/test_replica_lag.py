@@ -17,7 +17,7 @@ from amalga.db import replica
 from tests.support.postgres_standby import Standby, until
 from uploads.models import Installation
 from uploads.services.doctor import Level
-from uploads.services.doctor.database import replica_lines
+from uploads.services.doctor.database import check_replica
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -84,7 +84,7 @@ def test_replica_without_lsn_is_not_used_after_a_write(
 def test_writable_server_is_not_used_as_replica(name: Name, standby: Standby) -> None:
     name()
     assert not is_usable()
-    assert replica._replica_state.away_until > 0
+    assert replica._replica_state.unavailable_until > 0
 
 
 def test_query_that_fails_on_the_replica_uses_the_primary(named: Standby) -> None:
@@ -136,7 +136,7 @@ def test_read_request_sets_no_cookie(method: str, named: Standby) -> None:
 
 
 def replica_status() -> tuple[Level, str]:
-    (line,) = replica_lines()
+    (line,) = check_replica()
     return line.level, line.reason
 
 
@@ -147,7 +147,7 @@ def test_doctor_reports_a_healthy_replica(named: Standby) -> None:
 
 
 def test_doctor_skips_the_replica_if_not_configured() -> None:
-    assert list(replica_lines()) == []
+    assert list(check_replica()) == []
 
 
 def test_doctor_reports_a_writable_replica(name: Name) -> None:

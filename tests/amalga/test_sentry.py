@@ -124,7 +124,7 @@ def collected(transactional_db: None, roles: None) -> Collector:
 
 
 def test_error_is_reported_with_its_frame_and_without_personal_data(collected: Collector) -> None:
-    first, *rest = collected.events
+    first, *others = collected.events
     (exception,) = first["exception"]["values"]
     assert (exception["type"], exception["stacktrace"]["frames"][-1]["function"]) == ("RuntimeError", "broken")
     assert set(first["request"]) == {"method", "url"}
@@ -133,7 +133,9 @@ def test_error_is_reported_with_its_frame_and_without_personal_data(collected: C
     assert len(first["tags"]["request_id"]) == 16
     assert [secret for secret in SECRETS if secret in collected.text] == []
     # the database outage once, the storage outage never, and the logged error
-    messages = [event.get("logentry", {}).get("message") or event["exception"]["values"][-1]["value"] for event in rest]
+    messages = [
+        event.get("logentry", {}).get("message") or event["exception"]["values"][-1]["value"] for event in others
+    ]
     assert messages == ["first outage", "token=…"]
 
 

@@ -424,7 +424,7 @@ def test_presigned_urls_expire_before_their_credentials(left: int, monkeypatch: 
 
 
 def test_storage_clients_use_the_documented_timeouts() -> None:
-    kinds: dict[client.Kind, tuple[str, str]] = {
+    kinds: dict[client.ClientProfile, tuple[str, str]] = {
         "quick": ("storage: read", "storage: attempts"),
         "batch": ("storage, batch: read", "storage, batch: attempts"),
     }

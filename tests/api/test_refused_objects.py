@@ -230,7 +230,7 @@ def test_download_of_refused_file_explains_the_reason(
 
 
 def request_zip(client: Client, files: list[File]) -> Any:
-    return client.post("/files/zip", {"file": [str(file.link) for file in files]})
+    return client.post("/files/zip", {"file": [str(file.permanent_id) for file in files]})
 
 
 def test_zip_with_an_archived_file_is_rejected_by_name(

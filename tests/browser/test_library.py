@@ -205,7 +205,7 @@ def test_dialog_opens_folders_creates_one_shows_errors_and_returns_focus(listed:
 
 def test_tags_are_added_and_removed_in_the_dialog(listed: Page, alice: User) -> None:
     file = File.objects.get(name=NAMES[0])
-    actions.tag_files([file.link], add=["old", "kept"], by=alice)
+    actions.tag_files([file.permanent_id], add=["old", "kept"], by=alice)
     listed.locator(".row-checkbox").first.check()
     listed.get_by_role("button", name="Change tags").click()
     dialog = listed.get_by_role("dialog", name="Change tags of 1 file")
@@ -375,7 +375,7 @@ def test_drop_on_file_page_adds_version(uploader: UploaderPage, alice: User, buc
     uploader.page.goto(uploader.site + file.get_absolute_url())
     uploader.drop(uploader.file("logo final.png", b"newer"))
     uploader.expect_receipt("1 of 1 stored, size verified")
-    version = File.objects.by_link(file.pk).get()
+    version = File.objects.by_permanent_id(file.pk).get()
     assert (version.name, version.pk == file.pk, bucket.read(version.key)) == ("logo.png", False, b"newer")
     expect(uploader.page.get_by_role("heading", name="Versions")).to_be_visible()  # without a reload
 
@@ -393,7 +393,7 @@ def test_replacing_a_file_with_another_type_is_confirmed(uploader: UploaderPage,
     uploader.drop(other)
     question.get_by_role("button", name="Replace").click()
     uploader.expect_receipt("1 of 1 stored, size verified")
-    assert File.objects.versions_of(File.objects.by_link(file.pk).get()).count() == 2
+    assert File.objects.versions_of(File.objects.by_permanent_id(file.pk).get()).count() == 2
 
 
 def test_second_file_dropped_on_file_page_fails(uploader: UploaderPage, alice: User) -> None:
@@ -402,7 +402,7 @@ def test_second_file_dropped_on_file_page_fails(uploader: UploaderPage, alice: U
     uploader.drop(uploader.file("a.png"), uploader.file("b.png"))
     uploader.expect_receipt("1 of 2 stored, size verified. 1 failed")
     expect(uploader.tray).to_contain_text("You can replace only one file at a time")
-    assert File.objects.versions_of(File.objects.by_link(file.pk).get()).count() == 2
+    assert File.objects.versions_of(File.objects.by_permanent_id(file.pk).get()).count() == 2
 
 
 def test_file_is_renamed_tagged_and_its_link_copied(uploader: UploaderPage, alice: User) -> None:

@@ -136,7 +136,7 @@ def test_removed_favorite_leaves_the_favorites_and_focus_moves_on(
     listed: Page, uploader: UploaderPage, alice: User
 ) -> None:
     for file in File.objects.filter(name__in=("a.txt", "b.txt")):
-        Favorite.objects.add(alice, file=file.link)
+        Favorite.objects.add(alice, file=file.permanent_id)
     listed.goto(f"{uploader.site}/?show=favorites&sort=name")
     row(listed, "a.txt").click(button="right")
     listed.get_by_role("menuitem", name="Remove from favorites").click()

@@ -241,7 +241,7 @@ def test_same_name_becomes_a_new_version_by_default(uploader: UploaderPage, alic
     uploader.page.keyboard.press("Enter")
     uploader.expect_receipt("2 of 2 stored, size verified")
     current = File.objects.listed().get(name="export.csv")
-    assert (current.link, bucket.read(current.key)) == (first.pk, b"new")
+    assert (current.permanent_id, bucket.read(current.key)) == (first.pk, b"new")
     assert set(File.objects.listed().values_list("name", flat=True)) == {"export.csv", "other.csv"}
 
 

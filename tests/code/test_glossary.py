@@ -61,10 +61,12 @@ BANNED_ALONE = {
     "made": "created, or what was created",
     "met": "statistics",
     "one": "item, or what it is",
+    "rest": "remaining",
     "said": "text, output",
     "thing": "item, or what it is",
     "want": "expected",
     "wanted": "expected, desired",
+    "why": "reason",
 }
 # Also not allowed in public names: metrics, logs, JSON, options, settings, the database, URLs.
 BANNED_OUTSIDE = BANNED | {

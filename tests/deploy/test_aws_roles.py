@@ -209,7 +209,7 @@ def test_the_web_role_is_enough_for_uploads_and_downloads(
         upload_client = UploadClient(as_alice)
         small, large = upload_client.send(b"hello"), upload_client.send(b"x" * 25)
         assert {small.state, large.state} == {State.AVAILABLE}
-        assert as_alice.get(f"/files/{large.link}/download").status_code == 302
+        assert as_alice.get(f"/files/{large.permanent_id}/download").status_code == 302
         upload = upload_client.start(b"y" * 25)
         upload_client.put(upload, 1)
         assert upload_client.retrieve(upload).json()["parts"][0]["number"] == 1
@@ -226,7 +226,7 @@ def test_the_web_role_is_enough_for_the_plain_form_and_for_zips(
 ) -> None:
     with acting_as("WebRole", bucket, settings, policies) as guard:
         files = form_client.send(as_alice, form_client.Chosen("a.txt"), form_client.Chosen("b.bin", b"x" * 25))
-        response: Any = as_alice.post("/files/zip", {"file": [str(file.link) for file in files]})
+        response: Any = as_alice.post("/files/zip", {"file": [str(file.permanent_id) for file in files]})
         assert b"x" * 25 in b"".join(response.streaming_content)
     assert guard.denied == []
 

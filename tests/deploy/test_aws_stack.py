@@ -17,7 +17,7 @@ from uploads import s3
 from uploads.s3.bucket_config import BUCKET_SETTINGS, SettingStatus, compare_setting
 from uploads.services import provision
 from uploads.services.doctor import Level
-from uploads.services.doctor.bucket import posture_lines
+from uploads.services.doctor.bucket import check_setting
 
 pytestmark = pytest.mark.slow
 
@@ -58,15 +58,15 @@ def run_provision(*arguments: str) -> tuple[int, dict[str, str]]:
 def test_provision_only_marks_the_bucket(created: stores.Bucket) -> None:
     status, output = run_provision()
     assert status == 1
-    assert {name for name, standing in output.items() if standing != SettingStatus.AS_WANTED} == {"marker"}
+    assert {name for name, standing in output.items() if standing != SettingStatus.MATCHES} == {"marker"}
     status, output = run_provision("--apply")
-    assert (status, output.pop("marker"), set(output.values())) == (0, SettingStatus.APPLIED, {SettingStatus.AS_WANTED})
+    assert (status, output.pop("marker"), set(output.values())) == (0, SettingStatus.APPLIED, {SettingStatus.MATCHES})
     assert run_provision()[0] == 0
 
 
 def test_doctor_reports_every_bucket_setting_as_ok(at_aws: Account) -> None:
     desired = provision.desired_bucket(provision.site_origins())
-    lines = [line for point in BUCKET_SETTINGS for line in posture_lines(point, desired)]
+    lines = [line for point in BUCKET_SETTINGS for line in check_setting(point, desired)]
     assert len(lines) == len(BUCKET_SETTINGS)
     assert {line.level for line in lines} == {Level.OK}
 

@@ -278,9 +278,9 @@ def test_retained_bucket_is_imported_under_its_logical_id(tmp_path: Path) -> Non
     status, calls = script(tmp_path, "take-over.sh", "left-behind")
     assert status == 0
     (call,) = (line for line in calls.splitlines() if "create-change-set" in line)
-    resources, _, rest = call.partition("--resources-to-import ")[2].partition(" --template-body ")
+    resources, _, remaining = call.partition("--resources-to-import ")[2].partition(" --template-body ")
     (resource,) = json.loads(resources)
-    mini = json.loads(rest.partition(" --query")[0])["Resources"]
+    mini = json.loads(remaining.partition(" --query")[0])["Resources"]
     whole = Template().resolved(**PARAMETERS)[resource["LogicalResourceId"]]
     assert resource["ResourceIdentifier"] == {"BucketName": "left-behind"}
     assert {name: whole[name] for name in mini["Bucket"]} == mini["Bucket"]

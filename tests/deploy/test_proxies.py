@@ -311,7 +311,7 @@ def test_logs_leave_out_the_tokens_of_public_links(path: str, tmp_path: Path, fe
     away = Behind(f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}")
     token = "k3-Yp_0aB9cD8eF7gH6iJ5kL4mN3oP2q"
     with reverse_proxies.caddy_of_compose(tmp_path, away) as url:
-        assert [fetch(f"{url}{path}{token}/{rest}")[0] for rest in ("", "download", "zip")] == [503] * 3
+        assert [fetch(f"{url}{path}{token}/{suffix}")[0] for suffix in ("", "download", "zip")] == [503] * 3
     logs = [file for name in ("access.log", "error.log") for file in tmp_path.rglob(name)]
     assert f'"GET {path}***/download" 503' in (tmp_path / "nginx" / "access.log").read_text()
     assert [file for file in logs if token in file.read_text()] == []

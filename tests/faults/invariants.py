@@ -84,7 +84,7 @@ def _events(rows: list[File]) -> Iterator[str]:
     """Each file has exactly one event: as an upload, or as a version of one."""
     uploads = Event.objects.filter(action__in=[Action.UPLOAD, Action.VERSION], file_id__isnull=False)
     recorded = Counter(link for link in uploads.values_list("file_id", flat=True) if link)
-    existing = Counter(row.link for row in rows)
+    existing = Counter(row.permanent_id for row in rows)
     purged = set(Event.objects.filter(action=Action.PURGE).values_list("file_id", flat=True))
     for link in recorded.keys() | existing.keys():
         if recorded[link] != existing[link] and link not in purged:

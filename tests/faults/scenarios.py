@@ -27,10 +27,10 @@ from uploads.models import (
 Play = Callable[[Harness], Iterator[None]]
 
 START = ("start.1-folders-made", "start.2-reserving", "start.3-reserved")
-SIGN = ("sign.1-extended", "sign.2-claims-kept", "sign.3-multipart-begun", "sign.4-multipart-kept")
-CLAIM = ("finish.1-claiming", "finish.2-claimed")
+SIGN = ("sign.1-extended", "sign.2-digests-saved", "sign.3-multipart-begun", "sign.4-multipart-saved")
+LEASE = ("finish.1-leasing", "finish.2-leased")
 COMPLETE = ("finish.3-listed", "finish.4-completed")
-PUBLISH = ("finish.5-looked", "finish.6-publishing", "finish.7-published", "finish.8-previews-asked")
+PUBLISH = ("finish.5-inspected", "finish.6-publishing", "finish.7-published", "finish.8-previews-requested")
 ERASE = ("erase.1-parts-gone", "erase.2-object-gone", "erase.4-previews-gone", "erase.5-row-gone")
 
 
@@ -72,7 +72,7 @@ def send_file_in_parts(harness: Harness) -> Iterator[None]:
     assert file.folder_id
 
 
-@crashes_at(*CLAIM, *COMPLETE, *PUBLISH)
+@crashes_at(*LEASE, *COMPLETE, *PUBLISH)
 def complete_file_in_parts(harness: Harness) -> Iterator[None]:
     upload = harness.upload_client.start(harness.body())
     harness.upload_client.put(upload)
@@ -80,7 +80,7 @@ def complete_file_in_parts(harness: Harness) -> Iterator[None]:
     harness.finish(upload)
 
 
-@crashes_at(*CLAIM, *PUBLISH)
+@crashes_at(*LEASE, *PUBLISH)
 def send_small_files(harness: Harness) -> Iterator[None]:
     uploads = [harness.upload_client.start(b"small %d" % number) for number in range(3)]
     for upload in uploads:
@@ -101,7 +101,7 @@ def complete_too_early(harness: Harness) -> Iterator[None]:
 
 
 @crashes_at(
-    "replace.1-published", "replace.2-made-current", "finish.2-claimed", "finish.6-publishing", "finish.7-published"
+    "replace.1-published", "replace.2-made-current", "finish.2-leased", "finish.6-publishing", "finish.7-published"
 )
 def replace_with_new_version(harness: Harness) -> Iterator[None]:
     first = harness.send(b"one", folder="Brand")
@@ -109,11 +109,11 @@ def replace_with_new_version(harness: Harness) -> Iterator[None]:
     harness.upload_client.put(upload)
     yield
     (second,) = harness.finish(upload)
-    assert (second.link, second.current, second.folder_id) == (first.pk, True, first.folder_id)
+    assert (second.permanent_id, second.current, second.folder_id) == (first.pk, True, first.folder_id)
     assert not harness.row(first).current
 
 
-@crashes_at("resolve.1-claimed", "resolve.2-assembled", "resolve.3-published")
+@crashes_at("resolve.1-leased", "resolve.2-assembled", "resolve.3-published")
 def sweep_abandoned_uploads(harness: Harness) -> Iterator[None]:
     upload = leave_while_completing(harness)
     yield
@@ -135,7 +135,7 @@ def leave_while_completing(harness: Harness) -> Upload:
 # --- the form ---------------------------------------------------------------------------------
 
 
-@crashes_at("receive.1-reserved", "receive.2-whole-sent", "receive.5-placed", "finish.2-claimed", "finish.7-published")
+@crashes_at("receive.1-reserved", "receive.2-whole-sent", "receive.5-placed", "finish.2-leased", "finish.7-published")
 def upload_by_form(harness: Harness) -> Iterator[None]:
     yield
     submit_form(harness, b"a form")

@@ -37,9 +37,9 @@ def test_file_of_guest_belongs_to_the_creator_and_names_the_guest(
 
 def test_guest_cannot_replace_a_file(guest: GuestClient, alice: User, bucket: Bucket) -> None:
     existing = factories.create_file(alice, b"alice's", bucket=bucket)
-    sent = guest.send(b"hello", replaces=str(existing.link))
+    sent = guest.send(b"hello", replaces=str(existing.permanent_id))
     existing.refresh_from_db()
-    assert (existing.current, existing.series, sent.link) == (True, None, sent.pk)
+    assert (existing.current, existing.series, sent.permanent_id) == (True, None, sent.pk)
     assert bucket.read(existing.key) == b"alice's"
 
 

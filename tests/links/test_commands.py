@@ -55,7 +55,7 @@ def path_of(output: str) -> str:
 
 
 def test_link_to_a_file_is_the_last_line(file: File, guest: Client) -> None:
-    output = check_output("share", file.link, "--expires", "12h", "--max-downloads", "2")
+    output = check_output("share", file.permanent_id, "--expires", "12h", "--max-downloads", "2")
     assert "press kit.pdf" in output
     assert guest.get(path_of(output)).status_code == 200
     link = ShareLink.objects.get()
@@ -77,15 +77,15 @@ def test_password_comes_from_standard_input(
 ) -> None:
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     monkeypatch.setattr("sys.stdin", io.StringIO("a long password\n"))
-    path = path_of(check_output("share", file.link, "--password-stdin"))
+    path = path_of(check_output("share", file.permanent_id, "--password-stdin"))
     assert guest.post(f"{path}password", {"password": "a long password"}).status_code == 302
     for typed, expected in [("", "no password"), ("short\n", "Password")]:
         monkeypatch.setattr("sys.stdin", io.StringIO(typed))
-        assert expected in refusal("share", file.link, "--password-stdin")
+        assert expected in refusal("share", file.permanent_id, "--password-stdin")
 
 
 def test_share_prints_json(file: File) -> None:
-    payload = json.loads(check_output("share", file.link, "--json"))
+    payload = json.loads(check_output("share", file.permanent_id, "--json"))
     assert set(payload) == {"id", "name", "owner", "expires", "link"}
 
 
@@ -105,13 +105,13 @@ def test_share_prints_json(file: File) -> None:
     ],
 )
 def test_share_rejects_invalid_arguments(arguments: list[str], expected: str, file: File, viewer: User) -> None:
-    assert expected in refusal("share", *(str(file.link) if word == "FILE" else word for word in arguments))
+    assert expected in refusal("share", *(str(file.permanent_id) if word == "FILE" else word for word in arguments))
     assert not ShareLink.objects.exists()
 
 
 def test_share_rejects_a_file_that_the_user_cannot_see(file: File, bob: User) -> None:
     File.objects.filter(pk=file.pk).update(visibility="private")
-    assert "cannot see" in refusal("share", file.link, "--by", "bob")
+    assert "cannot see" in refusal("share", file.permanent_id, "--by", "bob")
 
 
 @pytest.mark.parametrize("form", ["https://files.example.org{}", "{}", "{}download", "TOKEN"])
@@ -122,7 +122,7 @@ def test_revoked_link_stops_working(form: str, file: File, shared: Shared, guest
     assert guest.get(path).status_code == 410
     assert check_output("revoke", argument) == f"The share link {link.pk} was revoked before.\n"
     event = Event.objects.get(action=Action.SHARE_REVOKED)
-    assert (event.actor, event.actor_id, event.file_id) == ("", None, file.link)
+    assert (event.actor, event.actor_id, event.file_id) == ("", None, file.permanent_id)
 
 
 @pytest.mark.parametrize("link", ["x", "", "https://files.example.org/s/", f"/s/{'a' * 32}/", "//[", "é" * 32])

@@ -36,7 +36,7 @@ def test_file_with_a_link_is_marked(file: File, as_bob: Client, shared: Shared) 
 
 def test_files_of_a_selection_are_marked(file: File, alice: User, as_bob: Client) -> None:
     other = factories.create_file(alice, name="b.txt")
-    share_links.share_selection([file.link, other.link], ShareOptions(days=7), by=alice)
+    share_links.share_selection([file.permanent_id, other.permanent_id], ShareOptions(days=7), by=alice)
     assert marked(as_bob, file) == marked(as_bob, other) == (True,) * 3
     assert as_bob.get("/?view=table").content.decode().count(MARK) == 2
 

@@ -30,8 +30,9 @@ def enter(guest: Client, url: str, password: str) -> Any:
 
 def test_locked_link_shows_only_the_password_form(file: File, shared: Shared, guest: Client) -> None:
     link, url = shared(file, password=PASSWORD, note="The note")
-    for path, status in [("", 200), ("download", 403), (f"files/{file.link}/", 403), ("zip", 403),
-                         (f"files/{file.link}/preview", 403), (f"files/{file.link}/download", 403)]:  # fmt: skip
+    page = f"files/{file.permanent_id}/"
+    for path, status in [("", 200), ("download", 403), (page, 403), ("zip", 403), (f"{page}preview", 403),
+                         (f"{page}download", 403)]:  # fmt: skip
         response = guest.get(url + path)
         text = response.content.decode()
         assert response.status_code == status

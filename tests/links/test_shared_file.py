@@ -69,14 +69,14 @@ def test_download_redirects_to_the_bytes_and_is_recorded(file: File, shared: Sha
     assert link.use_count == 1
     assert link.last_used_at is not None
     (event,) = events(link)
-    assert (event.actor, event.actor_id, event.file_id) == (f"share link {link.pk}", None, file.link)
+    assert (event.actor, event.actor_id, event.file_id) == (f"share link {link.pk}", None, file.permanent_id)
     assert event.address == "127.0.0.1"
 
 
 def test_shared_file_is_also_available_by_its_id(file: File, shared: Shared, guest: Client) -> None:
     _link, url = shared(file)
-    assert guest.get(f"{url}files/{file.link}/").status_code == 200
-    assert guest.get(f"{url}files/{file.link}/download").status_code == 302
+    assert guest.get(f"{url}files/{file.permanent_id}/").status_code == 200
+    assert guest.get(f"{url}files/{file.permanent_id}/download").status_code == 302
 
 
 def test_head_requests_and_pages_do_not_count_as_downloads(file: File, shared: Shared, guest: Client) -> None:
@@ -97,11 +97,11 @@ def test_preview_of_the_file_is_shown(file: File, shared: Shared, guest: Client)
     )  # fmt: skip
     response = guest.get(url)
     text = response.content.decode()
-    assert f'src="files/{file.link}/preview"' in text
-    assert f'property="og:image" content="http://testserver{url}files/{file.link}/preview"' in text
-    assert f'href="files/{file.link}/download?inline=1"' in text
-    assert guest.get(f"{url}files/{file.link}/preview").status_code == 302
-    inline = guest.get(f"{url}files/{file.link}/download?inline=1")
+    assert f'src="files/{file.permanent_id}/preview"' in text
+    assert f'property="og:image" content="http://testserver{url}files/{file.permanent_id}/preview"' in text
+    assert f'href="files/{file.permanent_id}/download?inline=1"' in text
+    assert guest.get(f"{url}files/{file.permanent_id}/preview").status_code == 302
+    inline = guest.get(f"{url}files/{file.permanent_id}/download?inline=1")
     assert "inline" in inline["Location"]
 
 
@@ -110,7 +110,7 @@ def test_views_of_the_file_in_the_browser_are_recorded_but_not_counted(
 ) -> None:
     link, url = shared(file)
     for _each in range(2):
-        assert guest.get(f"{url}files/{file.link}/download?inline=1").status_code == 302
+        assert guest.get(f"{url}files/{file.permanent_id}/download?inline=1").status_code == 302
     link.refresh_from_db()
     assert link.use_count == 0
     assert [event.detail for event in events(link)] == [{"shown": True, "share_link": link.pk}]
@@ -190,16 +190,16 @@ def test_used_up_link_is_gone(file: File, shared: Shared, guest: Client) -> None
 def test_range_header_opens_no_page_of_a_used_up_link(path: str, file: File, shared: Shared, guest: Client) -> None:
     _link, url = shared(file, max_downloads=1)
     assert guest.get(f"{url}download").status_code == 302
-    response = guest.get(url + path.format(file=file.link), headers={"Range": "bytes=0-"})
+    response = guest.get(url + path.format(file=file.permanent_id), headers={"Range": "bytes=0-"})
     assert response.status_code == 410
     assert file.name not in response.content.decode()
 
 
 def test_link_ends_in_trash_and_works_after_restore(file: File, alice: User, shared: Shared, guest: Client) -> None:
     _link, url = shared(file)
-    trash_files([file.link], by=alice)
+    trash_files([file.permanent_id], by=alice)
     assert_ended(guest, url)
-    restore_files([file.link], by=alice)
+    restore_files([file.permanent_id], by=alice)
     assert guest.get(f"{url}download").status_code == 302
 
 
@@ -283,14 +283,19 @@ def test_page_reveals_nothing_else(alice: User, bob: User, bucket: Bucket, share
     old = factories.create_file(alice, b"first", bucket=bucket, name="draft.txt", series=file.series, current=False)
     files.rename(file, "final.txt", by=alice)
     _link, url = shared(file)
-    signed_in(bob).get(f"/files/{file.link}/download")
+    signed_in(bob).get(f"/files/{file.permanent_id}/download")
     text = guest.get(url).content.decode()
     for hidden in ("Secret project", "alice@example.org", "draft.txt", "plan.txt", "bob", str(old.pk), file.key):
         assert hidden not in text
-    for path in (f"{url}files/{old.pk}/", f"{url}files/{old.pk}/download", f"/files/{file.link}/", f"{url}zip/../"):
+    for path in (
+        f"{url}files/{old.pk}/",
+        f"{url}files/{old.pk}/download",
+        f"/files/{file.permanent_id}/",
+        f"{url}zip/../",
+    ):
         assert guest.get(path).status_code in {302, 404}
     assert guest.get(f"{url}files/{old.pk}/download").status_code == 404
-    assert guest.get(f"/files/{file.link}/download")["Location"].startswith("/accounts/login/")
+    assert guest.get(f"/files/{file.permanent_id}/download")["Location"].startswith("/accounts/login/")
 
 
 def test_username_that_is_an_email_address_is_hidden(file: File, alice: User, shared: Shared, guest: Client) -> None:
@@ -305,7 +310,7 @@ def test_other_files_are_not_part_of_a_link(file: File, alice: User, shared: Sha
     _link, url = shared(file)
     other = factories.create_file(alice)
     for path in ("", "download", "preview", "thumbnail"):
-        assert guest.get(f"{url}files/{other.link}/{path}").status_code == 404
+        assert guest.get(f"{url}files/{other.permanent_id}/{path}").status_code == 404
     assert guest.get(f"{url}folders/1/").status_code == 404
 
 
@@ -315,13 +320,18 @@ def test_view_only_link_allows_no_downloads(
     link, url = shared(file, view_only=True)
     text = guest.get(url).content.decode()
     assert "download" not in text.replace("downloads are turned off", "")
-    for path in ("download", f"files/{file.link}/download", f"files/{file.link}/download?inline=1", "zip"):
+    for path in (
+        "download",
+        f"files/{file.permanent_id}/download",
+        f"files/{file.permanent_id}/download?inline=1",
+        "zip",
+    ):
         assert guest.get(url + path).status_code == 403
         assert guest.head(url + path).status_code == 403
     Preview.objects.create(
         file=file, kind=PreviewKind.PICTURE, state=PreviewState.READY, lease_until=timezone.now()
     )  # fmt: skip
-    assert guest.get(f"{url}files/{file.link}/preview").status_code == 302
+    assert guest.get(f"{url}files/{file.permanent_id}/preview").status_code == 302
     link.refresh_from_db()
     assert link.use_count == 0
 
@@ -330,7 +340,7 @@ def test_inline_view_of_a_limited_link_counts_as_download(file: File, shared: Sh
     """An inline view in the browser transfers the whole file."""
     link, url = shared(file, max_downloads=1)
     assert "inline" not in guest.get(url).content.decode()
-    assert guest.get(f"{url}files/{file.link}/download?inline=1").status_code == 302
+    assert guest.get(f"{url}files/{file.permanent_id}/download?inline=1").status_code == 302
     link.refresh_from_db()
     assert link.use_count == 1
 
@@ -416,7 +426,7 @@ def test_link_preview_of_a_download_is_led_to_its_page_and_does_not_count(
 ) -> None:
     link, url = shared(file, max_downloads=1)
     headers = {"User-Agent": user_agent, "Range": "bytes=0-32768"}
-    response = guest.get(url + path.format(file=file.link), headers=headers)
+    response = guest.get(url + path.format(file=file.permanent_id), headers=headers)
     assert (response.status_code, response["Location"]) == (302, "./")
     link.refresh_from_db()
     assert (link.use_count, events(link)) == (0, [])

@@ -48,7 +48,7 @@ def share(folder: Folder, by: User, **options: Any) -> tuple[ShareLink, str]:
 
 def share_selection(files: Sequence[File], by: User, **options: Any) -> tuple[ShareLink, str]:
     options = {"days": 7, **options}
-    link, token = share_links.share_selection([file.link for file in files], ShareOptions(**options), by=by)
+    link, token = share_links.share_selection([file.permanent_id for file in files], ShareOptions(**options), by=by)
     return link, f"/s/{token}/"
 
 
@@ -64,9 +64,9 @@ def test_file_page_leads_back_to_its_folder(brand: Folder, alice: User, guest: C
     _link, url = share(brand, alice)
     top = factories.create_file(alice, folder=brand)
     logo = factories.create_file(alice, folder=folder_named("Logos"))
-    page = guest.get(f"{url}files/{top.link}/").content.decode()
+    page = guest.get(f"{url}files/{top.permanent_id}/").content.decode()
     assert '<a href="../../">← <bdi>Brand</bdi></a>' in page
-    page = guest.get(f"{url}files/{logo.link}/").content.decode()
+    page = guest.get(f"{url}files/{logo.permanent_id}/").content.decode()
     assert f'<a href="../../folders/{logo.folder_id}/">← <bdi>Logos</bdi></a>' in page
 
 
@@ -76,15 +76,15 @@ def test_file_page_leads_to_the_files_before_and_after_it(brand: Folder, alice: 
     factories.create_file(alice, name="IMG 3.png", folder=folder_named("Logos"))
     factories.create_file(alice, name="IMG 4.png", folder=brand, visibility=Visibility.PRIVATE)
     _link, url = share(brand, bob)
-    page = guest.get(f"{url}files/{second.link}/").content.decode()
-    assert f'rel="prev" href="../{first.link}/"' in page
-    assert f'rel="next" href="../{last.link}/"' in page
+    page = guest.get(f"{url}files/{second.permanent_id}/").content.decode()
+    assert f'rel="prev" href="../{first.permanent_id}/"' in page
+    assert f'rel="next" href="../{last.permanent_id}/"' in page
     assert "2 of 3" in page
-    assert 'rel="next"' not in guest.get(f"{url}files/{last.link}/").content.decode()
+    assert 'rel="next"' not in guest.get(f"{url}files/{last.permanent_id}/").content.decode()
     _link, url = share_selection([first, last], alice)
-    page = guest.get(f"{url}files/{first.link}/").content.decode()
-    assert f'rel="next" href="../{last.link}/"' in page
-    assert str(second.link) not in page
+    page = guest.get(f"{url}files/{first.permanent_id}/").content.decode()
+    assert f'rel="next" href="../{last.permanent_id}/"' in page
+    assert str(second.permanent_id) not in page
 
 
 def test_folder_page_shows_files_and_links_to_subfolders(
@@ -99,10 +99,10 @@ def test_folder_page_shows_files_and_links_to_subfolders(
     assert f'href="folders/{folder_named("Logos").pk}/"' in text
     page = guest.get(f"{url}folders/{folder_named('Logos').pk}/")
     text = page.content.decode()
-    assert f'href="../../files/{logo.link}/"' in text
+    assert f'href="../../files/{logo.permanent_id}/"' in text
     assert 'href="../../">Brand</a>' in text.replace(' dir="auto"', "")
-    assert guest.get(f"{url}files/{logo.link}/").status_code == 200
-    assert guest.get(f"{url}files/{logo.link}/download").status_code == 302
+    assert guest.get(f"{url}files/{logo.permanent_id}/").status_code == 200
+    assert guest.get(f"{url}files/{logo.permanent_id}/download").status_code == 302
     assert guest.get(f"{url}download").status_code == 404
 
 
@@ -111,10 +111,10 @@ def test_folder_link_shows_the_current_files(brand: Folder, alice: User, bucket:
     assert "No files here yet." not in guest.get(url).content.decode()  # the folder has subfolders
     later = factories.create_file(alice, bucket=bucket, name="later.txt", folder=brand)
     assert "later.txt" in guest.get(url).content.decode()
-    assert guest.get(f"{url}files/{later.link}/download").status_code == 302
-    trash_files([later.link], by=alice)
+    assert guest.get(f"{url}files/{later.permanent_id}/download").status_code == 302
+    trash_files([later.permanent_id], by=alice)
     assert "later.txt" not in guest.get(url).content.decode()
-    assert guest.get(f"{url}files/{later.link}/download").status_code == 404
+    assert guest.get(f"{url}files/{later.permanent_id}/download").status_code == 404
 
 
 def test_nothing_outside_the_folder_is_accessible(brand: Folder, alice: User, bucket: Bucket, guest: Client) -> None:
@@ -123,7 +123,11 @@ def test_nothing_outside_the_folder_is_accessible(brand: Folder, alice: User, bu
     top = factories.create_file(alice, bucket=bucket, name="top.txt")
     factories.create_file(alice, bucket=bucket, name="in.txt", folder=folder_named("Logos"))
     _link, url = share(brand, alice)
-    pages = [url, f"{url}folders/{folder_named('Logos').pk}/", f"{url}files/{File.objects.get(name='in.txt').link}/"]
+    pages = [
+        url,
+        f"{url}folders/{folder_named('Logos').pk}/",
+        f"{url}files/{File.objects.get(name='in.txt').permanent_id}/",
+    ]
     for page in pages:
         text = guest.get(page).content.decode()
         for hidden in ("Secret", "Beside", "above.txt", "top.txt"):
@@ -132,7 +136,7 @@ def test_nothing_outside_the_folder_is_accessible(brand: Folder, alice: User, bu
         assert guest.get(f"{url}folders/{folder.pk}/").status_code == 404
     for file in (above, top):
         for path in ("", "download", "download?inline=1", "preview", "thumbnail"):
-            assert guest.get(f"{url}files/{file.link}/{path}").status_code == 404
+            assert guest.get(f"{url}files/{file.permanent_id}/{path}").status_code == 404
     assert guest.get(f"{url}folders/{10**30}/").status_code == 404
     assert zip_names(guest.get(f"{url}zip")) == ["Logos/in.txt"]
 
@@ -155,7 +159,7 @@ def test_private_files_and_restricted_subfolders_are_hidden(
     assert "private.txt" not in text
     assert "Logos" not in text
     for file in (private, own, deeper):
-        assert guest.get(f"{url}files/{file.link}/download").status_code == 404
+        assert guest.get(f"{url}files/{file.permanent_id}/download").status_code == 404
     for folder in (closed, folder_named("Old")):
         assert guest.get(f"{url}folders/{folder.pk}/").status_code == 404
     assert zip_names(guest.get(f"{url}zip")) == ["open.txt"]
@@ -172,7 +176,7 @@ def test_link_ends_when_its_folder_moves_into_one_hidden_from_the_creator(
     assert guest.get(bobs).status_code == 410
     assert guest.get(f"{bobs}zip").status_code == 410
     assert guest.get(f"{bobs}folders/{folder_named('Logos').pk}/").status_code == 404
-    assert guest.get(f"{bobs}files/{File.objects.get(name='in.txt').link}/download").status_code == 404
+    assert guest.get(f"{bobs}files/{File.objects.get(name='in.txt').permanent_id}/download").status_code == 404
     assert guest.get(roots).status_code == 200
 
 
@@ -196,10 +200,10 @@ def test_subfolder_that_forbids_links_is_hidden(
 ) -> None:
     file = factories.create_file(alice, bucket=bucket, name="in.txt", folder=folder_named("Old"))
     _link, url = share(brand, alice)
-    assert guest.get(f"{url}files/{file.link}/").status_code == 200
+    assert guest.get(f"{url}files/{file.permanent_id}/").status_code == 200
     share_links.set_folder_sharing(folder_named("Logos"), allowed=False, by=manager)
     assert "Logos" not in guest.get(url).content.decode()
-    assert guest.get(f"{url}files/{file.link}/").status_code == 404
+    assert guest.get(f"{url}files/{file.permanent_id}/").status_code == 404
     assert guest.get(f"{url}folders/{folder_named('Old').pk}/").status_code == 404
     share_links.set_folder_sharing(folder_named("Secret"), allowed=False, by=manager)
     assert guest.get(url).status_code == 410
@@ -274,8 +278,8 @@ def test_large_folder_is_paginated(brand: Folder, alice: User, guest: Client) ->
     names = re.findall(r">(n\d+\.txt)</a>", first.content.decode())
     assert (names[0], len(names)) == ("n000.txt", 49)  # and a subfolder
     second = guest.get(url + first.context["next_url"])
-    rest = re.findall(r">(n\d+\.txt)</a>", second.content.decode())
-    assert names + rest == [f"n{number:03}.txt" for number in range(60)]
+    remaining = re.findall(r">(n\d+\.txt)</a>", second.content.decode())
+    assert names + remaining == [f"n{number:03}.txt" for number in range(60)]
     assert guest.get(f"{url}?after=nonsense").status_code == 404
     assert guest.get(f"{url}?sort=nonsense").status_code == 200
     newest = re.findall(r">(n\d+\.txt)</a>", guest.get(f"{url}?sort=-size").content.decode())
@@ -321,28 +325,28 @@ def test_selection_link_opens_only_its_files(
     assert "b.txt" in text
     for hidden in ("other.txt", "Brand", "Logos", "Secret", "bob"):
         assert hidden not in text
-    assert [guest.get(f"{url}files/{file.link}/download").status_code for file in chosen] == [302, 302]
-    assert guest.get(f"{url}files/{other.link}/download").status_code == 404
+    assert [guest.get(f"{url}files/{file.permanent_id}/download").status_code for file in chosen] == [302, 302]
+    assert guest.get(f"{url}files/{other.permanent_id}/download").status_code == 404
     assert guest.get(f"{url}folders/{brand.pk}/").status_code == 404
     assert zip_names(guest.get(f"{url}zip")) == ["a.txt", "b.txt"]
     shared = Event.objects.filter(action=Action.SHARE).values_list("file_id", flat=True)
-    assert set(shared) == {file.link for file in chosen}
+    assert set(shared) == {file.permanent_id for file in chosen}
     assert link.name == "2 files"
 
 
 def test_trashed_files_leave_a_selection_and_the_last_one_ends_it(alice: User, bucket: Bucket, guest: Client) -> None:
     files = [factories.create_file(alice, bucket=bucket, name=f"{name}.txt") for name in "ab"]
     _link, url = share_selection(files, alice)
-    trash_files([files[0].link], by=alice)
+    trash_files([files[0].permanent_id], by=alice)
     assert "a.txt" not in guest.get(url).content.decode()
-    trash_files([files[1].link], by=alice)
+    trash_files([files[1].permanent_id], by=alice)
     assert guest.get(url).status_code == 410
     assert guest.get(f"{url}zip").status_code == 410
 
 
 def test_selection_is_shared_from_the_list(alice: User, as_alice: Client, bucket: Bucket, guest: Client) -> None:
     files = [factories.create_file(alice, bucket=bucket, name=f"{name}.txt") for name in "ab"]
-    ticked = {"file": [str(file.link) for file in files], "next": "/?sort=name"}
+    ticked = {"file": [str(file.permanent_id) for file in files], "next": "/?sort=name"}
     assert 'formaction="/files/share"' in as_alice.get("/").content.decode()
     page = as_alice.post("/files/share", ticked)
     assert page.status_code == 200
@@ -359,7 +363,7 @@ def test_selection_is_shared_from_the_list(alice: User, as_alice: Client, bucket
 def test_selection_of_one_file_becomes_a_file_link(alice: User, bucket: Bucket) -> None:
     file = factories.create_file(alice, bucket=bucket, name="a.txt")
     link, _url = share_selection([file], alice)
-    assert (link.file, link.name) == (file.link, "a.txt")
+    assert (link.file, link.name) == (file.permanent_id, "a.txt")
 
 
 def test_all_matching_files_can_be_shared(alice: User, as_alice: Client, brand: Folder) -> None:
@@ -378,7 +382,7 @@ def test_selection_with_a_file_that_cannot_be_shared_is_refused(
     for name, facts in cases.items():
         Folder.objects.filter(pk=brand.pk).update(unshareable=True)
         other = factories.create_file(bob, name=name, **facts)
-        data = {"file": [str(mine.link), str(other.link)], "days": "7", "go": "1"}
+        data = {"file": [str(mine.permanent_id), str(other.permanent_id)], "days": "7", "go": "1"}
         response = as_alice.post("/files/share", data)
         assert response.status_code == 400
         assert "1 file can&#x27;t be shared." in response.content.decode()

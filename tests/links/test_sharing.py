@@ -37,12 +37,12 @@ def shown_link(response: Any) -> str:
 
 def test_link_is_created_with_its_options_and_shown_once(file: File, as_alice: Client, guest: Client) -> None:
     response = create(
-        as_alice, f"/files/{file.link}/share", password="a long password", max_downloads="5", note="Hello"
+        as_alice, f"/files/{file.permanent_id}/share", password="a long password", max_downloads="5", note="Hello"
     )  # fmt: skip
     url = shown_link(response)
     link = ShareLink.objects.get()
     assert (link.name, link.file, link.version, link.max_downloads, link.note) == (
-        "press kit.pdf", file.link, None, 5, "Hello",
+        "press kit.pdf", file.permanent_id, None, 5, "Hello",
     )  # fmt: skip
     assert link.expires_at
     assert 6.9 < (link.expires_at - database_now()).total_seconds() / 86_400 <= 7
@@ -53,11 +53,11 @@ def test_link_is_created_with_its_options_and_shown_once(file: File, as_alice: C
     assert guest.get(url).status_code == 200
     assert url.split("/")[2] not in as_alice.get("/links/").content.decode()
     event = Event.objects.get(action=Action.SHARE)
-    assert (event.actor, event.file_id, event.detail) == ("alice", file.link, {"share_link": link.pk})
+    assert (event.actor, event.file_id, event.detail) == ("alice", file.permanent_id, {"share_link": link.pk})
 
 
 def test_link_can_be_pinned_to_the_current_version(file: File, as_alice: Client) -> None:
-    create(as_alice, f"/files/{file.link}/share", version=str(file.pk))
+    create(as_alice, f"/files/{file.permanent_id}/share", version=str(file.pk))
     assert ShareLink.objects.get().version == file.pk
 
 
@@ -83,7 +83,7 @@ def test_link_can_be_pinned_to_the_current_version(file: File, as_alice: Client)
 def test_invalid_option_is_an_error_below_its_field(
     form: dict[str, str], field: str, file: File, as_alice: Client
 ) -> None:
-    response = create(as_alice, f"/files/{file.link}/share", **form)
+    response = create(as_alice, f"/files/{file.permanent_id}/share", **form)
     assert response.status_code == 400
     assert list(response.context["form"].errors) == [field]
     assert not ShareLink.objects.exists()
@@ -91,7 +91,7 @@ def test_invalid_option_is_an_error_below_its_field(
 
 def test_default_and_maximum_expiry_follow_the_settings(file: File, as_alice: Client, settings: Settings) -> None:
     settings.SHARE_LINK_DAYS, settings.SHARE_LINK_MAX_DAYS = 3, 14
-    url = f"/files/{file.link}/share"
+    url = f"/files/{file.permanent_id}/share"
     assert 'value="3"' in as_alice.get(url).content.decode()
     assert create(as_alice, url, days="15").status_code == 400
     assert create(as_alice, url, days="").status_code == 400
@@ -109,7 +109,7 @@ def test_service_rejects_invalid_expiry(file: File, alice: User, settings: Setti
 def test_sharing_requires_the_permission_and_a_visible_file(
     file: File, as_viewer: Client, as_charlie: Client, as_bob: Client, settings: Settings
 ) -> None:
-    url = f"/files/{file.link}/share"
+    url = f"/files/{file.permanent_id}/share"
     assert [client.get(url).status_code for client in (as_viewer, as_charlie, as_bob)] == [403, 403, 200]
     assert create(as_viewer, url).status_code == 403
     assert as_bob.get(f"/files/{uuid.uuid4()}/share").status_code == 404
@@ -121,7 +121,7 @@ def test_sharing_requires_the_permission_and_a_visible_file(
 def test_page_names_the_folder_that_forbids_links(alice: User, as_alice: Client) -> None:
     folder = Folder.objects.create(name="Closed", unshareable=True, created_by=alice)
     file = factories.create_file(alice, folder=folder)
-    response = create(as_alice, f"/files/{file.link}/share")
+    response = create(as_alice, f"/files/{file.permanent_id}/share")
     assert response.status_code == 403
     assert "turned off in the folder" in response.content.decode()
     assert create(as_alice, f"/folders/{folder.pk}/share").status_code == 403
@@ -165,12 +165,12 @@ def test_managers_see_all_links_and_revoke_them(
     assert as_manager.post(f"/links/{link.pk}/revoke").status_code == 302
     assert guest.get(url).status_code == 410
     event = Event.objects.get(action=Action.SHARE_REVOKED)
-    assert (event.actor, event.file_id, event.name) == ("manager", file.link, "press kit.pdf")
+    assert (event.actor, event.file_id, event.name) == ("manager", file.permanent_id, "press kit.pdf")
 
 
 def test_links_are_paginated(file: File, alice: User, as_alice: Client) -> None:
     for number in range(51):
-        create_link(ShareLink, created_by=alice, name=f"n{number:03}", file=file.link)
+        create_link(ShareLink, created_by=alice, name=f"n{number:03}", file=file.permanent_id)
     first = as_alice.get("/links/")
     assert [link.name for link in first.context["links"]][::49] == ["n050", "n001"]
     second = as_alice.get(first.context["next_url"])
@@ -181,17 +181,19 @@ def test_links_are_paginated(file: File, alice: User, as_alice: Client) -> None:
 def test_only_own_links_can_be_revoked(file: File, as_bob: Client, bob: User, shared: Shared) -> None:
     link, _url = shared(file)
     assert as_bob.post(f"/links/{link.pk}/revoke").status_code == 404
-    assert as_bob.post("/links/revoke", {"file": str(file.link)}).status_code == 302
+    assert as_bob.post("/links/revoke", {"file": str(file.permanent_id)}).status_code == 302
     link.refresh_from_db()
     assert link.revoked_at is None
 
 
 def test_file_owner_revokes_all_links_of_the_file(file: File, bob: User, as_alice: Client, shared: Shared) -> None:
     links = [shared(file, by=bob)[0], shared(file)[0]]
-    page = as_alice.get(f"/files/{file.link}/share")
+    page = as_alice.get(f"/files/{file.permanent_id}/share")
     assert {link.pk for link in page.context["links"]} == {link.pk for link in links}
-    response = as_alice.post("/links/revoke", {"file": str(file.link), "next": f"/files/{file.link}/share"})
-    assert response["Location"] == f"/files/{file.link}/share"
+    response = as_alice.post(
+        "/links/revoke", {"file": str(file.permanent_id), "next": f"/files/{file.permanent_id}/share"}
+    )
+    assert response["Location"] == f"/files/{file.permanent_id}/share"
     assert not ShareLink.objects.filter(revoked_at__isnull=True).exists()
 
 
@@ -215,11 +217,11 @@ def test_revoking_links_of_an_invalid_file_is_an_error(file_id: str, as_alice: C
 def test_activity_of_a_file_names_the_link(file: File, as_alice: Client, shared: Shared, guest: Client) -> None:
     link, url = shared(file)
     guest.get(f"{url}download")
-    text = as_alice.get(f"/files/{file.link}/").content.decode()
+    text = as_alice.get(f"/files/{file.permanent_id}/").content.decode()
     assert f"share link {link.pk}" in text
     assert "shared by link" in text
 
 
 def test_link_of_a_manager_serves_another_users_file(file: File, manager: User, bucket: Bucket, guest: Client) -> None:
-    page = create(signed_in(manager), f"/files/{file.link}/share")
+    page = create(signed_in(manager), f"/files/{file.permanent_id}/share")
     assert guest.get(shown_link(page) + "download").status_code == 302

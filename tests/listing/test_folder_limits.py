@@ -23,7 +23,7 @@ from uploads.errors import OverQuota, Problem, ValidationFailed
 from uploads.models import Event, File, Folder, State, Tag, Usage
 from uploads.models.folder import MAX_DEPTH
 from uploads.services import folders
-from uploads.services.imports import Plan, import_objects, plan_import
+from uploads.services.imports import ImportPlan, import_objects, plan_import
 from uploads.services.recount import recount
 from uploads.services.tree import MAX_NEW_FOLDERS
 
@@ -138,7 +138,7 @@ def test_the_number_of_statements_does_not_grow_with_the_folders(upload_client: 
 def test_import_skips_keys_that_are_too_deep(bucket: Bucket, alice: User) -> None:
     for key in (f"in/{DEEPEST}/fine.txt", f"in/{DEEPEST}/e/deep.txt"):
         bucket.client.put_object(Bucket=bucket.name, Key=key, Body=b"x")
-    plan = Plan(prefix="in/", owner=alice)
+    plan = ImportPlan(prefix="in/", owner=alice)
     dry, real = ([step.refused for step in run(plan) if step.refused] for run in (plan_import, import_objects))
     assert [refused.key for refused in dry[0]] == [f"in/{DEEPEST}/e/deep.txt"]
     assert "32 levels" in real[0][0].reason

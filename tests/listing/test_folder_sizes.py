@@ -42,7 +42,7 @@ def test_size_counts_the_branch_and_follows_every_change(applied: bool, campaign
     assert size() == (3, 111)
     create_row(alice, State.UPLOADING, size=1000, folder=campaign)
     assert size() == (3, 111)
-    link = File.objects.get(name="10.txt").link
+    link = File.objects.get(name="10.txt").permanent_id
     actions.trash_files([link], by=alice)
     assert size() == (2, 101)
     actions.restore_files([link], by=alice)
@@ -50,12 +50,12 @@ def test_size_counts_the_branch_and_follows_every_change(applied: bool, campaign
     assert size() == (2, 101)
     move_folder(ensure_folder("Campaign/Logos", alice), None, by=alice)
     assert size() == (1, 1)
-    actions.trash_files([File.objects.get(name="1.txt").link], by=alice)
+    actions.trash_files([File.objects.get(name="1.txt").permanent_id], by=alice)
     assert size() == (0, 0)
 
 
 def test_private_files_count_for_their_owner_only(campaign: Folder, alice: User, bob: User, admin_user: User) -> None:
-    actions.set_visibility([File.objects.get(name="100.txt").link], Visibility.PRIVATE, by=alice)
+    actions.set_visibility([File.objects.get(name="100.txt").permanent_id], Visibility.PRIVATE, by=alice)
     assert size_for(alice, campaign) == (3, 111)
     assert size_for(bob, campaign) == size_for(admin_user, campaign) == (2, 11)
     assert recount() == []

@@ -216,5 +216,5 @@ def test_moving_a_file_into_a_removed_folder_restores_it(alice: User) -> None:
     folder = ensure_folder("Brand/Logos", alice)
     file = create_row(alice, State.AVAILABLE)
     trash_folder(folder, by=alice)
-    assert actions.move_files([file.pk], folder, by=alice).links == [file.pk]
+    assert actions.move_files([file.pk], folder, by=alice).file_ids == [file.pk]
     assert Folder.objects.visible_to(alice).filter(pk=folder.pk).exists()

@@ -17,7 +17,19 @@ from pytest_django import DjangoAssertNumQueries
 from tests.support.file_rows import create_row
 from uploads import listing
 from uploads.listing import pagination
-from uploads.models import AccessLevel, Category, File, Folder, Kind, State, Statistic, Status, Tag, Tagging, Visibility
+from uploads.models import (
+    AccessLevel,
+    Category,
+    File,
+    Folder,
+    State,
+    Statistic,
+    StatisticKind,
+    StatisticStatus,
+    Tag,
+    Tagging,
+    Visibility,
+)
 from uploads.services import folders
 
 pytestmark = pytest.mark.django_db
@@ -294,8 +306,9 @@ def test_each_filter_that_is_set_can_be_removed(mixed: None, as_alice: Client) -
     assert {label: value for label, (value, _url) in chips.items()} == {
         "Type": "Images", "Owner": "alice", "Tag": "Sommer", "Size": "10 to 100 MB", "Added": "Older"
     }  # fmt: skip
-    rest = as_alice.get(chips["Owner"][1]).context["list_query"]
-    assert (rest.q, rest.owner, rest.category, rest.tag.name, rest.sort) == ("png", None, "image", "Sommer", "name")
+    query = as_alice.get(chips["Owner"][1]).context["list_query"]
+    values = query.q, query.owner, query.category, query.tag.name, query.sort
+    assert values == ("png", None, "image", "Sommer", "name")
     assert 'href="/?q=png&amp;type=image&amp;tag=Sommer' in page.content.decode()
 
 
@@ -379,7 +392,7 @@ def test_label_counts_a_whole_list_and_numbers_the_pages_of_a_long_one(alice: Us
     assert as_alice.get("/").context["count_label"] == f"1–{shown}"
     following = as_alice.get(as_alice.get("/").context["next_url"])
     assert following.context["count_label"] == f"{shown + 1}–{PER_PAGE + 3} of {PER_PAGE + 3} files"
-    Statistic.objects.create(kind=Kind.FOLDER, key="0", status=Status.STORED, files=1_234_567)
+    Statistic.objects.create(kind=StatisticKind.FOLDER, key="0", status=StatisticStatus.STORED, files=1_234_567)
     assert as_alice.get("/").context["count_label"] == f"1–{shown} of about 1.2 million files"
     for start in ("", "0", "-1", "x", "1" * 40, "²"):
         page = as_alice.get("/", {"after": following.wsgi_request.GET["after"], "start": start})

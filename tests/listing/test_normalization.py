@@ -85,8 +85,8 @@ def test_normalizing_twice_changes_nothing(text: str) -> None:
 def test_files_folders_and_tags_are_searched_by_normalized_name(alice: User, as_alice: Client, roles: None) -> None:
     files = [factories.create_file(alice, name=name) for name in ("Łódź.txt", "ガス.txt", "מ.txt", "lo.txt", "lp.txt")]
     ensure_folder("Œuvres", alice)
-    actions.tag_files([files[0].link], add=["ışık"], by=alice)
-    actions.tag_files([files[0].link], add=["IŞIK", "カス", "ガス"], by=alice)
+    actions.tag_files([files[0].permanent_id], add=["ışık"], by=alice)
+    actions.tag_files([files[0].permanent_id], add=["IŞIK", "カス", "ガス"], by=alice)
     assert [file.name for file in File.objects.matching("lodz")] == ["Łódź.txt"]
     assert not File.objects.matching("カス").exists()
     assert File.objects.matching("ガス").exists()

@@ -55,7 +55,7 @@ def files(people: list[User], closed: Folder) -> list[File]:
 def test_download_finds_exactly_the_visible_files(people: list[User], files: list[File]) -> None:
     everyone: list[User | AnonymousUser] = [*people, AnonymousUser()]
     for user in everyone:
-        downloadable = [File.objects.visible_by_link(user, file.pk) for file in files]
+        downloadable = [File.objects.visible_by_permanent_id(user, file.pk) for file in files]
         assert {file for file in downloadable if file} == set(File.objects.visible_to(user).listed())
 
 
@@ -69,8 +69,8 @@ def test_download_finds_the_current_version(people: list[User]) -> None:
     old = factories.create_file(people[2])
     File.objects.filter(pk=old.pk).update(series=old.pk, current=False)
     new = factories.create_file(people[2], series=old.pk)
-    assert File.objects.visible_by_link(people[2], old.pk) == new
-    assert File.objects.visible_by_link(people[2], new.pk) is None
+    assert File.objects.visible_by_permanent_id(people[2], old.pk) == new
+    assert File.objects.visible_by_permanent_id(people[2], new.pk) is None
 
 
 def test_unfinished_uploads_are_counted(people: list[User], files: list[File]) -> None:

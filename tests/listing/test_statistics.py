@@ -18,11 +18,11 @@ from uploads import actions, services
 from uploads.models import (
     File,
     Folder,
-    Kind,
     State,
     Statistic,
     StatisticDelta,
-    Status,
+    StatisticKind,
+    StatisticStatus,
     Tagging,
     Visibility,
     apply_deltas,
@@ -42,7 +42,7 @@ def test_recount_of_an_empty_database_finds_no_differences(db: None) -> None:
 def test_recount_dry_run_reports_a_difference(alice: User) -> None:
     factories.create_file(alice, b"x" * 10)
     apply_deltas()
-    Statistic.objects.filter(kind=Kind.TOTAL).update(files=7, bytes=70)
+    Statistic.objects.filter(kind=StatisticKind.TOTAL).update(files=7, bytes=70)
     before = factories.database_rows()
     status, output, _errors = run_command("recount")
     assert 'kind=total key="" status=stored stored_files=7 stored_bytes=70 files=1 bytes=10' in output
@@ -53,8 +53,8 @@ def test_recount_dry_run_reports_a_difference(alice: User) -> None:
 def test_recount_repairs_missing_and_stale_statistics(alice: User) -> None:
     factories.create_file(alice, b"x" * 10)
     apply_deltas()
-    Statistic.objects.filter(kind=Kind.OWNER).delete()
-    Statistic.objects.create(kind=Kind.FOLDER, key="99", status=Status.STORED, files=3, bytes=3)
+    Statistic.objects.filter(kind=StatisticKind.OWNER).delete()
+    Statistic.objects.create(kind=StatisticKind.FOLDER, key="99", status=StatisticStatus.STORED, files=3, bytes=3)
     rows = factories.database_rows()["uploads.File"]
     status, output, _errors = run_command("recount", "--apply")
     assert (output.splitlines()[-2:], status) == (["applied: yes", "differences: 2"], 0)
@@ -64,7 +64,7 @@ def test_recount_repairs_missing_and_stale_statistics(alice: User) -> None:
 
 def test_recount_prints_json(alice: User) -> None:
     factories.create_file(alice, b"x" * 10)
-    StatisticDelta.objects.filter(kind=Kind.TOTAL).delete()
+    StatisticDelta.objects.filter(kind=StatisticKind.TOTAL).delete()
     status, output, _errors = run_command("recount", "--json")
     assert status == 1
     assert json.loads(output) == {
@@ -136,11 +136,11 @@ class RandomActions:
     def version(self) -> None:
         if file := self.any_file(state=State.AVAILABLE, current=True):
             other = self.dice.choice(self.people)
-            promote_version(factories.create_file(other, self.body(), series=file.link, current=False))
+            promote_version(factories.create_file(other, self.body(), series=file.permanent_id, current=False))
 
     def go_back(self) -> None:
         if old := self.any_file(state=State.AVAILABLE, current=False):
-            file = File.objects.by_link(old.link).get()
+            file = File.objects.by_permanent_id(old.permanent_id).get()
             services.restore_version(file, old, by=file.owner)
 
     def move(self) -> None:
@@ -183,7 +183,7 @@ class RandomActions:
 
     def _with_some(self, verb: Callable[[list[Any], User], object], state: State = State.AVAILABLE) -> None:
         if file := self.any_file(state=state, current=True):
-            verb([file.link, *(other.link for other in File.objects.order_by("?")[:2])], file.owner)
+            verb([file.permanent_id, *(other.permanent_id for other in File.objects.order_by("?")[:2])], file.owner)
 
 
 @pytest.mark.parametrize("seed", range(2))

@@ -69,8 +69,8 @@ def test_missing_older_version_is_marked(as_alice: Client, bucket: Bucket) -> No
     second = upload_client.send(b"second", replaces=first.pk)
     note(first, ChecksumStatus.MISSING)
     assert "missing" in page(as_alice, second)
-    assert as_alice.get(reverse("download_version", args=[second.link, first.pk])).status_code == 410
-    assert as_alice.get(reverse("download", args=[second.link])).status_code == 302
+    assert as_alice.get(reverse("download_version", args=[second.permanent_id, first.pk])).status_code == 410
+    assert as_alice.get(reverse("download", args=[second.permanent_id])).status_code == 302
 
 
 def test_file_without_checksum_shows_no_checksum(file: File, as_alice: Client) -> None:

@@ -20,7 +20,7 @@ from tests.support.storage_proxies import StorageProxy
 from uploads import s3
 from uploads.services.doctor import Level, results
 from uploads.services.doctor.results import Deadline
-from uploads.services.doctor.storage import credential_lines, reach_lines, store_checks
+from uploads.services.doctor.storage import check_credentials, check_endpoint, store_checks
 
 pytestmark = pytest.mark.django_db
 
@@ -39,7 +39,7 @@ def test_missing_bucket_is_reported(bucket: stores.Bucket, settings: Settings) -
 def test_bucket_in_another_region_is_reported(fresh: stores.Bucket) -> None:
     where: Any = {"LocationConstraint": "eu-west-1"}
     fresh.client.create_bucket(Bucket=fresh.name, CreateBucketConfiguration=where)
-    line = only(reach_lines())
+    line = only(check_endpoint())
     assert line.level is Level.FAIL
     assert line.advice == "set AWS_DEFAULT_REGION=eu-west-1"
 
@@ -47,13 +47,13 @@ def test_bucket_in_another_region_is_reported(fresh: stores.Bucket) -> None:
 def test_region_named_by_the_storage_is_advised(storage_proxy: StorageProxy) -> None:
     headers = {"x-amz-bucket-region": "eu-west-3"}
     storage_proxy.rules["*"] = storage_proxies.status(400, "AuthorizationHeaderMalformed", headers=headers)
-    assert only(reach_lines()).advice == "set AWS_DEFAULT_REGION=eu-west-3"
+    assert only(check_endpoint()).advice == "set AWS_DEFAULT_REGION=eu-west-3"
 
 
 def test_wrong_secret_key_is_reported(bucket: stores.Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not-the-secret-at-all")
     s3.reset()
-    line = only(reach_lines())
+    line = only(check_endpoint())
     s3.reset()
     assert line.reason.endswith("wrong secret key")
     assert line.advice == "correct AWS_SECRET_ACCESS_KEY"
@@ -77,7 +77,7 @@ def test_access_denied_message_depends_on_the_bucket_owner(
         return storage_proxies.Response(200, {"Content-Type": "application/xml"}, listing)
 
     storage_proxy.rules["*"] = refuse
-    assert reason in only(reach_lines()).reason
+    assert reason in only(check_endpoint()).reason
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_each_storage_error_has_its_own_message(
     storage_proxy: StorageProxy, rule: storage_proxies.Rule, reason: str
 ) -> None:
     storage_proxy.rules["*"] = rule
-    line = only(reach_lines())
+    line = only(check_endpoint())
     assert line.level is Level.FAIL
     assert reason in line.reason
     assert line.advice
@@ -105,7 +105,7 @@ def test_each_storage_error_has_its_own_message(
 def test_unreachable_storage_is_reported(bucket: stores.Bucket, settings: Settings) -> None:
     settings.S3_ENDPOINT = "http://127.0.0.1:9"
     s3.reset()
-    assert only(reach_lines()).reason.endswith("cannot connect")
+    assert only(check_endpoint()).reason.endswith("cannot connect")
     s3.reset()
 
 
@@ -160,13 +160,13 @@ def test_missing_credentials_are_reported(bucket: stores.Bucket, no_keys: pytest
 
 def test_incomplete_credentials_are_reported(bucket: stores.Bucket, no_keys: pytest.MonkeyPatch) -> None:
     no_keys.setenv("AWS_ACCESS_KEY_ID", "only-this")
-    assert only(credential_lines()).reason == "not available: incomplete"
+    assert only(check_credentials()).reason == "not available: incomplete"
 
 
 def test_static_temporary_credentials_are_reported(bucket: stores.Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SESSION_TOKEN", "a-token")
     s3.reset()
-    line = only(credential_lines())
+    line = only(check_credentials())
     s3.reset()
     assert (line.level, "are not renewed" in line.reason) == (Level.WARN, True)
 
@@ -187,7 +187,7 @@ def test_container_role_reports_remaining_validity(
     with storage_proxies.run_storage_proxy("http://127.0.0.1:9") as server:
         server.rules["*"] = lambda _request: response
         no_keys.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{server.url}/role")
-        line = only(credential_lines())
+        line = only(check_credentials())
     assert line.level == expected
     assert line.reason.startswith(reason)
 
@@ -198,7 +198,7 @@ def test_permanent_keys_on_aws_are_reported(
     settings.S3_ENDPOINT = "https://s3.eu-west-1.amazonaws.com.invalid"
     monkeypatch.setattr("uploads.services.doctor.storage.at_aws", lambda: True)
     s3.reset()
-    line = only(credential_lines())
+    line = only(check_credentials())
     s3.reset()
     assert (line.level, line.advice) == (Level.WARN, "use a role")
 
@@ -220,7 +220,7 @@ def test_clock_skew_of_storage_is_reported(
     storage_proxy: StorageProxy, seconds: float, expected: str, reason: str
 ) -> None:
     shift_clock(storage_proxy, seconds)
-    line = [*reach_lines()][-1]
+    line = [*check_endpoint()][-1]
     assert line.level == expected
     assert reason in line.reason
 

@@ -22,12 +22,12 @@ from uploads.s3.bucket_config import BUCKET_SETTINGS
 from uploads.s3.bucket_policies import archive_tiers, lifecycle_conflicts, unknown_classes
 from uploads.services.doctor import Level
 from uploads.services.doctor.bucket import (
-    digest_lines,
-    marker_lines,
-    page_lines,
-    posture_lines,
-    stranger_lines,
-    tiering_lines,
+    check_archive_tiers,
+    check_checksums,
+    check_cors,
+    check_foreign_cors,
+    check_marker,
+    check_setting,
 )
 from uploads.services.doctor.results import Deadline
 from uploads.services.doctor.storage import store_checks
@@ -135,14 +135,14 @@ def test_intelligent_tiering_with_archive_tiers_is_reported(configuration: dict[
 
 
 def test_archive_tiers_of_the_bucket_are_a_warning(digest_bucket: stores.Bucket) -> None:
-    assert only(tiering_lines()).level is Level.OK
+    assert only(check_archive_tiers()).level is Level.OK
     tierings: Any = [{"Days": 90, "AccessTier": "ARCHIVE_ACCESS"}]
     digest_bucket.client.put_bucket_intelligent_tiering_configuration(
         Bucket=digest_bucket.name, Id="cold", IntelligentTieringConfiguration={
             "Id": "cold", "Status": "Enabled", "Tierings": tierings,
         },
     )  # fmt: skip
-    line = only(tiering_lines())
+    line = only(check_archive_tiers())
     assert line.level is Level.WARN
     assert "'cold'" in line.reason
 
@@ -152,7 +152,7 @@ def test_conflicting_lifecycle_rule_in_the_bucket_fails(safe: stores.Bucket) -> 
     theirs: Any = {"ID": "theirs", "Status": "Enabled", "Filter": {"Prefix": ""}, "Expiration": {"Days": 30}}
     safe.client.put_bucket_lifecycle_configuration(Bucket=safe.name, LifecycleConfiguration={"Rules": [theirs, *rules]})
     (lifecycle,) = (point for point in BUCKET_SETTINGS if point.subject == "lifecycle")
-    fine, wrong = posture_lines(lifecycle, desired_bucket([ORIGIN]))
+    fine, wrong = check_setting(lifecycle, desired_bucket([ORIGIN]))
     assert (fine.level, wrong.level) == (Level.OK, Level.FAIL)
 
 
@@ -160,32 +160,32 @@ def test_the_marker_of_another_database_fails(bucket: stores.Bucket) -> None:
     other = uuid4()
     s3.write_marker(other)
     own = Installation.objects.own_id()
-    line = only(marker_lines(own))
+    line = only(check_marker(own))
     assert line.level is Level.FAIL
     assert str(other) in line.reason
     assert str(own) in line.reason
     bucket.write("amalga.json", b"hello")
-    assert only(marker_lines(own)).level is Level.FAIL
+    assert only(check_marker(own)).level is Level.FAIL
 
 
 # --- CORS as browsers use it ------------------------------------------------------------------
 
 
 def test_cors_check_covers_every_origin(safe: stores.Bucket) -> None:
-    assert only(page_lines(ORIGIN)).level is Level.OK
-    assert only(page_lines("https://second.example.org")).level is Level.FAIL
+    assert only(check_cors(ORIGIN)).level is Level.OK
+    assert only(check_cors("https://second.example.org")).level is Level.FAIL
 
 
 def test_forbidden_request_header_fails(safe: stores.Bucket) -> None:
     (rule,) = safe.client.get_bucket_cors(Bucket=safe.name)["CORSRules"]
     rule["AllowedHeaders"] = ["content-type", "if-none-match"]
     safe.client.put_bucket_cors(Bucket=safe.name, CORSConfiguration={"CORSRules": [rule]})
-    assert only(page_lines(ORIGIN)).level is Level.FAIL
+    assert only(check_cors(ORIGIN)).level is Level.FAIL
 
 
 def test_missing_cors_headers_are_named(bucket: stores.Bucket, settings: Settings) -> None:
     settings.S3_CHECKSUMS = "sha256"  # the development storage allows no S3 headers
-    assert only(page_lines("http://localhost:8000")).reason.endswith(
+    assert only(check_cors("http://localhost:8000")).reason.endswith(
         "if-none-match, x-amz-checksum-sha256 is not allowed"
     )
 
@@ -194,8 +194,8 @@ def test_wildcard_cors_origin_fails_on_a_network(safe: stores.Bucket, settings: 
     anybody: Any = {"AllowedOrigins": ["*"], "AllowedMethods": ["PUT"], "AllowedHeaders": ["*"]}
     safe.client.put_bucket_cors(Bucket=safe.name, CORSConfiguration={"CORSRules": [anybody]})
     settings.S3_ORIGIN = "https://s3.example.org"  # only the host name matters
-    assert only(stranger_lines()).level is Level.FAIL
-    assert only(page_lines(ORIGIN)).level is Level.OK
+    assert only(check_foreign_cors()).level is Level.FAIL
+    assert only(check_cors(ORIGIN)).level is Level.OK
 
 
 def test_settings_without_site_origin_are_reported(bucket: stores.Bucket, settings: Settings) -> None:
@@ -210,7 +210,7 @@ def test_settings_without_site_origin_are_reported(bucket: stores.Bucket, settin
 
 
 def test_storage_that_verifies_checksums_passes(digest_bucket: stores.Bucket) -> None:
-    line = only(digest_lines())
+    line = only(check_checksums())
     assert line.level is Level.OK
     assert line.reason.endswith("(tested; the storage supports sha256, off)")
     assert digest_bucket.objects() == {}
@@ -220,7 +220,7 @@ def test_storage_that_verifies_checksums_passes(digest_bucket: stores.Bucket) ->
 @pytest.mark.parametrize("mode", ["sha256", "payload"])
 def test_unsupported_checksum_mode_fails(bucket: stores.Bucket, settings: Settings, mode: str) -> None:
     settings.S3_CHECKSUMS = mode
-    line = only(digest_lines())
+    line = only(check_checksums())
     assert line.level is Level.FAIL
     assert "set S3_CHECKSUMS=off" in line.advice
 
@@ -230,7 +230,7 @@ def test_a_better_mode_is_recommended(
     digest_bucket: stores.Bucket, settings: Settings, mode: str, expected: str
 ) -> None:
     settings.S3_CHECKSUMS = mode
-    line = only(digest_lines())
+    line = only(check_checksums())
     assert line.level == expected
     assert line.advice.startswith("set S3_CHECKSUMS=sha256: ")
 
@@ -252,7 +252,7 @@ def test_storage_that_verifies_only_signed_hashes_is_detected(
     settings.S3_CHECKSUMS = mode
     with storage_proxies.proxy_of_app(settings, digest_bucket) as proxy:
         proxy.rules |= {"put": verify_only_payload_hash, "part": verify_only_payload_hash}
-        line = only(digest_lines())
+        line = only(check_checksums())
     assert line.level == expected
     assert "payload" in line.reason + line.advice
 
@@ -260,7 +260,7 @@ def test_storage_that_verifies_only_signed_hashes_is_detected(
 def test_storage_must_also_verify_checksums_of_parts(digest_bucket: stores.Bucket, settings: Settings) -> None:
     with storage_proxies.proxy_of_app(settings, digest_bucket) as proxy:
         proxy.rules["part"] = lambda _request: storage_proxies.Response(200, {"ETag": '"x"'}, b"")
-        line = only(digest_lines())
+        line = only(check_checksums())
     assert line.level is Level.FAIL
     assert "a corrupted part is accepted" in line.reason
 
@@ -268,7 +268,7 @@ def test_storage_must_also_verify_checksums_of_parts(digest_bucket: stores.Bucke
 def test_changed_test_object_is_reported(storage_proxy: StorageProxy) -> None:
     changed = storage_proxies.Response(200, {"ETag": '"x"'}, b"something else")
     storage_proxy.rules["get"] = lambda request: changed if "/quarantine/doctor-" in request.url else request.forward()
-    line = only(digest_lines())
+    line = only(check_checksums())
     assert line.level is Level.FAIL
     assert "a download differs from its upload" in line.reason
 
@@ -283,7 +283,7 @@ def test_interrupted_checksum_test_leaves_no_objects(
         if "/quarantine/doctor-" in request.url
         else request.forward()
     )
-    assert only(digest_lines()).level is Level.FAIL
+    assert only(check_checksums()).level is Level.FAIL
     assert bucket.objects() == {}
 
 
@@ -294,7 +294,7 @@ def test_interrupted_checksum_test_leaves_no_objects(
 )  # fmt: skip
 def test_missing_permission_is_named(storage_proxy: StorageProxy, operation: str, right: str) -> None:
     storage_proxy.rules[operation] = storage_proxies.status(403, "AccessDenied")
-    line = only(digest_lines())
+    line = only(check_checksums())
     assert line.level is Level.FAIL
     assert line.advice.startswith(f"allow {right}")
 
@@ -302,8 +302,8 @@ def test_missing_permission_is_named(storage_proxy: StorageProxy, operation: str
 def test_leftovers_of_earlier_tests_are_removed(bucket: stores.Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     bucket.write("quarantine/doctor-left", b"x")
     bucket.write("quarantine/other", b"x")
-    only(digest_lines())
+    only(check_checksums())
     assert set(bucket.objects()) == {"quarantine/doctor-left", "quarantine/other"}  # another doctor may still use it
     monkeypatch.setattr(feature_probes, "LEFTOVER_AGE", timedelta(seconds=-5))
-    only(digest_lines())
+    only(check_checksums())
     assert set(bucket.objects()) == {"quarantine/other"}

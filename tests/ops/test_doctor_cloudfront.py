@@ -13,7 +13,7 @@ from tests.support.cloudfront import Edge, Signer, run_cloudfront
 from tests.support.doctor_results import examined, only
 from tests.support.stores import Bucket
 from uploads import s3
-from uploads.services.doctor.storage import cloudfront_lines
+from uploads.services.doctor.storage import check_cloudfront
 
 pytestmark = pytest.mark.django_db
 
@@ -38,7 +38,7 @@ def cloudfront(
 
 
 def first_line() -> str:
-    line = only(cloudfront_lines())
+    line = only(check_cloudfront())
     return f"{line.level} {line.reason}"
 
 

@@ -28,7 +28,7 @@ from uploads.services import request_previews
 from uploads.services.doctor import CheckResult, Level, database
 from uploads.services.doctor.background_jobs import WORK
 from uploads.services.doctor.results import Deadline
-from uploads.services.doctor.storage import clock_line
+from uploads.services.doctor.storage import check_clock
 
 pytestmark = pytest.mark.django_db
 CHECKS = dict((*database.CHECKS, *WORK))
@@ -130,14 +130,14 @@ def test_clock_skew_of_database_is_reported(off: str, level: Level) -> None:
 )  # fmt: skip
 def test_clocks_may_differ_by_half_a_minute(seconds: float, exact: bool, level: Level) -> None:
     now = datetime.now(UTC)
-    line = clock_line("clock", now + timedelta(seconds=seconds), before=now, after=now, exact=exact)
+    line = check_clock("clock", now + timedelta(seconds=seconds), before=now, after=now, exact=exact)
     assert line.level is level
 
 
 def test_slow_response_is_no_clock_skew() -> None:
     now = datetime.now(UTC)
     theirs = now + timedelta(seconds=40)
-    assert clock_line("c", theirs, before=now, after=now + timedelta(seconds=80), exact=True).level is Level.OK
+    assert check_clock("c", theirs, before=now, after=now + timedelta(seconds=80), exact=True).level is Level.OK
 
 
 # --- unreachable database ---------------------------------------------------------------------

@@ -73,7 +73,7 @@ def test_a_missing_object_is_marked_and_unmarked_when_it_is_back(alice: User, ma
     assert run_fsck("--repair", "--max-repairs=1").status == 0
     assert (Report.objects.get().ended_at, Report.objects.get().summary["repaired"]) == (ended, 1)
     assert File.objects.get().checksum_status == ChecksumStatus.MISSING
-    assert Event.objects.get(action="repair").file_id == file.link
+    assert Event.objects.get(action="repair").file_id == file.permanent_id
     assert run_fsck().status == 0
     marked.write(file.key, b"hello")
     assert repair().status == 0

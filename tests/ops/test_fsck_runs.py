@@ -54,7 +54,7 @@ def test_run_stopped_by_an_outage_continues_where_it_was(
         marked.delete(file.key)
     listing = s3.list_objects
 
-    def breaks_off(prefix: str, **kwargs: Any) -> Iterator[s3.Page]:
+    def breaks_off(prefix: str, **kwargs: Any) -> Iterator[s3.ListingPage]:
         yield next(listing(prefix, **kwargs))
         raise StorageUnavailable("ListObjectsV2: 500")
 
@@ -128,9 +128,9 @@ def test_a_listing_out_of_order_is_refused(alice: User, marked: Bucket, monkeypa
         stored(alice, marked, key=key(number))
     read = bucket_listing._parse_page
 
-    def backwards(text: str) -> tuple[s3.Page, str]:
+    def backwards(text: str) -> tuple[s3.ListingPage, str]:
         page, token = read(text)
-        return s3.Page(page.keys[::-1], page.sizes, page.etags, page.moments), token
+        return s3.ListingPage(page.keys[::-1], page.sizes, page.etags, page.moments), token
 
     monkeypatch.setattr(bucket_listing, "_parse_page", backwards)
     assert run_fsck().status == 2

@@ -144,7 +144,7 @@ def test_a_second_run_changes_nothing(photos: Bucket, alice: User) -> None:
 def test_changes_by_users_survive_a_second_run(photos: Bucket, alice: User) -> None:
     run_import("photos/")
     folder = ensure_folder("Kept", alice)
-    actions.move_files([file.link for file in File.objects.all()], folder, by=alice)
+    actions.move_files([file.permanent_id for file in File.objects.all()], folder, by=alice)
     services.rename(File.objects.first(), "mine.jpg", by=alice)  # type: ignore[arg-type]
     trash_folder(Folder.objects.get(name="0"), by=alice)
     run_import("photos/")
@@ -173,7 +173,7 @@ def test_import_records_one_event_per_batch(photos: Bucket, alice: User, small_b
 def test_an_imported_file_is_downloaded_as_an_attachment(photos: Bucket, alice: User, as_alice: Client) -> None:
     run_import("photos/")
     file = File.objects.get(key="photos/2/pic 24.jpg")
-    response = as_alice.get(f"/files/{file.link}/download?inline=1")
+    response = as_alice.get(f"/files/{file.permanent_id}/download?inline=1")
     with urllib.request.urlopen(response["Location"]) as download:
         assert download.read() == b"x" * 24
         assert download.headers["Content-Disposition"].startswith("attachment")
@@ -227,7 +227,7 @@ def test_odd_keys_become_clean_paths_and_are_downloaded(odd: Bucket, alice: User
     assert {file.key: path_of(file) for file in File.objects.all()} == ODD
     assert all(file.normalized_name == normalize_for_search(file.name) for file in File.objects.all())
     for file in File.objects.all():
-        response = as_alice.get(f"/files/{file.link}/download")
+        response = as_alice.get(f"/files/{file.permanent_id}/download")
         with urllib.request.urlopen(response["Location"]) as download:
             assert download.read() == file.key.encode()
 
@@ -346,7 +346,7 @@ def test_killed_run_is_continued(
 ) -> None:
     note, notes = imports._note, []
 
-    def interrupt_second(*args: Any) -> imports.Step:
+    def interrupt_second(*args: Any) -> imports.ImportProgress:
         notes.append(note(*args))
         if len(notes) == 2:
             raise KeyboardInterrupt
@@ -373,9 +373,9 @@ def test_concurrent_imports_import_objects_once(photos: Bucket, alice: User, bob
     assert is_consistent()
 
 
-def in_a_thread(owner: User) -> imports.Step:
+def in_a_thread(owner: User) -> imports.ImportProgress:
     try:
-        return list(imports.import_objects(imports.Plan(prefix="photos/", owner=owner)))[-1]
+        return list(imports.import_objects(imports.ImportPlan(prefix="photos/", owner=owner)))[-1]
     finally:
         connection.close()
 

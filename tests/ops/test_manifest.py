@@ -73,19 +73,21 @@ def library(roles: None, alice: User, bob: User, bucket: Bucket, settings: Setti
     Folder.objects.filter(pk=closed.pk).update(restricted=True, access_root=closed)
     Grant.objects.create(folder=closed, group=Group.objects.get(name="managers"), level=AccessLevel.MANAGE)
     report = upload_client.send(b"first version", name="report.txt")
-    upload_client.send(b"second version", name="report.txt", replaces=str(report.link))
+    upload_client.send(b"second version", name="report.txt", replaces=str(report.permanent_id))
     emoji = upload_client.send(b"0123456789abc", name='🎉 "תמונה" \\ of\tus.png')
     upload_client.send(b"", name="empty")
     trashed = upload_client.send(b"trash", name="trash.txt")
     actions.trash_file(trashed, by=alice)
-    tag_files([emoji.link], add=["Été", "summer"], remove=[], by=alice)
-    set_visibility([emoji.link], Visibility.PRIVATE, by=alice)
+    tag_files([emoji.permanent_id], add=["Été", "summer"], remove=[], by=alice)
+    set_visibility([emoji.permanent_id], Visibility.PRIVATE, by=alice)
     File.objects.filter(pk=emoji.pk).update(folder=brand)
     UploadClient(signed_in(bob)).send(b"bob's", name="bob.txt")
     Usage.objects.filter(owner=bob).update(quota_bytes=1000, quota_files=None)
     options = ShareOptions(days=7, max_downloads=3, note="for the press")
     share_links.share_file(report, options, by=alice)
-    share_links.share_selection([report.link, File.objects.get(name="empty").link], ShareOptions(days=7), by=alice)
+    share_links.share_selection(
+        [report.permanent_id, File.objects.get(name="empty").permanent_id], ShareOptions(days=7), by=alice
+    )
     share_links.share_folder(brand, ShareOptions(days=7), by=alice)
     share_links.revoke(ShareLink.objects.filter(folder=brand), by=alice)
     create_request(brand, alice, accepted_types=[".txt", "image/*"])
@@ -246,8 +248,8 @@ def test_invalid_lines_are_refused_and_nothing_is_written(library: Bucket, tmp_p
     for how, change in ODD.items():
         path = Path(shutil.copy(tmp_path / "manifest", tmp_path / "altered"))
         alter(path, *change)
-        code, _summary, why = rebuild(path, "--apply")
-        assert (code, "A line of the manifest" in why) == (2, True), how
+        code, _summary, reason = rebuild(path, "--apply")
+        assert (code, "A line of the manifest" in reason) == (2, True), how
         assert factories.database_rows() == before, how
 
 
@@ -256,7 +258,7 @@ def test_listing_alone_marks_no_file_as_missing_or_corrupted(
 ) -> None:
     exported(tmp_path / "manifest")
     empty_database()
-    monkeypatch.setattr(s3, "list_objects", lambda *_, **__: (page for page in list[s3.Page]()))
+    monkeypatch.setattr(s3, "list_objects", lambda *_, **__: (page for page in list[s3.ListingPage]()))
     assert rebuild(tmp_path / "manifest", "--apply")[:1] == (0,)
     assert not File.objects.filter(checksum_status__in=[ChecksumStatus.MISSING, ChecksumStatus.CORRUPTED]).exists()
 
@@ -302,9 +304,9 @@ def test_a_dry_run_writes_nothing(library: Bucket, tmp_path: Path) -> None:
 def test_library_that_is_not_empty_is_refused(library: Bucket, tmp_path: Path) -> None:
     exported(tmp_path / "manifest")
     before = factories.database_rows()
-    code, _summary, why = rebuild(tmp_path / "manifest", "--apply")
+    code, _summary, reason = rebuild(tmp_path / "manifest", "--apply")
     assert (code, factories.database_rows()) == (2, before)
-    assert "not empty" in why
+    assert "not empty" in reason
 
 
 def test_tags_with_the_same_normalized_name_are_merged(library: Bucket, tmp_path: Path) -> None:
@@ -323,17 +325,17 @@ def test_truncated_manifest_is_refused_and_nothing_is_written(alice: User, bucke
     exported(path)
     path.write_bytes(path.read_bytes()[:-100])
     before = factories.database_rows()
-    code, _summary, why = rebuild(path, "--apply")
+    code, _summary, reason = rebuild(path, "--apply")
     assert (code, factories.database_rows()) == (2, before)
-    assert "incomplete" in why
+    assert "incomplete" in reason
 
 
 def test_the_bucket_of_another_library_is_refused(alice: User, bucket: Bucket, tmp_path: Path) -> None:
     s3.write_marker(uuid.uuid4())
     exported(tmp_path / "manifest")
-    code, _summary, why = rebuild(tmp_path / "manifest", "--apply")
+    code, _summary, reason = rebuild(tmp_path / "manifest", "--apply")
     assert code == 2
-    assert "another database" in why
+    assert "another database" in reason
 
 
 def test_rebuild_finds_the_latest_manifest_in_the_bucket(library: Bucket, tmp_path: Path) -> None:
@@ -390,9 +392,9 @@ def test_rows_of_an_unknown_store_are_refused(library: Bucket, tmp_path: Path, s
     exported(tmp_path / "manifest")
     empty_database()
     settings.S3_STORE_NAME = "new"
-    code, _summary, why = rebuild(tmp_path / "manifest", "--apply")
+    code, _summary, reason = rebuild(tmp_path / "manifest", "--apply")
     assert code == 2
-    assert "S3_STORE_NAME" in why
+    assert "S3_STORE_NAME" in reason
     assert not File.objects.exists()
 
 
@@ -401,9 +403,9 @@ def test_failed_rebuild_writes_nothing(library: Bucket, tmp_path: Path, monkeypa
     empty_database()
     before = factories.database_rows()
     monkeypatch.setattr(rebuild_module, "USAGE", "SELECT nothing FROM nowhere")
-    code, _summary, why = rebuild(tmp_path / "manifest", "--apply")
+    code, _summary, reason = rebuild(tmp_path / "manifest", "--apply")
     assert (code, factories.database_rows()) == (1, before)
-    assert "Nothing was written" in why
+    assert "Nothing was written" in reason
 
 
 @pytest.mark.parametrize("where", ["/dev/null", "/"])

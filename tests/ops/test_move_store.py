@@ -152,7 +152,7 @@ def test_previews_move_too(upload_client: UploadClient, as_alice: Client, stores
     assert run_move_store("--apply")[0] == 0
     preview = Preview.objects.get()
     assert (preview.store, preview.state) == ("new", PreviewState.READY)
-    response = as_alice.get(f"/files/{file.link}/preview")
+    response = as_alice.get(f"/files/{file.permanent_id}/preview")
     assert web.request("GET", response["Location"]).data == b"some words"
 
 

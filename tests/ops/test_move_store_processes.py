@@ -103,7 +103,7 @@ def test_move_killed_at_any_point_is_completed_by_the_next_run(
 
 
 def downloaded(user: User, file: File) -> bytes:
-    redirect = signed_in(user).get(f"/files/{file.link}/download")
+    redirect = signed_in(user).get(f"/files/{file.permanent_id}/download")
     response = web.request("GET", redirect["Location"])
     assert response.status == 200, response.data
     return response.data

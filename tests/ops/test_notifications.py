@@ -133,14 +133,14 @@ def test_mail_that_is_turned_off_while_it_waits_is_not_sent(alice: User, mailed:
 
 def test_mail_has_a_text_a_link_and_the_settings_url(alice: User, mailed: SmtpServer) -> None:
     file = factories.create_file(alice, name="report.pdf")
-    notify(alice, NotificationKind.FILE_CORRUPTED, key="a", file=str(file.link))
+    notify(alice, NotificationKind.FILE_CORRUPTED, key="a", file=str(file.permanent_id))
     run_worker()
     (sent,) = mailed.mails
     assert sent.recipient == "alice@example.org"
     assert sent.message["Subject"] == "A file is corrupted"
     for text in (sent.text(), sent.text("html")):
         assert "“report.pdf” is corrupted" in text
-        assert f"https://files.example.org/files/{file.link}/" in text
+        assert f"https://files.example.org/files/{file.permanent_id}/" in text
         assert "https://files.example.org/notifications/settings/" in text
 
 
@@ -176,12 +176,12 @@ def test_dates_in_a_mail_are_in_the_language_and_time_zone_of_the_user(
 
 def test_a_name_that_the_user_may_no_longer_see_is_not_in_the_mail(alice: User, bob: User, mailed: SmtpServer) -> None:
     file = factories.create_file(bob, name="secret.pdf", visibility=Visibility.TEAM)
-    notify(alice, NotificationKind.FILE_CORRUPTED, key="a", file=str(file.link))
+    notify(alice, NotificationKind.FILE_CORRUPTED, key="a", file=str(file.permanent_id))
     File.objects.update(visibility=Visibility.PRIVATE)
     run_worker()
     (sent,) = mailed.mails
     assert "secret" not in sent.text()
-    assert str(file.link) not in sent.text()
+    assert str(file.permanent_id) not in sent.text()
 
 
 def test_mails_of_one_kind_are_limited(alice: User, mailed: SmtpServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -314,7 +314,7 @@ def test_every_kind_has_a_text_without_any_data(alice: User, kind: NotificationK
 
 def share(file: File, by: User, *, days: float, age: timedelta = timedelta(0)) -> ShareLink:
     """Return a link that was created `age` ago, and expires in `days`."""
-    link, _token = create_link(ShareLink, created_by=by, name=file.name, file=file.link)
+    link, _token = create_link(ShareLink, created_by=by, name=file.name, file=file.permanent_id)
     now = timezone.now()
     ShareLink.objects.filter(pk=link.pk).update(created_at=now - age, expires_at=now + timedelta(days=days))
     return link

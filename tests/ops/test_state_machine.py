@@ -46,11 +46,11 @@ from uploads.services.sweep import sweep
 
 pytestmark = pytest.mark.slow
 
-FINISHING = ["finish.1-claiming", "finish.2-claimed", "finish.3-listed", "finish.4-completed", "finish.5-looked",
+FINISHING = ["finish.1-leasing", "finish.2-leased", "finish.3-listed", "finish.4-completed", "finish.5-inspected",
              "finish.6-publishing", "finish.7-published", "replace.1-published", "replace.2-made-current"]  # fmt: skip
-SIGNING = ["sign.1-extended", "sign.3-multipart-begun", "sign.4-multipart-kept"]
+SIGNING = ["sign.1-extended", "sign.3-multipart-begun", "sign.4-multipart-saved"]
 CANCELLING = ["cancel.1-discarded", "erase.1-parts-gone", "erase.2-object-gone", "erase.5-row-gone"]
-SWEEPING = ["resolve.1-claimed", "resolve.2-assembled", "resolve.3-published", "expire.1-discarded",
+SWEEPING = ["resolve.1-leased", "resolve.2-assembled", "resolve.3-published", "expire.1-discarded",
             "purge.1-discarding", "purge.2-discarded", "erase.1-parts-gone", "erase.2-object-gone",
             "erase.4-previews-gone", "erase.5-row-gone"]  # fmt: skip
 RESPONSES = {**FAULTS, "lost": storage_proxies.lost, "midway": storage_proxies.midway}

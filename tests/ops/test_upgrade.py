@@ -60,7 +60,7 @@ def installation(request: pytest.FixtureRequest, bucket: Bucket) -> Iterator[Ins
 def test_upgrade_keeps_files_people_and_rights(installation: Installation) -> None:
     files = {
         str(file.pk): {
-            "link": str(file.link), "name": file.name, "folder": folder_of(file), "owner": file.owner.username,
+            "link": str(file.permanent_id), "name": file.name, "folder": folder_of(file), "owner": file.owner.username,
             "state": file.state, "current": file.current, "visibility": file.visibility, "size": file.size,
             "tags": sorted(Tag.objects.filter(taggings__file=file).values_list("name", flat=True)), "key": file.key,
             "checksum": file.checksum, "sha256": installation.files.get(str(file.pk), {}).get("sha256"),
@@ -125,7 +125,7 @@ def test_people_can_continue_after_an_upgrade(installation: Installation, bucket
     assert finished["files"][0]["checksum"] == composite(cut(UNFINISHED, unfinished["part_size"]))
     old = File.objects.get(name="old.txt")
     bob = signed_in(User.objects.get(username="bob"))
-    assert bob.post(reverse("restore_file", args=[old.link])).status_code == 302
+    assert bob.post(reverse("restore_file", args=[old.permanent_id])).status_code == 302
     old.refresh_from_db()
     assert (old.state, bucket.read(old.key)) == (State.AVAILABLE, b"thrown away")
     assert client.send(b"a new file").state == State.AVAILABLE

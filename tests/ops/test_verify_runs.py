@@ -30,7 +30,7 @@ from uploads import actions, s3
 from uploads.errors import StorageUnavailable
 from uploads.models import ChecksumStatus, File, Finding, FindingKind, Heartbeat, Origin, Report, RunOutcome, State
 from uploads.models.querysets import seconds_from_now
-from uploads.s3 import RateLimiter, Stopped, streams
+from uploads.s3 import RateLimiter, ReadStopped, streams
 from uploads.services import verify
 from uploads.services.verify import Run, least_recent, unverified_checksums
 
@@ -114,7 +114,7 @@ def test_metadata_check_compares_the_checksums_of_storage(upload_client: UploadC
 def test_samples_cover_every_file_in_the_given_nights(
     alice: User, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, files: int, nights: int
 ) -> None:
-    monkeypatch.setattr(verify, "BATCH", 2)
+    monkeypatch.setattr(verify, "BATCH_SIZE", 2)
     add_files(alice, bucket, files)
     unverified = []
     for _night in range(nights):
@@ -275,14 +275,14 @@ def test_stopped_run_does_not_count_partially_read_files(upload_client: UploadCl
     counts = Run(unverified_checksums(), limiter=limiter).run()
     assert counts.total() == 0
     assert File.objects.get().checksum_status == ChecksumStatus.UNVERIFIED
-    with pytest.raises(Stopped):
+    with pytest.raises(ReadStopped):
         limiter.spend(0)
 
 
 def test_stopped_limiter_does_not_wait() -> None:
     limiter = RateLimiter(1, stop=lambda: limiter.bytes > 0)
     started = time.monotonic()
-    with pytest.raises(Stopped):
+    with pytest.raises(ReadStopped):
         limiter.spend(1000)
     assert time.monotonic() - started < 10
 

@@ -197,7 +197,7 @@ def test_deactivating_ends_sessions_and_keeps_files(as_ada: Client, as_bob: Clie
 
 def test_confirmation_lists_the_links_that_end(as_ada: Client, bob: User) -> None:
     _link, token = create_link(
-        ShareLink, created_by=bob, name="press kit.pdf", file=factories.create_file(bob).link
+        ShareLink, created_by=bob, name="press kit.pdf", file=factories.create_file(bob).permanent_id
     )
     create_link(ShareLink, created_by=bob, name="old.pdf", revoked_at=Now())
     create_request(Folder.objects.create(name="Inbox"), bob, title="Photos of the fair")

@@ -27,7 +27,7 @@ from uploads.previews import renderer
 from uploads.services import contents, folders, task_queue
 from uploads.services.erase import erase_all
 from uploads.services.malware import save_verdict
-from uploads.services.malware_scanners import Verdict
+from uploads.services.malware_scanners import ScanVerdict
 
 pytestmark = pytest.mark.django_db
 
@@ -112,7 +112,7 @@ LOCKED = pdf("secret", trailer="/Encrypt << /Filter /Standard /V 1 /R 2 /P -4 /O
 
 
 @pytest.mark.parametrize(
-    ("body", "why"),
+    ("body", "reason"),
     [
         (b"PK\x03\x04 no zip", "corrupted"),
         (archive({"word/document.xml": HEAD + ENTITIES}), "corrupted"),
@@ -126,10 +126,10 @@ LOCKED = pdf("secret", trailer="/Encrypt << /Filter /Standard /V 1 /R 2 /P -4 /O
     ],
     ids=["no zip", "entities", "cut off", "locked", "bomb", "other zip", "no pdf", "locked pdf", "binary"],
 )
-def test_document_without_readable_text_says_why(body: bytes, why: str, tmp_path: Path) -> None:
+def test_document_without_readable_text_says_why(body: bytes, reason: str, tmp_path: Path) -> None:
     with pytest.raises(previews.PreviewFailed) as problem:
         read(body, tmp_path)
-    assert problem.value.why == why
+    assert problem.value.reason == reason
 
 
 LONG = "".join(f"line {n} of a long report\n" for n in range(60_000))
@@ -144,7 +144,7 @@ def test_text_is_bounded(body: bytes, tmp_path: Path) -> None:
 def test_slow_document_is_given_up(tmp_path: Path) -> None:
     with pytest.raises(previews.PreviewFailed) as problem:
         read(pdf(LONG), tmp_path, seconds=0.05)
-    assert problem.value.why == "too_hard"
+    assert problem.value.reason == "too_hard"
 
 
 # --- words ------------------------------------------------------------------------------------
@@ -289,12 +289,12 @@ def test_files_in_quarantine_are_neither_read_nor_found(alice: User, as_alice: C
     broken = create_row(alice, State.AVAILABLE, checksum_status=ChecksumStatus.CORRUPTED, category="text")
     assert contents.index_files.call([str(waiting.pk), str(broken.pk)]) == 0
     infected = add(alice, "a.txt", "harbor", category="text")
-    save_verdict(infected, Verdict(ScanStatus.INFECTED, "Eicar"))
+    save_verdict(infected, ScanVerdict(ScanStatus.INFECTED, "Eicar"))
     assert not FileContent.objects.exists()
     FileContent.objects.start(infected)
     FileContent.objects.save_text(infected, "harbor")
     assert names_on(as_alice.get("/?q=harbor")) == []
-    save_verdict(waiting, Verdict(ScanStatus.CLEAN))
+    save_verdict(waiting, ScanVerdict(ScanStatus.CLEAN))
     assert contents.unindexed().get() == waiting
 
 

@@ -30,8 +30,8 @@ from uploads.models.querysets import seconds_from_now
 from uploads.s3.client import OWNER
 from uploads.s3.feature_probes import probe_conditions
 from uploads.services.doctor import Level
-from uploads.services.doctor.bucket import condition_lines, owner_lines
-from uploads.services.doctor.storage import reach_lines
+from uploads.services.doctor.bucket import check_conditional_requests, check_owner
+from uploads.services.doctor.storage import check_endpoint
 from uploads.services.sweep import sweep
 
 pytestmark = pytest.mark.django_db
@@ -330,27 +330,27 @@ def test_signed_payload_url_names_the_bucket_owner(bucket: Bucket, owned: list[s
 
 def test_doctor_reports_a_bucket_of_another_account(owned: list[str], settings: Settings) -> None:
     settings.S3_BUCKET_OWNER = OTHER_ACCOUNT
-    line = only(reach_lines())
+    line = only(check_endpoint())
     assert line.level is Level.FAIL
     assert f"does not belong to account {OTHER_ACCOUNT}" in line.reason
 
 
 def test_doctor_checks_that_storage_verifies_the_owner(owned: list[str]) -> None:
-    line = only(owner_lines())
+    line = only(check_owner())
     assert (line.level, line.reason) == (
         Level.OK, f"the bucket belongs to account {ACCOUNT}, and the storage rejects any other (tested)",
     )  # fmt: skip
 
 
 def test_doctor_recommends_an_owner_only_on_aws(bucket: Bucket, settings: Settings) -> None:
-    assert only(owner_lines()).level is Level.OK
+    assert only(check_owner()).level is Level.OK
     settings.S3_ENDPOINT = None
-    assert only(owner_lines()).level is Level.WARN
+    assert only(check_owner()).level is Level.WARN
 
 
 def test_doctor_fails_if_storage_ignores_the_owner(bucket: Bucket, settings: Settings) -> None:
     settings.S3_BUCKET_OWNER = ACCOUNT
-    line = only(owner_lines())
+    line = only(check_owner())
     assert (line.level, line.advice) == (Level.FAIL, "remove S3_BUCKET_OWNER")
 
 
@@ -368,20 +368,20 @@ def test_probe_finds_conditional_complete(digest_bucket: Bucket) -> None:
 
 
 def test_doctor_accepts_storage_with_all_conditions(strict: Conditions, bucket: Bucket) -> None:
-    line = only(condition_lines())
+    line = only(check_conditional_requests())
     assert (line.level, bucket.objects()) == (Level.OK, {})
 
 
 def test_doctor_fails_for_ignored_conditions(bucket: Bucket, settings: Settings) -> None:
     settings.S3_CONDITIONS = ALL
-    lines = list(condition_lines())
+    lines = list(check_conditional_requests())
     assert [line.level for line in lines] == [Level.FAIL] * 3
     assert {line.advice for line in lines} == {"set S3_CONDITIONS=off"}
 
 
 def test_doctor_recommends_a_supported_condition(digest_bucket: Bucket, settings: Settings) -> None:
     settings.S3_CONDITIONS = frozenset()
-    line = only(condition_lines())
+    line = only(check_conditional_requests())
     assert (line.level, line.advice) == (Level.WARN, "set S3_CONDITIONS=complete")
 
 
@@ -390,6 +390,6 @@ def test_doctor_names_a_permission_missing_in_the_probe(strict: Conditions, buck
         proxy.rules["delete"] = lambda request: (
             storage_proxies.status(403, "AccessDenied")(request) if _header(request, "if-match") else request.forward()
         )
-        line = only(condition_lines())
+        line = only(check_conditional_requests())
     assert (line.level, line.advice) == (Level.FAIL, "allow s3:DeleteObject and s3:GetObject")
     assert bucket.objects() == {}

@@ -26,7 +26,7 @@ from uploads.models import State
 from uploads.s3 import client, signing
 from uploads.s3.client import seconds_of_credentials
 from uploads.s3.signing import URL_SECONDS
-from uploads.services.doctor.storage import credential_lines
+from uploads.services.doctor.storage import check_credentials
 
 KEY = "f/" + "0" * 32
 FIRST = "AWS_ACCESS_KEY_ID"
@@ -147,7 +147,7 @@ def test_upload_and_download_work_with_every_credential_source(
     file = upload_client.send(b"hello")
     url = upload_client.client.get(f"/files/{file.pk}/download")["Location"]
     assert web.request("GET", url).data == b"hello"
-    assert only(credential_lines()).reason.startswith(f"from {source}")
+    assert only(check_credentials()).reason.startswith(f"from {source}")
     assert ("X-Amz-Security-Token" in parse_qs(urlsplit(url).query)) is (source in ROLES)
 
 
@@ -169,7 +169,7 @@ def test_doctor_reports_a_role_without_credentials(
 ) -> None:
     provider.mode = "refuses"
     SOURCES[source](no_credentials, provider, tmp_path)
-    line = only(credential_lines())
+    line = only(check_credentials())
     assert line.level == "fail"
     assert line.advice
 
@@ -296,7 +296,7 @@ def test_doctor_explains_missing_credentials_in_one_line(
 ) -> None:
     prepare(no_credentials, tmp_path)
     s3.reset()
-    line = only(credential_lines())
+    line = only(check_credentials())
     assert (line.level, reason in line.reason) == ("fail", True), line
 
 

@@ -180,8 +180,8 @@ def test_orphan_missing_from_the_manifest_is_recovered_with_its_encoding(
     exported(tmp_path / "manifest")
     put(bucket, key, gzip.compress(TEXT), "gzip")
     empty_database()
-    code, summary, why = rebuild(tmp_path / "manifest", "--apply", "--recover-orphans", "--owner", "alice")
-    assert (code, summary.get("unknown")) == (1, 1), why
+    code, summary, reason = rebuild(tmp_path / "manifest", "--apply", "--recover-orphans", "--owner", "alice")
+    assert (code, summary.get("unknown")) == (1, 1), reason
     file = File.objects.get(key=key)
     assert (file.content_encoding, file.category) == ("gzip", Category.ARCHIVE)
 

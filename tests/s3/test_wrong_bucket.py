@@ -25,7 +25,7 @@ from uploads.s3 import RateLimiter
 from uploads.services import task_queue, verify
 from uploads.services.sweep import sweep
 from uploads.services.verify import Run, Selection
-from uploads.services.verify.fixity import Verdict
+from uploads.services.verify.fixity import FixityVerdict
 
 BODY = b"0123456789abcdefghijKLM"  # parts of 10, 10 and 3 bytes
 PAST = seconds_from_now(-3600)
@@ -243,7 +243,7 @@ def test_run_stops_after_a_few_mismatches(alice: User, bucket: Bucket) -> None:
 
 def test_up_to_one_percent_of_many_files_can_be_missing() -> None:
     run = Run(Selection(iter(()), total=1_200))
-    lost = [Verdict(File(checksum_status=ChecksumStatus.VERIFIED), ChecksumStatus.MISSING) for _ in range(13)]
+    lost = [FixityVerdict(File(checksum_status=ChecksumStatus.VERIFIED), ChecksumStatus.MISSING) for _ in range(13)]
     run._refuse_too_many(lost[:12])
     with pytest.raises(verify.TooManyMissing, match="more than the limit of 12"):
         run._refuse_too_many(lost[12:])

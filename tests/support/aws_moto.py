@@ -131,5 +131,5 @@ def _wait(endpoint: str, daemon: Daemon) -> None:
             return
         except OSError:
             if daemon.exit_code() is not None or time.monotonic() > end:
-                raise RuntimeError(f"moto is not up: {daemon.last_words()}") from None
+                raise RuntimeError(f"moto is not up: {daemon.log_tail()}") from None
             time.sleep(0.1)

@@ -139,8 +139,8 @@ class Visitor:
             connection.request(method, path, body=body, headers=self.headers() | (headers or {}))
             response = connection.getresponse()
             for cookie in response.headers.get_all("Set-Cookie") or []:
-                name, _, rest = cookie.partition("=")
-                self.cookies[name] = rest.partition(";")[0]
+                name, _, attributes = cookie.partition("=")
+                self.cookies[name] = attributes.partition(";")[0]
             return response, response.read()
         finally:
             connection.close()
@@ -177,7 +177,7 @@ class Visitor:
 def post_bulk(client: Client, do: str, selected: Sequence[File | Folder], **data: Any) -> Any:
     """Submit the form of the bulk action `do` for these files and folders."""
     chosen = {
-        "file": [str(row.link) for row in selected if isinstance(row, File)],
+        "file": [str(row.permanent_id) for row in selected if isinstance(row, File)],
         "folders": [row.pk for row in selected if isinstance(row, Folder)],
     }
     return client.post("/files/bulk", {"do": do, **chosen, **data})

@@ -71,7 +71,7 @@ class Bouncer:
                 psycopg.connect(self.url, connect_timeout=2).close()
                 return
             except psycopg.OperationalError:
-                assert time.monotonic() < end, self.daemon.last_words()
+                assert time.monotonic() < end, self.daemon.log_tail()
                 time.sleep(0.1)
 
 

@@ -57,8 +57,8 @@ class RealClamd:
                 socket.create_connection(("127.0.0.1", self.port), 1).close()
                 return
             except OSError:
-                assert self.daemon.exit_code() is None, self.daemon.last_words()
-                assert time.monotonic() < end, self.daemon.last_words()
+                assert self.daemon.exit_code() is None, self.daemon.log_tail()
+                assert time.monotonic() < end, self.daemon.log_tail()
                 time.sleep(0.1)
 
 

@@ -97,11 +97,11 @@ def make_library() -> None:
     interview = of_alice.send(b"embargo", name="interview.txt", folder="Press")
     press = Folder.objects.get(name="Press")
     services.folders.set_access(press, {Group.objects.get(name="press"): AccessLevel.MANAGE}, by=root)
-    actions.tag_files([picture.link, interview.link], add=["Campaign 2027", "Łódź"], by=root)
+    actions.tag_files([picture.permanent_id, interview.permanent_id], add=["Campaign 2027", "Łódź"], by=root)
     report = of_bob.send(b"the first report", name="report.txt")
     of_bob.send(b"the second report", replaces=str(report.pk))
     hidden = of_bob.send(b"hidden later", name="hidden.txt")
-    actions.set_visibility([hidden.link], Visibility.PRIVATE, by=bob)
+    actions.set_visibility([hidden.permanent_id], Visibility.PRIVATE, by=bob)
     actions.trash_file(of_bob.send(b"thrown away", name="old.txt"), by=bob)
     of_bob.client.get(f"/files/{report.pk}/download")
     unfinished = of_alice.start(UNFINISHED, name="unfinished.txt")
@@ -136,7 +136,7 @@ def expected() -> dict[str, Any]:
     for file in File.objects.order_by("pk"):
         stored = file.state in {State.AVAILABLE, State.TRASHED}
         files[str(file.pk)] = {
-            "link": str(file.link), "name": file.name, "folder": folder_of(file), "owner": file.owner.username,
+            "link": str(file.permanent_id), "name": file.name, "folder": folder_of(file), "owner": file.owner.username,
             "state": file.state, "current": file.current, "visibility": file.visibility, "size": file.size,
             "tags": sorted(Tag.objects.filter(taggings__file=file).values_list("name", flat=True)),
             "key": file.key, "checksum": file.checksum,

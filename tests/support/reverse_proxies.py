@@ -103,8 +103,8 @@ def wait_for(port: int, daemon: Daemon) -> None:
             socket.create_connection(("127.0.0.1", port), timeout=2).close()
             return
         except OSError:
-            assert daemon.exit_code() is None, daemon.last_words()
-            assert time.monotonic() < end, daemon.last_words()
+            assert daemon.exit_code() is None, daemon.log_tail()
+            assert time.monotonic() < end, daemon.log_tail()
             time.sleep(0.05)
 
 

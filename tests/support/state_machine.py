@@ -119,7 +119,7 @@ class FileStateMachine(RuleBasedStateMachine):
         body = bytes([len(self.all) % 256]) * size
         upload = self.world.senders[person].start(body, **more)
         row = upload.row()
-        tracked = TrackedUpload(upload, person, row.key, link=row.link)
+        tracked = TrackedUpload(upload, person, row.key, link=row.permanent_id)
         self.all.append(tracked)
         return tracked
 
@@ -180,7 +180,7 @@ class FileStateMachine(RuleBasedStateMachine):
 
     @rule(tracked=tracked_uploads)
     def restore(self, tracked: TrackedUpload) -> None:
-        whole = File.objects.by_link(tracked.link).filter(state__in=STORED).exists()
+        whole = File.objects.by_permanent_id(tracked.link).filter(state__in=STORED).exists()
         self._press(tracked, "restore")
         for version in self._versions(tracked) if whole else []:
             row = version.row()

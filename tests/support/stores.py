@@ -183,7 +183,7 @@ def _wait(address: Address, daemon: Daemon) -> None:
             return
         except OSError:
             if daemon.exit_code() is not None or time.monotonic() > end:
-                raise RuntimeError(f"The digest store is not up: {daemon.last_words()}") from None
+                raise RuntimeError(f"The digest store is not up: {daemon.log_tail()}") from None
             time.sleep(0.1)
 
 

@@ -128,7 +128,7 @@ def run_move_store(*args: str) -> tuple[int, dict[str, Any]]:
 
 
 def downloaded(client: Client, file: File) -> bytes:
-    redirect = client.get(f"/files/{file.link}/download")
+    redirect = client.get(f"/files/{file.permanent_id}/download")
     assert redirect.status_code == 302, redirect.content
     response = web.request("GET", redirect["Location"])
     assert response.status == 200, response.data

@@ -52,7 +52,7 @@ def test_bulk_tag_form_adds_tags(alice: User, as_alice: Client) -> None:
     files = make_files(alice)
     page = post_bulk(as_alice, "tag", files).content.decode()
     assert "Change tags of 3 files" in page
-    assert all(f'name="file" value="{file.link}"' in page for file in files)
+    assert all(f'name="file" value="{file.permanent_id}"' in page for file in files)
     assert messages_of(post_bulk(as_alice, "tag", files, go=1, add="Logo, spring , LOGO,")) == [
         "Changed tags of 3 files."
     ]
@@ -94,7 +94,7 @@ def test_bulk_action_skips_and_lists_files_without_permission(alice: User, bob: 
 
 def test_unknown_ids_are_counted_in_the_message(alice: User, as_alice: Client) -> None:
     (file,) = make_files(alice, 1)
-    data = ["x", "", "' OR 1=1 --", str(uuid.uuid4()), str(file.link), str(file.link)]
+    data = ["x", "", "' OR 1=1 --", str(uuid.uuid4()), str(file.permanent_id), str(file.permanent_id)]
     response = as_alice.post("/files/bulk", {"do": "trash", "file": data})
     assert messages_of(response)[-1] == "4 items no longer exist or aren't available to you."
 
@@ -230,7 +230,7 @@ def test_selection_count_is_exact(alice: User, as_alice: Client) -> None:
     count = as_alice.post("/files/selected", {"all": 1, "query": ""}).content.decode()
     assert count == "All 5 selected"
     assert as_alice.post("/files/selected", {"all": 1, "query": "?size=over-1gb"}).content == b"All 1 selected"
-    assert as_alice.post("/files/selected", {"file": str(files[0].link)}).content == b"1 selected"
+    assert as_alice.post("/files/selected", {"file": str(files[0].permanent_id)}).content == b"1 selected"
     assert b"No files selected" in as_alice.post("/files/selected", {}).content
 
 

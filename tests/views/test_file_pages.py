@@ -134,20 +134,20 @@ def test_forbidden_actions_are_not_offered(file: File, as_bob: Client) -> None:
 def replace(client: Client, file: File, body: bytes) -> File:
     """Replace the file through the plain form."""
     page = client.get(f"{file.get_absolute_url()}replace")
-    fields = {"submission": str(page.context["form"]["submission"].value()), "replaces": str(file.link)}
+    fields = {"submission": str(page.context["form"]["submission"].value()), "replaces": str(file.permanent_id)}
     response = client.post("/upload/", fields | {"files": SimpleUploadedFile("new.png", body)})
     assert response.status_code == 200
-    return File.objects.by_link(file.link).get()
+    return File.objects.by_permanent_id(file.permanent_id).get()
 
 
 def test_file_can_be_replaced_and_its_previous_version_restored(alice: User, as_alice: Client, bucket: Bucket) -> None:
     file = factories.create_file(alice, b"old", bucket=bucket, name="logo.png")
     current = replace(as_alice, file, b"new")
-    assert (current.link, current.name, bucket.read(current.key)) == (file.pk, "logo.png", b"new")
+    assert (current.permanent_id, current.name, bucket.read(current.key)) == (file.pk, "logo.png", b"new")
     page = page_of(as_alice, current)
     assert f"/versions/{file.pk}/download" in page
     post(as_alice, current, f"versions/{file.pk}/restore")
-    assert File.objects.by_link(file.pk).get().pk == file.pk
+    assert File.objects.by_permanent_id(file.pk).get().pk == file.pk
     assert "restored a previous version" in page_of(as_alice, current)
 
 
@@ -163,9 +163,9 @@ def test_replacing_a_file_with_another_type_is_confirmed_in_the_form(
         assert page.status_code == status
         if status == 409:
             assert f"“{name}” is a file of another type and wasn't stored." in page.text
-            assert File.objects.by_link(file.link).get() == file
+            assert File.objects.by_permanent_id(file.permanent_id).get() == file
             assert len(bucket.objects()) == 1
-    current = File.objects.by_link(file.link).get()
+    current = File.objects.by_permanent_id(file.permanent_id).get()
     assert (current.name, bucket.read(current.key)) == ("logo.png", b"new")
 
 
@@ -197,7 +197,7 @@ def test_file_page_shows_its_activity(file: File, alice: User, as_alice: Client,
 def test_malformed_event_details_are_tolerated_and_escaped(file: File, as_alice: Client) -> None:
     for detail in ({}, {"folder_id": None}, {"added": None}, {"added": 7 * ["<b>"]}):
         for action in ("rename", "move", "tag", "visibility"):
-            Event.objects.create(action=action, actor="x", file_id=file.link, name="n", detail=detail)
+            Event.objects.create(action=action, actor="x", file_id=file.permanent_id, name="n", detail=detail)
     page = page_of(as_alice, file, activity="all")
     assert page.count("<li><strong") == 16
     assert "<b>" not in page
@@ -205,7 +205,8 @@ def test_malformed_event_details_are_tolerated_and_escaped(file: File, as_alice:
 
 def test_activity_is_shown_in_pages_that_link_to_older_events(file: File, as_bob: Client) -> None:
     Event.objects.bulk_create(
-        Event(action="rename", actor="alice", file_id=file.link, detail={"new_name": f"n{n}"}) for n in range(1, 62)
+        Event(action="rename", actor="alice", file_id=file.permanent_id, detail={"new_name": f"n{n}"})
+        for n in range(1, 62)
     )
 
     def shown(start: str = "") -> tuple[list[str], str]:
@@ -225,7 +226,7 @@ def test_activity_is_shown_in_pages_that_link_to_older_events(file: File, as_bob
 def test_checksum_versions_and_activity_are_closed_at_first(file: File, alice: User, as_alice: Client) -> None:
     File.objects.filter(pk=file.pk).update(series=file.pk)
     create_row(alice, State.AVAILABLE, series=file.pk, current=False, uploaded_by=alice)
-    actions.tag_files([file.link], add=["spring"], by=alice)
+    actions.tag_files([file.permanent_id], add=["spring"], by=alice)
     page = page_of(as_alice, file)
     for part in ("details", "versions", "activity"):
         before = page[: page.index(f'<h2 id="{part}">')].split()
@@ -247,7 +248,7 @@ def test_query_count_does_not_grow_with_versions_and_tags(
         counts.append(len(queries))
         for n in range(5):
             create_row(alice, State.AVAILABLE, series=file.pk, current=False, uploaded_by=alice)
-            actions.tag_files([file.link], add=[f"tag {round_} {n}"], by=alice)
+            actions.tag_files([file.permanent_id], add=[f"tag {round_} {n}"], by=alice)
     assert counts[0] == counts[1]
 
 
@@ -282,7 +283,7 @@ def test_empty_and_unverified_files_have_no_duplicates(alice: User, as_alice: Cl
     ("action", "data", "message"),
     [
         ("tag_file", {"add": "urgent"}, "Changed tags of “plan.txt”."),
-        ("visibility_file", {"visibility": "private"}, "Made “plan.txt” private."),
+        ("change_visibility", {"visibility": "private"}, "Made “plan.txt” private."),
     ],
 )
 def test_change_on_the_page_can_be_undone(

@@ -275,7 +275,7 @@ def test_existing_name_is_handled_as_chosen(
         assert response.status_code == 200
     files = File.objects.listed()
     assert {file.name: bucket.read(file.key) for file in files} == stored
-    assert files.get(name="a.txt").link == first.pk
+    assert files.get(name="a.txt").permanent_id == first.pk
     assert File.objects.exclude(state=State.AVAILABLE).exclude(state=State.DELETING).count() == 0
     assert factories.stored_usage(alice)[0] == File.objects.available().count()
 

@@ -30,7 +30,7 @@ def opened(client: Client, file: File, source: str = "", **headers: str) -> dict
     query = {"from": source} if source else {}
     page = client.get(file.get_absolute_url(), query, headers=headers).content.decode()
     links = dict(re.findall(r'rel="(prev|next|up)" href="([^"]+)"', page))
-    rows = {str(row.link): row.name for row in File.objects.all()}
+    rows = {str(row.permanent_id): row.name for row in File.objects.all()}
     return {rel: rows[url.split("/")[2]] if rel != "up" else url for rel, url in links.items()}
 
 

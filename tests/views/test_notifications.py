@@ -39,13 +39,13 @@ def test_empty_list_shows_a_message(as_alice: Client) -> None:
 
 def test_a_file_is_named_and_linked_only_while_it_can_be_seen(alice: User, bob: User, as_alice: Client) -> None:
     file = factories.create_file(bob, name="plan.pdf", visibility=Visibility.TEAM)
-    notify(alice, NotificationKind.FILE_CORRUPTED, key="a", file=str(file.link))
+    notify(alice, NotificationKind.FILE_CORRUPTED, key="a", file=str(file.permanent_id))
     assert "plan.pdf" in as_alice.get("/notifications/").text
     file.visibility = Visibility.PRIVATE
     file.save(update_fields=["visibility"])
     page = as_alice.get("/notifications/").text
     assert "plan.pdf" not in page
-    assert str(file.link) not in page
+    assert str(file.permanent_id) not in page
 
 
 def test_a_name_with_markup_is_escaped(alice: User, as_alice: Client) -> None:
@@ -72,7 +72,7 @@ def test_query_count_does_not_grow_with_the_list(
 ) -> None:
     for number in range(20):
         file = factories.create_file(alice)
-        notify(alice, NotificationKind.FILE_CORRUPTED, key=str(number), file=str(file.link))
+        notify(alice, NotificationKind.FILE_CORRUPTED, key=str(number), file=str(file.permanent_id))
     as_alice.get("/notifications/")
     # session, user with permissions, notifications, files, counts of the navigation
     with django_assert_num_queries(5):
@@ -90,10 +90,10 @@ def test_notification_can_be_marked_as_read(alice: User, as_alice: Client) -> No
 
 def test_opening_marks_as_read_and_redirects_to_the_file(alice: User, as_alice: Client) -> None:
     file = factories.create_file(alice)
-    notify(alice, NotificationKind.FILE_CORRUPTED, key="a", file=str(file.link))
+    notify(alice, NotificationKind.FILE_CORRUPTED, key="a", file=str(file.permanent_id))
     row = Notification.objects.get()
     response = as_alice.post(reverse("read_notification", args=[row.pk]), {"open": "1"})
-    assert response["Location"] == f"/files/{file.link}/"
+    assert response["Location"] == f"/files/{file.permanent_id}/"
     assert Notification.objects.shown_to(alice).unseen().count() == 0
 
 
@@ -134,7 +134,7 @@ def test_a_download_does_not_count_notifications(
     alice: User, as_alice: Client, bucket: Bucket, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     file = factories.create_file(alice, bucket=bucket)
-    url = reverse("download", args=[file.link])
+    url = reverse("download", args=[file.permanent_id])
     as_alice.get(url)
     with django_assert_num_queries(4) as queries:
         as_alice.get(url)

@@ -147,7 +147,7 @@ def versions(as_alice: Client, bucket: Bucket) -> tuple[File, File]:
     """Return the previous and the current version of one file."""
     upload_client = UploadClient(as_alice)
     old = upload_client.send(b"old", name="report.txt")
-    new = upload_client.send(b"new", name="report.txt", replaces=str(old.link))
+    new = upload_client.send(b"new", name="report.txt", replaces=str(old.permanent_id))
     old.refresh_from_db()
     return old, new
 
@@ -155,14 +155,14 @@ def versions(as_alice: Client, bucket: Bucket) -> tuple[File, File]:
 def test_previous_version_can_be_downloaded(versions: tuple[File, File], as_bob: Client) -> None:
     old, new = versions
     for version, body in ((old, b"old"), (new, b"new")):
-        response = fetched(as_bob, reverse("download_version", args=[new.link, version.pk]))
+        response = fetched(as_bob, reverse("download_version", args=[new.permanent_id, version.pk]))
         assert response.data == body
         assert response.headers["Content-Disposition"] == 'attachment; filename="report.txt"'
 
 
 def test_head_of_previous_version_has_its_size_and_adds_no_event(versions: tuple[File, File], as_bob: Client) -> None:
     old, new = versions
-    head = as_bob.head(reverse("download_version", args=[new.link, old.pk]))
+    head = as_bob.head(reverse("download_version", args=[new.permanent_id, old.pk]))
     assert (head.status_code, head.headers["Content-Length"]) == (200, str(old.size))
     assert not Event.objects.filter(action=Action.DOWNLOAD).exists()
 
@@ -172,9 +172,9 @@ def test_version_of_another_or_a_hidden_file_is_not_found(
 ) -> None:
     old, new = versions
     other = factories.create_file(alice)
-    assert as_bob.get(reverse("download_version", args=[new.link, other.pk])).status_code == 404
+    assert as_bob.get(reverse("download_version", args=[new.permanent_id, other.pk])).status_code == 404
     File.objects.update(visibility=Visibility.PRIVATE)
-    assert as_bob.get(reverse("download_version", args=[new.link, old.pk])).status_code == 404
+    assert as_bob.get(reverse("download_version", args=[new.permanent_id, old.pk])).status_code == 404
 
 
 def downloads() -> list[Any]:
@@ -183,10 +183,10 @@ def downloads() -> list[Any]:
 
 def test_downloads_of_files_and_versions_are_recorded(versions: tuple[File, File], as_bob: Client) -> None:
     old, new = versions
-    as_bob.get(reverse("download", args=[new.link]))
-    as_bob.get(reverse("download_version", args=[new.link, old.pk]))
-    as_bob.head(reverse("download", args=[new.link]))
-    assert downloads() == [("bob", new.link, {}), ("bob", new.link, {"version": str(old.pk)})]
+    as_bob.get(reverse("download", args=[new.permanent_id]))
+    as_bob.get(reverse("download_version", args=[new.permanent_id, old.pk]))
+    as_bob.head(reverse("download", args=[new.permanent_id]))
+    assert downloads() == [("bob", new.permanent_id, {}), ("bob", new.permanent_id, {"version": str(old.pk)})]
 
 
 def test_repeated_inline_requests_are_recorded_once(photo: File, as_bob: Client) -> None:

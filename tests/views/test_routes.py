@@ -51,7 +51,7 @@ PAGES: dict[str, dict[str, str]] = {
     "rename_folder": {"POST": "login 404 403 403 302 302 302"},
     "move_folder": dict.fromkeys(("GET", "POST"), "login 404 403 403 200 200 200"),
     "restore_folder": {"POST": "login 404 404 404 302 302 302"},
-    "access_folder": {"GET": "login 404 403 403 403 200 200", "POST": "login 404 403 403 403 302 302"},
+    "folder_access": {"GET": "login 404 403 403 403 200 200", "POST": "login 404 403 403 403 302 302"},
     "remove_folder": {"GET": "login 404 403 403 200 200 200", "POST": "login 404 403 403 302 302 302"},
     "request_files": dict.fromkeys(("GET", "POST"), "login 404 403 200 200 200 200"),
     "file_requests": {"GET": "login 200 200 200 200 200 200"},
@@ -83,7 +83,7 @@ PAGES: dict[str, dict[str, str]] = {
     "rename_file": {"POST": "login 404 403 403 302 302 302"},
     "move_file": dict.fromkeys(("GET", "POST"), "login 404 403 403 200 200 200"),
     "tag_file": {"POST": "login 404 403 403 302 302 302"},
-    "visibility_file": {"POST": "login 404 403 403 302 403 403"},
+    "change_visibility": {"POST": "login 404 403 403 302 403 403"},
     "replace_file": {"GET": "login 404 403 403 200 200 200"},
     "restore_version": {"POST": "login 404 403 403 302 302 302"},
     "trash_file": {"POST": "login 404 404 404 302 302 302"},
@@ -111,15 +111,15 @@ ABOUT_UPLOADS = {"cancel_upload", "upload_detail", "sign_parts"}
 ABOUT_VERSIONS = {"restore_version", "download_version"}
 ABOUT_FILES = {"file", "download", "preview", "preview_page", "thumbnail",
                "trash_file", "restore_file", "replace_file", "rename_file",
-               "move_file", "tag_file", "visibility_file", "share_file", "favorite_file"}  # fmt: skip
+               "move_file", "tag_file", "change_visibility", "share_file", "favorite_file"}  # fmt: skip
 SHARED_FILES = {"shared_file", "shared_file_download", "shared_preview", "shared_preview_page", "shared_thumbnail"}
-ABOUT_FOLDERS = {"folder", "rename_folder", "restore_folder", "move_folder", "access_folder", "remove_folder",
+ABOUT_FOLDERS = {"folder", "rename_folder", "restore_folder", "move_folder", "folder_access", "remove_folder",
                  "request_files", "share_folder", "folder_sharing", "favorite_folder"}  # fmt: skip
 ABOUT_REQUESTS = {"close_file_request"}
 ABOUT_QUARANTINE = {"release_file", "delete_quarantined"}
 # Valid form data per route.
-FORMS = {"rename_file": "name=b.txt", "tag_file": "add=a", "visibility_file": "visibility=private",
-         "access_folder": "access=everyone", "share_file": "days=7", "share_folder": "days=7",
+FORMS = {"rename_file": "name=b.txt", "tag_file": "add=a", "change_visibility": "visibility=private",
+         "folder_access": "access=everyone", "share_file": "days=7", "share_folder": "days=7",
          "release_file": "reason=known", "save_search": "name=a&query=%3Fq%3Da",
          "request_files": "title=a&days=1&max_files=1&max_file_bytes=1+GB&max_bytes=1+GB&ask_name=no&ask_address=no",
          }  # fmt: skip
@@ -167,7 +167,7 @@ class RouteRequest:
         if route in ABOUT_QUARANTINE:
             File.objects.filter(pk=self.file.pk).update(scan_status="infected", quarantined=True)
         self.folder = Folder.objects.create(name=str(uuid.uuid4()), created_by=alice)
-        self.link, self.token = create_link(ShareLink, created_by=alice, name="a.txt", file=self.file.link)
+        self.link, self.token = create_link(ShareLink, created_by=alice, name="a.txt", file=self.file.permanent_id)
         self.arguments = arguments(route, self.file, self.folder, self.token)
 
     @property

@@ -85,13 +85,13 @@ def test_favorite_is_kept_until_the_last_version_is_deleted(alice: User, bucket:
     old = add(alice, "a.txt")
     File.objects.filter(pk=old.pk).update(series=old.pk, current=False)
     new = add(alice, "a.txt", series=old.pk)
-    Favorite.objects.add(alice, file=new.link)
+    Favorite.objects.add(alice, file=new.permanent_id)
     for file in (old, new):
-        assert Favorite.objects.links(alice) == [old.pk]
+        assert Favorite.objects.file_ids(alice) == [old.pk]
         File.objects.filter(pk=file.pk).update(state=State.TRASHED, purge_after=F("available_at"))
         File.objects.filter(pk=file.pk).update(state=State.DELETING)
         erase_all(list(File.objects.filter(pk=file.pk)))
-    assert Favorite.objects.links(alice) == []
+    assert Favorite.objects.file_ids(alice) == []
 
 
 def test_favorites_are_limited(alice: User, as_alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,7 +100,7 @@ def test_favorites_are_limited(alice: User, as_alice: Client, monkeypatch: pytes
     for file in files:
         page = as_alice.post(f"{file.get_absolute_url()}favorite", follow=True)
     assert "You can have up to 1 favorites." in page.content.decode()
-    assert Favorite.objects.links(alice) == [files[0].pk]
+    assert Favorite.objects.file_ids(alice) == [files[0].pk]
     page = as_alice.post(f"{files[0].get_absolute_url()}favorite", follow=True)
     assert "You can have up to" not in page.content.decode()
 
@@ -142,8 +142,8 @@ def test_number_of_recent_files_is_limited(alice: User, bob: User) -> None:
     files = [add(alice, f"{number}") for number in range(MAX_RECENT_FILES + 3)]
     for file in files:
         Event.objects.record(Action.DOWNLOAD, by=bob, file=file)
-    assert Event.objects.recent_links(bob) == [file.pk for file in reversed(files[3:])]
-    assert Event.objects.recent_links(alice) == []
+    assert Event.objects.recent_file_ids(bob) == [file.pk for file in reversed(files[3:])]
+    assert Event.objects.recent_file_ids(alice) == []
 
 
 # --- saved searches ---------------------------------------------------------------------------

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.django_db
 
 
 def current_file(link: uuid.UUID) -> File:
-    return File.objects.listed().by_link(link).get()
+    return File.objects.listed().by_permanent_id(link).get()
 
 
 @pytest.fixture
@@ -37,8 +37,8 @@ def test_new_version_replaces_the_old_one_and_keeps_the_link(
     upload_client: UploadClient, first: File, bucket: Bucket
 ) -> None:
     second = upload_client.send(b"second", name="other.txt", replaces=first.pk)
-    current = current_file(first.link)
-    assert (current, current.link) == (second, first.pk)
+    current = current_file(first.permanent_id)
+    assert (current, current.permanent_id) == (second, first.pk)
     assert (current.name, current.folder, current.visibility) == ("logo.txt", first.folder, "team")
     assert Tag.objects.get(taggings__file=current).name == "final"
     assert File.objects.listed().count() == 1
@@ -49,10 +49,10 @@ def test_new_version_replaces_the_old_one_and_keeps_the_link(
 def test_unfinished_new_version_changes_nothing(upload_client: UploadClient, first: File) -> None:
     upload = upload_client.start(b"second", replaces=first.pk)
     upload_client.put(upload)
-    assert current_file(first.link) == first
+    assert current_file(first.permanent_id) == first
     upload_client.cancel(upload)
-    assert current_file(first.link) == first
-    assert File.objects.versions_of(current_file(first.link)).count() == 1
+    assert current_file(first.permanent_id) == first
+    assert File.objects.versions_of(current_file(first.permanent_id)).count() == 1
 
 
 def test_repeated_replacements_are_one_series(upload_client: UploadClient, first: File) -> None:
@@ -118,7 +118,7 @@ def test_trash_restore_and_purge_apply_to_every_version(
     upload_client.send(b"second", replaces=first.pk)
     actions.trash_file(current_file(first.pk), by=alice)
     assert set(File.objects.values_list("state", flat=True)) == {State.TRASHED}
-    actions.restore_file(File.objects.by_link(first.pk).get(), by=alice)
+    actions.restore_file(File.objects.by_permanent_id(first.pk).get(), by=alice)
     assert set(File.objects.values_list("state", flat=True)) == {State.AVAILABLE}
     actions.trash_file(current_file(first.pk), by=alice)
     File.objects.update(purge_after="2020-01-01T00:00:00Z", signed_until=None)

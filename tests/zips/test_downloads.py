@@ -50,7 +50,7 @@ def create_file(owner: User, bucket: Bucket, body: bytes, path: str = "report.tx
 
 
 def request_zip(client: Client, *files: File) -> Any:
-    return client.post(URL, {"file": [str(file.link) for file in files]})
+    return client.post(URL, {"file": [str(file.permanent_id) for file in files]})
 
 
 def unzip(response: Any) -> dict[str, bytes]:
@@ -141,7 +141,7 @@ def test_get_returns_the_zip_and_head_reads_no_file(
     alice: User, as_bob: Client, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = create_file(alice, bucket, b"one")
-    query = urlencode({"file": str(file.link)})
+    query = urlencode({"file": str(file.permanent_id)})
     body = b"".join(as_bob.get(f"{URL}?{query}").streaming_content)  # type: ignore[attr-defined]
     monkeypatch.setattr(streams, "stream", lambda *_, **__: pytest.fail("it was read"))
     head = as_bob.head(f"{URL}?{query}")
@@ -215,7 +215,7 @@ def test_zip_records_a_download_of_every_file(alice: User, as_bob: Client, bucke
     files = [create_file(alice, bucket, b"x", f"{n}.txt") for n in range(3)]
     close_response(request_zip(as_bob, *files))
     events = Event.objects.filter(action=Action.DOWNLOAD).values_list("actor", "file_id", "detail")
-    assert {(actor, link) for actor, link, _detail in events} == {("bob", file.link) for file in files}
+    assert {(actor, link) for actor, link, _detail in events} == {("bob", file.permanent_id) for file in files}
     assert {str(detail) for *_who, detail in events} == {"{'zip': True}"}
 
 
@@ -355,7 +355,7 @@ def test_disconnected_client_releases_its_slot(alice: User, bucket: Bucket, site
 @contextmanager
 def http_download(client: Client, site: str, files: list[File]) -> Iterator[http.client.HTTPResponse]:
     name = live_settings.SESSION_COOKIE_NAME
-    query = urlencode([("file", str(file.link)) for file in files])
+    query = urlencode([("file", str(file.permanent_id)) for file in files])
     with closing(http.client.HTTPConnection(urlsplit(site).netloc, timeout=30)) as connection:
         cookie = {"Cookie": f"{name}={client.cookies[name].value}"}
         connection.request("GET", f"{reverse('download_zip')}?{query}", headers=cookie)

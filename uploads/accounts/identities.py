@@ -30,7 +30,7 @@ MAX_USERNAME_CHARACTERS = 150
 NOT_IN_USERNAMES = re.compile(r"[^a-z0-9._-]")
 
 
-class Refused(Exception):
+class IdentityRefused(Exception):
     """No account may be used or created for this identity. `reason` is for the log."""
 
     def __init__(self, reason: str) -> None:
@@ -39,10 +39,10 @@ class Refused(Exception):
 
 
 def link_or_create(request: HttpRequest, login: SocialLogin, claims: Claims) -> None:
-    """Make the identity that of an account, at its first sign-in. Call it in a transaction. Raises Refused."""
+    """Make the identity that of an account, at its first sign-in. Call it in a transaction. Raises IdentityRefused."""
     address = claims.address
     if not address:
-        raise Refused("no_verified_address")
+        raise IdentityRefused("no_verified_address")
     advisory_lock(LOCK)
     if known := SocialAccount.objects.filter(provider=login.account.provider, uid=login.account.uid).first():
         login.account, login.user = known, known.user  # linked by another sign-in just now
@@ -109,20 +109,20 @@ def _account_to_link(accounts: list[User], *, provider: str) -> User:
     """
     active = [user for user in accounts if user.is_active]
     if len(active) != 1:
-        raise Refused("several_accounts" if active else "inactive")
+        raise IdentityRefused("several_accounts" if active else "inactive")
     (user,) = active
     if user.is_superuser or user.is_staff or role_of(user) == Role.ADMINISTRATOR:
-        raise Refused("administrator")
+        raise IdentityRefused("administrator")
     if SocialAccount.objects.filter(user=user, provider=provider).exists():
-        raise Refused("linked_already")
+        raise IdentityRefused("linked_already")
     return user
 
 
 def _create_account(claims: Claims, address: str) -> User:
     if not claims.policy.create_accounts:
-        raise Refused("no_account")
+        raise IdentityRefused("no_account")
     if not claims.is_in_domains(address):
-        raise Refused("domain")
+        raise IdentityRefused("domain")
     user = _save_with_free_name(
         User(email=address, first_name=claims.text("given_name"), last_name=claims.text("family_name")),
         name=claims.text("preferred_username").partition("@")[0] or address.partition("@")[0],

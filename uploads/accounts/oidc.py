@@ -79,7 +79,7 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
                     identities.link_or_create(request, sociallogin, sociallogin.claims)
                 if sociallogin.user.is_active:
                     identities.apply_groups(sociallogin.user, sociallogin.account, sociallogin.claims)
-        except identities.Refused as error:
+        except identities.IdentityRefused as error:
             logger.warning("single_sign_on_refused reason=%s", error.reason)
             sign_in_events.on_login_failed(credentials={"username": "single sign-on"})
             raise OIDCLoginError from error
@@ -106,10 +106,10 @@ def _link_invited(request: HttpRequest, login: SocialLogin) -> bool:
 
 
 def _check_connection(request: HttpRequest, login: SocialLogin) -> None:
-    """Raise Refused if the signed-in user has another identity of this provider."""
+    """Raise IdentityRefused if the signed-in user has another identity of this provider."""
     others = SocialAccount.objects.filter(user=request_user(request), provider=login.account.provider)
     if others.exclude(uid=login.account.uid).exists():
-        raise identities.Refused("linked_already")
+        raise identities.IdentityRefused("linked_already")
 
 
 class Provider(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]

@@ -56,8 +56,8 @@ class BulkResult:
     events: list[Event] = field(default_factory=list)
 
     @property
-    def links(self) -> list[UUID]:
-        return [file.link for file in self.files]
+    def file_ids(self) -> list[UUID]:
+        return [file.permanent_id for file in self.files]
 
     def add(self, other: BulkResult) -> None:
         """Add what another call changed."""
@@ -109,10 +109,10 @@ class BulkAction:
         """Return the files to which this user may do this."""
         return File.objects.changeable_by(user).listed()
 
-    def prepare(self, links: Collection[UUID], data: Mapping[str, Any], *, by: User) -> None:
+    def prepare(self, file_ids: Collection[UUID], data: Mapping[str, Any], *, by: User) -> None:
         """Check permissions beside those on files, and lock the rows that come before files. Raises Problem."""
 
-    def form_context(self, links: Collection[UUID], *, by: User) -> dict[str, Any]:
+    def form_context(self, file_ids: Collection[UUID], *, by: User) -> dict[str, Any]:
         """Return what the template shows beside the form."""
         return {}
 
@@ -188,14 +188,14 @@ class BulkAction:
 
     @deadline(CALL_SECONDS)
     def execute(
-        self, links: Iterable[UUID], data: Mapping[str, Any], *, by: User, folders: Iterable[int] = ()
+        self, file_ids: Iterable[UUID], data: Mapping[str, Any], *, by: User, folders: Iterable[int] = ()
     ) -> BulkResult:
         """Do this to the files with these permanent ids and to these folders, in one transaction, and record it in the
         audit log.
 
         `data` is the form's `cleaned_data`. Raises Problem if nothing can be changed.
         """
-        selected, folder_ids = set(links), set(folders) if self.takes_folders else set[int]()
+        selected, folder_ids = set(file_ids), set(folders) if self.takes_folders else set[int]()
         with transaction.atomic():
             chosen = self._lock_folders(folder_ids, by=by)  # before any file, as everywhere
             if chosen.folders:
@@ -236,11 +236,11 @@ class BulkAction:
         return self.name
 
 
-def _lock_selection(links: set[UUID], permitted: FileQuerySet, *, by: User) -> BulkResult:
+def _lock_selection(file_ids: set[UUID], permitted: FileQuerySet, *, by: User) -> BulkResult:
     """Lock the files that may be changed; of the others, separate those that this person can see from the unknown."""
-    files = lock_rows(permitted.by_links(links))
-    remaining = links - {file.link for file in files}
-    visible = File.objects.visible_to(by).by_links(remaining) if remaining else File.objects.none()
+    files = lock_rows(permitted.by_permanent_ids(file_ids))
+    remaining = file_ids - {file.permanent_id for file in files}
+    visible = File.objects.visible_to(by).by_permanent_ids(remaining) if remaining else File.objects.none()
     refused = list(visible.order_by("natural_name").values_list("name", flat=True))
     return BulkResult(files, refused=refused, unknown=len(remaining) - len(refused))
 

@@ -36,7 +36,7 @@ class MoveAction(BulkAction):
     form_class, page_form_class = MoveForm, FolderPickerForm
     audit_action, log_event = Action.MOVE, "file_moved"
 
-    def prepare(self, links: Collection[UUID], data: Mapping[str, Any], *, by: User) -> None:
+    def prepare(self, file_ids: Collection[UUID], data: Mapping[str, Any], *, by: User) -> None:
         target: Folder | None = data["to"]
         lock([target.pk] if target else [])
         require_writable(target, by)
@@ -58,22 +58,22 @@ class MoveAction(BulkAction):
 
     def undo(self, events: Sequence[Event], *, by: User) -> BulkResult:
         """Move files and folders back to where they were, all or none."""
-        files = File.objects.by_links(row.file_id for row in events if row.file_id)
+        files = File.objects.by_permanent_ids(row.file_id for row in events if row.file_id)
         file_places = {series or pk: place for series, pk, place in files.values_list("series", "pk", "folder_id")}
         rows = Folder.objects.living().filter(pk__in=[row.folder_id for row in events if row.folder_id])
         folder_places = dict(rows.values_list("pk", "parent_id"))
         places: dict[int | None, tuple[list[UUID], list[int]]] = {}
         for row in events:
-            links, folders = places.setdefault(row.detail["from_id"], ([], []))
+            file_ids, folders = places.setdefault(row.detail["from_id"], ([], []))
             if row.file_id and file_places.get(row.file_id, MISSING) == row.detail["folder_id"]:
-                links.append(row.file_id)
+                file_ids.append(row.file_id)
             elif row.folder_id and folder_places.get(row.folder_id, MISSING) == row.detail["parent_id"]:
                 folders.append(row.folder_id)
         result = BulkResult()
         with transaction.atomic():
-            for pk, (links, folders) in places.items():
+            for pk, (file_ids, folders) in places.items():
                 target = Folder.objects.get(pk=pk) if pk else None
-                result.add(self.execute(links, {"to": target}, by=by, folders=folders))
+                result.add(self.execute(file_ids, {"to": target}, by=by, folders=folders))
         return result
 
     def undo_message(self, result: BulkResult) -> str:
@@ -116,6 +116,6 @@ class MoveAction(BulkAction):
         return _("moved it to the top level of the library")
 
 
-def move_files(links: Iterable[UUID], target: Folder | None, *, by: User) -> BulkResult:
+def move_files(file_ids: Iterable[UUID], target: Folder | None, *, by: User) -> BulkResult:
     """Move files into another folder (None: the top level). Raises Forbidden if this person may not add files there."""
-    return MoveAction().execute(links, {"to": target}, by=by)
+    return MoveAction().execute(file_ids, {"to": target}, by=by)

@@ -51,8 +51,8 @@ class RestoreAction(BulkAction):
         rows = self.permitted(by).below_any(folders)
         return rows.filter(purge_after__in={folder.purge_after for folder in folders})
 
-    def prepare(self, links: Collection[UUID], data: Mapping[str, Any], *, by: User) -> None:
-        rows = self.permitted(by).by_links(links).filter(folder__isnull=False)
+    def prepare(self, file_ids: Collection[UUID], data: Mapping[str, Any], *, by: User) -> None:
+        rows = self.permitted(by).by_permanent_ids(file_ids).filter(folder__isnull=False)
         lock(pk for pk in rows.values_list("folder_id", flat=True) if pk)
 
     def change(self, files: list[File], data: Mapping[str, Any], *, by: User) -> dict[str, Any]:
@@ -85,10 +85,10 @@ class RestoreAction(BulkAction):
         return _("Restored %(folders)s.") % {"folders": count_folders(len(result.folders))}
 
 
-def restore_files(links: Iterable[UUID], *, by: User) -> BulkResult:
+def restore_files(file_ids: Iterable[UUID], *, by: User) -> BulkResult:
     """Restore files from the trash as they were, with their folders; but not into folders that this person may not
     add files to (any more)."""
-    return RestoreAction().execute(links, {}, by=by)
+    return RestoreAction().execute(file_ids, {}, by=by)
 
 
 def restore_folder(folder: Folder, *, by: User) -> BulkResult:
@@ -98,9 +98,9 @@ def restore_folder(folder: Folder, *, by: User) -> BulkResult:
 
 def restore_file(file: File, *, by: User) -> None:
     """Restore one file from the trash, as it was. Safe to repeat. Raises Forbidden, InvalidTransition."""
-    if File.objects.by_link(file.link).available().exists():
+    if File.objects.by_permanent_id(file.permanent_id).available().exists():
         return
-    if not restore_files([file.link], by=by).files:
-        if File.objects.by_link(file.link).trashed().exists():
+    if not restore_files([file.permanent_id], by=by).files:
+        if File.objects.by_permanent_id(file.permanent_id).trashed().exists():
             raise FolderNotWritable()
         raise InvalidTransition(_("The file is no longer in the trash."))

@@ -45,13 +45,13 @@ class TagAction(BulkAction):
     form_class, submit_label, template = TagForm, gettext_lazy("Change tags"), "uploads/tag_files.html"
     audit_action, log_event = Action.TAG, "file_tagged"
 
-    def form_context(self, links: Collection[UUID], *, by: User) -> dict[str, Any]:
-        files = self.permitted(by).by_links(links).order_by()
+    def form_context(self, file_ids: Collection[UUID], *, by: User) -> dict[str, Any]:
+        files = self.permitted(by).by_permanent_ids(file_ids).order_by()
         tags = Tag.objects.filter(taggings__file__in=files.values("pk")).annotate(count=Count("taggings"))
         used = tags.order_by("normalized_name").values_list("name", "count")[:MAX_KNOWN_TAGS]
         return {"used_tags": used, "known_tags": known_tags(by)}
 
-    def prepare(self, links: Collection[UUID], data: Mapping[str, Any], *, by: User) -> None:
+    def prepare(self, file_ids: Collection[UUID], data: Mapping[str, Any], *, by: User) -> None:
         add: Sequence[str] = data["add"]
         if add and not by.has_perm("uploads.view_file"):
             raise Forbidden(_("You don't have permission to add tags. Ask an administrator for a role."))
@@ -86,8 +86,8 @@ class TagAction(BulkAction):
             raise InvalidTransition(_("These files had too many different tags to undo the change."))
         result = BulkResult()
         with transaction.atomic():
-            for (tagged, untagged), links in groups.items():
-                result.add(tag_files(links, add=untagged, remove=tagged, by=by))
+            for (tagged, untagged), file_ids in groups.items():
+                result.add(tag_files(file_ids, add=untagged, remove=tagged, by=by))
         return result
 
     def undo_message(self, result: BulkResult) -> str:
@@ -131,14 +131,14 @@ def known_tags(user: User) -> QuerySet[Tag, str]:
     return tags.values_list("name", flat=True)[:MAX_KNOWN_TAGS]
 
 
-def tag_files(links: Iterable[UUID], *, add: Sequence[str] = (), remove: Sequence[str] = (), by: User) -> BulkResult:
+def tag_files(file_ids: Iterable[UUID], *, add: Sequence[str] = (), remove: Sequence[str] = (), by: User) -> BulkResult:
     """Add tags to files and remove tags, by clean name; missing tags are created.
 
     Raises ValidationFailed if a file would have more than fifty, and OverQuota for more new tags than a person may
     create: then no file is changed. Raises Forbidden for tags to add by a person who may not see tags: the spelling
     of the result would reveal whether a tag existed before.
     """
-    return TagAction().execute(links, {"add": add, "remove": remove}, by=by)
+    return TagAction().execute(file_ids, {"add": add, "remove": remove}, by=by)
 
 
 def _ensure_tags(names: Sequence[str], by: User) -> list[Tag]:

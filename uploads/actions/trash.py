@@ -61,11 +61,11 @@ class TrashAction(BulkAction):
         return self.permitted(by).below_any(folders)
 
     def execute(
-        self, links: Iterable[UUID], data: Mapping[str, Any], *, by: User, folders: Iterable[int] = ()
+        self, file_ids: Iterable[UUID], data: Mapping[str, Any], *, by: User, folders: Iterable[int] = ()
     ) -> BulkResult:
         """As in the base class. Files and folders get the same `purge_after`, by which a folder is restored whole."""
         purge_after = database_now() + timedelta(days=settings.TRASH_RETENTION_DAYS)
-        return super().execute(links, {"purge_after": purge_after, **data}, by=by, folders=folders)
+        return super().execute(file_ids, {"purge_after": purge_after, **data}, by=by, folders=folders)
 
     def change(self, files: list[File], data: Mapping[str, Any], *, by: User) -> dict[str, Any]:
         with_versions(files).move_to(State.TRASHED, purge_after=data["purge_after"])
@@ -89,9 +89,9 @@ class TrashAction(BulkAction):
         return super().can_undo_event(row) or (row.action == Action.FOLDER and bool(row.detail.get("removed")))
 
     def undo(self, events: Sequence[Event], *, by: User) -> BulkResult:
-        links = [row.file_id for row in events if row.file_id]
+        file_ids = [row.file_id for row in events if row.file_id]
         folders = [row.folder_id for row in events if row.folder_id]
-        return RestoreAction().execute(links, {}, by=by, folders=folders)
+        return RestoreAction().execute(file_ids, {}, by=by, folders=folders)
 
     def undo_message(self, result: BulkResult) -> str:
         return RestoreAction().message(result, {})
@@ -137,9 +137,9 @@ def _question(count: int, folders: Sequence[Folder], inside: int) -> str:
     return _("Move %(names)s and %(files)s to trash?") % names
 
 
-def trash_files(links: Iterable[UUID], *, by: User) -> BulkResult:
+def trash_files(file_ids: Iterable[UUID], *, by: User) -> BulkResult:
     """Move files to the trash, with all their versions; they can be restored until `purge_after`."""
-    return TrashAction().execute(links, {}, by=by)
+    return TrashAction().execute(file_ids, {}, by=by)
 
 
 def trash_file(file: File, *, by: User) -> BulkResult:
@@ -147,9 +147,9 @@ def trash_file(file: File, *, by: User) -> BulkResult:
 
     Raises InvalidTransition for a file that is not available, or that this person may not remove.
     """
-    if File.objects.by_link(file.link).trashed().exists():
+    if File.objects.by_permanent_id(file.permanent_id).trashed().exists():
         return BulkResult()
-    result = trash_files([file.link], by=by)
+    result = trash_files([file.permanent_id], by=by)
     if not result.files:
         raise InvalidTransition(_("“%(name)s” can't be moved to trash right now.") % {"name": file.name})
     return result

@@ -38,7 +38,7 @@ def _undo_rename(row: Event, by: User) -> tuple[str, BulkResult, int] | None:
     """Restore the name of a file or folder that still has its new one. Return None for another event."""
     new_name, result = row.detail.get("new_name"), BulkResult()
     if row.action == Action.RENAME and row.file_id:
-        file = File.objects.listed_for(by).by_link(row.file_id).filter(name=new_name).first()
+        file = File.objects.listed_for(by).by_permanent_id(row.file_id).filter(name=new_name).first()
         name = row.name
         if file and files.rename(file, name, by=by):
             result.files.append(file)

@@ -34,9 +34,9 @@ class VisibilityAction(BulkAction):
         changed = [row for row in events if row.file_id and row.detail["previous"] != row.detail["visibility"]]
         result = BulkResult()
         for visibility in Visibility:
-            links = [row.file_id for row in changed if row.file_id and row.detail["previous"] == visibility]
-            others = File.objects.by_links(links).exclude(visibility=visibility)
-            result.add(set_visibility([file.link for file in others], visibility, by=by))
+            file_ids = [row.file_id for row in changed if row.file_id and row.detail["previous"] == visibility]
+            others = File.objects.by_permanent_ids(file_ids).exclude(visibility=visibility)
+            result.add(set_visibility([file.permanent_id for file in others], visibility, by=by))
         return result
 
     def undo_message(self, result: BulkResult) -> str:
@@ -76,7 +76,7 @@ class ShowToTeamAction(VisibilityAction):
         return text % {"count": count}
 
 
-def set_visibility(links: Iterable[UUID], visibility: Visibility, *, by: User) -> BulkResult:
+def set_visibility(file_ids: Iterable[UUID], visibility: Visibility, *, by: User) -> BulkResult:
     """Show files to the team or make them private. Only the owner of a file may do this."""
     action = ShowToTeamAction() if visibility == Visibility.TEAM else MakePrivateAction()
-    return action.execute(links, {}, by=by)
+    return action.execute(file_ids, {}, by=by)

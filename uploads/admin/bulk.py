@@ -114,7 +114,7 @@ class FileAction(AdminAction):
         return self.action.permitted(user)
 
     def execute(self, rows: Sequence[Any], data: Mapping[str, Any], *, by: User) -> BulkResult:
-        return self.action.execute([file.link for file in rows], data, by=by)
+        return self.action.execute([file.permanent_id for file in rows], data, by=by)
 
     def too_many_message(self) -> str:
         return _("You can select up to %(most)s files at a time.") % {"most": MAX_SELECTED}

@@ -43,7 +43,7 @@ FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r")  # OWASP ASVS 5.0, 1.2.10
 
 @admin.register(Event)
 class EventAdmin(LargeTableAdmin):
-    list_display = ("time", "what", "who", "about", "address", "details")
+    list_display = ("time", "action_label", "actor_name", "item", "address", "details")
     list_display_links = None
     list_filter = (ActionFilter, EventTimeFilter, ActorFilter)
     search_fields = ("name",)
@@ -52,7 +52,7 @@ class EventAdmin(LargeTableAdmin):
     sortable_by = ()
     ordering = ("-id",)
     actions = None
-    fields = ("at", "what", "who", "about", "file_id", "folder_id", "address", "details")
+    fields = ("at", "action_label", "actor_name", "item", "file_id", "folder_id", "address", "details")
     readonly_fields = fields
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -120,15 +120,15 @@ class EventAdmin(LargeTableAdmin):
         return render_cell("text", text=text, title=exact_time(event.at))
 
     @admin.display(description=gettext_lazy("action"))
-    def what(self, event: Event) -> str:
+    def action_label(self, event: Event) -> str:
         return str(audit_label(event.action))
 
     @admin.display(description=gettext_lazy("user"))
-    def who(self, event: Event) -> str:
+    def actor_name(self, event: Event) -> str:
         return event.actor or "–"
 
     @admin.display(description=gettext_lazy("item"))
-    def about(self, event: Any) -> str:
+    def item(self, event: Any) -> str:
         if event.is_file_visible:
             return render_cell("link", url=reverse("file", args=[event.file_id]), text=event.redacted_name)
         if not event.redacted_name and (event.file_id or event.folder_id):
@@ -146,7 +146,7 @@ def _matching(events: EventQuerySet, text: str, user: User) -> Any:
     Each of the two queries has an index; one query with OR would read the whole log.
     """
     files = File.objects.listed_for(user).matching(text).newest_first().only("id", "series")
-    by_file = events.filter(file_id__in=[file.link for file in files[:MAX_MATCHES]])
+    by_file = events.filter(file_id__in=[file.permanent_id for file in files[:MAX_MATCHES]])
     by_name = events.filter(name=text)
     if not user.is_superuser:  # even a redacted match would reveal that a hidden file or folder has this name
         visible = Folder.objects.visible_to(user).values("pk")
@@ -219,9 +219,9 @@ def redact_events(events: Sequence[Any], user: User) -> None:
     Names of files that the user may not see are left out. Names of deleted files are for superusers only, because it
     is no longer known who could see them. Three queries, for any number of events.
     """
-    links = {event.file_id for event in events if event.file_id}
-    visible = _links_of(File.objects.visible_to(user), links)
-    existing = _links_of(File.objects.all(), links)
+    file_ids = {event.file_id for event in events if event.file_id}
+    visible = _ids_of(File.objects.visible_to(user), file_ids)
+    existing = _ids_of(File.objects.all(), file_ids)
     folders = visible_folder_ids(referenced_folders(events), user)
     for event in events:
         is_visible = _is_visible(event, visible, existing, folders, user)
@@ -238,5 +238,5 @@ def _is_visible(event: Event, visible: set[UUID], existing: set[UUID], folders: 
     return True
 
 
-def _links_of(rows: FileQuerySet, links: set[UUID]) -> set[UUID]:
-    return {file.link for file in rows.by_links(links).only("id", "series")} if links else set()
+def _ids_of(rows: FileQuerySet, file_ids: set[UUID]) -> set[UUID]:
+    return {file.permanent_id for file in rows.by_permanent_ids(file_ids).only("id", "series")} if file_ids else set()

@@ -50,13 +50,13 @@ from uploads.keys import FILE_PREFIX
 from uploads.listing import HIDDEN_NAME, paths_for
 from uploads.models import (
     File,
-    Kind,
     Preview,
     PreviewKind,
     PreviewState,
     State,
     Statistic,
-    Status,
+    StatisticKind,
+    StatisticStatus,
     Tag,
     Tagging,
     Visibility,
@@ -132,7 +132,7 @@ class FileAdmin(LargeTableAdmin):
         if text.startswith(FILE_PREFIX):
             return visible.filter(key=text), False
         if (pk := _as_id(text)) is not None:
-            return visible.by_links([pk]) | visible.filter(pk=pk), False
+            return visible.by_permanent_ids([pk]) | visible.filter(pk=pk), False
         return (queryset.matching(text) if len(text) <= MAX_SEARCH_CHARACTERS else queryset.none()), False
 
     def annotate_page(self, request: HttpRequest, rows: Sequence[Any]) -> None:
@@ -154,7 +154,7 @@ class FileAdmin(LargeTableAdmin):
 
     @admin.display(description=gettext_lazy("preview"))
     def thumbnail(self, file: Any) -> str:
-        url = reverse("thumbnail", args=[file.link]) if file.has_thumbnail else ""
+        url = reverse("thumbnail", args=[file.permanent_id]) if file.has_thumbnail else ""
         return render_cell("thumbnail", url=url, extension=PurePosixPath(file.name).suffix[1:5].upper())
 
     @admin.display(description=gettext_lazy("name"), ordering="natural_name")
@@ -248,9 +248,9 @@ class FileAdmin(LargeTableAdmin):
         if "name" in form.changed_data:
             services.rename(obj, data["name"], by=user)
         if "folder" in form.changed_data:
-            _require_changed(actions.move_files([obj.link], data["folder"], by=user))
+            _require_changed(actions.move_files([obj.permanent_id], data["folder"], by=user))
         if "visibility" in form.changed_data:
-            _require_changed(actions.set_visibility([obj.link], Visibility(data["visibility"]), by=user))
+            _require_changed(actions.set_visibility([obj.permanent_id], Visibility(data["visibility"]), by=user))
         if "tags" in form.changed_data:
             _set_tags(obj, data["tags"], user)
 
@@ -296,7 +296,7 @@ def _set_tags(file: File, names: Sequence[str], user: User) -> None:
     add = [name for normalized_name, name in after.items() if normalized_name not in before]
     remove = [name for normalized_name, name in before.items() if normalized_name not in after]
     if add or remove:
-        _require_changed(actions.tag_files([file.link], add=add, remove=remove, by=user))
+        _require_changed(actions.tag_files([file.permanent_id], add=add, remove=remove, by=user))
 
 
 def _require_changed(result: BulkResult) -> None:
@@ -374,5 +374,7 @@ class TagAdmin(LargeTableAdmin):
 
 def file_counts(tags: Sequence[Tag]) -> dict[str, int]:
     """Return the number of files of each tag by its id, as of the last update of the statistics."""
-    statistics = Statistic.objects.filter(kind=Kind.TAG, status=Status.STORED, key__in=[str(tag.pk) for tag in tags])
+    statistics = Statistic.objects.filter(
+        kind=StatisticKind.TAG, status=StatisticStatus.STORED, key__in=[str(tag.pk) for tag in tags]
+    )
     return dict(statistics.values_list("key", "files"))

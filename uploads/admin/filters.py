@@ -22,7 +22,18 @@ from django.utils.translation import gettext_lazy as _
 from uploads.actions import audit_labels
 from uploads.forms import folder_by_path
 from uploads.listing import AGE_FILTERS, time_ago
-from uploads.models import Category, ChecksumStatus, Kind, Origin, RunOutcome, State, Statistic, Status, Tag, Visibility
+from uploads.models import (
+    Category,
+    ChecksumStatus,
+    Origin,
+    RunOutcome,
+    State,
+    Statistic,
+    StatisticKind,
+    StatisticStatus,
+    Tag,
+    Visibility,
+)
 from uploads.models.folder import FolderQuerySet
 from uploads.names import normalize_for_search
 from uploads.views.responses import request_user
@@ -191,7 +202,7 @@ class OwnerFilter(TextFilter):
     title, parameter_name, hint = _("owner"), "owner", _("Username")
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
-        keys = largest_keys(request, Kind.OWNER)
+        keys = largest_keys(request, StatisticKind.OWNER)
         return _suggestions(keys, User.objects.filter(pk__in=keys).values_list("pk", "username"))
 
     def narrow(self, rows: QuerySet[Any], request: HttpRequest) -> QuerySet[Any]:
@@ -216,7 +227,7 @@ class TagFilter(TextFilter):
     title, parameter_name, hint = _("tag"), "tag", _("Tag")
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, str]]:
-        keys = largest_keys(request, Kind.TAG, by="-files")
+        keys = largest_keys(request, StatisticKind.TAG, by="-files")
         return _suggestions(keys, Tag.objects.filter(pk__in=keys).values_list("pk", "name"))
 
     def narrow(self, rows: QuerySet[Any], request: HttpRequest) -> QuerySet[Any]:
@@ -287,11 +298,11 @@ def parse_period(text: str) -> tuple[datetime, datetime]:
         raise IncorrectLookupParameters from error
 
 
-def largest_keys(request: HttpRequest, kind: Kind, *, by: str = "-bytes") -> list[str]:
+def largest_keys(request: HttpRequest, kind: StatisticKind, *, by: str = "-bytes") -> list[str]:
     """Return the keys of the largest statistics, or none without the permission to see them."""
     if not request.user.has_perm("uploads.view_statistic"):
         return []
-    statistics = Statistic.objects.filter(Q(files__gt=0), kind=kind, status=Status.STORED).order_by(by, "key")
+    statistics = Statistic.objects.filter(Q(files__gt=0), kind=kind, status=StatisticStatus.STORED).order_by(by, "key")
     return list(statistics.values_list("key", flat=True)[:MAX_SUGGESTIONS])
 
 
@@ -326,7 +337,7 @@ def date_levels(request: HttpRequest) -> list[DateLevel]:
     width = {0: YEAR, YEAR: MONTH}.get(len(selected), DAY)
     prefix = selected[: MONTH if width == DAY else YEAR]
     back = [prefix[:end] for end in (YEAR, MONTH) if len(prefix) >= end]
-    statistics = Statistic.objects.filter(kind=Kind.DAY, status=Status.STORED, key__startswith=prefix)
+    statistics = Statistic.objects.filter(kind=StatisticKind.DAY, status=StatisticStatus.STORED, key__startswith=prefix)
     parts = statistics.annotate(part=Substr("key", 1, width)).values("part").annotate(total=Sum("files"))
     counts = parts.filter(total__gt=0).order_by("-part" if width == YEAR else "part").values_list("part", "total")
     return [

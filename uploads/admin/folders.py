@@ -23,7 +23,7 @@ from uploads.admin.filters import FolderStateFilter, ParentFilter, is_trash
 from uploads.errors import Problem
 from uploads.forms import FolderField, allow_unchanged_folder, folder_name, parse_field
 from uploads.listing import HIDDEN_NAME, as_path, breadcrumbs_for
-from uploads.models import AccessLevel, Folder, Grant, Kind, Statistic, Status
+from uploads.models import AccessLevel, Folder, Grant, Statistic, StatisticKind, StatisticStatus
 from uploads.services import folders
 from uploads.templatetags.formatting import filesize, when
 from uploads.views.responses import request_user
@@ -139,7 +139,7 @@ class FolderAdmin(LargeTableAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Folder]:
         """Return the folders of the trash too, which FolderStateFilter and get_object leave out."""
-        return Folder.objects.named_to(request.user)
+        return Folder.objects.visible_to(request.user, with_removed=True)
 
     def get_list_display(self, request: HttpRequest) -> tuple[str, ...]:
         return TRASH_COLUMNS if is_trash(request) else self.list_display
@@ -155,7 +155,7 @@ class FolderAdmin(LargeTableAdmin):
         """Add paths and file counts from the statistics to one page of folders, with three queries."""
         paths = breadcrumbs_for(request_user(request), (folder.pk for folder in rows), with_removed=True)
         keys = [str(folder.pk) for folder in rows]
-        statistics = Statistic.objects.filter(kind=Kind.FOLDER, status=Status.STORED, key__in=keys)
+        statistics = Statistic.objects.filter(kind=StatisticKind.FOLDER, status=StatisticStatus.STORED, key__in=keys)
         counts = {key: (files, size) for key, files, size in statistics.values_list("key", "files", "bytes")}
         for folder in rows:
             folder.whole_path = as_path(paths[folder.pk]) if folder.pk in paths else folder.name

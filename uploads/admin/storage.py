@@ -26,7 +26,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.http import require_safe
 
 from uploads.admin.reports import latest_comparison
-from uploads.models import Category, Folder, Kind, Statistic, Status, apply_deltas
+from uploads.models import Category, Folder, Statistic, StatisticKind, StatisticStatus, apply_deltas
 from uploads.views.responses import request_user
 
 MAX_DELTAS_APPLIED = 5  # batches; the sweep applies the rest
@@ -47,10 +47,10 @@ DEFAULT_RANGE = "365"
 
 # The query of the file list for each status.
 STATE_QUERIES = {
-    Status.STORED: "",
-    Status.VERSION: "state=versions",
-    Status.TRASHED: "state=trash",
-    Status.UNFINISHED: "state=unfinished",
+    StatisticStatus.STORED: "",
+    StatisticStatus.VERSION: "state=versions",
+    StatisticStatus.TRASHED: "state=trash",
+    StatisticStatus.UNFINISHED: "state=unfinished",
 }
 
 # Files by their topmost folder; 0 is the top level itself.
@@ -143,13 +143,15 @@ class Period:
 
 def totals() -> list[Share]:
     """Return files and bytes of everything stored, followed by those of each status."""
-    rows = Statistic.objects.filter(kind=Kind.TOTAL).values_list("status", "files", "bytes")
+    rows = Statistic.objects.filter(kind=StatisticKind.TOTAL).values_list("status", "files", "bytes")
     counts = {status: (files, size) for status, files, size in rows}
     parts = [
-        Share(str(label), *counts.get(status, (0, 0)), STATE_QUERIES[Status(status)])
-        for status, label in Status.choices
+        Share(str(label), *counts.get(status, (0, 0)), STATE_QUERIES[StatisticStatus(status)])
+        for status, label in StatisticStatus.choices
     ]
-    stored = [share for share, status in zip(parts, Status, strict=True) if status != Status.UNFINISHED]
+    stored = [
+        share for share, status in zip(parts, StatisticStatus, strict=True) if status != StatisticStatus.UNFINISHED
+    ]
     total = Share(_("total stored"), sum(share.files for share in stored), sum(share.bytes for share in stored))
     return [total, *parts]
 
@@ -172,7 +174,9 @@ def freeable_shares(shares: Sequence[Share]) -> list[Freeable]:
 
 
 def by_category() -> list[Share]:
-    rows = Statistic.objects.filter(kind=Kind.CATEGORY, status=Status.STORED, files__gt=0).order_by("-bytes", "key")
+    rows = Statistic.objects.filter(kind=StatisticKind.CATEGORY, status=StatisticStatus.STORED, files__gt=0).order_by(
+        "-bytes", "key"
+    )
     return [
         Share(str(Category(key).label), files, size, urlencode({"type": key}))
         for key, files, size in rows.values_list("key", "files", "bytes")
@@ -181,7 +185,9 @@ def by_category() -> list[Share]:
 
 def by_owner() -> list[Share]:
     """Return the MAX_SHARES owners with the most bytes, and all others together."""
-    rows = Statistic.objects.filter(kind=Kind.OWNER, status=Status.STORED, files__gt=0).order_by("-bytes", "key")
+    rows = Statistic.objects.filter(kind=StatisticKind.OWNER, status=StatisticStatus.STORED, files__gt=0).order_by(
+        "-bytes", "key"
+    )
     largest = list(rows.values_list("key", "files", "bytes")[:MAX_SHARES])
     names = dict(User.objects.filter(pk__in=[key for key, _files, _bytes in largest]).values_list("pk", "username"))
     shares = [
@@ -214,7 +220,7 @@ def growth(days: int | None = None) -> list[Period]:
     last = datetime.now(UTC).date()
     step = _fitting_step(days or 0)
     first = _start(last - timedelta(days=days - 1), step) if days else date.min
-    rows = Statistic.objects.filter(kind=Kind.DAY).exclude(status=Status.UNFINISHED)
+    rows = Statistic.objects.filter(kind=StatisticKind.DAY).exclude(status=StatisticStatus.UNFINISHED)
     by_key = rows.values(day=Case(When(key__lt=first.isoformat(), then=Value("")), default="key"))
     sums = by_key.annotate(sum_files=Sum("files"), sum_bytes=Sum("bytes")).values_list("day", "sum_files", "sum_bytes")
     by_day = {key: (files, size) for key, files, size in sums if files or size}
@@ -269,7 +275,7 @@ def _label(start: date, step: str) -> str:
 
 def _others(shares: list[Share], label: str) -> list[Share]:
     """Return the rest of the library beside these shares, if there is any."""
-    stored = Statistic.objects.filter(kind=Kind.TOTAL, status=Status.STORED)
+    stored = Statistic.objects.filter(kind=StatisticKind.TOTAL, status=StatisticStatus.STORED)
     total = stored.values_list("files", "bytes").first() or (0, 0)
     files = total[0] - sum(share.files for share in shares)
     size = total[1] - sum(share.bytes for share in shares)

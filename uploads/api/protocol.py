@@ -156,7 +156,7 @@ def _conflict(conflict: services.NameConflict | None) -> dict[str, Any]:
         return {"exists": False}
     return {
         "exists": True,
-        "id": str(conflict.file.link),
+        "id": str(conflict.file.permanent_id),
         "replaceable": conflict.replaceable,
         "free_name": conflict.free_name,
     }

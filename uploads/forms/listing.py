@@ -28,7 +28,7 @@ from uploads.listing import (
     SearchTooBroad,
     files_for,
     folders_for,
-    public_ids,
+    permanent_ids,
     search_timeout,
     trash_for,
 )
@@ -142,7 +142,7 @@ def _tag(user: User, text: str) -> Tag | None:
 class Selection:
     """Permanent ids of the selected files, ids of the selected folders, and how many invalid ids were sent."""
 
-    links: list[UUID]
+    file_ids: list[UUID]
     folders: list[int] = field(default_factory=list)
     unusable: int = 0
 
@@ -155,13 +155,13 @@ class Selection:
         that takes too long.
         """
         selection = _all(data, user) if data.get("all") else _ticked(data.getlist("file"), data.getlist("folders"))
-        if not selection.links and not selection.folders and not selection.unusable:
+        if not selection.file_ids and not selection.folders and not selection.unusable:
             raise ValidationFailed(_("No files selected. Select at least one file and try again."))
         if len(selection.folders) > MAX_SELECTED_FOLDERS:
             raise ValidationFailed(
                 _("You can select up to %(most)s folders at a time.") % {"most": MAX_SELECTED_FOLDERS}
             )
-        if len(selection.links) > MAX_SELECTED:
+        if len(selection.file_ids) > MAX_SELECTED:
             raise ValidationFailed(
                 _("More than %(most)s files match. Narrow the list and work in smaller batches.")
                 % {"most": f"{MAX_SELECTED:,}"}
@@ -170,12 +170,12 @@ class Selection:
 
 
 def _ticked(texts: Iterable[str], folders: Iterable[str]) -> Selection:
-    links: dict[UUID, None] = {}
+    file_ids: dict[UUID, None] = {}
     ids: dict[int, None] = {}
     unusable = 0
     for text in texts:
         try:
-            links[UUID(text)] = None
+            file_ids[UUID(text)] = None
         except ValueError:
             unusable += 1
     for text in folders:
@@ -183,7 +183,7 @@ def _ticked(texts: Iterable[str], folders: Iterable[str]) -> Selection:
             ids[pk] = None
         else:
             unusable += 1
-    return Selection(list(links), list(ids), unusable)
+    return Selection(list(file_ids), list(ids), unusable)
 
 
 def _all(data: Mapping[str, str], user: User) -> Selection:
@@ -191,7 +191,7 @@ def _all(data: Mapping[str, str], user: User) -> Selection:
     files, folders = _all_rows(list_query, data, user)
     try:
         with search_timeout(list_query):
-            return Selection(public_ids(files.order_by(), limit=MAX_SELECTED), _folder_ids(folders))
+            return Selection(permanent_ids(files.order_by(), limit=MAX_SELECTED), _folder_ids(folders))
     except SearchTooBroad as error:
         raise ValidationFailed(_("This search takes too long. Add a word to it, or choose a filter.")) from error
 

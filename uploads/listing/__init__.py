@@ -35,7 +35,7 @@ from uploads.listing.selectors import (
     folders_for,
     load_sidebar,
     matches_for,
-    public_ids,
+    permanent_ids,
     trash_for,
 )
 
@@ -71,7 +71,7 @@ __all__ = [
     "neighbors",
     "paginate",
     "paths_for",
-    "public_ids",
+    "permanent_ids",
     "redact_detail",
     "referenced_folders",
     "restricted_folders",

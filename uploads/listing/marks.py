@@ -20,15 +20,15 @@ MARKS_SQL = """
     WHERE file_id = ANY(%(files)s) AND kind = %(kind)s AND state = %(state)s
     UNION ALL
     SELECT shared.file, 'shared' FROM (
-        SELECT id, file FROM uploads_sharelink WHERE file = ANY(%(links)s)
-        UNION ALL SELECT link_id, file FROM uploads_sharelinkfile WHERE file = ANY(%(links)s)
+        SELECT id, file FROM uploads_sharelink WHERE file = ANY(%(file_ids)s)
+        UNION ALL SELECT link_id, file FROM uploads_sharelinkfile WHERE file = ANY(%(file_ids)s)
     ) AS shared (id, file)
     JOIN uploads_sharelink AS link ON link.id = shared.id
     JOIN auth_user AS creator ON creator.id = link.created_by_id AND creator.is_active
     WHERE link.revoked_at IS NULL AND (link.expires_at IS NULL OR link.expires_at > statement_timestamp())
         AND (link.max_downloads IS NULL OR link.use_count < link.max_downloads)
     UNION ALL
-    SELECT file, 'favorites' FROM uploads_favorite WHERE user_id = %(user)s AND file = ANY(%(links)s)
+    SELECT file, 'favorites' FROM uploads_favorite WHERE user_id = %(user)s AND file = ANY(%(file_ids)s)
 """
 
 
@@ -47,7 +47,7 @@ def load_marks(rows: Sequence[ListRow], user: User | None = None) -> Marks:
     if not rows:
         return marks
     parameters: dict[str, Any] = {
-        "files": [row.pk for row in rows], "links": [row.link for row in rows],
+        "files": [row.pk for row in rows], "file_ids": [row.permanent_id for row in rows],
         "kind": PreviewKind.THUMBNAIL, "state": PreviewState.READY, "user": user.pk if user else None,
     }  # fmt: skip
     with connections[router.db_for_read(Preview)].cursor() as cursor:
@@ -69,7 +69,7 @@ FOLDERS_SQL = """
 
 
 class FolderRights:
-    """Which of some folders this user may see by name, fill, and manage, as in `named_to`, `writable_by` and
+    """Which of some folders this user may see by name, fill, and manage, as in `visible_to`, `writable_by` and
     `managed_by`. The last two are about living folders, and those left out count as folders without access rules.
 
     One query, none for no folders.

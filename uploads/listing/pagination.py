@@ -15,7 +15,7 @@ from django.db.models import Q, QuerySet
 
 from amalga.db import is_statement_timeout, statement_timeout
 from uploads.listing.query import ListQuery
-from uploads.listing.selectors import Candidates, public_ids
+from uploads.listing.selectors import Candidates, permanent_ids
 from uploads.models import File, Folder
 from uploads.models.folder import FolderQuerySet
 from uploads.models.querysets import FileQuerySet
@@ -59,7 +59,7 @@ class ListRow(NamedTuple):
     access_root_id: int | None  # of its folder
 
     @property
-    def link(self) -> UUID:
+    def permanent_id(self) -> UUID:
         return self.series or self.pk
 
 
@@ -139,7 +139,7 @@ def neighbors(
     limit = MAX_COUNTED_NEIGHBORS if is_counted else 0
     with search_timeout(query):
         before, after = (
-            public_ids(after_cursor(files, column, descending=descending, after=cursor), limit=limit)
+            permanent_ids(after_cursor(files, column, descending=descending, after=cursor), limit=limit)
             for descending in (not query.descending, query.descending)
         )
     ids = Neighbors(before[0] if before else None, after[0] if after else None)

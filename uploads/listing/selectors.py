@@ -75,8 +75,9 @@ def _apply_show(rows: FileQuerySet, user: User, query: ListQuery) -> FileQuerySe
         return rows
     if query.show == "duplicates":
         return rows.duplicated_among(File.objects.listed_for(user))
-    is_favorites = query.show == "favorites"
-    return rows.by_links(Favorite.objects.links(user) if is_favorites else Event.objects.recent_links(user))
+    if query.show == "favorites":
+        return rows.by_permanent_ids(Favorite.objects.file_ids(user))
+    return rows.by_permanent_ids(Event.objects.recent_file_ids(user))
 
 
 def trash_for(user: User, query: ListQuery) -> FileQuerySet:
@@ -112,7 +113,7 @@ def folders_for(user: User, query: ListQuery, folder: Folder | None, *, trash: b
     return rows.matching(query.q)
 
 
-def public_ids(rows: FileQuerySet, *, limit: int) -> list[UUID]:
+def permanent_ids(rows: FileQuerySet, *, limit: int) -> list[UUID]:
     """Return up to `limit` + 1 permanent ids of these files, in order; the extra one means that there are more."""
     return [series or pk for series, pk in rows.values_list("series", "pk")[: limit + 1]]
 

@@ -153,8 +153,8 @@ class JSONDocument:
         self._has_ended = True
         if self._count:
             self._stream.write("")
-        rest = to_json(values)[1:]
-        self._stream.write(f"]{'' if rest == '}' else ', '}{rest}")
+        ending = to_json(values)[1:]
+        self._stream.write(f"]{'' if ending == '}' else ', '}{ending}")
 
     def __exit__(self, _kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         if not self._has_ended:

@@ -38,7 +38,7 @@ from uploads.models.states import (
     Visibility,
 )
 from uploads.models.throttle import Limit, TokenBucket
-from uploads.models.usage import Kind, Statistic, StatisticDelta, Status, Usage, apply_deltas
+from uploads.models.usage import Statistic, StatisticDelta, StatisticKind, StatisticStatus, Usage, apply_deltas
 
 __all__ = [
     "ALLOWED_TRANSITIONS",
@@ -62,7 +62,6 @@ __all__ = [
     "Heartbeat",
     "Installation",
     "Invitation",
-    "Kind",
     "Limit",
     "LinkState",
     "MailState",
@@ -90,7 +89,8 @@ __all__ = [
     "State",
     "Statistic",
     "StatisticDelta",
-    "Status",
+    "StatisticKind",
+    "StatisticStatus",
     "Tag",
     "Tagging",
     "TokenBucket",

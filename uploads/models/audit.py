@@ -113,11 +113,11 @@ class EventQuerySet(models.QuerySet["Event"]):
             cursor.execute(INSERT_SQL, insert_values(row))
             return int(cursor.fetchone()[0])
 
-    def recent_links(self, user: User) -> list[UUID]:
+    def recent_file_ids(self, user: User) -> list[UUID]:
         """Return the permanent ids of the MAX_RECENT_FILES files that the user last uploaded, downloaded or changed,
         newest first, among their last MAX_RECENT_EVENTS events."""
         rows = self.filter(actor_id=user.pk).order_by("-id").values_list("file_id", flat=True)[:MAX_RECENT_EVENTS]
-        return list(dict.fromkeys(link for link in rows if link))[:MAX_RECENT_FILES]
+        return list(dict.fromkeys(pk for pk in rows if pk))[:MAX_RECENT_FILES]
 
     def record_all(self, action: str, files: Iterable[File], *, by: User | None, **detail: Any) -> None:
         self.bulk_create([event(action, by=by, file=file, **detail) for file in files])
@@ -135,9 +135,9 @@ class EventQuerySet(models.QuerySet["Event"]):
         """Return the events of the same action, with the event itself."""
         return self.filter(actor_id=event.actor_id, at=event.at)
 
-    def about(self, link: Any) -> EventQuerySet:
+    def about(self, file_id: Any) -> EventQuerySet:
         """Return the events of one file, by its permanent id, newest first."""
-        return self.filter(file_id=link).order_by("-id")
+        return self.filter(file_id=file_id).order_by("-id")
 
 
 def event(
@@ -158,7 +158,7 @@ def event(
         action=action,
         actor_id=by.pk if by else None,
         actor=by.get_username() if by else f"share link {share_link}" if share_link else "",
-        file_id=file.link if file else None,
+        file_id=file.permanent_id if file else None,
         folder_id=folder.pk if folder else None,
         name=subject.name if subject else name[:255],
         address=current_client_ip(),

@@ -266,10 +266,10 @@ class File(models.Model):
         return self.name
 
     def get_absolute_url(self) -> str:
-        return reverse("file", args=[self.link])
+        return reverse("file", args=[self.permanent_id])
 
     @property
-    def link(self) -> uuid.UUID:
+    def permanent_id(self) -> uuid.UUID:
         """Return the permanent id in the file's URLs, which all its versions share."""
         return self.series or self.pk
 

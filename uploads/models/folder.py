@@ -59,40 +59,37 @@ class FolderQuerySet(models.QuerySet["Folder"]):
         """Return the folders in the trash, each for its whole branch, by the database's clock."""
         return self.filter(removed_at__isnull=False, purge_after__gt=Now())
 
-    def visible_to(self, user: User | AnonymousUser) -> FolderQuerySet:
-        """Return the folders whose names this user may see: open to everyone, or to one of their groups."""
-        return self.living().named_to(user)
+    def visible_to(self, user: User | AnonymousUser, *, with_removed: bool = False) -> FolderQuerySet:
+        """Return the folders whose names this user may see: open to everyone, or to one of their groups.
 
-    def named_to(self, user: User | AnonymousUser) -> FolderQuerySet:
-        """Like `visible_to`, including removed folders: the trash shows where files were."""
+        The trash shows where files were, so it needs the removed folders.
+        """
+        if not with_removed:
+            return self.living().visible_to(user, with_removed=True)
         if not isinstance(user, User) or not user.has_perm("uploads.view_file"):
             return self.none()
         return self.all() if user.is_superuser else self.filter(~_is_closed(user, AccessLevel.VIEW))
 
-    def writable_by(self, user: User | AnonymousUser) -> FolderQuerySet:
-        """Return the folders that this user may put files into."""
-        return self.living().accepting(user)
+    def writable_by(self, user: User | AnonymousUser, *, with_removed: bool = False) -> FolderQuerySet:
+        """Return the folders that this user may put files into. A file that arrives in a removed one restores it."""
+        rows = self if with_removed else self.living()
+        return rows._where(user, "uploads.add_file", AccessLevel.UPLOAD)
 
-    def accepting(self, user: User | AnonymousUser) -> FolderQuerySet:
-        """Like `writable_by`, including removed folders: a file that arrives in one restores it."""
-        return self._where(user, "uploads.add_file", AccessLevel.UPLOAD)
-
-    def managed_by(self, user: User | AnonymousUser, permission: str = "uploads.change_file") -> FolderQuerySet:
+    def managed_by(
+        self, user: User | AnonymousUser, permission: str = "uploads.change_file", *, with_removed: bool = False
+    ) -> FolderQuerySet:
         """Return the folders where this user may change and remove the team's files."""
-        return self.living().overseen_by(user, permission)
-
-    def overseen_by(self, user: User | AnonymousUser, permission: str) -> FolderQuerySet:
-        """Like `managed_by`, including removed folders."""
-        return self._where(user, permission, AccessLevel.MANAGE)
+        rows = self if with_removed else self.living()
+        return rows._where(user, permission, AccessLevel.MANAGE)
 
     def editable_by(self, user: User | AnonymousUser) -> FolderQuerySet:
         """Return the folders that this user may rename, move and remove, as a manager or as their creator; including
         removed folders, which they may restore."""
-        overseen = self.overseen_by(user, "uploads.change_file")
+        managed = self.managed_by(user, with_removed=True)
         if not isinstance(user, User) or user.is_superuser:
-            return overseen
-        own = self.accepting(user).filter(created_by=user, restricted=False)
-        return self.filter(Q(pk__in=overseen.order_by().values("pk")) | Q(pk__in=own.order_by().values("pk")))
+            return managed
+        own = self.writable_by(user, with_removed=True).filter(created_by=user, restricted=False)
+        return self.filter(Q(pk__in=managed.order_by().values("pk")) | Q(pk__in=own.order_by().values("pk")))
 
     def closed_to(self, user: User, level: AccessLevel = AccessLevel.VIEW) -> FolderQuerySet:
         """Return the folders whose access rules give this user less than `level`; for superusers there are none."""

@@ -77,16 +77,16 @@ class FavoriteQuerySet(models.QuerySet["Favorite"]):
     def discard(self, user: User, *, file: UUID | None = None, folder: Folder | None = None) -> None:
         self.of(user).filter(file=file, folder=folder).delete()
 
-    def delete_orphaned(self, links: Iterable[UUID]) -> None:
+    def delete_orphaned(self, file_ids: Iterable[UUID]) -> None:
         """Delete the favorites of those of these files that have no version left."""
-        favorites = self.filter(file__in=list(links))
+        favorites = self.filter(file__in=list(file_ids))
         versions = File.objects.filter(Q(pk=OuterRef("file")) | Q(series=OuterRef("file")))
         favorites.exclude(Exists(versions)).delete()
 
-    def links(self, user: User) -> list[UUID]:
+    def file_ids(self, user: User) -> list[UUID]:
         """Return the permanent ids of the user's favorite files, newest favorite first."""
         rows = self.of(user).filter(file__isnull=False).order_by("-id").values_list("file", flat=True)
-        return [link for link in rows[:MAX_FAVORITES] if link]
+        return [pk for pk in rows[:MAX_FAVORITES] if pk]
 
 
 class Favorite(models.Model):

@@ -129,12 +129,15 @@ def _lock_versions(ids: list[UUID]) -> tuple[list[File], dict[UUID, Problem]]:
     versions = list(File.objects.filter(pk__in=ids, current=False).order_by("pk"))
     if not versions:
         return [], {}
-    replaced = {file.link: file.owner_id for file in File.objects.by_links(version.link for version in versions)}
+    replaced = {
+        file.permanent_id: file.owner_id
+        for file in File.objects.by_permanent_ids(version.permanent_id for version in versions)
+    }
     owners = {version.owner_id for version in versions} | set(replaced.values())
     usages = {owner_id: Usage.objects.locked(owner_id) for owner_id in sorted(owners)}
     refused: dict[UUID, Problem] = {}
     for version in versions:
-        owner_id = replaced.get(version.link, version.owner_id)
+        owner_id = replaced.get(version.permanent_id, version.owner_id)
         if owner_id == version.owner_id:
             continue  # it uses the space that it reserved
         usage = usages[owner_id]
@@ -151,11 +154,11 @@ def promote_version(version: File) -> None:
     Name, folder, visibility, owner and tags belong to the file, so they pass to the new version. The caller is
     in a transaction and has locked the usage rows of both owners.
     """
-    link = version.link
-    previous = File.objects.by_link(link).exclude(pk=version.pk).select_for_update(no_key=True).first()
+    permanent_id = version.permanent_id
+    previous = File.objects.by_permanent_id(permanent_id).exclude(pk=version.pk).select_for_update(no_key=True).first()
     inherited: dict[str, Any] = {}
     if previous is not None:
-        File.objects.filter(pk=previous.pk).update(current=False, series=link, updated_at=Now())
+        File.objects.filter(pk=previous.pk).update(current=False, series=permanent_id, updated_at=Now())
         inherited = {
             "name": previous.name,
             "normalized_name": previous.normalized_name,
@@ -170,7 +173,7 @@ def promote_version(version: File) -> None:
         if previous.state == State.TRASHED:
             # the file was moved to the trash during the upload: it stays there, and can be restored with all versions
             inherited |= {"state": State.TRASHED, "purge_after": previous.purge_after}
-    File.objects.filter(pk=version.pk).update(current=True, series=link, updated_at=Now(), **inherited)
+    File.objects.filter(pk=version.pk).update(current=True, series=permanent_id, updated_at=Now(), **inherited)
     version.refresh_from_db()
 
 

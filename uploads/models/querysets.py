@@ -125,7 +125,7 @@ def _download_query(*, viewer: bool, superuser: bool, shared: bool) -> CompiledQ
     visible = Q(owner_id=ANY_USER)
     if viewer:
         visible |= _team_files(User(pk=ANY_USER, is_superuser=superuser))
-    rows = File.objects.listed().filter(visible).by_link(ANY_FILE)
+    rows = File.objects.listed().filter(visible).by_permanent_id(ANY_FILE)
     rows = rows.shareable() if shared else rows
     return rows.order_by().only(*DOWNLOAD_FIELDS).query.sql_with_params()
 
@@ -179,9 +179,9 @@ class FileQuerySet(models.QuerySet["File"]):
         rows = self.removable_by(user).trashed()
         if isinstance(user, User) and user.is_superuser:
             return rows
-        accepting = Folder.objects.accepting(user).values("pk")
-        overseen = Folder.objects.overseen_by(user, "uploads.delete_file").values("pk")
-        allowed = Q(folder__in=accepting) | Q(folder__in=overseen)
+        writable = Folder.objects.writable_by(user, with_removed=True)
+        managed = Folder.objects.managed_by(user, "uploads.delete_file", with_removed=True)
+        allowed = Q(folder__in=writable.values("pk")) | Q(folder__in=managed.values("pk"))
         if user.has_perm("uploads.add_file") or user.has_perm("uploads.delete_file"):
             allowed |= Q(folder__isnull=True)
         return rows.filter(allowed)
@@ -202,8 +202,8 @@ class FileQuerySet(models.QuerySet["File"]):
             return rows
         return rows.filter(Q(owner=user) | _managed_files(user, permission))
 
-    def visible_by_link(self, user: User | AnonymousUser, link: UUID, *, shared: bool = False) -> File | None:
-        """Return the file of `listed_for(user).by_link(link)` with the fields that a download needs, or None.
+    def visible_by_permanent_id(self, user: User | AnonymousUser, pk: UUID, *, shared: bool = False) -> File | None:
+        """Return the file of `listed_for(user).by_permanent_id(pk)` with the fields that a download needs, or None.
 
         `shared` adds `shareable()`.
         It uses SQL compiled once for all users with the same permissions, so earlier filters of the chain are ignored.
@@ -212,7 +212,7 @@ class FileQuerySet(models.QuerySet["File"]):
             return None
         viewer = user.has_perm("uploads.view_file")
         query = _download_query(viewer=viewer, superuser=user.is_superuser, shared=shared)
-        return next(iter(self.raw(*bind(query, {ANY_USER: user.pk, ANY_FILE: link}))), None)
+        return next(iter(self.raw(*bind(query, {ANY_USER: user.pk, ANY_FILE: pk}))), None)
 
     def listed(self) -> FileQuerySet:
         """Return the files that lists show: available, and the current version only."""
@@ -229,12 +229,12 @@ class FileQuerySet(models.QuerySet["File"]):
         """
         return self.listed_for(user).shareable().filter(_team_files(user))
 
-    def by_link(self, link: UUID) -> FileQuerySet:
+    def by_permanent_id(self, pk: UUID) -> FileQuerySet:
         """Return the current version of the file with this permanent id."""
-        return self.by_links([link])
+        return self.by_permanent_ids([pk])
 
-    def by_links(self, links: Iterable[UUID]) -> FileQuerySet:
-        ids = list(links)
+    def by_permanent_ids(self, file_ids: Iterable[UUID]) -> FileQuerySet:
+        ids = list(file_ids)
         return self.filter(Q(series__in=ids) | Q(pk__in=ids, series__isnull=True), current=True)
 
     def versions_of(self, file: File) -> FileQuerySet:

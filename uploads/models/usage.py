@@ -108,7 +108,7 @@ SELECT count(*) FROM deltas
 """
 
 
-class Kind(models.TextChoices):
+class StatisticKind(models.TextChoices):
     TOTAL = "total", _("total")
     OWNER = "owner", _("by owner")  # key: the user's id
     FOLDER = "folder", _("by folder")  # key: the folder's id, 0 for none
@@ -118,7 +118,7 @@ class Kind(models.TextChoices):
     TAG = "tag", _("by tag")  # key: the tag's id
 
 
-class Status(models.TextChoices):
+class StatisticStatus(models.TextChoices):
     STORED = "stored", _("in the library")
     VERSION = "version", _("previous versions")
     TRASHED = "trashed", _("in the trash")
@@ -129,9 +129,9 @@ class Statistic(models.Model):
     """Files and bytes of one kind, key and status, as of the last `apply_deltas`."""
 
     pk = models.CompositePrimaryKey("kind", "key", "status")
-    kind = models.CharField(max_length=8, choices=Kind.choices)
+    kind = models.CharField(max_length=8, choices=StatisticKind.choices)
     key = models.CharField(max_length=20)
-    status = models.CharField(max_length=10, choices=Status.choices)
+    status = models.CharField(max_length=10, choices=StatisticStatus.choices)
     files = models.BigIntegerField(default=0)
     bytes = models.BigIntegerField(default=0)
 

@@ -109,7 +109,7 @@ def draw_pages(file: Path, media_type: str, folder: Path, *, program: str = "") 
             try:
                 sizes[number] = _save(draw_page(document, number), folder / f"{number}.webp")
             except RenderError as error:  # the other pages may be fine
-                sizes[number] = error.why
+                sizes[number] = error.reason
             except MemoryError:
                 sizes[number] = "too_large"
     return report
@@ -178,7 +178,7 @@ def _render_picture(source: BinaryIO, decoder: str, orientation: int = 1) -> Ren
     except (RenderError, MemoryError):
         raise
     except Exception as error:  # decoders raise anything
-        why = "unsupported" if UNSUPPORTED.search(str(error)) else "corrupted"
+        reason = "unsupported" if UNSUPPORTED.search(str(error)) else "corrupted"
     ImageFile.LOAD_TRUNCATED_IMAGES = True
     source.seek(0)
     try:
@@ -186,7 +186,7 @@ def _render_picture(source: BinaryIO, decoder: str, orientation: int = 1) -> Ren
     except (RenderError, MemoryError):
         raise
     except Exception as error:
-        raise RenderError(why) from error
+        raise RenderError(reason) from error
 
 
 def _decode_and_scale(source: BinaryIO, decoder: str, orientation: int) -> Rendered:

@@ -25,7 +25,9 @@ KINDS = ("thumbnail", "picture")
 MAX_SIDE = 1600
 MAX_ORIGINAL_SIDE = 2**31 - 1  # of the database
 
-Why = Literal["too_large", "corrupted", "unsupported", "unreadable", "locked", "too_hard", "missing", "not_installed"]
+Reason = Literal[
+    "too_large", "corrupted", "unsupported", "unreadable", "locked", "too_hard", "missing", "not_installed"
+]
 CHILD_MESSAGES = {"too_large", "corrupted", "unsupported", "unreadable", "locked"}
 MIB = 1024**2
 
@@ -98,17 +100,17 @@ MAX_VIDEO_BYTES = 2000 * MIB  # fetched to the worker's disk
 class PreviewFailed(Exception):
     """No picture can be made of this file, now or later."""
 
-    def __init__(self, why: Why) -> None:
-        super().__init__(why)
-        self.why = why
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class RenderError(Exception):
     """In the child: the file cannot be rendered or read. `why` is one of CHILD_MESSAGES."""
 
-    def __init__(self, why: str) -> None:
-        super().__init__(why)
-        self.why = why
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,14 +233,14 @@ def _read_result(folder: Path) -> dict[str, Picture]:
 def _read_report(folder: Path) -> Any:
     """Return the child's report. Raises PreviewFailed for its reason; ValueError, AttributeError, RecursionError."""
     report = json.loads(_read(folder / "report.json", MAX_REPORT_BYTES))
-    if why := report.get("why"):
-        raise _failure(why)
+    if reason := report.get("reason"):
+        raise _failure(reason)
     return report
 
 
-def _failure(why: Any) -> PreviewFailed:
+def _failure(reason: Any) -> PreviewFailed:
     """Return the error for a reason that the child gave."""
-    return PreviewFailed(cast(Why, why) if why in CHILD_MESSAGES else "corrupted")
+    return PreviewFailed(cast(Reason, reason) if reason in CHILD_MESSAGES else "corrupted")
 
 
 def _valid_count(count: int) -> int:

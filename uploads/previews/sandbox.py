@@ -106,9 +106,9 @@ def write_report(folder: Path, work: Callable[[], dict[str, Any]]) -> None:
     try:
         report = work()
     except RenderError as error:
-        report = {"why": error.why}
+        report = {"reason": error.reason}
     except MemoryError:
-        report = {"why": "too_large"}
+        report = {"reason": "too_large"}
     save_report(folder, report)
 
 

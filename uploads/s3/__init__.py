@@ -4,7 +4,7 @@ It knows no models. A missing object is None, a denied request (403) is never tr
 other failure is StorageUnavailable. No call is made inside a database transaction.
 """
 
-from uploads.s3.bucket_listing import ObjectInfo, OpenMultipart, Page, head, list_multipart_uploads, list_objects
+from uploads.s3.bucket_listing import ListingPage, ObjectInfo, OpenMultipart, head, list_multipart_uploads, list_objects
 from uploads.s3.client import Store, keeps_digests, main_store, needs_digests, preload, secondary_store, signs_payloads
 from uploads.s3.copies import CopyTag, copy_tag, copy_within, put_file, put_part, quarantine
 from uploads.s3.multipart import (
@@ -45,7 +45,7 @@ from uploads.s3.streams import (
     NoSuchObject,
     ObjectReader,
     RateLimiter,
-    Stopped,
+    ReadStopped,
     Stream,
     read,
     read_start,
@@ -59,15 +59,15 @@ __all__ = [
     "CopyTag",
     "DownloadStorage",
     "EtagMismatch",
+    "ListingPage",
     "NoSuchObject",
     "ObjectHead",
     "ObjectInfo",
     "ObjectReader",
     "OpenMultipart",
-    "Page",
     "PresignedRequest",
     "RateLimiter",
-    "Stopped",
+    "ReadStopped",
     "Store",
     "Stream",
     "UploadedPart",

@@ -133,7 +133,7 @@ BUCKET_SETTINGS = (
 
 
 class SettingStatus(StrEnum):
-    AS_WANTED = "ok"
+    MATCHES = "ok"
     DIFFERS = "differs"
     LACKING = "lacking"  # the storage does not have this setting
     UNKNOWN = "unknown"  # it could not be read
@@ -171,7 +171,7 @@ def compare_setting(setting: BucketSetting, spec: BucketSpec) -> SettingDiff:
             reason=reason,
             advice="check this setting in the storage's own console",
         )
-    status = SettingStatus.DIFFERS if lines else SettingStatus.AS_WANTED
+    status = SettingStatus.DIFFERS if lines else SettingStatus.MATCHES
     return SettingDiff(setting.subject, status, lines, now=current, desired=desired)
 
 

@@ -26,7 +26,7 @@ from uploads.s3.client import (
     BATCH_READ_SECONDS,
     CONNECT_SECONDS,
     OWN_URL_SECONDS,
-    Kind,
+    ClientProfile,
     Store,
     client,
     http,
@@ -70,7 +70,7 @@ class ObjectInfo(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class ListingPage:
     """Consecutive objects by key, as columns: a million of them are compared without a million Python objects.
 
     `moments` are timestamps as the storage writes them: parsing them costs as much as all the rest, and few callers
@@ -100,7 +100,7 @@ class OpenMultipart(NamedTuple):
     initiated: datetime
 
 
-def list_objects(prefix: str = "", *, after: str = "", store: str | None = None) -> Iterator[Page]:
+def list_objects(prefix: str = "", *, after: str = "", store: str | None = None) -> Iterator[ListingPage]:
     """Yield every object whose key begins with `prefix` and comes after `after`, ordered by the bytes of the keys.
 
     Any prefix is valid, also half a name. Raises ListingOutOfOrder for a store with another order (S3 directory
@@ -147,7 +147,7 @@ def head(key: str, *, store: str | None = None) -> ObjectInfo | None:
 
 
 def list_multipart_uploads(
-    prefix: str = "", *, store: str | None = None, kind: Kind = "batch"
+    prefix: str = "", *, store: str | None = None, kind: ClientProfile = "batch"
 ) -> Iterator[OpenMultipart]:
     """Yield every open multipart upload of a key with this prefix, also those of other clients."""
     at = store_named(store)
@@ -165,13 +165,13 @@ def list_multipart_uploads(
 # --- a page -------------------------------------------------------------------------------------
 
 
-def _is_in_order(after: str, page: Page) -> bool:
+def _is_in_order(after: str, page: ListingPage) -> bool:
     """Return whether the keys ascend. Code points and UTF-8 bytes have the same order."""
     keys = page.keys
     return after < keys[0] and all(map(operator.lt, keys, keys[1:]))
 
 
-def _page(store: Store, prefix: str, after: str, token: str) -> tuple[Page, str]:
+def _page(store: Store, prefix: str, after: str, token: str) -> tuple[ListingPage, str]:
     """Return the next page and its continuation token, which is empty at the end."""
     query: dict[str, Any] = {"Bucket": store.bucket, "Prefix": prefix, "MaxKeys": PAGE_KEYS, "EncodingType": "url"}
     if token or after:
@@ -199,7 +199,7 @@ def _request(store: Store, query: dict[str, Any]) -> str:
     return text
 
 
-def _parse_page(text: str) -> tuple[Page, str]:
+def _parse_page(text: str) -> tuple[ListingPage, str]:
     """Return the page and its continuation token. An incomplete listing is an error, also with status 200."""
     truncated, token = TRUNCATED.search(text), TOKEN.search(text)
     is_complete = "<ListBucketResult" in text[:1000] and text.rstrip().endswith("</ListBucketResult>")
@@ -211,7 +211,7 @@ def _parse_page(text: str) -> tuple[Page, str]:
         etags = [_etag(item) for item in text.split("<Contents>")[1:]]
     if not len(keys) == len(sizes) == len(moments) == len(etags) == text.count("<Contents>"):
         raise _page_error(text, "OddListing", is_denied=False)
-    page = Page(_decode_keys(keys, encoded=ENCODED in text), sizes, etags, moments, _archived(text))
+    page = ListingPage(_decode_keys(keys, encoded=ENCODED in text), sizes, etags, moments, _archived(text))
     return page, html.unescape(token[1]) if token and truncated[1] == "true" else ""
 
 

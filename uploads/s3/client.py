@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-Kind = Literal["quick", "batch", "bulk"]
+ClientProfile = Literal["quick", "batch", "bulk"]
 
 # A person waits for these calls: two attempts of connect + read stay below ten seconds.
 CONNECT_SECONDS = 1.0
@@ -45,7 +45,7 @@ STORAGE_CONCURRENCY = 8  # calls at once for several files of one request or bat
 OWNER = "x-amz-expected-bucket-owner"
 OCTET_STREAM = "application/octet-stream"  # the type of all objects: the app says what a file is
 
-_clients: dict[tuple[Kind, Store], S3Client] = {}
+_clients: dict[tuple[ClientProfile, Store], S3Client] = {}
 _clients_lock = threading.Lock()
 
 
@@ -177,7 +177,7 @@ def session_of(store: Store) -> boto3.session.Session:
     return session(store.region, store.access_key_id, store.secret_access_key)
 
 
-def client(kind: Kind = "quick", store: Store | None = None) -> S3Client:
+def client(kind: ClientProfile = "quick", store: Store | None = None) -> S3Client:
     """Return the client of this kind and store that all threads share (boto3 clients are thread-safe, sessions not).
 
     Threads that need it first at the same time must not each make one.
@@ -194,7 +194,7 @@ def forget_clients() -> None:
     _clients.clear()
 
 
-def _make_client(kind: Kind, at: Store) -> S3Client:
+def _make_client(kind: ClientProfile, at: Store) -> S3Client:
     credentials(at)  # a client created without credentials never gets any
     options = config(at)
     if kind != "quick":

@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 
 from uploads.errors import Gone
 from uploads.s3.bucket_listing import list_multipart_uploads
-from uploads.s3.client import OCTET_STREAM, Kind, client, store_named
+from uploads.s3.client import OCTET_STREAM, ClientProfile, client, store_named
 from uploads.s3.errors import ABSENT, CHANGED, translate_errors
 
 
@@ -82,7 +82,7 @@ def complete_multipart(
     *,
     size: int,
     store: str | None = None,
-    kind: Kind = "quick",
+    kind: ClientProfile = "quick",
     once: bool = False,
 ) -> bool:
     """Assemble the object from its parts. Return False if the upload does not exist (any more): it was completed

@@ -52,20 +52,20 @@ PROBE_TYPE = "application/x-amalga-probe"  # a type that none of our objects has
 
 
 @dataclass(frozen=True, slots=True)
-class Edge:
+class CloudFrontProbe:
     signed: int  # the status for a URL that we signed
     unsigned: int
     overrides: bool  # whether the response has the headers that the URL requests
 
 
-def probe_cloudfront() -> Edge:
+def probe_cloudfront() -> CloudFrontProbe:
     """Request the bucket's marker through CloudFront. Raises S3ResponseError without a response."""
     url = download_url(MARKER_KEY, disposition="attachment", content_type=PROBE_TYPE)
     with raw_call("cloudfront"):
         signed = http().request("GET", url, retries=False)
         unsigned = http().request("GET", url.partition("?")[0], retries=False)
     headers = (signed.headers.get("Content-Type"), signed.headers.get("Content-Language"))
-    return Edge(signed.status, unsigned.status, headers == (PROBE_TYPE, FIXED["response-content-language"]))
+    return CloudFrontProbe(signed.status, unsigned.status, headers == (PROBE_TYPE, FIXED["response-content-language"]))
 
 
 METHOD = "PUT"

@@ -105,12 +105,12 @@ class EtagMismatch(Exception):
     """The storage has another object under this key than the expected one."""
 
 
-class Stopped(Exception):
+class ReadStopped(Exception):
     """The run was asked to stop: partly read objects have no result."""
 
 
 class RateLimiter:
-    """Limits all threads to `rate` bytes per second, counts the bytes, and raises Stopped once `stop` returns True."""
+    """Limits all threads to `rate` bytes per second and counts the bytes. Raises ReadStopped once `stop` is true."""
 
     def __init__(self, rate: int | None = None, *, stop: Callable[[], bool] = lambda: False) -> None:
         self.bytes = 0
@@ -123,7 +123,7 @@ class RateLimiter:
 
     def require_running(self) -> None:
         if self._stop():
-            raise Stopped
+            raise ReadStopped
 
     def spend(self, count: int) -> None:
         """Count these bytes, and wait until they fit the rate."""

@@ -37,7 +37,7 @@ class Restored:
     new expiry, `arrived` those of them with a whole object in the bucket, `finished` and `failed` what became of these.
     """
 
-    seen: s3.Checkpoint | None = None
+    checkpoint: s3.Checkpoint | None = None
     behind: bool = False
     trash: int = 0
     purged: int = 0
@@ -55,12 +55,12 @@ def after_restore(*, apply: bool) -> Restored:
     """
     for store in _stores():
         require_marker(store)
-    result = Restored(seen=_read_checkpoint())
-    result.behind = result.seen is not None and not contains_event(result.seen)
+    result = Restored(checkpoint=_read_checkpoint())
+    result.behind = result.checkpoint is not None and not contains_event(result.checkpoint)
     _extend_uploads(result, apply=apply)
     _extend_trash(result, apply=apply)
     if apply:
-        event, at = (result.seen.event, result.seen.at.isoformat()) if result.seen else (None, None)
+        event, at = (result.checkpoint.event, result.checkpoint.at.isoformat()) if result.checkpoint else (None, None)
         Event.objects.record(Action.REPAIR, name="after_restore", checkpoint_event=event, checkpoint_at=at)
         accept_checkpoint()
         logger.info("restore_accepted installation=%s", Installation.objects.own_id())

@@ -97,7 +97,7 @@ def index_file(file: File) -> bool:
         fetch_encoding(file)
         text, reason = ("", "encoded") if file.content_encoding else (_read_text(file), "")
     except previews.PreviewFailed as problem:
-        text, reason = "", problem.why
+        text, reason = "", problem.reason
     except ObjectRefused as problem:
         text, reason = "", problem.reason
     except StorageUnavailable:

@@ -141,5 +141,5 @@ def _log_when_read_only(files: Sequence[File], by: User) -> Iterator[None]:
 
 def _was_recorded(file: File, user: User) -> bool:
     # A media player sends a request for each part of a file that it plays, as long as a presigned URL is valid.
-    recent = Event.objects.about(file.link).filter(at__gt=seconds_from_now(-DOWNLOAD_SECONDS))
+    recent = Event.objects.about(file.permanent_id).filter(at__gt=seconds_from_now(-DOWNLOAD_SECONDS))
     return recent.filter(actor_id=user.pk, action=Action.DOWNLOAD).exists()

@@ -217,7 +217,7 @@ def _delete_rows(ids: Sequence[UUID]) -> set[UUID]:
         rows = File.objects.filter(urls_expired(), pk__in=ids, state=State.DELETING).order_by("pk")
         series = dict(rows.select_for_update().values_list("pk", "series"))
         File.objects.filter(pk__in=series).delete()
-        Favorite.objects.delete_orphaned(link or pk for pk, link in series.items())
+        Favorite.objects.delete_orphaned(permanent_id or pk for pk, permanent_id in series.items())
     return set(series)
 
 

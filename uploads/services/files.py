@@ -75,7 +75,7 @@ def restore_version(file: File, version: File, *, by: User) -> File:
         failpoint("version.1-made-current")
         Event.objects.record(Action.VERSION_RESTORED, by=by, file=target, version=str(target.pk))
     failpoint("version.2-restored")
-    logger.info("version_restored file=%s version=%s by=%s", target.link, target.pk, by.pk)
+    logger.info("version_restored file=%s version=%s by=%s", target.permanent_id, target.pk, by.pk)
     return target
 
 

@@ -113,8 +113,8 @@ def _acquire_lease(files: dict[UUID, File], requests: dict[UUID, FinishRequest])
                 File.objects.filter(pk=pk).update(checksum=checksum)
             files[pk].checksum = checksum
         File.objects.filter(pk__in=leased).acquire_lease()
-        failpoint("finish.1-claiming")
-    failpoint("finish.2-claimed")
+        failpoint("finish.1-leasing")
+    failpoint("finish.2-leased")
     return leased
 
 
@@ -162,7 +162,7 @@ def _publish(owner: User, assembled: Sequence[tuple[File, ObjectMetadata | Probl
     if published:
         warn_of_quota({owner.pk, *(file.owner_id for file, _outcome in assembled)})
         report_guest_files(file.guest_session_id for file, _outcome in assembled if file.pk in published)
-    failpoint("finish.8-previews-asked")
+    failpoint("finish.8-previews-requested")
     for file, problem in assembled:
         if file.pk in published:
             logger.info("upload_available file=%s size=%s", file.pk, file.size)
@@ -247,7 +247,7 @@ def assemble(file: File, digests: Sequence[str] | None = None) -> ObjectMetadata
     validate_type(detected, name=file.name)
     if file.guest_session_id:
         require_accepted_from_guest(file, detected)
-    failpoint("finish.5-looked")
+    failpoint("finish.5-inspected")
     checksum_status = ChecksumStatus.VERIFIED_BY_STORAGE if stored.checksum else ChecksumStatus.UNVERIFIED
     category = Category(category_of(detected or file.declared_type))
     return ObjectMetadata(stored.etag, file.checksum, checksum_status, detected, category)
@@ -277,7 +277,7 @@ def resume_completion(file: File) -> bool:
     """
     if not File.objects.filter(pk=file.pk).stuck().acquire_lease():
         return False
-    failpoint("resolve.1-claimed")
+    failpoint("resolve.1-leased")
     file.refresh_from_db()
     try:
         metadata = assemble(file)

@@ -53,7 +53,7 @@ def _place_beside(conflict: NameConflict, same_name: SameName, place: Mapping[st
 
 def version_place(file: File) -> dict[str, Any]:
     """Return the fields of a new version of this file. Raises ValidationFailed if it has too many versions."""
-    require_version_room(count_versions([file.link])[file.link])
+    require_version_room(count_versions([file.permanent_id])[file.permanent_id])
     return version_fields(file)
 
 

@@ -83,7 +83,7 @@ def notify_about_file(file: File, kind: NotificationKind, *, key: str, **data: A
     """Notify the owner of a file, and the managers who can change it."""
     for user in [file.owner, *managers_of(file, "uploads.change_file")]:
         if user.pk == file.owner_id or File.objects.changeable_by(user).filter(pk=file.pk).exists():
-            notify(user, kind, key=key, file=str(file.link), **data)
+            notify(user, kind, key=key, file=str(file.permanent_id), **data)
 
 
 def managers_of(file: File, permission: str) -> QuerySet[User]:
@@ -251,11 +251,11 @@ class _Names:
 
     def __init__(self, notifications: Iterable[Notification], user: User) -> None:
         data = [notification.data for notification in notifications]
-        links = {UUID(item["file"]) for item in data if item.get("file")}
+        file_ids = {UUID(item["file"]) for item in data if item.get("file")}
         ids = {item["folder"] for item in data if item.get("folder")}
-        files = File.objects.visible_to(user).by_links(links) if links else []
+        files = File.objects.visible_to(user).by_permanent_ids(file_ids) if file_ids else []
         folders = Folder.objects.visible_to(user).filter(pk__in=ids) if ids else []
-        self._targets = {str(file.link): (file.name, _file_url(file)) for file in files}
+        self._targets = {str(file.permanent_id): (file.name, _file_url(file)) for file in files}
         self._targets |= {str(folder.pk): (folder.name, folder.get_absolute_url()) for folder in folders}
 
     def target(self, notification: Notification) -> tuple[str, str]:
@@ -277,7 +277,7 @@ def describe(notifications: Iterable[Notification], user: User) -> list[Message]
 
 
 def _file_url(file: File) -> str:
-    return reverse("file", args=[file.link]) if file.state == State.AVAILABLE else reverse("trash")
+    return reverse("file", args=[file.permanent_id]) if file.state == State.AVAILABLE else reverse("trash")
 
 
 def _message(notification: Notification, name: str, url: str) -> Message:

@@ -212,7 +212,7 @@ def _released_after_errors(file: File, leased: list[Preview]) -> Iterator[None]:
     try:
         yield
     except previews.PreviewFailed as problem:
-        _fail(leased, problem.why)
+        _fail(leased, problem.reason)
     except ObjectRefused as fault:
         save_refusal(file, fault.reason)
         _fail(leased, fault.reason)
@@ -302,7 +302,7 @@ def _store_page(preview: Preview, pages: previews.Pages) -> None:
     try:
         _store(preview, pages.read(preview.page))
     except previews.PreviewFailed as problem:
-        _fail([preview], problem.why)
+        _fail([preview], problem.reason)
 
 
 def _fail(leased: Iterable[Preview], reason: str) -> None:

@@ -46,9 +46,9 @@ def provision(spec: BucketSpec, *, apply: bool = False, adopt: UUID | None = Non
     exists = _bucket_exists()
     marker = s3.read_marker() if exists else None
     _require_own_marker(marker, own, adopt)
-    bucket = SettingDiff("bucket", SettingStatus.AS_WANTED) if exists else _create(apply=apply)
+    bucket = SettingDiff("bucket", SettingStatus.MATCHES) if exists else _create(apply=apply)
     yield bucket
-    if bucket.status not in {SettingStatus.AS_WANTED, SettingStatus.APPLIED}:
+    if bucket.status not in {SettingStatus.MATCHES, SettingStatus.APPLIED}:
         return
     for setting in BUCKET_SETTINGS:
         diff = compare_setting(setting, spec)
@@ -102,7 +102,7 @@ def _require_own_marker(marker: UUID | None, own: UUID, adopt: UUID | None) -> N
 def _write_marker(marker: UUID | None, own: UUID, *, apply: bool) -> SettingDiff:
     subject = "marker"
     if marker == own:
-        return SettingDiff(subject, SettingStatus.AS_WANTED)
+        return SettingDiff(subject, SettingStatus.MATCHES)
     lines = [(MARKER_KEY, str(marker) if marker else "missing", str(own))]
     if not apply:
         return SettingDiff(subject, SettingStatus.DIFFERS, lines)

@@ -38,7 +38,7 @@ from uploads.parts import part_size_for
 from uploads.s3.client import STORAGE_CONCURRENCY
 from uploads.services.folders import ensure
 from uploads.services.fsck import Scope
-from uploads.services.fsck.diff import Verdict, recheck
+from uploads.services.fsck.diff import KeyVerdict, recheck
 from uploads.services.fsck.repair import complete_run
 from uploads.services.mime import detect_type
 
@@ -70,7 +70,7 @@ def adopt_orphans(owner: User, *, apply: bool) -> int:
     return count
 
 
-def _create_files(owner: User, folder: Folder, verdicts: Sequence[Verdict], store: str) -> int:
+def _create_files(owner: User, folder: Folder, verdicts: Sequence[KeyVerdict], store: str) -> int:
     items = [verdict.snapshot.item for verdict in verdicts if verdict.snapshot.item is not None]
     objects = [{"key": item.key, "store": store, "size": item.size, "at": item.modified.isoformat()} for item in items]
     lines = io.StringIO("".join(json.dumps(line) + "\n" for line in objects))

@@ -79,12 +79,12 @@ def share_file(
     The link opens the current version, or always the given one. Raises Forbidden, ValidationFailed.
     """
     require_sharing(by)
-    if not File.objects.listed_for(by).by_link(file.link).shareable().exists():
+    if not File.objects.listed_for(by).by_permanent_id(file.permanent_id).shareable().exists():
         raise Forbidden(_("Share links are turned off in the folder of this file."))
     if version and not File.objects.versions_of(file).available().filter(pk=version).exists():
         raise ValidationFailed(_("This version is no longer available."))
     with transaction.atomic():
-        link, token = _create(options, by=by, name=file.name, file=file.link, version=version)
+        link, token = _create(options, by=by, name=file.name, file=file.permanent_id, version=version)
         Event.objects.record(Action.SHARE, by=by, file=file, share_link=link.pk)
     return link, token
 
@@ -100,13 +100,13 @@ def share_folder(folder: Folder, options: ShareOptions, *, by: User) -> tuple[Sh
     return link, token
 
 
-def share_selection(links: Sequence[UUID], options: ShareOptions, *, by: User) -> tuple[ShareLink, str]:
+def share_selection(file_ids: Sequence[UUID], options: ShareOptions, *, by: User) -> tuple[ShareLink, str]:
     """Create one link to these files. Raises Forbidden, and ValidationFailed if one of them cannot be shared."""
     require_sharing(by)
-    requested = set(links)
+    requested = set(file_ids)
     if not 0 < len(requested) <= MAX_FILES:
         raise ValidationFailed(_("Select between 1 and %(max)s files.") % {"max": f"{MAX_FILES:,}"})
-    rows = File.objects.listed_for(by).by_links(requested).shareable()
+    rows = File.objects.listed_for(by).by_permanent_ids(requested).shareable()
     files = list(rows.only("id", "series", "name"))
     if missing := len(requested) - len(files):
         text = ngettext("%(count)s file can't be shared.", "%(count)s files can't be shared.", missing)
@@ -118,7 +118,7 @@ def share_selection(links: Sequence[UUID], options: ShareOptions, *, by: User) -
     with transaction.atomic():
         link, token = _create(options, by=by, name=name)
         ShareLinkFile.objects.bulk_create(
-            (ShareLinkFile(link=link, file=file.link) for file in files), batch_size=1_000
+            (ShareLinkFile(link=link, file=file.permanent_id) for file in files), batch_size=1_000
         )  # fmt: skip
         Event.objects.record_all(Action.SHARE, files, by=by, share_link=link.pk)
     return link, token
@@ -142,7 +142,7 @@ def revocable_by(user: User) -> ShareLinkQuerySet:
 
 def links_of_file(file: UUID, user: User) -> ShareLinkQuerySet:
     """Return the links of this file that this person may revoke: all of them for people who may change the file."""
-    if File.objects.changeable_by(user).by_link(file).exists():
+    if File.objects.changeable_by(user).by_permanent_id(file).exists():
         return ShareLink.objects.of_file(file)
     return revocable_by(user).of_file(file)
 
@@ -228,7 +228,7 @@ def shared_files(link: ShareLink) -> FileQuerySet:
         return File.objects.shared_in_folders(creator).below(root)
     rows = File.objects.listed_for(creator).shareable()
     if link.file:
-        return rows.by_link(link.file)
+        return rows.by_permanent_id(link.file)
     selected = ShareLinkFile.objects.filter(link=link).values("file")
     return rows.filter(Q(series__in=selected) | Q(pk__in=selected, series__isnull=True))
 
@@ -254,17 +254,17 @@ def shared_file(link: ShareLink, pk: UUID | None = None) -> File | None:
     if pk is None:
         return None
     if not link.folder_id:
-        return shared_files(link).by_link(pk).first()
+        return shared_files(link).by_permanent_id(pk).first()
     root = shared_folder(link)
-    inside = File.objects.shared_in_folders(link.created_by).by_link(pk).filter(folder__path__contains=[link.folder_id])
-    return inside.first() if root else None
+    files = File.objects.shared_in_folders(link.created_by).filter(folder__path__contains=[link.folder_id])
+    return files.by_permanent_id(pk).first() if root else None
 
 
 def shared_download(link: ShareLink, pk: UUID | None = None) -> File | None:
     """Like `shared_file`, with the fields that a download needs, and faster for a link to one file."""
     if not link.file or pk not in {None, link.file}:
         return shared_file(link, pk)
-    return _in_version(link, File.objects.visible_by_link(link.created_by, link.file, shared=True))
+    return _in_version(link, File.objects.visible_by_permanent_id(link.created_by, link.file, shared=True))
 
 
 def _in_version(link: ShareLink, file: File | None) -> File | None:
@@ -335,10 +335,12 @@ def record_view(link: ShareLink, file: File) -> None:
 
 def _recent_downloads(link: ShareLink, file: File) -> QuerySet[Event]:
     """Return the downloads of this version of the file from this address while their presigned URLs are valid."""
-    recent = Event.objects.about(file.link).filter(at__gt=seconds_from_now(-DOWNLOAD_SECONDS), action=Action.DOWNLOAD)
+    recent = Event.objects.about(file.permanent_id).filter(
+        at__gt=seconds_from_now(-DOWNLOAD_SECONDS), action=Action.DOWNLOAD
+    )
     recent = recent.filter(detail__share_link=link.pk, address=current_client_ip())
     version = Q(detail__version=str(file.pk))
-    return recent.filter(version | Q(detail__version__isnull=True) if file.pk == file.link else version)
+    return recent.filter(version | Q(detail__version__isnull=True) if file.pk == file.permanent_id else version)
 
 
 def shared_bundle(link: ShareLink) -> Bundle | None:
@@ -374,6 +376,6 @@ def _grant_zip(link: ShareLink, files: Iterable[File]) -> None:
 
 
 def _download_event(link: ShareLink, file: File, **detail: Any) -> Event:
-    if not file.current or file.pk != file.link:  # another version than the one that the permanent id names
+    if not file.current or file.pk != file.permanent_id:  # another version than the one that the permanent id names
         detail["version"] = str(file.pk)
     return event(Action.DOWNLOAD, file=file, share_link=link.pk, **detail)

@@ -63,7 +63,7 @@ def sign_parts(file: File, parts: Sequence[PartRequest]) -> list[s3.PresignedReq
         raise why_closed(File.objects.filter(pk=file.pk).first())
     failpoint("sign.1-extended")
     _save_announced_digests(file, parts)
-    failpoint("sign.2-claims-kept")
+    failpoint("sign.2-digests-saved")
     if file.part_count == 1:
         return [s3.sign_put(file.key, size=file.size, sha256=part.sha256, store=file.store) for part in parts]
     multipart_id = open_multipart(file)
@@ -104,7 +104,7 @@ def open_multipart(file: File) -> str:
     failpoint("sign.3-multipart-begun")
     rows = File.objects.filter(pk=file.pk, state=State.UPLOADING, multipart_id="")
     if rows.update(multipart_id=multipart_id):
-        failpoint("sign.4-multipart-kept")
+        failpoint("sign.4-multipart-saved")
         file.multipart_id = multipart_id
         return multipart_id
     s3.abort_multipart(file.key, multipart_id, store=file.store)
@@ -199,22 +199,24 @@ def require_permission(file: File) -> None:
 
 def _refuse_new_files(sender: User, files: Sequence[File]) -> dict[UUID, Problem]:
     folder_ids = {file.folder_id for file in files if file.folder_id is not None}
-    rows = Folder.objects.accepting(sender).filter(pk__in=folder_ids) if folder_ids else Folder.objects.none()
-    accepting = {None, *rows.values_list("pk", flat=True)}
-    return {file.pk: FolderNotWritable() for file in files if file.folder_id not in accepting}
+    writable: set[int | None] = {None}
+    if folder_ids:
+        rows = Folder.objects.writable_by(sender, with_removed=True).filter(pk__in=folder_ids)
+        writable.update(rows.values_list("pk", flat=True))
+    return {file.pk: FolderNotWritable() for file in files if file.folder_id not in writable}
 
 
 def _refuse_versions(sender: User, files: Sequence[File]) -> dict[UUID, Problem]:
     if not files:
         return {}
-    replaced = File.objects.by_links({file.link for file in files})
-    existing = {file.link for file in replaced}
-    changeable = {file.link for file in replaced.changeable_by(sender)}
+    replaced = File.objects.by_permanent_ids({file.permanent_id for file in files})
+    existing = {file.permanent_id for file in replaced}
+    changeable = {file.permanent_id for file in replaced.changeable_by(sender)}
     problems: dict[UUID, Problem] = {}
     for file in files:
-        if file.link not in existing:
+        if file.permanent_id not in existing:
             problems[file.pk] = Gone()
-        elif file.link not in changeable:
+        elif file.permanent_id not in changeable:
             problems[file.pk] = Forbidden(
                 _("The file to replace doesn't exist, or you don't have permission to change it.")
             )

@@ -151,11 +151,11 @@ def validate_type(*types: str, name: str) -> None:
         raise RefusedType(_("Files of type %(type)s aren't accepted.") % {"type": kind})
 
 
-def count_versions(links: Collection[UUID]) -> Counter[UUID]:
+def count_versions(file_ids: Collection[UUID]) -> Counter[UUID]:
     """Return how many rows each of these files has, unfinished uploads included."""
-    rows = File.objects.exclude(state=State.DELETING).filter(series__in=links).values_list("series")
+    rows = File.objects.exclude(state=State.DELETING).filter(series__in=file_ids).values_list("series")
     counts = dict(rows.annotate(Count("pk")).order_by())
-    return Counter({link: counts.get(link, 1) for link in links})
+    return Counter({pk: counts.get(pk, 1) for pk in file_ids})
 
 
 def require_version_room(count: int) -> None:
@@ -168,9 +168,9 @@ def require_version_room(count: int) -> None:
 
 def _places(owner: User, uploads: Sequence[NewUpload], into: Folder | None) -> _Places:
     folders = ensure({new.folder for new in uploads if new.replaces is None}, by=owner, into=into)
-    links = {new.replaces for new in uploads if new.replaces is not None}
-    rows = File.objects.changeable_by(owner).listed().by_links(links) if links else []
-    replaced = {file.link: file for file in rows}
+    file_ids = {new.replaces for new in uploads if new.replaces is not None}
+    rows = File.objects.changeable_by(owner).listed().by_permanent_ids(file_ids) if file_ids else []
+    replaced = {file.permanent_id: file for file in rows}
     others = {file.owner_id for file in replaced.values()} - {owner.pk}
     usages = Usage.objects.in_bulk(others) if others else {}
     return _Places(folders, replaced, usages, count_versions(replaced.keys()) if replaced else Counter())
@@ -222,7 +222,7 @@ def _preferred_part_size(new: NewUpload) -> int:
 
 def version_fields(file: File) -> dict[str, Any]:
     """Return the fields of a new version of this file until it is published."""
-    return {"folder_id": file.folder_id, "visibility": file.visibility, "series": file.link, "current": False}
+    return {"folder_id": file.folder_id, "visibility": file.visibility, "series": file.permanent_id, "current": False}
 
 
 def _resolve_folder(new: NewUpload, owner: User, fresh: Sequence[File], places: _Places) -> dict[str, Any]:
@@ -231,10 +231,10 @@ def _resolve_folder(new: NewUpload, owner: User, fresh: Sequence[File], places: 
         file = places.replaced.get(new.replaces)
         if file is None:
             raise Forbidden(_("The file to replace doesn't exist, or you don't have permission to change it."))
-        require_version_room(places.versions[file.link])
+        require_version_room(places.versions[file.permanent_id])
         if file.owner_id != owner.pk:
             places.require_room(file, new.size, fresh)
-        places.versions[file.link] += 1
+        places.versions[file.permanent_id] += 1
         return version_fields(file)
     folder = places.folders[new.folder]
     if isinstance(folder, Problem):

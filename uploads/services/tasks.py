@@ -101,8 +101,8 @@ def preview_files(ids: list[str], tries: int = 0, owner_id: int | None = None) -
     rest. Returns how many files got previews.
     """
     run = _make_each(make_previews, ids)
-    if run.rest:
-        _enqueue(preview_files, run.rest, owner_id=owner_id)
+    if run.remaining:
+        _enqueue(preview_files, run.remaining, owner_id=owner_id)
     if run.failed:
         _retry_previews(preview_files, run.failed, tries, owner_id)
     request_pages(_with_waiting_pages(map(UUID, ids)), owner_id=owner_id)
@@ -113,7 +113,7 @@ def preview_files(ids: list[str], tries: int = 0, owner_id: int | None = None) -
 def preview_pages(ids: list[str], tries: int = 0, owner_id: int | None = None) -> int:
     """Make the other pages of these documents, as `preview_files` does, with the lowest priority."""
     run = _make_each(make_pages, ids)
-    request_pages(map(UUID, run.rest), owner_id=owner_id)
+    request_pages(map(UUID, run.remaining), owner_id=owner_id)
     if run.failed:
         _retry_previews(preview_pages.using(priority=TASK_MIN_PRIORITY), run.failed, tries, owner_id)
     return run.created
@@ -123,7 +123,7 @@ class _Run(NamedTuple):
     """What one task did: how many files it made previews of, and the ids that are left or that failed."""
 
     created: int
-    rest: list[str]
+    remaining: list[str]
     failed: list[str]
 
 
@@ -232,7 +232,8 @@ def verify_files(ids: list[str], digests: Sequence[str] = (), tries: int = 0, ow
             _enqueue(verify_files, ids[number:], [], owner_id=owner_id)
             break
         file = _unverified().filter(pk=pk).first()
-        if file is not None and not run.read(file, digests if number == 0 else (), rest=ids[number + 1 :], tries=tries):
+        saved_digests = digests if number == 0 else ()
+        if file is not None and not run.read(file, saved_digests, remaining=ids[number + 1 :], tries=tries):
             break
     return run.verified
 
@@ -263,15 +264,15 @@ class _VerifyRun:
     def is_over(self) -> bool:
         return time.monotonic() > self._end
 
-    def read(self, file: File, digests: Sequence[str], *, rest: list[str], tries: int) -> bool:
+    def read(self, file: File, digests: Sequence[str], *, remaining: list[str], tries: int) -> bool:
         """Read a file on from where earlier tasks stopped. Returns False when this task ends and `rest` is enqueued."""
         hasher = ResumableHasher(file, digests)
         min_digests = len(digests) + file.part_count // MAX_TASK_RUNS
         try:
             self._require_readable_bucket(file.store)
         except (StorageUnavailable, WrongMarker, ValidationFailed) as problem:  # no file of that store may be read
-            logger.error("verify_refused files=%s: %s", 1 + len(rest), problem.message)
-            self._retry([str(file.pk), *rest], digests, tries)
+            logger.error("verify_refused files=%s: %s", 1 + len(remaining), problem.message)
+            self._retry([str(file.pk), *remaining], digests, tries)
             return False
         try:
             is_complete = hasher.run(should_pause=lambda: self.is_over() and len(hasher.digests) > min_digests)
@@ -283,19 +284,19 @@ class _VerifyRun:
             return True
         except StorageUnavailable:
             is_unavailable = self._breaker.record_failure(file.store)
-            self._retry([str(file.pk), *(rest if is_unavailable else [])], hasher.digests, tries)
+            self._retry([str(file.pk), *(remaining if is_unavailable else [])], hasher.digests, tries)
             return not is_unavailable
         except (WrongMarker, ValidationFailed) as problem:  # missing or corrupted, but the bucket is no longer ours
-            logger.error("verify_refused files=%s: %s", 1 + len(rest), problem.message)
-            self._retry([str(file.pk), *rest], digests, tries)
+            logger.error("verify_refused files=%s: %s", 1 + len(remaining), problem.message)
+            self._retry([str(file.pk), *remaining], digests, tries)
             return False
         except Exception as fault:  # one file must not stop the others
             logger.warning("verify_error file=%s error=%s", file.pk, type(fault).__name__, exc_info=True)
             return True
         if is_complete:
             return True
-        if rest:
-            _enqueue(verify_files, rest, [], owner_id=self._owner_id)
+        if remaining:
+            _enqueue(verify_files, remaining, [], owner_id=self._owner_id)
         _enqueue(verify_files, [str(file.pk)], hasher.digests, owner_id=self._owner_id)
         return False
 

@@ -198,8 +198,8 @@ class _Rights:
         self.by = by
         folders = {step.folder for step in [tree.base, *tree.steps] if step.folder}
         ids, removed = {folder.pk for folder in folders}, {folder.pk for folder in folders if folder.removed_at}
-        rows = Folder.objects.accepting(by).filter(pk__in=ids) if ids else Folder.objects.none()
-        self.accepting = set(rows.values_list("pk", flat=True))
+        rows = Folder.objects.writable_by(by, with_removed=True).filter(pk__in=ids) if ids else Folder.objects.none()
+        self.writable = set(rows.values_list("pk", flat=True))
         closed = Folder.objects.closed_to(by).filter(pk__in=removed) if removed else Folder.objects.none()
         self.closed = set(closed.values_list("pk", flat=True))
         self.base = tree.base
@@ -207,15 +207,15 @@ class _Rights:
     def require(self, steps: list[Step], end: Step) -> None:
         """Raise Forbidden or Conflict if the person may not use or create a folder of this path."""
         if not steps or self.base.folder is not None:
-            self._require_accepting(self.base)
+            self._require_writable(self.base)
         for step in steps:
             if step.folder is None:
-                self._require_accepting(step.above)
+                self._require_writable(step.above)
                 if not self.by.has_perm("uploads.view_file"):
                     raise FolderNotWritable()
                 return
             if step.folder.removed_at is not None:
-                self._require_accepting(step.above)
+                self._require_writable(step.above)
                 if step.folder.pk in self.closed:
                     raise Conflict(
                         _(
@@ -224,13 +224,13 @@ class _Rights:
                         )
                         % {"name": step.name}
                     )
-        self._require_accepting(end)
+        self._require_writable(end)
 
-    def _require_accepting(self, step: Step | None) -> None:
+    def _require_writable(self, step: Step | None) -> None:
         if step is None or step.folder is None:
             if not self.by.has_perm("uploads.add_file"):
                 raise MayNotUpload()
-        elif step.folder.pk not in self.accepting:
+        elif step.folder.pk not in self.writable:
             raise FolderNotWritable()
 
 

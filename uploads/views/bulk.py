@@ -37,15 +37,15 @@ def bulk(request: HttpRequest) -> HttpResponse:
     if action is None or action.url_name:
         raise ValidationFailed(_("Choose an action."))
     folders = _selected_folders(action, selection, user)
-    if not selection.links and not selection.unusable and not action.takes_folders:
+    if not selection.file_ids and not selection.unusable and not action.takes_folders:
         raise ValidationFailed(_("This action is for files only. Select at least one file."))
     form_class = action.page_form_class or action.form_class
-    has_form = bool(form_class.base_fields) or len(selection.links) > CONFIRM_ABOVE
+    has_form = bool(form_class.base_fields) or len(selection.file_ids) > CONFIRM_ABOVE
     is_sent = "go" in request.POST or not (has_form or action.needs_confirmation(folders, by=user))
     form = form_class(request.POST if is_sent else None, user=user)
     if form.is_valid():
         try:
-            result = action.execute(selection.links, form.cleaned_data, by=user, folders=selection.folders)
+            result = action.execute(selection.file_ids, form.cleaned_data, by=user, folders=selection.folders)
         except (Conflict, InvalidTransition, ValidationFailed) as problem:
             form.add_error(None, problem.message)
         else:
@@ -66,7 +66,7 @@ def selection_count(request: HttpRequest) -> HttpResponse:
         selection = Selection.read(request.POST, request_user(request))
     except ValidationFailed as problem:
         return HttpResponse(escape(problem.message))
-    count = number_format(len(selection.links) + len(selection.folders), force_grouping=True)
+    count = number_format(len(selection.file_ids) + len(selection.folders), force_grouping=True)
     text = _("All %(count)s selected") if request.POST.get("all") else _("%(count)s selected")
     return HttpResponse(escape(text % {"count": count}))
 
@@ -85,12 +85,12 @@ def _form_page(
     selection: Selection,
     folders: list[Folder],
 ) -> HttpResponse:
-    title, hidden = action.question(len(selection.links), folders, by=user), hidden_fields(request)
+    title, hidden = action.question(len(selection.file_ids), folders, by=user), hidden_fields(request)
     if isinstance(form, FolderPickerForm):
         here = find_folder(request.POST.get("folder"), user)
         return choose_folder(request, form, title=title, here=here, hidden=hidden, without=folders)
     context = {"action": action, "title": title, "form": form, "hidden": hidden, "back": next_url(request)}
-    context |= action.form_context(selection.links, by=user)
+    context |= action.form_context(selection.file_ids, by=user)
     return render_dialog(request, action.template, context, status=400 if form.is_bound else 200)
 
 

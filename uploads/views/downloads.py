@@ -41,7 +41,7 @@ PAGE_NUMBER = re.compile("[1-9][0-9]{0,2}")
 @html_errors
 def download(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Check the permission at each request, then redirect to a presigned URL that expires within minutes."""
-    file = File.objects.visible_by_link(request.user, pk)
+    file = File.objects.visible_by_permanent_id(request.user, pk)
     if file is None:
         raise Http404
     return deliver(request, file, inline="inline" in request.GET)
@@ -82,7 +82,7 @@ def download_version(request: HttpRequest, pk: UUID, version: UUID) -> HttpRespo
 
 
 def _visible_files(user: User | AnonymousUser, pk: UUID) -> FileQuerySet:
-    return File.objects.listed_for(user).by_link(pk)
+    return File.objects.listed_for(user).by_permanent_id(pk)
 
 
 def redirect_to_page(request: HttpRequest, files: FileQuerySet) -> HttpResponse:
@@ -134,7 +134,7 @@ def download_zip(request: HttpRequest) -> HttpResponseBase:
     if selection.unusable:
         raise ValidationFailed(_("The list of files couldn't be read. Go back and select the files again."))
     try:
-        bundle = services.bundle(user, selection.links, folders=selection.folders)
+        bundle = services.bundle(user, selection.file_ids, folders=selection.folders)
     except NoFiles as problem:
         messages.error(request, problem.message)
         return redirect_next(request)

@@ -73,7 +73,7 @@ PLAYABLE = {Category.VIDEO.value, Category.AUDIO.value}
 @require_safe
 def file(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Show a file: preview, permanent link, facts, versions and activity."""
-    files = File.objects.listed_for(request.user).by_link(pk)
+    files = File.objects.listed_for(request.user).by_permanent_id(pk)
     row = get_object_or_404(files.select_related("owner", "folder"))
     if request.GET.get("pages") == "waiting" and _waiting_pages(row).exists():
         return HttpResponse(status=204)  # the page that polls stays as it is
@@ -85,7 +85,7 @@ def _waiting_pages(file: File) -> QuerySet[Preview]:
 
 
 def _file_page(request: HttpRequest, file: File, field_error: FieldError | None = None) -> HttpResponse:
-    user, pk = request_user(request), file.link
+    user, pk = request_user(request), file.permanent_id
     with suppress(StorageUnavailable):  # the page works without it
         services.fetch_encoding(file)
     context = {
@@ -104,7 +104,7 @@ def _file_page(request: HttpRequest, file: File, field_error: FieldError | None 
         **_rights(user, file),
         "preview_url": f"{file.get_absolute_url()}preview",
         "poll_url": file.get_absolute_url(),
-        **preview_context(file, inline_url=reverse("download", args=[file.link]) + "?inline=1"),
+        **preview_context(file, inline_url=reverse("download", args=[file.permanent_id]) + "?inline=1"),
     }
     return render_page(request, "uploads/file.html", context, field_error)
 
@@ -190,7 +190,7 @@ def tag_file(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 @require_POST
 @html_errors
-def visibility_file(request: HttpRequest, pk: UUID) -> HttpResponse:
+def change_visibility(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Make the file visible to the team or private. Only its owner can."""
     file = _get_file(request, pk)
     visibility = request.POST.get("visibility", "")
@@ -226,7 +226,7 @@ def restore_version(request: HttpRequest, pk: UUID, version: UUID) -> HttpRespon
 
 
 def _get_file(request: HttpRequest, pk: UUID) -> File:
-    return get_object_or_404(File.objects.listed_for(request.user).by_link(pk).select_related("folder"))
+    return get_object_or_404(File.objects.listed_for(request.user).by_permanent_id(pk).select_related("folder"))
 
 
 def _require(result: BulkResult) -> BulkResult:
@@ -303,13 +303,13 @@ def _pages_context(picture: Preview, pages: list[Preview]) -> dict[str, Any]:
     return {"page_count": picture.page_count, "last_page": last, "pages": shown}
 
 
-def _activity(link: UUID, user: User, start: str) -> dict[str, Any]:
+def _activity(file_id: UUID, user: User, start: str) -> dict[str, Any]:
     """Return the events of a file with their descriptions, redacted for this user: the last few, or a page of all.
 
     `start` is empty for the last few, "all" for the first page, or the id of the event before the page. `older` is the
     `start` of the events that follow. Descriptions leave out the actor and the time.
     """
-    rows, count = Event.objects.about(link), MAX_EVENTS if start else RECENT_EVENTS
+    rows, count = Event.objects.about(file_id), MAX_EVENTS if start else RECENT_EVENTS
     if start.isdecimal() and len(start) <= MAX_ID_DIGITS:
         rows = rows.filter(pk__lt=int(start))
     events = list(rows[: count + 1])
@@ -354,8 +354,8 @@ def neighbor_context(request: HttpRequest, file: File) -> dict[str, Any]:
     }
 
 
-def _file_url(link: UUID | None, list_url: str) -> str:
-    return reverse("file", args=[link], query={"from": list_url}) if link else ""
+def _file_url(pk: UUID | None, list_url: str) -> str:
+    return reverse("file", args=[pk], query={"from": list_url}) if pk else ""
 
 
 def _read_list(request: HttpRequest, url: str) -> tuple[Folder | None, ListQuery] | None:

@@ -93,7 +93,7 @@ def move_folder(request: HttpRequest, pk: int) -> HttpResponse:
 
 @require_http_methods(["GET", "HEAD", "POST"])
 @html_errors
-def access_folder(request: HttpRequest, pk: int) -> HttpResponse:
+def folder_access(request: HttpRequest, pk: int) -> HttpResponse:
     """Show and change the access rules: everyone by role, or selected groups."""
     folder, user = _get_folder(request, pk), request_user(request)
     if not Folder.objects.managed_by(user).filter(pk=pk).exists():

@@ -165,11 +165,11 @@ def renew(form: UploadForm) -> UploadForm:
     return form
 
 
-def _file_to_replace(request: HttpRequest, link: UUID | None) -> File | None:
+def _file_to_replace(request: HttpRequest, pk: UUID | None) -> File | None:
     """Return the file that gets a new version, or None. Raises Forbidden if the user may not see or change it."""
-    if link is None:
+    if pk is None:
         return None
-    file = File.objects.changeable_by(request.user).listed().by_link(link).first()
+    file = File.objects.changeable_by(request.user).listed().by_permanent_id(pk).first()
     if file is None:
         raise Forbidden(_("The file to replace doesn't exist, or you don't have permission to change it."))
     return file
@@ -186,7 +186,7 @@ def _other_extension(file: File, receiver: StreamingUpload) -> str:
 
 def _confirmation_page(request: HttpRequest, file: File, name: str, extension: str) -> HttpResponse:
     """Ask before a file is replaced by one of another type, since its name stays. The bytes have to be sent again."""
-    form = UploadForm(initial={"replaces": file.link, "other_extension": extension})
+    form = UploadForm(initial={"replaces": file.permanent_id, "other_extension": extension})
     context = {"file": file, "form": form, "new_name": name}
     return render(request, "uploads/replace_file.html", context, status=Conflict.status_code)
 

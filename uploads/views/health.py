@@ -50,8 +50,8 @@ def metrics(request: HttpRequest) -> HttpResponse:
 
 def _has_token(request: HttpRequest) -> bool:
     expected = f"Bearer {settings.METRICS_TOKEN}"
-    given = request.META.get("HTTP_AUTHORIZATION", "")
-    return bool(settings.METRICS_TOKEN) and hmac.compare_digest(given.encode(), expected.encode())
+    header = request.META.get("HTTP_AUTHORIZATION", "")
+    return bool(settings.METRICS_TOKEN) and hmac.compare_digest(header.encode(), expected.encode())
 
 
 PROBES: dict[str, Callable[[HttpRequest], HttpResponse]] = {"/healthz": healthz, "/readyz": readyz, "/metrics": metrics}

@@ -30,9 +30,9 @@ from uploads.models import (
     Favorite,
     FileContent,
     Folder,
-    Kind,
     Statistic,
     StatisticDelta,
+    StatisticKind,
     Tag,
 )
 from uploads.views.presenters import file_rows, folder_rows, rows_cache_keys
@@ -106,7 +106,7 @@ def tags(request: HttpRequest) -> HttpResponse:
         return render(request, "uploads/no_role.html")
     counts: dict[str, int] = {}
     for model in (Statistic, StatisticDelta):
-        for key, files in model.objects.filter(kind=Kind.TAG).values_list("key").annotate(Sum("files")):
+        for key, files in model.objects.filter(kind=StatisticKind.TAG).values_list("key").annotate(Sum("files")):
             counts[key] = counts.get(key, 0) + files
     tags = list(Tag.objects.all()[: MAX_TAGS + 1])
     rows = [(tag.name, max(0, counts.get(str(tag.pk), 0))) for tag in tags[:MAX_TAGS]]
@@ -231,8 +231,8 @@ def _read_page(user: User, query: ListQuery, scope: ListScope, after: Cursor | N
         query, files=files, candidates=candidates, folders=folders, columns=scope.columns, after=after
     )
     if query.by_last_use:
-        places = {link: place for place, link in enumerate(Event.objects.recent_links(user))}
-        page.files.sort(key=lambda file: places.get(file.link, len(places)))
+        places = {pk: place for place, pk in enumerate(Event.objects.recent_file_ids(user))}
+        page.files.sort(key=lambda file: places.get(file.permanent_id, len(places)))
     return page
 
 
@@ -363,7 +363,11 @@ def _statistic_key(query: ListQuery, scope: ListScope) -> tuple[str, str] | None
     """Return kind and key of the statistic that counts the files of this list, or None if there is none."""
     if query.has_filters or scope.trash or (query.recursive and scope.folder):
         return None
-    return (Kind.TOTAL, "") if query.recursive else (Kind.FOLDER, str(scope.folder.pk if scope.folder else 0))
+    return (
+        (StatisticKind.TOTAL, "")
+        if query.recursive
+        else (StatisticKind.FOLDER, str(scope.folder.pk if scope.folder else 0))
+    )
 
 
 def approximate(count: int) -> str:

@@ -26,8 +26,8 @@ from uploads.views.responses import html_errors, redirect_next, request_user
 @html_errors
 def favorite_file(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Make a file a favorite of the user, or with `remove` no longer."""
-    file = get_object_or_404(File.objects.listed_for(request.user).by_link(pk))
-    _change_favorite(request, file=file.link)
+    file = get_object_or_404(File.objects.listed_for(request.user).by_permanent_id(pk))
+    _change_favorite(request, file=file.permanent_id)
     return redirect_next(request, file.get_absolute_url())
 
 

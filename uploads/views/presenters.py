@@ -31,7 +31,7 @@ JOINERS = {"\u200d", "\ufe0e", "\ufe0f", *map(chr, range(0x1F3FB, 0x1F400))}
 class FileRow(NamedTuple):
     """A file. `parts` is its name, in parts that match the search or do not; empty if nothing does."""
 
-    link: UUID
+    permanent_id: UUID
     url: str
     name: str
     private: bool
@@ -86,8 +86,8 @@ def file_rows(
     folder_urls = _url_parts("folder", 0)
     return [
         FileRow(
-            link=file.link,
-            url=f"{before}{file.link}{after}",
+            permanent_id=file.permanent_id,
+            url=f"{before}{file.permanent_id}{after}",
             name=file.name,
             private=file.visibility == Visibility.PRIVATE,
             quarantined=file.quarantined,
@@ -101,8 +101,8 @@ def file_rows(
             in_text=file.pk in texts,
             excerpt=_excerpt_parts(texts.get(file.pk, ""), search),
             thumbnail=file.pk in marks.thumbnails,
-            shared=file.link in marks.shared,
-            favorite=file.link in marks.favorites,
+            shared=file.permanent_id in marks.shared,
+            favorite=file.permanent_id in marks.favorites,
         )
         for file in files
     ]

@@ -35,7 +35,7 @@ def share_file(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Show the form of a share link to a file with the links that it has, then create one."""
     user = request_user(request)
     share_links.require_sharing(user)
-    file = get_object_or_404(File.objects.listed_for(user).by_link(pk).select_related("folder"))
+    file = get_object_or_404(File.objects.listed_for(user).by_permanent_id(pk).select_related("folder"))
     form = ShareForm(request.POST or None, pinned=file.pk)
     context: dict[str, Any] = {
         "name": file.name, "back_url": file.get_absolute_url(), "file": file,
@@ -45,7 +45,7 @@ def share_file(request: HttpRequest, pk: UUID) -> HttpResponse:
         version = UUID(form.cleaned_data["version"]) if form.cleaned_data["version"] else None
         link, token = share_links.share_file(file, _options(form), by=user, version=version)
         return _created(request, link, token, context)
-    return _form_page(request, form, share_links.links_of_file(file.link, user), context)
+    return _form_page(request, form, share_links.links_of_file(file.permanent_id, user), context)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -76,10 +76,10 @@ def share_selection(request: HttpRequest) -> HttpResponse:
     if selection.unusable:
         raise _unreadable()
     if selection.folders and not request.POST.get("all"):
-        if len(selection.folders) == 1 and not selection.links:
+        if len(selection.folders) == 1 and not selection.file_ids:
             return redirect("share_folder", selection.folders[0])
         raise ValidationFailed(_("Share one folder at a time, or only files."))
-    count = len(selection.links)
+    count = len(selection.file_ids)
     context: dict[str, Any] = {
         "name": count_files(count),
         "back_url": next_url(request),
@@ -87,7 +87,7 @@ def share_selection(request: HttpRequest) -> HttpResponse:
     }
     form = ShareForm(request.POST if "go" in request.POST else None)
     if form.is_valid():
-        link, token = share_links.share_selection(selection.links, _options(form), by=user)
+        link, token = share_links.share_selection(selection.file_ids, _options(form), by=user)
         return _created(request, link, token, context)
     return _form_page(request, form, ShareLink.objects.none(), context)
 

@@ -32,7 +32,7 @@ def trash(request: HttpRequest) -> HttpResponse:
 def trash_file(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Move one file to the trash; the message offers to undo it."""
     user = request_user(request)
-    file = get_object_or_404(File.objects.removable_by(user).by_link(pk))
+    file = get_object_or_404(File.objects.removable_by(user).by_permanent_id(pk))
     result = actions.trash_file(file, by=user)
     flash_result(request, _("Moved “%(name)s” to trash.") % {"name": file.name}, result, undo=True)
     return redirect_next(request, file.folder.get_absolute_url() if file.folder else None)
@@ -41,7 +41,7 @@ def trash_file(request: HttpRequest, pk: UUID) -> HttpResponse:
 @require_POST
 @html_errors
 def restore_file(request: HttpRequest, pk: UUID) -> HttpResponse:
-    file = get_object_or_404(File.objects.removable_by(request.user).by_link(pk))
+    file = get_object_or_404(File.objects.removable_by(request.user).by_permanent_id(pk))
     actions.restore_file(file, by=request_user(request))
     messages.success(request, _("Restored “%(name)s”.") % {"name": file.name})
     return redirect_next(request, file.get_absolute_url())

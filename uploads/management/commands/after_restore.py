@@ -92,6 +92,6 @@ class Command(AmalgaCommand):
 def _values(restored: Restored, *, applied: bool) -> dict[str, Any]:
     counts = asdict(restored)
     del counts["seen"]
-    seen = restored.seen
-    checkpoint = {"checkpoint_event": seen.event if seen else None, "checkpoint_at": seen.at if seen else None}
+    saved = restored.checkpoint
+    checkpoint = {"checkpoint_event": saved.event if saved else None, "checkpoint_at": saved.at if saved else None}
     return {"applied": applied, **checkpoint, **counts}

@@ -15,7 +15,15 @@ from uploads.management.output import JSONDocument, Progress
 from uploads.management.shutdown import until_stopped
 from uploads.models import Origin, Usage, Visibility
 from uploads.names import clean_folder
-from uploads.services.imports import BATCH_KEYS, WRITERS, ImportStats, Plan, Step, import_objects, plan_import
+from uploads.services.imports import (
+    BATCH_KEYS,
+    WRITERS,
+    ImportPlan,
+    ImportProgress,
+    ImportStats,
+    import_objects,
+    plan_import,
+)
 
 MAX_REPORTED = 100
 MAX_WRITERS = 16
@@ -91,22 +99,22 @@ class Command(AmalgaCommand):
         with self.json_document("rejected") as self._document:
             self._run(plan, options)
 
-    def _run(self, plan: Plan, options: dict[str, Any]) -> None:
+    def _run(self, plan: ImportPlan, options: dict[str, Any]) -> None:
         steps = import_objects(plan, writers=options["parallel"]) if options["apply"] else plan_import(plan)
         with report_errors(ADVICE):
             with until_stopped(), closing(steps):
                 step = self._consume(steps, plan)
             self._conclude(step, plan, applied=options["apply"])
 
-    def _consume(self, steps: Generator[Step], plan: Plan) -> Step:
-        step = Step(ImportStats(), [], [])
+    def _consume(self, steps: Generator[ImportProgress], plan: ImportPlan) -> ImportProgress:
+        step = ImportProgress(ImportStats(), [], [])
         with Progress(self.stderr, "import_bucket", quiet=self.as_json) as progress:
             for step in steps:
                 self._print(step, plan)
                 progress.step(step.stats.objects - progress.done)
         return step
 
-    def _print(self, step: Step, plan: Plan) -> None:
+    def _print(self, step: ImportProgress, plan: ImportPlan) -> None:
         if self._document:
             for key, reason in step.refused:
                 self._document.add({"key": key, "reason": reason})
@@ -121,7 +129,7 @@ class Command(AmalgaCommand):
         for key, reason in step.refused[: max(0, MAX_REPORTED - printed)]:
             self.stdout.write(f"rejected: {key}: {reason}")
 
-    def _conclude(self, step: Step, plan: Plan, *, applied: bool) -> None:
+    def _conclude(self, step: ImportProgress, plan: ImportPlan, *, applied: bool) -> None:
         stats = step.stats
         if not self._document and stats.refused > MAX_REPORTED:
             self.stdout.write(f"… and {stats.refused - MAX_REPORTED:,} more (use --json to see all)")
@@ -140,24 +148,24 @@ class Command(AmalgaCommand):
             self.stderr.write("Nothing was written. Run again with --apply.")
 
 
-def _scope(step: Step, plan: Plan, *, applied: bool) -> dict[str, Any]:
+def _scope(step: ImportProgress, plan: ImportPlan, *, applied: bool) -> dict[str, Any]:
     owner = plan.owner.get_username()
     return {"applied": applied, "after": step.after, "prefix": plan.prefix, "owner": owner, "folder": plan.folder}
 
 
-def _quota(stats: ImportStats, plan: Plan, *, applied: bool) -> dict[str, int]:
+def _quota(stats: ImportStats, plan: ImportPlan, *, applied: bool) -> dict[str, int]:
     usage = Usage.objects.filter(owner=plan.owner).first() or Usage()
     used = usage.bytes + (0 if applied else stats.bytes)
     return {"quota_used_bytes": used, "quota_bytes": usage.max_bytes}
 
 
-def _plan(options: dict[str, Any]) -> Plan:
+def _plan(options: dict[str, Any]) -> ImportPlan:
     owner = find_user(options["owner"])
     if not owner.has_perm("uploads.add_file"):
         raise CommandRefused(
             f"“{owner}” does not have permission to upload. Choose another owner, or give this one a role.",
         )
-    return Plan(
+    return ImportPlan(
         prefix=options["prefix"],
         owner=owner,
         folder=clean_folder(options["folder"]),

@@ -83,7 +83,7 @@ class Command(AmalgaCommand):
             link = UUID(text)
         except ValueError:
             raise CommandRefused(f"“{text}” is neither the id of a file nor that of a folder.") from None
-        file = File.objects.listed().by_link(link).select_related("owner").first()
+        file = File.objects.listed().by_permanent_id(link).select_related("owner").first()
         if file is None:
             raise CommandRefused(f"No file with the id {text}.")
         return file

@@ -91,7 +91,7 @@ class Command(AmalgaCommand):
         with self.tolerate_database_errors("sweep"):
             counts = sweep(
                 should_continue=lambda: not stop.requested and time.monotonic() < end,
-                on_refusal=lambda why: self.stderr.write(f"sweep: {why}"),
+                on_refusal=lambda reason: self.stderr.write(f"sweep: {reason}"),
             )
             if counts.total():
                 self._print_line(counts)

@@ -93,20 +93,20 @@ def bucket_checks(given_origins: Sequence[str] | None, own_id: UUID | None) -> I
     spec = desired_bucket(origins)
     for point in BUCKET_SETTINGS:
         if point.subject != "CORS" or origins:
-            yield f"bucket {point.subject}", functools.partial(posture_lines, point, spec)
-    yield "bucket archive tiers", tiering_lines
-    yield "bucket anonymous access", open_lines
-    yield "marker", functools.partial(marker_lines, own_id)
+            yield f"bucket {point.subject}", functools.partial(check_setting, point, spec)
+    yield "bucket archive tiers", check_archive_tiers
+    yield "bucket anonymous access", check_anonymous_access
+    yield "marker", functools.partial(check_marker, own_id)
     for origin in origins:
-        yield f"CORS from {origin}", functools.partial(page_lines, origin)
-    yield f"CORS from {FOREIGN_ORIGIN}", stranger_lines
-    yield "checksums", trial_lines
-    yield "bucket owner", owner_lines
+        yield f"CORS from {origin}", functools.partial(check_cors, origin)
+    yield f"CORS from {FOREIGN_ORIGIN}", check_foreign_cors
+    yield "checksums", check_features
+    yield "bucket owner", check_owner
 
 
-def posture_lines(point: BucketSetting, spec: BucketSpec) -> Iterable[CheckResult]:
+def check_setting(point: BucketSetting, spec: BucketSpec) -> Iterable[CheckResult]:
     subject, diff = f"bucket {point.subject}", compare_setting(point, spec)
-    if diff.status is SettingStatus.AS_WANTED:
+    if diff.status is SettingStatus.MATCHES:
         yield ok(subject, "as required")
     elif diff.status is SettingStatus.DIFFERS:
         reason = "; ".join(f"{what} is {now}" for what, now, _ in diff.lines[:3])
@@ -130,7 +130,7 @@ def _lifecycle_results(diff: SettingDiff) -> Iterable[CheckResult]:
         )
 
 
-def tiering_lines() -> Iterable[CheckResult]:
+def check_archive_tiers() -> Iterable[CheckResult]:
     """Check for archive tiers: lifecycle rules, imports or a default can give objects Intelligent-Tiering."""
     subject = "bucket archive tiers"
     try:
@@ -147,7 +147,7 @@ def tiering_lines() -> Iterable[CheckResult]:
         yield ok(subject, "no Intelligent-Tiering configuration archives files")
 
 
-def open_lines() -> Iterable[CheckResult]:
+def check_anonymous_access() -> Iterable[CheckResult]:
     subject = "bucket anonymous access"
     try:
         allowed = public_requests()
@@ -160,7 +160,7 @@ def open_lines() -> Iterable[CheckResult]:
         yield ok(subject, "blocked")
 
 
-def marker_lines(own_id: UUID | None) -> Iterable[CheckResult]:
+def check_marker(own_id: UUID | None) -> Iterable[CheckResult]:
     subject = "marker"
     try:
         marker = s3.read_marker()
@@ -188,7 +188,7 @@ def marker_lines(own_id: UUID | None) -> Iterable[CheckResult]:
             yield ok(subject, "the bucket belongs to this database")
 
 
-def page_lines(origin: str) -> Iterable[CheckResult]:
+def check_cors(origin: str) -> Iterable[CheckResult]:
     subject = f"CORS from {origin}"
     try:
         response = preflight(origin, PUT_HEADERS[settings.S3_CHECKSUMS])
@@ -203,7 +203,7 @@ def page_lines(origin: str) -> Iterable[CheckResult]:
         yield fail(subject, f"browsers cannot upload: {response.reason}", REPAIR_HINT)
 
 
-def stranger_lines() -> Iterable[CheckResult]:
+def check_foreign_cors() -> Iterable[CheckResult]:
     """Check CORS for a foreign origin. It could upload only with a presigned URL, which only our own pages get."""
     subject = f"CORS from {FOREIGN_ORIGIN}"
     try:
@@ -221,15 +221,15 @@ def stranger_lines() -> Iterable[CheckResult]:
         yield fail(subject, "other sites are allowed", REPAIR_HINT)
 
 
-def trial_lines() -> Iterable[CheckResult]:
+def check_features() -> Iterable[CheckResult]:
     """Probe checksums, then conditional requests, unless the first probe failed: its reason would be reported twice."""
-    lines = list(digest_lines())
+    lines = list(check_checksums())
     yield from lines
     if all(line.level is not Level.FAIL for line in lines):
-        yield from condition_lines()
+        yield from check_conditional_requests()
 
 
-def digest_lines() -> Iterable[CheckResult]:
+def check_checksums() -> Iterable[CheckResult]:
     subject, mode = "checksums", settings.S3_CHECKSUMS
     try:
         clear_leftovers()
@@ -276,7 +276,7 @@ def _probe_problem(probe: ProbeResult) -> str:
     return "it does not store checksums"
 
 
-def condition_lines() -> Iterable[CheckResult]:
+def check_conditional_requests() -> Iterable[CheckResult]:
     subject = "conditional requests"
     try:
         honored = probe_conditions()
@@ -305,7 +305,7 @@ def _join(conditions: Iterable[str]) -> str:
     return ",".join(sorted(conditions)) or "off"
 
 
-def owner_lines() -> Iterable[CheckResult]:
+def check_owner() -> Iterable[CheckResult]:
     """Check that the storage honors S3_BUCKET_OWNER. Earlier checks fail if the owner is wrong."""
     subject, owner = "bucket owner", settings.S3_BUCKET_OWNER
     if not owner:

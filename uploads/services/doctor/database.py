@@ -23,7 +23,7 @@ from amalga.db.replica import ALIAS, PIN_SECONDS, PRIMARY, REPLAYED
 from amalga.settings.env import is_loopback
 from uploads.humanize import humanize_bytes
 from uploads.services.doctor.results import CheckResult, Deadline, Level, fail, ok, run_safely, warn
-from uploads.services.doctor.storage import clock_line
+from uploads.services.doctor.storage import check_clock
 
 OLDEST_VERSION = 14
 LIMITS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
@@ -42,7 +42,7 @@ def database_checks(deadline: Deadline, extra: Sequence[tuple[str, Check]] = ())
         yield error
         yield warn("database", "other database checks did not run", "fix the connection first, and run doctor again")
         return
-    replica_check: tuple[tuple[str, Check], ...] = (("replica", replica_lines),) if ALIAS in connections else ()
+    replica_check: tuple[tuple[str, Check], ...] = (("replica", check_replica),) if ALIAS in connections else ()
     for subject, check in (*CHECKS, *replica_check, *extra):
         if not deadline.remaining:
             yield fail(subject, "not checked: the database is too slow", "check its load")
@@ -147,7 +147,7 @@ def _collation() -> Iterable[CheckResult]:
 def _clock() -> Iterable[CheckResult]:
     before = datetime.now(UTC)
     server_time = _fetch_row("SELECT clock_timestamp()")[0]
-    yield clock_line("database clock", server_time, before=before, after=datetime.now(UTC), exact=True)
+    yield check_clock("database clock", server_time, before=before, after=datetime.now(UTC), exact=True)
 
 
 def _stores() -> Iterable[CheckResult]:
@@ -210,7 +210,7 @@ FAR_BEHIND_BYTES = 16 * 1024**2  # a busy primary writes less than this during t
 Connection = psycopg.Connection[Any]
 
 
-def replica_lines() -> Iterable[CheckResult]:
+def check_replica() -> Iterable[CheckResult]:
     """Check the replica, if there is one. Problems are only warnings, as the primary takes its queries."""
     if ALIAS not in connections:
         return

@@ -75,7 +75,7 @@ def store_checks(deadline: Deadline, origins: Sequence[str]) -> Iterator[CheckRe
     """Yield the results of all storage checks. Raises ValidationFailed for an invalid origin."""
     given_origins = site_origins(origins) if origins else None
     own_id = _own_id()
-    for subject, check in (("credentials", credential_lines), ("storage", reach_lines)):
+    for subject, check in (("credentials", check_credentials), ("storage", check_endpoint)):
         lines = deadline.run(subject, check)
         yield from lines
         if any(line.level is Level.FAIL and line.subject == subject for line in lines):
@@ -84,7 +84,7 @@ def store_checks(deadline: Deadline, origins: Sequence[str]) -> Iterator[CheckRe
     for subject, check in bucket_checks(given_origins, own_id):
         yield from deadline.run(subject, check)
     if settings.CLOUDFRONT:
-        yield from deadline.run(SUBJECT, cloudfront_lines)
+        yield from deadline.run(SUBJECT, check_cloudfront)
 
 
 def _own_id() -> UUID | None:
@@ -95,7 +95,7 @@ def _own_id() -> UUID | None:
         return None
 
 
-def credential_lines() -> Iterable[CheckResult]:
+def check_credentials() -> Iterable[CheckResult]:
     subject = "credentials"
     try:
         credentials = credentials_in_use()
@@ -132,7 +132,7 @@ def credential_lines() -> Iterable[CheckResult]:
         yield ok(subject, f"from {source}{lifetime}")
 
 
-def reach_lines() -> Iterable[CheckResult]:
+def check_endpoint() -> Iterable[CheckResult]:
     before = datetime.now(UTC)
     try:
         server_time = probe_endpoint()
@@ -150,13 +150,13 @@ def reach_lines() -> Iterable[CheckResult]:
         return
     yield ok("storage", f"{_endpoint()} responds, and the bucket {settings.S3_BUCKET} exists")
     if server_time:
-        yield clock_line("storage clock", server_time, before=before, after=after, exact=False)
+        yield check_clock("storage clock", server_time, before=before, after=after, exact=False)
     else:
         yield warn("storage clock", "the storage does not send the time", "check the clocks yourself")
 
 
 def _clock(server_time: datetime, before: datetime) -> CheckResult:
-    return clock_line("storage clock", server_time, before=before, after=datetime.now(UTC), exact=False)
+    return check_clock("storage clock", server_time, before=before, after=datetime.now(UTC), exact=False)
 
 
 def listing_error(error: S3ResponseError, bucket: str) -> CheckResult:
@@ -214,7 +214,7 @@ WARN_SECONDS = 30
 ADVICE = "set the clocks with a time service (chrony, systemd-timesyncd)"
 
 
-def clock_line(subject: str, server_time: datetime, *, before: datetime, after: datetime, exact: bool) -> CheckResult:
+def check_clock(subject: str, server_time: datetime, *, before: datetime, after: datetime, exact: bool) -> CheckResult:
     """Compare `server_time`, read between `before` and `after`, with our clock. Without `exact` it is in seconds."""
     late, early = (server_time - after).total_seconds(), (before - server_time).total_seconds()
     skew = max(0.0, late, early - (0 if exact else 1))
@@ -229,7 +229,7 @@ def clock_line(subject: str, server_time: datetime, *, before: datetime, after: 
 SUBJECT = "CloudFront"
 
 
-def cloudfront_lines() -> Iterable[CheckResult]:
+def check_cloudfront() -> Iterable[CheckResult]:
     domain = (settings.CLOUDFRONT or {}).get("custom_domain")
     try:
         probe = probe_cloudfront()

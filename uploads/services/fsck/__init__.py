@@ -22,7 +22,7 @@ from uploads.keys import ROW_PREFIXES
 from uploads.models import File, Finding, Heartbeat, NotificationKind, Origin, Report, RunOutcome
 from uploads.models.querysets import seconds_from_now
 from uploads.services.bucket_guard import require_marker
-from uploads.services.fsck.diff import Comparison, Verdict, multipart_verdicts
+from uploads.services.fsck.diff import KeyVerdict, StoreComparison, multipart_verdicts
 from uploads.services.fsck.lines import LAST_CHARACTER, Tally
 from uploads.services.notifications import notify_operators
 
@@ -36,7 +36,7 @@ SAVE_SECONDS = 2.0
 LEASE_LOST_SECONDS = 60
 
 
-class Refused(Problem):
+class RunRefused(Problem):
     """Nothing was compared, because bucket and database do not belong together, or this is unknown."""
 
     code = "refused"
@@ -78,20 +78,20 @@ def fsck(scope: Scope, observer: RunObserver, *, resume: bool = False, allow_emp
     """Compare bucket and database, and record the findings in a report: in sync, or with differences.
 
     Writes only reports, and nothing to the bucket. Safe to repeat, to interrupt and to run several times at once.
-    Raises Refused (the report then has the reason), StorageUnavailable, DatabaseError: the report is stopped, and a
+    Raises RunRefused (the report then has the reason), StorageUnavailable, DatabaseError: the report is stopped, and a
     run with `resume` continues it. Takes as long as listing the bucket; memory does not grow with the bucket. Compare
     a hundred million objects with 16 or 256 runs at once, each with its own prefix (`f/0` to `f/f`, or `f/00` to
     `f/ff`, and `p/`): each has its own counts and digests.
     """
     report = _resume_report(scope) if resume else Report.objects.create(command=COMMAND, scope=str(scope))
     started = time.monotonic()
-    comparison = Comparison(scope.store, grace=scope.grace)
+    comparison = StoreComparison(scope.store, grace=scope.grace)
     try:
         _require_same_library(scope, allow_empty_database=allow_empty_database)
         _compare(report, scope, comparison, observer)
-    except (WrongMarker, ValidationFailed, Refused, ListingOutOfOrder) as problem:
+    except (WrongMarker, ValidationFailed, RunRefused, ListingOutOfOrder) as problem:
         report.end(RunOutcome.REFUSED, reason=problem.message)
-        raise Refused(problem.message) from problem
+        raise RunRefused(problem.message) from problem
     except BaseException:
         with suppress(Error):
             report.end(RunOutcome.STOPPED, **_stats(report, comparison, started))
@@ -118,7 +118,7 @@ def _notify(report: Report) -> None:
 
 
 def _resume_report(scope: Scope) -> Report:
-    """Reopen the last report of this scope. Raises Refused unless its run was stopped or killed."""
+    """Reopen the last report of this scope. Raises RunRefused unless its run was stopped or killed."""
     report = Report.objects.filter(command=COMMAND, scope=str(scope)).first()
     interrupted = Q(outcome=RunOutcome.STOPPED) | Q(
         Q(ended_at=None, started_at__lt=seconds_from_now(-LEASE_LOST_SECONDS))
@@ -128,7 +128,7 @@ def _resume_report(scope: Scope) -> Report:
     if report is None or not Report.objects.filter(interrupted, pk=report.pk).update(
         outcome=RunOutcome.RUNNING, ended_at=Now()
     ):
-        raise Refused(
+        raise RunRefused(
             "No stopped run with these options. Run without --resume. (A killed run counts as stopped after a minute.)"
         )
     report.outcome = RunOutcome.RUNNING
@@ -139,21 +139,21 @@ def _resume_report(scope: Scope) -> Report:
 def _require_same_library(scope: Scope, *, allow_empty_database: bool) -> None:
     """Check that bucket and database belong together.
 
-    Raises WrongMarker, ValidationFailed, Refused, StorageUnavailable.
+    Raises WrongMarker, ValidationFailed, RunRefused, StorageUnavailable.
     """
     require_marker(scope.store)
     _require_configured_stores(scope)
     if allow_empty_database or File.objects.filter(store=scope.store).exists():
         return
     if any(next(s3.list_objects(prefix, store=scope.store), None) for prefix in ROW_PREFIXES):
-        raise Refused(
+        raise RunRefused(
             "The database has no files, but the bucket has objects of files. Restore the database, or run "
             "`manage.py rebuild_rows`. If the files were deleted, run again with --allow-empty-database."
         )
 
 
 def _require_configured_stores(scope: Scope) -> None:
-    """Raise Refused for rows of a store that no setting names: no run compares them, and their files are unreadable."""
+    """Raise RunRefused for rows of a store that no setting names: no run compares them, and no one can read them."""
     names = {store.name for store in (s3.main_store(), s3.secondary_store()) if store}
     rows = File.objects.exclude(store__in=names)
     if scope.prefix:
@@ -161,13 +161,13 @@ def _require_configured_stores(scope: Scope) -> None:
     with statement_timeout(DAY_SECONDS):
         name = rows.values_list("store", flat=True).order_by().first()
     if name is not None:
-        raise Refused(
+        raise RunRefused(
             f"Some files are in a storage named “{name}”, which is not configured. Set S3_STORE_NAME to that name, or "
             "configure it with SECONDARY_S3_STORE_NAME and the other SECONDARY_S3_* variables."
         )
 
 
-def _compare(report: Report, scope: Scope, comparison: Comparison, observer: RunObserver) -> None:
+def _compare(report: Report, scope: Scope, comparison: StoreComparison, observer: RunObserver) -> None:
     saved = time.monotonic()
     for prefix in scope.prefixes():
         if report.cursor >= prefix + LAST_CHARACTER:
@@ -182,7 +182,7 @@ def _compare(report: Report, scope: Scope, comparison: Comparison, observer: Run
         _save(report, verdicts, observer)
 
 
-def _save(report: Report, verdicts: list[Verdict], observer: RunObserver) -> None:
+def _save(report: Report, verdicts: list[KeyVerdict], observer: RunObserver) -> None:
     """Save findings and cursor in one transaction, so that a resumed run neither repeats nor misses a finding."""
     rows = [
         Finding(report=report, kind=verdict.kind, key=verdict.key, file_id=verdict.file_id, detail=verdict.detail)
@@ -196,7 +196,7 @@ def _save(report: Report, verdicts: list[Verdict], observer: RunObserver) -> Non
         observer.on_finding(row)
 
 
-def _stats(report: Report, comparison: Comparison, started: float) -> dict[str, Any]:
+def _stats(report: Report, comparison: StoreComparison, started: float) -> dict[str, Any]:
     """Return the totals of both sides; after a `resume`, only of the keys from `since` on."""
     counts = report.findings.order_by().values_list("kind").annotate(count=Count("pk"))
     return {

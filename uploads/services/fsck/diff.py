@@ -47,10 +47,10 @@ class DiffItem:
     upto: str
     rows: int
     objects: int
-    findings: list[Verdict]
+    findings: list[KeyVerdict]
 
 
-class Comparison:
+class StoreComparison:
     """Compares both sides of one store.
 
     Neither tally has objects that an active row explains, or that are too young: `skipped` counts these by reason. So
@@ -85,7 +85,7 @@ class Comparison:
 
     def _compare_block(self, rows: Block, objects: Batch) -> DiffItem:
         text, size = "".join(objects.lines), sum(objects.sizes)
-        findings: list[Verdict] = []
+        findings: list[KeyVerdict] = []
         if text == rows.text and not rows.late and not rows.marked:
             self.rows.add(rows.text, count=rows.settled, bytes=rows.bytes)
             self.objects.add(text, count=len(objects.keys), bytes=size)
@@ -93,7 +93,7 @@ class Comparison:
             findings = self._recheck_differences(rows, objects)
         return DiffItem(rows.upto, rows.settled + len(rows.moving), len(objects.keys), findings)
 
-    def _recheck_differences(self, rows: Block, objects: Batch) -> list[Verdict]:
+    def _recheck_differences(self, rows: Block, objects: Batch) -> list[KeyVerdict]:
         lines = decode_lines(rows.text)
         row_lines = {decode_key(line): line for line in set(lines).difference(objects.lines)}
         object_lines = {decode_key(line): line for line in set(objects.lines).difference(lines)}
@@ -144,7 +144,7 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class KeyVerdict:
     """What is wrong with a key or, without `kind`, why it is skipped."""
 
     snapshot: Snapshot
@@ -161,12 +161,12 @@ class Verdict:
         return self.snapshot.row.file_id if self.snapshot.row else None
 
 
-def recheck(keys: Collection[str], *, store: str, grace: float) -> list[Verdict]:
+def recheck(keys: Collection[str], *, store: str, grace: float) -> list[KeyVerdict]:
     """Return a verdict on each key. Rows are read a thousand at a time, objects several at once.
 
     Raises StorageUnavailable. Safe to repeat; nothing is written.
     """
-    verdicts: list[Verdict] = []
+    verdicts: list[KeyVerdict] = []
     ordered = sorted(keys)
     with ThreadPoolExecutor(STORAGE_CONCURRENCY) as threads:
         for first in range(0, len(ordered), KEYS_BATCH_SIZE):
@@ -181,35 +181,35 @@ def recheck(keys: Collection[str], *, store: str, grace: float) -> list[Verdict]
     return verdicts
 
 
-def classify(snapshot: Snapshot, *, grace: float) -> Verdict:
+def classify(snapshot: Snapshot, *, grace: float) -> KeyVerdict:
     """Return the verdict on both sides of a key."""
     row, item = snapshot.row, snapshot.item
     if row is None:
         return _classify_object(snapshot, grace=grace)
     if not row.settled and not row.marked:
-        return _finding(FindingKind.STUCK, snapshot) if row.late else Verdict(snapshot, skip_reason="moving")
+        return _finding(FindingKind.STUCK, snapshot) if row.late else KeyVerdict(snapshot, skip_reason="moving")
     if row.marked and item is None:
-        return Verdict(snapshot, skip_reason="marked")
+        return KeyVerdict(snapshot, skip_reason="marked")
     if snapshot.agrees():
         if row.marked and not snapshot.is_young(grace):
             return _finding(FindingKind.STUCK, snapshot, reason=BACK)
-        return _finding(FindingKind.STUCK, snapshot) if row.late else Verdict(snapshot, skip_reason="changed")
+        return _finding(FindingKind.STUCK, snapshot) if row.late else KeyVerdict(snapshot, skip_reason="changed")
     if snapshot.is_young(grace):
-        return Verdict(snapshot, skip_reason="young")
+        return KeyVerdict(snapshot, skip_reason="young")
     if item is None:
         return _finding(FindingKind.MISSING, snapshot)
     return _finding(FindingKind.SIZE_MISMATCH if row.size != item.size else FindingKind.ETAG_MISMATCH, snapshot)
 
 
-def _classify_object(snapshot: Snapshot, *, grace: float) -> Verdict:
+def _classify_object(snapshot: Snapshot, *, grace: float) -> KeyVerdict:
     if snapshot.elsewhere or snapshot.item is None:
-        return Verdict(snapshot, skip_reason="elsewhere" if snapshot.elsewhere else "changed")
+        return KeyVerdict(snapshot, skip_reason="elsewhere" if snapshot.elsewhere else "changed")
     if snapshot.is_young(grace):
-        return Verdict(snapshot, skip_reason="young")
+        return KeyVerdict(snapshot, skip_reason="young")
     return _finding(FindingKind.ORPHAN if ROW_KEY.fullmatch(snapshot.key) else FindingKind.FOREIGN, snapshot)
 
 
-def _finding(kind: FindingKind, snapshot: Snapshot, **extra: Any) -> Verdict:
+def _finding(kind: FindingKind, snapshot: Snapshot, **extra: Any) -> KeyVerdict:
     """Return a verdict with copies of both sides, which a repair may change or delete."""
     detail = dict(extra)
     if snapshot.row:
@@ -217,7 +217,7 @@ def _finding(kind: FindingKind, snapshot: Snapshot, **extra: Any) -> Verdict:
     if snapshot.item:
         modified = snapshot.item.modified.isoformat()
         detail["object"] = {"size": snapshot.item.size, "etag": snapshot.item.etag, "modified": modified}
-    return Verdict(snapshot, kind, detail=detail)
+    return KeyVerdict(snapshot, kind, detail=detail)
 
 
 def _head(key: str, *, rows: Mapping[str, list[Row]], store: str) -> s3.ObjectInfo | None:
@@ -231,7 +231,7 @@ def _snapshot(key: str, rows: list[Row], item: s3.ObjectInfo | None, *, at: date
     return Snapshot(key, row, item, at, elsewhere=bool(rows) and row is None)
 
 
-def _without_changed(verdicts: list[Verdict], *, store: str, grace: float) -> list[Verdict]:
+def _without_changed(verdicts: list[KeyVerdict], *, store: str, grace: float) -> list[KeyVerdict]:
     """Withdraw findings whose row changed while the storage was queried."""
     keys = [verdict.key for verdict in verdicts if verdict.kind]
     current = rows_by_key(keys, grace=grace) if keys else {}
@@ -239,11 +239,11 @@ def _without_changed(verdicts: list[Verdict], *, store: str, grace: float) -> li
     for verdict in verdicts:
         row = next((row for row in current.get(verdict.key, []) if row.store == store), None)
         changed = verdict.kind and (row != verdict.snapshot.row or (row is None and verdict.key in current))
-        result.append(Verdict(verdict.snapshot, skip_reason="changed") if changed else verdict)
+        result.append(KeyVerdict(verdict.snapshot, skip_reason="changed") if changed else verdict)
     return result
 
 
-def multipart_verdicts(prefix: str, *, store: str, grace: float) -> Iterator[list[Verdict]]:
+def multipart_verdicts(prefix: str, *, store: str, grace: float) -> Iterator[list[KeyVerdict]]:
     """Yield findings of multipart uploads under our prefixes, older than `grace`, that no row explains.
 
     Each is rechecked: it is still open, and still no row explains it.
@@ -257,9 +257,9 @@ def multipart_verdicts(prefix: str, *, store: str, grace: float) -> Iterator[lis
                     yield [_multipart_verdict(upload) for upload in orphans]
 
 
-def _multipart_verdict(upload: s3.OpenMultipart) -> Verdict:
+def _multipart_verdict(upload: s3.OpenMultipart) -> KeyVerdict:
     snapshot = Snapshot(upload.key, None, None, upload.initiated)
-    return Verdict(
+    return KeyVerdict(
         snapshot,
         FindingKind.ORPHANED_MULTIPART,
         detail={"upload": upload.id, "initiated": upload.initiated.isoformat()},

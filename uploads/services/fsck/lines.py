@@ -145,7 +145,7 @@ def _batches(prefix: str, *, after: str, store: str) -> Generator[Batch]:
         yield batch
 
 
-def _etags(page: s3.Page) -> list[str]:
+def _etags(page: s3.ListingPage) -> list[str]:
     """Return the ETags of a page, empty for previews: their rows have none to compare."""
     first, end = bisect_left(page.keys, PREVIEW_PREFIX), bisect_left(page.keys, BEHIND_PREVIEWS)
     return page.etags[:first] + [""] * (end - first) + page.etags[end:] if first < end else page.etags

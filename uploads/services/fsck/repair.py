@@ -37,8 +37,8 @@ from uploads.models.querysets import in_batches, seconds_from_now
 from uploads.models.states import STORED
 from uploads.services.bucket_guard import require_marker, require_removal
 from uploads.services.finish import resume_completion
-from uploads.services.fsck import COMMAND, Refused, Scope
-from uploads.services.fsck.diff import BACK, Snapshot, Verdict, recheck
+from uploads.services.fsck import COMMAND, RunRefused, Scope
+from uploads.services.fsck.diff import BACK, KeyVerdict, Snapshot, recheck
 from uploads.services.fsck.lines import BLOCK_SECONDS, LAST_CHARACTER, rows_by_key
 from uploads.services.tasks import request_previews
 
@@ -68,14 +68,14 @@ def repair(scope: Scope, *, max_repairs: int | None, on_result: Callable[[Findin
     """Repair the provable findings of the last complete run of this scope, each after a recheck.
 
     `on_result` is called with each finding and its outcome. Safe to repeat and to interrupt: the next call continues
-    with the remaining findings. Raises Refused if there is no such run, or if there are more findings than is
+    with the remaining findings. Raises RunRefused if there is no such run, or if there are more findings than is
     plausible, or than `max_repairs`; StorageUnavailable, DatabaseError.
     """
     try:
         require_marker(scope.store)
         require_removal()
     except (WrongMarker, ValidationFailed, Paused) as problem:
-        raise Refused(problem.message) from problem
+        raise RunRefused(problem.message) from problem
     report = complete_run(scope)
     open_findings = Finding.objects.filter(PROVABLE, report=report, repaired_by="")
     _require_plausible(scope, open_findings.count(), max_repairs)
@@ -91,33 +91,33 @@ def repair(scope: Scope, *, max_repairs: int | None, on_result: Callable[[Findin
 
 
 def complete_run(scope: Scope) -> Report:
-    """Return the last complete run of this scope. Raises Refused unless it ended in the last 24 hours."""
+    """Return the last complete run of this scope. Raises RunRefused unless it ended in the last 24 hours."""
     runs = Report.objects.filter(command=COMMAND, scope=str(scope))
     report = runs.filter(
         outcome__in=[RunOutcome.SUCCEEDED, RunOutcome.DIFFERENCES], ended_at__gt=Now() - VALID_FOR
     ).first()
     if report is None:
-        raise Refused("No complete fsck run with the same options in the last 24 hours. Run `manage.py fsck` first.")
+        raise RunRefused("No complete fsck run with the same options in the last 24 hours. Run `manage.py fsck` first.")
     return report
 
 
 def _require_plausible(scope: Scope, count: int, max_repairs: int | None) -> None:
-    """Raise Refused for many findings: a bug or a wrong bucket would show as many differences."""
+    """Raise RunRefused for many findings: a bug or a wrong bucket would show as many differences."""
     in_scope = Q(store=scope.store, key__gte=scope.prefix, key__lte=scope.prefix + LAST_CHARACTER)
     with statement_timeout(BLOCK_SECONDS):
         rows = File.objects.filter(in_scope).count() + Preview.objects.filter(in_scope).count()
     if max_repairs is not None:
         if count > max_repairs:
-            raise Refused(f"There are {count:,} findings to repair, but --max-repairs is {max_repairs:,}.")
+            raise RunRefused(f"There are {count:,} findings to repair, but --max-repairs is {max_repairs:,}.")
     elif count * 100 > rows * MAX_PERCENT:
-        raise Refused(
+        raise RunRefused(
             f"There are {count:,} findings to repair, more than {MAX_PERCENT} % of {rows:,} rows. If this is the right "
             f"bucket and the right database, run again with --max-repairs {count}."
         )
 
 
 def _settle_finding(
-    finding: Finding, verdict: Verdict | None, scope: Scope, on_result: Callable[[Finding, str], None]
+    finding: Finding, verdict: KeyVerdict | None, scope: Scope, on_result: Callable[[Finding, str], None]
 ) -> bool:
     """Return whether the finding is settled now. `on_result` gets the reason for one that cannot be."""
     if verdict is None or verdict.kind != finding.kind:

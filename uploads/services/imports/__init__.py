@@ -40,7 +40,7 @@ AFTER_HEX = "~"  # sorts after all hexadecimal digits, and so after all of our o
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan(ImportOptions):
+class ImportPlan(ImportOptions):
     """What to import, and how: `folder` is the clean path of the folder for all files."""
 
     folder: str = ""
@@ -60,7 +60,7 @@ class ImportStats:
     archived: int = 0  # of `files`
 
 
-class Step(NamedTuple):
+class ImportProgress(NamedTuple):
     """The progress after a batch: all counts so far, and the batch's rejected keys and a few examples.
 
     `after` is the key that a resumed import began after.
@@ -85,7 +85,7 @@ class _Batch:
     refused: list[RejectedKey] = field(default_factory=list)
 
 
-def plan_import(plan: Plan) -> Generator[Step]:
+def plan_import(plan: ImportPlan) -> Generator[ImportProgress]:
     """Yield what an import would do, batch by batch, without writing. Raises what `import_objects` raises."""
     _require_usable(plan)
     stats = ImportStats()
@@ -94,7 +94,7 @@ def plan_import(plan: Plan) -> Generator[Step]:
         yield _step(stats, batch, added)
 
 
-def import_objects(plan: Plan, *, writers: int = WRITERS) -> Generator[Step]:
+def import_objects(plan: ImportPlan, *, writers: int = WRITERS) -> Generator[ImportProgress]:
     """Add files for the objects, several batches at once. Objects do not change.
 
     Safe to repeat and to run concurrently: keys that have a file are skipped. Resumes a run of the same prefix that
@@ -111,19 +111,19 @@ def import_objects(plan: Plan, *, writers: int = WRITERS) -> Generator[Step]:
         raise
 
 
-def _require_usable(plan: Plan) -> None:
+def _require_usable(plan: ImportPlan) -> None:
     require_foreign(plan.prefix)
     require_marker()
 
 
-def _folder(plan: Plan) -> Folder | None:
+def _folder(plan: ImportPlan) -> Folder | None:
     result = ensure([plan.folder], by=plan.owner, limited=False)[plan.folder]
     if isinstance(result, Problem):
         raise result
     return result
 
 
-def _open_report(plan: Plan) -> tuple[Report, bool]:
+def _open_report(plan: ImportPlan) -> tuple[Report, bool]:
     """Create a report with the cursor of the last run, if it was stopped, and return whether none has completed yet.
 
     Other "running" reports are set to stopped: their runs were killed, or will overwrite the outcome when they end.
@@ -141,8 +141,8 @@ def _open_report(plan: Plan) -> tuple[Report, bool]:
 # --- reading the bucket -------------------------------------------------------------------------
 
 
-def _batches(plan: Plan, *, after: str) -> Iterator[_Batch]:
-    pages: list[s3.Page] = []
+def _batches(plan: ImportPlan, *, after: str) -> Iterator[_Batch]:
+    pages: list[s3.ListingPage] = []
     for page in _pages(plan.prefix, after):
         pages.append(page)
         if sum(map(len, pages)) >= BATCH_KEYS:
@@ -152,7 +152,7 @@ def _batches(plan: Plan, *, after: str) -> Iterator[_Batch]:
         yield _sort_into_batch(pages, plan)
 
 
-def _pages(prefix: str, after: str) -> Iterator[s3.Page]:
+def _pages(prefix: str, after: str) -> Iterator[s3.ListingPage]:
     """Yield pages of the listing, but skip Amalga's own prefixes, which can have millions of objects."""
     while True:
         for page in s3.list_objects(prefix, after=after):
@@ -165,7 +165,7 @@ def _pages(prefix: str, after: str) -> Iterator[s3.Page]:
             return
 
 
-def _sort_into_batch(pages: Sequence[s3.Page], plan: Plan) -> _Batch:
+def _sort_into_batch(pages: Sequence[s3.ListingPage], plan: ImportPlan) -> _Batch:
     prefix, depth = plan.prefix, len(list(filter(None, plan.folder.split("/"))))
     batch = _Batch(last=pages[-1].keys[-1])
     for page in pages:
@@ -196,7 +196,7 @@ def _add_to_batch(batch: _Batch, result: ImportCandidate | EmptyFolder | Rejecte
         batch.empty.append(result)
 
 
-def _step(stats: ImportStats, batch: _Batch, added: ImportedTotals) -> Step:
+def _step(stats: ImportStats, batch: _Batch, added: ImportedTotals) -> ImportProgress:
     stats.objects += batch.objects
     stats.files += added.files
     stats.bytes += added.bytes
@@ -205,7 +205,7 @@ def _step(stats: ImportStats, batch: _Batch, added: ImportedTotals) -> Step:
     stats.own += batch.own
     stats.refused += len(batch.refused)
     stats.archived += sum(candidate.archived for candidate in batch.candidates)
-    return Step(stats, batch.refused, batch.candidates[:3])
+    return ImportProgress(stats, batch.refused, batch.candidates[:3])
 
 
 # --- writing rows -------------------------------------------------------------------------------
@@ -251,13 +251,13 @@ class _PendingBatch(NamedTuple):
     result: Future[tuple[ImportedTotals, list[RejectedKey]]]
 
 
-def _write_all(plan: Plan, folder_cache: _FolderCache, report: Report, writers: int) -> Iterator[Step]:
+def _write_all(plan: ImportPlan, folder_cache: _FolderCache, report: Report, writers: int) -> Iterator[ImportProgress]:
     """Write several batches while the next is read.
 
     Results are recorded in the order of the batches, so that everything before the cursor is written.
     """
     stats, pending, after = ImportStats(), deque[_PendingBatch](), report.cursor
-    yield Step(stats, [], [], after)
+    yield ImportProgress(stats, [], [], after)
     with ThreadPoolExecutor(writers) as pool:
         for batch in _batches(plan, after=after):
             folders = folder_cache.folders_for(batch)
@@ -271,7 +271,7 @@ def _write_all(plan: Plan, folder_cache: _FolderCache, report: Report, writers: 
     logger.info("bucket_imported report=%s files=%s by=%s", report.pk, stats.files, plan.owner.pk)
 
 
-def _note(pending: _PendingBatch, stats: ImportStats, report: Report) -> Step:
+def _note(pending: _PendingBatch, stats: ImportStats, report: Report) -> ImportProgress:
     added, refused = pending.result.result()
     pending.batch.refused += refused
     pending.batch.known += len(pending.batch.candidates) - added.files - len(refused)  # another import was faster
@@ -286,7 +286,7 @@ def _note(pending: _PendingBatch, stats: ImportStats, report: Report) -> Step:
 
 
 def _write(
-    candidates: Sequence[ImportCandidate], folders: Mapping[str, int | None], plan: Plan
+    candidates: Sequence[ImportCandidate], folders: Mapping[str, int | None], plan: ImportPlan
 ) -> tuple[ImportedTotals, list[RejectedKey]]:
     """Write a batch in a thread, with its own connection."""
     try:
@@ -296,7 +296,7 @@ def _write(
 
 
 def _add_or_split(
-    candidates: Sequence[ImportCandidate], folders: Mapping[str, int | None], plan: Plan
+    candidates: Sequence[ImportCandidate], folders: Mapping[str, int | None], plan: ImportPlan
 ) -> tuple[ImportedTotals, list[RejectedKey]]:
     """Add the files. If a bad row makes the batch fail, retry its halves until that row is alone."""
     if not candidates:

@@ -116,9 +116,9 @@ def _row(line: bytes, number: int) -> dict[str, Any]:
     try:
         row: dict[str, Any] = json.loads(line)
     except (ValueError, RecursionError) as fault:
-        why = "it is nested too deeply" if isinstance(fault, RecursionError) else str(fault)
+        reason = "it is nested too deeply" if isinstance(fault, RecursionError) else str(fault)
         raise BadManifest(
-            f"Line {number} of the manifest is invalid: {why}. Nothing was written. Use another manifest."
+            f"Line {number} of the manifest is invalid: {reason}. Nothing was written. Use another manifest."
         ) from None
     return row
 
@@ -150,7 +150,7 @@ def _parse(line: bytes) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-class Comparison:
+class ManifestComparison:
     """Counts of the comparison: files that are `present` as the manifest says; `changed`, of the same size but
     another ETag, as after a bucket restore; of another `size`; `missing`; `unknown` objects, and `previews`."""
 
@@ -166,12 +166,12 @@ class Comparison:
             self.differing.append((outcome, key))
 
 
-def compare(path: Path, *, files: IO[str], unknown: IO[str], on_row: Callable[[], None]) -> Comparison:
+def compare(path: Path, *, files: IO[str], unknown: IO[str], on_row: Callable[[], None]) -> ManifestComparison:
     """Write each file row to be restored to `files`, and each of our objects without a row to `unknown`, as JSON lines.
 
     Raises BadManifest for a store that no setting names, StorageUnavailable, ListingOutOfOrder.
     """
-    comparison = Comparison(on_row)
+    comparison = ManifestComparison(on_row)
     store_names = {store.name for store in (s3.main_store(), s3.secondary_store()) if store}
     seen = set()
     for store, store_rows in groupby(rows(path, "file"), key=lambda row: str(row["store"])):
@@ -188,7 +188,7 @@ def compare(path: Path, *, files: IO[str], unknown: IO[str], on_row: Callable[[]
 
 
 def _compare_store(
-    store: str, store_rows: Iterator[dict[str, Any]], comparison: Comparison, files: IO[str], unknown: IO[str]
+    store: str, store_rows: Iterator[dict[str, Any]], comparison: ManifestComparison, files: IO[str], unknown: IO[str]
 ) -> None:
     confirm = partial(_confirmed_object, store=store)
     pages = s3.list_objects("", store=store)
@@ -247,7 +247,7 @@ def _update_row(row: dict[str, Any], item: s3.ObjectInfo | None) -> str:
     return "changed"
 
 
-def _note_unknown(item: s3.ObjectInfo, store: str, comparison: Comparison, unknown: IO[str]) -> None:
+def _note_unknown(item: s3.ObjectInfo, store: str, comparison: ManifestComparison, unknown: IO[str]) -> None:
     """Record an object without a row, unless its key cannot be one of ours."""
     if item.key.startswith(PREVIEW_PREFIX):
         comparison.note("previews", item.key)

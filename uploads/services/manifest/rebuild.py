@@ -43,7 +43,7 @@ from uploads.names import normalize_for_search
 from uploads.services.after_restore import restart_retention
 from uploads.services.bucket_guard import accept_checkpoint
 from uploads.services.manifest.export import LEFT_OUT, columns_of
-from uploads.services.manifest.format import BadManifest, Comparison, Head, compare, inspect, rows
+from uploads.services.manifest.format import BadManifest, Head, ManifestComparison, compare, inspect, rows
 from uploads.services.recover_orphans import FOLDER, recovered_rows
 
 # Errors that a line raises that is JSON, but not a valid row.
@@ -58,7 +58,7 @@ class Rebuilt:
     """The head of the manifest, and its comparison with the bucket."""
 
     head: Head
-    comparison: Comparison
+    comparison: ManifestComparison
 
 
 def rebuild(
@@ -135,9 +135,9 @@ def _reject_bad_lines() -> Iterator[None]:
     try:
         yield
     except BAD_LINE_ERRORS as fault:
-        why = str(fault).splitlines()[0] if str(fault) else ""
+        reason = str(fault).splitlines()[0] if str(fault) else ""
         raise BadManifest(
-            f"A line of the manifest is invalid ({type(fault).__name__}: {why}). Nothing was written. Use another "
+            f"A line of the manifest is invalid ({type(fault).__name__}: {reason}). Nothing was written. Use another "
             "manifest."
         ) from fault
 

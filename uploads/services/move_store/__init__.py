@@ -42,7 +42,7 @@ from uploads.services.stored_objects import save_refusal
 
 logger = logging.getLogger(__name__)
 
-BATCH = 200
+BATCH_SIZE = 200
 WAIT_SECONDS = 1.0  # for rows that another run has leased
 MAX_FAILURES = 20  # in a row: then the storage is unavailable
 
@@ -142,7 +142,7 @@ class Mover:
             result = future.result()
         except CannotMove as problem:
             outcome = self._handle_unmovable(row, problem.reason, leases)
-        except (StorageUnavailable, s3.Stopped):
+        except (StorageUnavailable, s3.ReadStopped):
             outcome = "failed"
         else:
             if isinstance(row, File):
@@ -175,7 +175,7 @@ class Mover:
 
 def _batches(rows: QuerySet[Any], *, size: int) -> Iterator[list[Any]]:
     """Yield the IDs of all rows in order, `size` at once. Rows that are added later may be left out."""
-    batches = in_batches(rows.only("pk"), BATCH)
+    batches = in_batches(rows.only("pk"), BATCH_SIZE)
     while True:
         with statement_timeout(DAY_SECONDS):
             ids = [row.pk for row in next(batches, [])]

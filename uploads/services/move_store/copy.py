@@ -66,7 +66,7 @@ class Route:
 def copy_object(job: CopyJob, route: Route) -> CopyResult:
     """Copy an object and verify the copy. Safe to repeat: an existing copy is replaced.
 
-    Raises CannotMove, StorageUnavailable (also if the copy is wrong), and s3.Stopped; no parts remain then.
+    Raises CannotMove, StorageUnavailable (also if the copy is wrong), and s3.ReadStopped; no parts remain then.
     """
     route.limiter.require_running()
     lengths = _lengths(job)

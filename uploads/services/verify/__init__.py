@@ -25,19 +25,19 @@ from uploads.models import (
     Finding,
     FindingKind,
     Heartbeat,
-    Kind,
     Origin,
     Refusal,
     Report,
     Statistic,
-    Status,
+    StatisticKind,
+    StatisticStatus,
     apply_deltas,
 )
 from uploads.models.querysets import FileQuerySet, database_now, in_batches
 from uploads.services.bucket_guard import refuse_foreign_bucket
 from uploads.services.circuit_breaker import CircuitBreaker
 from uploads.services.stored_objects import save_refusal
-from uploads.services.verify.fixity import Verdict, check_content, check_head, save_results
+from uploads.services.verify.fixity import FixityVerdict, check_content, check_head, save_results
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ QUEUED_PER_THREAD = 3  # files per thread
 MIN_ALLOWED_MISSING = 10
 ALLOWED_MISSING_DIVISOR = 100
 
-BATCH = 200
+BATCH_SIZE = 200
 ALL = Fraction(1)
 
 
@@ -109,11 +109,11 @@ class Run:
         self._missing_count = 0
         self._circuit_breaker = CircuitBreaker()
         self._checked_stores: set[str] = set()
-        self._unsaved: list[Verdict] = []
+        self._unsaved: list[FixityVerdict] = []
         self._last_save = self._last_heartbeat = 0.0
 
     def run(self) -> Counter[str]:
-        running: dict[Future[Verdict], File] = {}
+        running: dict[Future[FixityVerdict], File] = {}
         with ThreadPoolExecutor(self._parallel) as pool:
             try:
                 while self._submit_more(pool, running):
@@ -126,7 +126,7 @@ class Run:
         Heartbeat.objects.beat(NAME)
         return self.counts
 
-    def _submit_more(self, pool: ThreadPoolExecutor, running: dict[Future[Verdict], File]) -> bool:
+    def _submit_more(self, pool: ThreadPoolExecutor, running: dict[Future[FixityVerdict], File]) -> bool:
         """Submit the next files. Return False once none is running or left."""
         while not self._is_over() and len(running) < QUEUED_PER_THREAD * self._parallel:
             file = next(self._selection.files, None)
@@ -154,20 +154,20 @@ class Run:
             self._checked_stores.add(file.store)
         return True
 
-    def _check(self, file: File) -> Verdict:
+    def _check(self, file: File) -> FixityVerdict:
         """Check one file, in a thread of the pool: sends requests to the storage, and none to the database."""
         self._limiter.spend(0)
         self._circuit_breaker.require(file.store)
         check = check_head if self._level == 1 else check_content
         return check(file, limiter=self._limiter)
 
-    def _collect(self, running: dict[Future[Verdict], File]) -> None:
+    def _collect(self, running: dict[Future[FixityVerdict], File]) -> None:
         finished, _ = wait(running, timeout=TICK_SECONDS, return_when=FIRST_COMPLETED)
         for future in finished:
             file = running.pop(future)
             try:
                 self._unsaved.append(future.result())
-            except s3.Stopped:
+            except s3.ReadStopped:
                 self.stopped = True
             except ObjectRefused as fault:
                 self._handle_refusal(file, fault)
@@ -213,7 +213,7 @@ class Run:
                 outcome = "etag_mismatch" if verdict.status is ChecksumStatus.VERIFIED else outcome
                 self._record_problem(verdict.file, outcome, verdict.kind, verdict.detail)
 
-    def _save_unless_refused(self, verdicts: list[Verdict]) -> list[Verdict]:
+    def _save_unless_refused(self, verdicts: list[FixityVerdict]) -> list[FixityVerdict]:
         try:
             self._refuse_too_many(verdicts)
             return save_results(verdicts)
@@ -226,7 +226,7 @@ class Run:
             self.refusal = problem
             return []
 
-    def _refuse_too_many(self, verdicts: list[Verdict]) -> None:
+    def _refuse_too_many(self, verdicts: list[FixityVerdict]) -> None:
         """Raise TooManyMissing for an implausible number of newly missing files.
 
         If the number of files is unknown, the limit depends on the number of verified files.
@@ -292,7 +292,9 @@ def least_recent(fraction: Fraction = ALL) -> Selection:
     Successive runs thus read every file. A fraction below 1 skips the files that the storage is known to refuse.
     """
     apply_deltas()
-    stored = Statistic.objects.filter(kind=Kind.TOTAL, status__in=[Status.STORED, Status.VERSION])
+    stored = Statistic.objects.filter(
+        kind=StatisticKind.TOTAL, status__in=[StatisticStatus.STORED, StatisticStatus.VERSION]
+    )
     totals = stored.aggregate(files=Sum("files", default=0), bytes=Sum("bytes", default=0))
     limit = math.ceil(totals["files"] * fraction) if fraction < 1 else None
     selection = Selection(iter(()), math.ceil(totals["files"] * fraction), math.ceil(totals["bytes"] * fraction))
@@ -305,7 +307,7 @@ _ORDER = (F("verified_at").asc(nulls_first=True), "pk")
 
 
 def _each(rows: FileQuerySet, *order: Any) -> Iterator[File]:
-    return chain.from_iterable(in_batches(rows, BATCH, order=order))
+    return chain.from_iterable(in_batches(rows, BATCH_SIZE, order=order))
 
 
 def _unrefused() -> FileQuerySet:
@@ -334,7 +336,7 @@ def _by_time(rows: FileQuerySet, since: datetime) -> Iterator[File]:
         if last is not None:
             after_last = Q(verified_at__gt=last.verified_at) | Q(verified_at=last.verified_at, pk__gt=last.pk)
             page = rows.filter(after_last, verified_at__gte=last.verified_at)
-        batch = list(page[:BATCH])
+        batch = list(page[:BATCH_SIZE])
         if not batch:
             return
         yield from batch

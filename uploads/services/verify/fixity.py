@@ -61,7 +61,7 @@ class ResumableHasher:
         Return True at the end, and as soon as the bytes cannot be those of the row: the object is `missing`, or has
         another `size`. Resumes after a broken connection.
 
-        Raises StorageUnavailable, StorageDenied, and s3.Stopped.
+        Raises StorageUnavailable, StorageDenied, and s3.ReadStopped.
         """
         # the last part is always read: the headers of the object come with it
         self._hash = CompositeHash(self.file.part_size, self.digests[: self.file.part_count - 1])
@@ -105,7 +105,7 @@ class ResumableHasher:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class FixityVerdict:
     """The result for one file: its checksum's new status (None: unchanged), what is wrong, and facts to save."""
 
     file: File
@@ -124,43 +124,43 @@ class Verdict:
         return self.status is ChecksumStatus.MISSING and self.file.checksum_status != ChecksumStatus.MISSING
 
 
-def check_head(file: File, *, limiter: s3.RateLimiter | None = None) -> Verdict:
+def check_head(file: File, *, limiter: s3.RateLimiter | None = None) -> FixityVerdict:
     """Level 1: compare the object's metadata with the row. Raises StorageUnavailable.
 
     If they differ, or if the row says that something was wrong before, the bytes are read: they decide.
     """
     head = s3.head(file.key, store=file.store)
     if head is None:
-        return Verdict(file, ChecksumStatus.MISSING, FindingKind.MISSING)
+        return FixityVerdict(file, ChecksumStatus.MISSING, FindingKind.MISSING)
     other_checksum = bool(head.checksum and file.checksum and head.checksum != file.checksum)
     matches = (head.size, head.etag) == (file.size, file.etag) and not other_checksum
     if matches and file.checksum_status not in FAILED_CHECKSUMS:
         archived = {"refusal": Refusal.ARCHIVED.value} if head.archived and not file.refusal else {}
-        return Verdict(file, None, facts=new_encoding_fields(file, head.content_encoding) | archived)
+        return FixityVerdict(file, None, facts=new_encoding_fields(file, head.content_encoding) | archived)
     return check_content(file, limiter=limiter)
 
 
-def check_content(file: File, *, limiter: s3.RateLimiter | None = None) -> Verdict:
+def check_content(file: File, *, limiter: s3.RateLimiter | None = None) -> FixityVerdict:
     """Level 2: compare the checksum of the stored bytes with the row's. Raises StorageUnavailable."""
     hasher = ResumableHasher(file)
     hasher.run(limiter=limiter)
     return judge(hasher)
 
 
-def judge(hasher: ResumableHasher) -> Verdict:
+def judge(hasher: ResumableHasher) -> FixityVerdict:
     """Return the verdict on an object that was read to its end."""
     file = hasher.file
     if hasher.missing:
-        return Verdict(file, ChecksumStatus.MISSING, FindingKind.MISSING)
+        return FixityVerdict(file, ChecksumStatus.MISSING, FindingKind.MISSING)
     if hasher.size != file.size:
-        return Verdict(
+        return FixityVerdict(
             file, ChecksumStatus.CORRUPTED, FindingKind.SIZE_MISMATCH, {"size": file.size, "actual": hasher.size}
         )
     other_etag = {"etag": file.etag, "actual": hasher.etag} if hasher.etag != file.etag else {}
     if not file.checksum:
         return _first_read(hasher, other_etag)
     if hasher.checksum != file.checksum:
-        return Verdict(
+        return FixityVerdict(
             file,
             ChecksumStatus.CORRUPTED,
             FindingKind.CORRUPTED,
@@ -170,20 +170,20 @@ def judge(hasher: ResumableHasher) -> Verdict:
     types = _detected_types(hasher)  # type detection improves over time
     facts = {} if (file.detected_type, file.category) == tuple(types.values()) else types
     facts |= new_encoding_fields(file, hasher.content_encoding) | _refusal(hasher)
-    return Verdict(file, ChecksumStatus.VERIFIED, kind, other_etag, facts)
+    return FixityVerdict(file, ChecksumStatus.VERIFIED, kind, other_etag, facts)
 
 
-def _first_read(hasher: ResumableHasher, other_etag: dict[str, Any]) -> Verdict:
+def _first_read(hasher: ResumableHasher, other_etag: dict[str, Any]) -> FixityVerdict:
     """Return the verdict on an imported file, and its checksum if the object still has the ETag of the import."""
     file = hasher.file
     if other_etag:
-        return Verdict(file, ChecksumStatus.CORRUPTED, FindingKind.ETAG_MISMATCH, other_etag)
+        return FixityVerdict(file, ChecksumStatus.CORRUPTED, FindingKind.ETAG_MISMATCH, other_etag)
     facts = {
         "checksum": hasher.checksum,
         **_detected_types(hasher),
         **new_encoding_fields(file, hasher.content_encoding),
     }
-    return Verdict(file, ChecksumStatus.VERIFIED, facts=facts | _refusal(hasher))
+    return FixityVerdict(file, ChecksumStatus.VERIFIED, facts=facts | _refusal(hasher))
 
 
 def _detected_types(hasher: ResumableHasher) -> dict[str, Any]:
@@ -200,7 +200,7 @@ def _refusal(hasher: ResumableHasher) -> dict[str, Any]:
     return {"refusal": refusal} if refusal != hasher.file.refusal else {}
 
 
-def save_results(verdicts: Sequence[Verdict]) -> list[Verdict]:
+def save_results(verdicts: Sequence[FixityVerdict]) -> list[FixityVerdict]:
     """Save the verdicts in one short transaction, and return those that were saved.
 
     Files that were deleted, changed or moved to another store while they were read are skipped. Safe to repeat. That
@@ -226,11 +226,11 @@ def save_results(verdicts: Sequence[Verdict]) -> list[Verdict]:
     return saved
 
 
-def _is_unchanged(verdict: Verdict, row: File) -> bool:
+def _is_unchanged(verdict: FixityVerdict, row: File) -> bool:
     return (row.checksum, row.store) == (verdict.file.checksum, verdict.file.store)
 
 
-def _write(verdicts: Sequence[Verdict]) -> None:
+def _write(verdicts: Sequence[FixityVerdict]) -> None:
     """Update the rows: verdicts that only change the date share one UPDATE.
 
     `updated_at` changes only for rows that say something else now.
@@ -250,7 +250,7 @@ def _write(verdicts: Sequence[Verdict]) -> None:
         File.objects.filter(pk__in=ids).update(verified_at=Now(), **facts)
 
 
-def _notify(verdicts: Sequence[Verdict]) -> None:
+def _notify(verdicts: Sequence[FixityVerdict]) -> None:
     """Notify owners and managers of files whose verification has just failed."""
     for verdict in verdicts:
         if verdict.status in FAILED_CHECKSUMS and verdict.status != verdict.file.checksum_status:
@@ -258,7 +258,7 @@ def _notify(verdicts: Sequence[Verdict]) -> None:
             notify_about_file(verdict.file, NotificationKind.FILE_CORRUPTED, key=key, status=verdict.status)
 
 
-def _log(verdict: Verdict) -> None:
+def _log(verdict: FixityVerdict) -> None:
     if verdict.kind is not None:
         quoted = field_value(verdict.file.key)
         logger.error("file_%s file=%s key=%s", verdict.kind.value, verdict.file.pk, quoted)

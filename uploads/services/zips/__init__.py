@@ -75,17 +75,17 @@ class Bundle:
     length: int
 
 
-def bundle(user: User, links: Sequence[UUID], *, folders: Collection[int] = ()) -> Bundle:
+def bundle(user: User, file_ids: Sequence[UUID], *, folders: Collection[int] = ()) -> Bundle:
     """Return the zip of these files, and of what the user sees in these folders, with their subfolders.
 
     Raises ValidationFailed for no files and for more than ten thousand, FilesNotFound if the user cannot see one of
     the files or folders, Quarantined, and ContentLost if one is known to be missing: no file is left out silently.
     """
-    requested = list(dict.fromkeys(links))
+    requested = list(dict.fromkeys(file_ids))
     if len(requested) > MAX_FILES or not (requested or folders):
         raise ValidationFailed(_("Select between 1 and %(most)s files.") % {"most": f"{MAX_FILES:,}"})
     visible = File.objects.listed_for(user)
-    files = _members(visible.by_links(requested)) if requested else []
+    files = _members(visible.by_permanent_ids(requested)) if requested else []
     if len(files) != len(requested):
         raise FilesNotFound(len(requested) - len(files))
     selected = list(Folder.objects.visible_to(user).filter(pk__in=folders))

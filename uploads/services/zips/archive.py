@@ -237,8 +237,8 @@ def _portable_name(name: str) -> str:
     """Return the name as any disk can store it: `12:30?.txt` becomes `12_30_.txt`, `con.txt` `con_.txt`, `Mr.` `Mr`."""
     name = FORBIDDEN.sub("_", clean_name(name))
     if DEVICE.match(name):
-        stem, dot, rest = name.partition(".")
-        name = f"{stem.rstrip()}_{dot}{rest}"
+        stem, dot, extensions = name.partition(".")
+        name = f"{stem.rstrip()}_{dot}{extensions}"
     return _shorten(name.rstrip(". ")).rstrip(". ")
 
 
