@@ -128,12 +128,14 @@ def test_offline_upload_waits_and_resumes(uploader: UploaderPage, bucket: Bucket
     assert_stored(uploader, bucket, large.read_bytes())
 
 
-def test_file_that_is_dropped_offline_is_listed_at_once_and_uploaded_later(
+def test_file_that_is_chosen_offline_is_listed_at_once_and_uploaded_later(
     uploader: UploaderPage, bucket: Bucket
 ) -> None:
     uploader.page.context.set_offline(True)
-    uploader.drop(uploader.file("notes.txt", b"offline"))
-    expect(uploader.tray.get_by_text("notes.txt")).to_be_visible(timeout=2000)
+    with uploader.page.expect_file_chooser() as chooser:
+        uploader.page.get_by_role("link", name="Upload", exact=True).click()
+    chooser.value.set_files(uploader.file("notes.txt", b"offline"))
+    expect(uploader.tray.locator("[data-ref=name]")).to_have_text("notes.txt", timeout=2000)
     expect(uploader.tray).to_contain_text("resumes when you're back online")
     uploader.page.context.set_offline(False)
     assert_stored(uploader, bucket, b"offline")

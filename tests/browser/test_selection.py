@@ -137,7 +137,7 @@ def test_rectangle_that_is_held_at_the_edge_scrolls(two_pages: Page) -> None:
 
 def test_count_of_all_pages_that_arrives_late_is_not_shown(two_pages: Page) -> None:
     waiting: list[Route] = []
-    two_pages.route("**/files/selected", waiting.append)
+    two_pages.route("**/files/selected", lambda route: waiting.append(route))
     two_pages.get_by_label("Select all on this page").check()
     with two_pages.expect_request("**/files/selected"):
         two_pages.get_by_label("Select all, on every page").check()
