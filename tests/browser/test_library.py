@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from django.contrib.auth.models import Group, User
+from django.db.models.functions import Now
 from playwright.sync_api import Page, Route, expect
 
 from tests.browser.uploader_page import WAIT_MS, UploaderPage
 from tests.support import factories, file_rows
 from tests.support.stores import Bucket
 from uploads import actions
-from uploads.models import AccessLevel, File, Folder, State
+from uploads.models import AccessLevel, File, Folder, Preview, PreviewKind, PreviewState, State
 from uploads.services import folders
 
 pytestmark = pytest.mark.slow
@@ -130,6 +131,32 @@ def test_back_returns_to_the_place_in_the_list(listed: Page, uploader: UploaderP
     listed.go_back()
     expect(listed.locator(".file-row")).to_have_count(46)
     listed.wait_for_function("place => Math.abs(scrollY - place) < 5", arg=place)
+
+
+def test_back_returns_to_the_search_and_the_navigation_of_the_page(
+    logos: Folder, listed: Page, uploader: UploaderPage
+) -> None:
+    search, trash = listed.get_by_role("searchbox"), listed.get_by_role("link", name="Trash")
+    listed.get_by_role("link", name="Brand", exact=True).click()
+    expect(search).to_have_attribute("placeholder", "Search in Brand")
+    listed.go_back()
+    expect(search).to_have_attribute("placeholder", "Search files and folders")
+    listed.go_forward()
+    expect(search).to_have_attribute("placeholder", "Search in Brand")
+    listed.go_back()
+    trash.click()
+    expect(trash).to_have_attribute("aria-current", "page")
+    listed.go_back()
+    expect(trash).not_to_have_attribute("aria-current", "page")
+    search.fill("note 3")
+    expect(listed.locator(".file-row")).to_have_count(1)
+    listed.get_by_role("link", name="note 3.txt").click()
+    expect(listed.get_by_role("heading", level=1)).to_have_text("note 3.txt")
+    listed.go_back()
+    expect(search).to_have_value("note 3")
+    search.fill("note 4")
+    expect(listed.get_by_role("link", name="note 4.txt")).to_be_visible()
+    expect(listed).to_have_url(re.compile("q=note%204"))
 
 
 # --- actions ----------------------------------------------------------------------------------
@@ -378,6 +405,17 @@ def test_drop_on_file_page_adds_version(uploader: UploaderPage, alice: User, buc
     version = File.objects.by_permanent_id(file.pk).get()
     assert (version.name, version.pk == file.pk, bucket.read(version.key)) == ("logo.png", False, b"newer")
     expect(uploader.page.get_by_role("heading", name="Versions")).to_be_visible()  # without a reload
+
+
+def test_drop_on_the_preview_of_a_file_adds_a_version(uploader: UploaderPage, alice: User, bucket: Bucket) -> None:
+    file = factories.create_file(alice, name="prices.csv", body=b"a,b\n1,2\n", bucket=bucket)
+    Preview.objects.create(file=file, kind=PreviewKind.EXCERPT, state=PreviewState.READY, size=3, lease_until=Now())
+    uploader.page.goto(f"{uploader.site}{file.get_absolute_url()}")
+    box = uploader.page.locator("iframe").bounding_box()
+    assert box
+    uploader.drop(uploader.file("prices.csv", b"a,b\n3,4\n"), at=(box["x"] + 40, box["y"] + 40))
+    uploader.expect_receipt("1 of 1 stored, size verified")
+    assert bucket.read(File.objects.by_permanent_id(file.pk).get().key) == b"a,b\n3,4\n"
 
 
 def test_replacing_a_file_with_another_type_is_confirmed(uploader: UploaderPage, alice: User) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -115,6 +116,23 @@ def test_shift_and_arrows_extend_and_shrink_the_selection(listed: Page) -> None:
         listed.keyboard.press(f"Shift+Arrow{key}")
         assert selected(listed) == expected
     count_of(listed).to_have_text("2 selected")
+
+
+def test_ctrl_a_selects_the_page_and_marked_text_does_not_block_clicks(listed: Page) -> None:
+    listed.locator(".file-row").nth(1).locator("time").click()
+    listed.keyboard.press("ControlOrMeta+a")
+    count_of(listed).to_have_text("6 selected")
+    assert listed.evaluate("getSelection().toString()") == ""
+    listed.evaluate("getSelection().selectAllChildren(document.body)")
+    listed.locator(".file-row").nth(2).locator("time").click()
+    assert selected(listed) == [2]
+    search = listed.get_by_role("searchbox")
+    search.fill("note")
+    expect(listed).to_have_url(re.compile("q=note"))
+    search.press("ControlOrMeta+a")
+    expect(listed.locator(".bulk-bar")).to_be_hidden()
+    search.press_sequentially("plan")
+    expect(search).to_have_value("plan")
 
 
 def test_rectangle_that_is_held_at_the_edge_scrolls(two_pages: Page) -> None:

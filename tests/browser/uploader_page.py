@@ -85,13 +85,13 @@ class UploaderPage:
         """Create a file of this many parts of 5 MiB, the last one short."""
         return self.file(name, os.urandom((parts - 1) * 5 * MIB + 1000))
 
-    def drop(self, *paths: Path) -> None:
+    def drop(self, *paths: Path, at: tuple[float, float] = (200, 200)) -> None:
         """Drop real files and folders, as from a file manager, once no part of the page is being replaced."""
         expect(self.page.locator(".htmx-request, .htmx-swapping, .htmx-settling")).to_have_count(0)
         session = self.page.context.new_cdp_session(self.page)
         data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
-        for kind in ("dragEnter", "dragOver", "drop"):
-            session.send("Input.dispatchDragEvent", {"type": kind, "x": 200, "y": 200, "data": data})
+        for kind, (x, y) in (("dragEnter", (4, 4)), ("dragOver", at), ("dragOver", at), ("drop", at)):
+            session.send("Input.dispatchDragEvent", {"type": kind, "x": x, "y": y, "data": data})
         session.detach()
 
     # --- the tray ---

@@ -84,16 +84,13 @@ export function enhance() {
     if (event.key === " ") pressSwitch(event);
   });
   document.addEventListener("toggle", (event) => focusFirstField(/** @type {Element} */ (event.target)), true);
-  document.addEventListener("links-added", (event) => {
-    const { htmx } = /** @type {{htmx?: {process(element: Element): void}}} */ (globalThis);
-    htmx?.process(/** @type {CustomEvent<Element>} */ (event).detail);
-  });
+  document.addEventListener("links-added", (event) => activate(/** @type {CustomEvent<Element>} */ (event).detail));
   document.body.addEventListener("htmx:afterSwap", openDialog);
   document.body.addEventListener("htmx:afterSettle", onSettle);
   enhanceDialog(/** @type {HTMLDialogElement|null} */ (document.getElementById("dialog")));
   document.body.addEventListener("htmx:beforeSwap", leaveWhenSignedOut);
   document.body.addEventListener("htmx:configRequest", removeEmptyParameters);
-  document.body.addEventListener("htmx:historyRestore", restoreSearch);
+  document.body.addEventListener("htmx:historyCacheMissLoad", restoreHeader);
   document.body.addEventListener("htmx:sendError", reportUnreachable);
   document.body.addEventListener("htmx:afterOnLoad", removeUnreachable);
   rememberScroll();
@@ -199,10 +196,25 @@ function removeEmptyParameters(event) {
   for (const name of Object.keys(parameters)) if (parameters[name] === "") delete parameters[name];
 }
 
-/** Set the search field from the URL: the header is not part of what htmx restores. */
-function restoreSearch() {
-  const field = document.getElementById("q");
-  if (field instanceof HTMLInputElement) field.value = new URL(location.href).searchParams.get("q") ?? "";
+/**
+ * Let search and navigation be those of the page that people go back to: htmx restores the content alone.
+ * @param {Event} event
+ */
+function restoreHeader(event) {
+  const page = new DOMParser().parseFromString(xhrOf(event).responseText, "text/html");
+  for (const id of ["site-search", "site-nav"]) {
+    const [current, restored] = [document.getElementById(id), page.getElementById(id)];
+    if (!current || !restored) continue;
+    const element = document.importNode(restored, true);
+    current.replaceWith(element);
+    activate(element);
+  }
+}
+
+/** Let htmx handle the links and forms of a new element. @param {Element} element */
+function activate(element) {
+  const { htmx } = /** @type {{htmx?: {process(element: Element): void}}} */ (globalThis);
+  htmx?.process(element);
 }
 
 /** Focus the field of a menu that opens. @param {Element} menu */

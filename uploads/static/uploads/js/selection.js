@@ -55,13 +55,22 @@ const list = () => document.getElementById("bulk");
  */
 function clickRow(row, event) {
   const box = checkboxOf(row);
-  if (!box || getSelection()?.toString()) return;
+  if (!box || marksTextOf(row)) return;
   const { ctrlKey, metaKey, shiftKey } = event;
   const adds = ctrlKey || metaKey || shiftKey || /** @type {Element} */ (event.target).closest(".checkbox-cell");
   const isAlone = box.checked && selected().length === 1;
   if (adds) toggle(row, shiftKey);
   else selectOnly(isAlone ? null : box);
   focusRow(row);
+}
+
+/** Whether people have just marked text of this row; marked text elsewhere is none of its business. @param {Element} row */
+function marksTextOf(row) {
+  const marked = getSelection();
+  if (!marked?.toString()) return false;
+  if (row.contains(marked.anchorNode) && row.contains(marked.focusNode)) return true;
+  marked.removeAllRanges();
+  return false;
 }
 
 // --- selection mode, where there is no pointer that hovers ---
@@ -265,9 +274,9 @@ function submitWithoutHtmx(event, submit) {
 
 /** @param {KeyboardEvent} event */
 function onKeydown(event) {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
-  if (document.querySelector("dialog[open]")) return;
+  if (event.altKey || event.defaultPrevented || document.querySelector("dialog[open]")) return;
   const target = /** @type {HTMLElement} */ (event.target);
+  if (event.ctrlKey || event.metaKey) return event.key === "a" ? selectPage(event, target) : undefined;
   const row = /** @type {HTMLElement|null} */ (target.closest(".file-row"));
   if (event.key === "ArrowDown" || event.key === "ArrowUp") return moveFocus(event, target, row);
   if (target.matches("input:not([type=checkbox]), select, textarea")) {
@@ -302,6 +311,14 @@ function isNativeKey(key, target, row) {
   }
   if (key === " ") return !row || target.matches(".row-checkbox, button, summary");
   return key === "Enter" && !target.matches(".row-checkbox");
+}
+
+/** Select all rows, not all text. @param {KeyboardEvent} event @param {HTMLElement} target */
+function selectPage(event, target) {
+  const box = document.querySelector("#bulk [data-action=select-all]");
+  if (!(box instanceof HTMLInputElement) || target.matches("input:not([type=checkbox]), select, textarea")) return;
+  event.preventDefault();
+  if (!box.checked) box.click();
 }
 
 /** Open the file before or after this one, or the list. @param {"prev"|"next"|"up"} rel */
