@@ -359,6 +359,13 @@ def test_long_press_on_a_phone_selects(phone: Page) -> None:
     expect(phone.get_by_role("heading", level=1)).to_have_text("a.txt")
 
 
+def test_dialog_on_a_phone_opens_without_the_keyboard(phone: Page) -> None:
+    phone.get_by_role("button", name="Actions for a.txt").tap()
+    phone.get_by_role("menuitem", name="Move", exact=True).tap()
+    expect(phone.get_by_label("Find a folder")).to_be_visible()
+    expect(phone.locator("#dialog")).to_be_focused()
+
+
 def test_plus_button_of_a_phone_uploads(phone: Page, uploader: UploaderPage) -> None:
     plus, tray = phone.locator(".add-button"), UploaderPage(phone, uploader.folder, uploader.site)
 

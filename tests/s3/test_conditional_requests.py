@@ -175,8 +175,8 @@ def test_quarantine_can_be_repeated(bucket: Bucket, strict: Conditions) -> None:
 
 def test_a_copy_never_overwrites_another_installations_object(bucket: Bucket, strict: Conditions) -> None:
     bucket.write("photos/a.jpg", b"theirs")
-    mark = s3.CopyTag("us", etag_of("photos/a.jpg"))
-    assert not s3.copy_within("photos/a.jpg", lengths=[6], mark=mark, source="", target="", once=True)
+    tag = s3.CopyTag("us", etag_of("photos/a.jpg"))
+    assert not s3.copy_within("photos/a.jpg", lengths=[6], tag=tag, source="", target="", once=True)
     assert bucket.client.head_object(Bucket=bucket.name, Key="photos/a.jpg")["Metadata"] == {}
 
 
@@ -184,7 +184,7 @@ def test_put_file_never_overwrites_an_object_of_another_installation(digest_buck
     digest_bucket.write("photos/a.jpg", b"theirs")
     digests = (sha256(b"ours"), "")
     with pytest.raises(StorageUnavailable) as error:
-        s3.put_file("photos/a.jpg", io.BytesIO(b"ours"), digests=digests, store="", mark=s3.CopyTag(), once=True)
+        s3.put_file("photos/a.jpg", io.BytesIO(b"ours"), digests=digests, store="", tag=s3.CopyTag(), once=True)
     assert "PreconditionFailed" in error.value.detail
     assert digest_bucket.read("photos/a.jpg") == b"theirs"
 

@@ -35,7 +35,7 @@ def copy_within(
     key: str,
     *,
     lengths: Sequence[int],
-    mark: CopyTag,
+    tag: CopyTag,
     source: str,
     target: str,
     content_encoding: str = "",
@@ -43,7 +43,7 @@ def copy_within(
 ) -> bool:
     """Let the storage copy an object, in parts of these lengths. False when it cannot: then read and send it.
 
-    Only an object with the ETag of `mark` is copied. The copy has only its type and the headers given here. `once`: no
+    Only an object with the ETag of `tag` is copied. The copy has only its type and the headers given here. `once`: no
     object is overwritten, where the storage supports that; False as well when one exists already. The caller must
     verify the copy. Raises StorageUnavailable. Safe to repeat.
     """
@@ -51,9 +51,9 @@ def copy_within(
         return False
     try:
         if len(lengths) == 1:
-            _copy_whole(key, store_named(source), store_named(target), mark, content_encoding, once=once)
+            _copy_whole(key, store_named(source), store_named(target), tag, content_encoding, once=once)
             return True
-        return _copy_parts(key, lengths, store_named(source), store_named(target), mark, content_encoding, once=once)
+        return _copy_parts(key, lengths, store_named(source), store_named(target), tag, content_encoding, once=once)
     except (ClientError, CopyUnsupported):
         return False
 
@@ -64,7 +64,7 @@ def put_file(
     *,
     digests: tuple[str, str],
     store: str,
-    mark: CopyTag,
+    tag: CopyTag,
     content_encoding: str = "",
     once: bool = False,
 ) -> None:
@@ -74,7 +74,7 @@ def put_file(
     extra: dict[str, Any] = {"IfNoneMatch": "*"} if once and at.keeps_digests else {}  # as in `sign_put`
     with translate_errors("PutObject"):
         client("bulk", at).put_object(
-            Bucket=at.bucket, Key=key, Body=body, ContentType=OCTET_STREAM, Metadata=mark.metadata(),
+            Bucket=at.bucket, Key=key, Body=body, ContentType=OCTET_STREAM, Metadata=tag.metadata(),
             **_encoded(content_encoding), **_digest(at, digests), **extra,
         )  # fmt: skip
 
@@ -107,25 +107,25 @@ class CopyUnsupported(Exception):
     """The storage treated the copy of a part as an upload of no bytes, as rclone does."""
 
 
-def _copy_whole(key: str, source: Store, target: Store, mark: CopyTag, content_encoding: str, *, once: bool) -> None:
+def _copy_whole(key: str, source: Store, target: Store, tag: CopyTag, content_encoding: str, *, once: bool) -> None:
     extra: dict[str, Any] = {"ChecksumAlgorithm": "SHA256"} if target.keeps_digests else {}
     extra |= source.as_source | (target.if_absent("copy") if once else {})
     with translate_errors("CopyObject", absent=CANNOT_COPY):
         client("bulk", target).copy_object(
             Bucket=target.bucket, Key=key, CopySource={"Bucket": source.bucket, "Key": key},
-            CopySourceIfMatch=mark.etag, MetadataDirective="REPLACE", Metadata=mark.metadata(),
+            CopySourceIfMatch=tag.etag, MetadataDirective="REPLACE", Metadata=tag.metadata(),
             ContentType=OCTET_STREAM, **_encoded(content_encoding), **extra,
         )  # fmt: skip
 
 
 def _copy_parts(
-    key: str, lengths: Sequence[int], source: Store, target: Store, mark: CopyTag, content_encoding: str, *, once: bool
+    key: str, lengths: Sequence[int], source: Store, target: Store, tag: CopyTag, content_encoding: str, *, once: bool
 ) -> bool:
-    multipart_id = create_multipart(key, store=target.name, metadata=mark.metadata(), content_encoding=content_encoding)
+    multipart_id = create_multipart(key, store=target.name, metadata=tag.metadata(), content_encoding=content_encoding)
     try:
         ends = list(accumulate(lengths))
         parts = [
-            _copy_part(key, multipart_id, number, (end - length, end - 1), etag=mark.etag, source=source, target=target)
+            _copy_part(key, multipart_id, number, (end - length, end - 1), etag=tag.etag, source=source, target=target)
             for number, (length, end) in enumerate(zip(lengths, ends, strict=True), start=1)
         ]
         completed = complete_multipart(

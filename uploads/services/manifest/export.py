@@ -81,7 +81,7 @@ def save_in_bucket(path: Path) -> str:
     with path.open("rb") as file:
         if size <= part_bytes:
             body = file.read()
-            s3.put_file(key, io.BytesIO(body), digests=_digests(body), store=store, mark=tag)
+            s3.put_file(key, io.BytesIO(body), digests=_digests(body), store=store, tag=tag)
         else:
             _save_parts(key, iter(lambda: file.read(part_bytes), b""), size, store, tag)
     head = s3.head(key, store=store)

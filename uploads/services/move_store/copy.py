@@ -59,7 +59,7 @@ class Route:
 
     source: str
     target: str
-    mark: str
+    installation_id: str
     limiter: s3.RateLimiter
 
 
@@ -77,7 +77,7 @@ def copy_object(job: CopyJob, route: Route) -> CopyResult:
             s3.abort_multipart(job.key, upload_id, store=route.target)
     with _translate_refusal():
         copied = s3.copy_within(
-            job.key, lengths=lengths, mark=_tag(job, route), source=route.source, target=route.target,
+            job.key, lengths=lengths, tag=_tag(job, route), source=route.source, target=route.target,
             content_encoding=job.content_encoding or "", once=if_none_match,
         )  # fmt: skip
     if copied and (result := _verified_copy(job, route)):
@@ -116,7 +116,7 @@ def _require_free(job: CopyJob, route: Route) -> bool:
     if ROW_KEY.fullmatch(job.key):
         return False
     existing = s3.copy_tag(job.key, store=route.target)
-    if existing is not None and existing.by != route.mark:
+    if existing is not None and existing.by != route.installation_id:
         raise CannotMove("taken")
     return existing is None
 
@@ -130,7 +130,7 @@ def _with_encoding(job: CopyJob, route: Route) -> CopyJob:
 
 
 def _tag(job: CopyJob, route: Route) -> s3.CopyTag:
-    return s3.CopyTag(route.mark, job.etag)
+    return s3.CopyTag(route.installation_id, job.etag)
 
 
 def _verified_copy(job: CopyJob, route: Route) -> CopyResult | None:
@@ -160,7 +160,7 @@ def _send_whole(job: CopyJob, route: Route, source: _SourceReader, *, if_none_ma
     with source.part(job.size) as (body, digests):
         source.require_match()
         s3.put_file(
-            job.key, body, digests=digests, store=route.target, mark=_tag(job, route),
+            job.key, body, digests=digests, store=route.target, tag=_tag(job, route),
             content_encoding=job.content_encoding or "", once=if_none_match,
         )  # fmt: skip
 

@@ -109,9 +109,10 @@ function openDialog(event) {
   const { target } = /** @type {CustomEvent<{target?: Element}>} */ (event).detail;
   if (target?.id === "main") dialog.close();
   if (target !== dialog) return;
+  // On a touch screen, the dialog has the focus: for a field, the keyboard would cover half of it.
+  dialog.toggleAttribute("autofocus", matchMedia("(hover: none)").matches);
   if (!dialog.open) dialog.showModal();
-  // On a touch screen, the keyboard would cover half of the dialog.
-  const field = dialog.querySelector(matchMedia("(hover: none)").matches ? "[autofocus]" : "[autofocus], input[type=text]");
+  const field = dialog.querySelector("[autofocus], input[type=text]");
   if (field instanceof HTMLElement && !dialog.contains(document.activeElement)) field.focus();
 }
 
