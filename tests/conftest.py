@@ -35,6 +35,7 @@ from pytest_django import Settings
 from amalga.local.processes import Daemon, free_port
 from tests.support import csp_reports, log_scanner, quick_flush, stores, xdist
 from tests.support.certificate_authority import CertificateAuthority
+from tests.support.connections import close_other_connections
 from tests.support.mail import use_mail_server
 from tests.support.postgres_standby import Standby
 from tests.support.smtp_server import SmtpServer
@@ -402,6 +403,15 @@ def _wait_for(url: str, web: Daemon) -> None:
             if web.exit_code() is not None or time.monotonic() > end:
                 raise RuntimeError(f"The site is not up: {error}: {web.log_tail()}") from None
             time.sleep(0.1)
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
+    """The test database. A connection that a thread of a test left open would keep it from being dropped."""
+    yield
+    with django_db_blocker.unblock():
+        for text in close_other_connections():
+            print("A test left a connection open:", " ".join(text.split())[:200], file=sys.__stderr__)
 
 
 @pytest.fixture(scope="session")

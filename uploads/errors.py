@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-MINUTES_FROM_SECONDS = 90
+MINUTES_FROM = 90  # seconds
 
 
 class Problem(Exception):
@@ -72,8 +72,8 @@ class TooManyAttempts(Problem):
 
 
 def _wait_message(seconds: int) -> str:
-    """Return the message for a wait, from MINUTES_FROM_SECONDS on in minutes, rounded up."""
-    if seconds <= MINUTES_FROM_SECONDS:
+    """Return the message for a wait, from MINUTES_FROM on in minutes, rounded up."""
+    if seconds <= MINUTES_FROM:
         text = ngettext(
             "Too many attempts. Try again in %(count)s second.",
             "Too many attempts. Try again in %(count)s seconds.",

@@ -109,9 +109,10 @@ function openDialog(event) {
   const { target } = /** @type {CustomEvent<{target?: Element}>} */ (event).detail;
   if (target?.id === "main") dialog.close();
   if (target !== dialog) return;
-  // On a touch screen, the dialog has the focus: for a field, the keyboard would cover half of it.
-  dialog.toggleAttribute("autofocus", matchMedia("(hover: none)").matches);
   if (!dialog.open) dialog.showModal();
+  dialog.tabIndex = -1;
+  // For a field, the keyboard of a touch screen would cover half of the dialog.
+  if (matchMedia("(hover: none)").matches) dialog.focus();
   const field = dialog.querySelector("[autofocus], input[type=text]");
   if (field instanceof HTMLElement && !dialog.contains(document.activeElement)) field.focus();
 }
