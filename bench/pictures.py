@@ -177,7 +177,7 @@ def _send(owner: Any, name: str, folder: str, body: bytes, replaces: Any = None)
     from uploads.services.start import NewUpload
 
     checksum = base64.b64encode(hashlib.sha256(body).digest()).decode()
-    more = {"replaces": replaces.link} if replaces else {}
+    more = {"replaces": replaces.permanent_id} if replaces else {}
     new = NewUpload(token=uuid.uuid4(), name=name, folder=folder, size=len(body), sha256=checksum, **more)
     (started,) = services.start(owner, [new])
     if isinstance(started, Problem) or started.signed is None:

@@ -144,6 +144,7 @@ def test_back_returns_to_the_search_and_the_navigation_of_the_page(
     listed.go_forward()
     expect(search).to_have_attribute("placeholder", "Search in Brand")
     listed.go_back()
+    expect(search).to_have_attribute("placeholder", "Search files and folders")
     trash.click()
     expect(trash).to_have_attribute("aria-current", "page")
     listed.go_back()

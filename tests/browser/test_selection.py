@@ -178,3 +178,15 @@ def test_second_page_stays_after_an_action_while_it_has_rows(two_pages: Page, al
     two_pages.keyboard.press("Delete")
     expect(two_pages.get_by_text("Moved 6 files to trash.")).to_be_visible()
     expect(two_pages.locator(".file-row")).to_have_count(50)
+
+
+def test_selection_does_not_pass_to_other_files_after_a_full_load(
+    listed: Page, uploader: UploaderPage, alice: User
+) -> None:
+    for name in NAMES[:2]:
+        listed.get_by_label(f"Select {name}").check()
+    listed.goto(f"{uploader.site}/accounts/security/")
+    file_rows.create_row(alice, State.AVAILABLE, name="a new file.txt")
+    listed.go_back()
+    expect(listed.locator(".file-row")).to_have_count(7)
+    assert selected(listed) == []

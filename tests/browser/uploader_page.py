@@ -90,7 +90,7 @@ class UploaderPage:
         expect(self.page.locator(".htmx-request, .htmx-swapping, .htmx-settling")).to_have_count(0)
         session = self.page.context.new_cdp_session(self.page)
         data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
-        for kind, (x, y) in (("dragEnter", (4, 4)), ("dragOver", at), ("dragOver", at), ("drop", at)):
+        for kind, (x, y) in (("dragEnter", at), ("dragOver", at), ("dragOver", at), ("drop", at)):
             session.send("Input.dispatchDragEvent", {"type": kind, "x": x, "y": y, "data": data})
         session.detach()
 

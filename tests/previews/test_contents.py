@@ -236,7 +236,7 @@ def test_pages_of_hits_give_each_file_once(
     rows, url = [], f"/?q=harbor&sort={sort}"
     while url:
         page = as_bob.get(url)
-        rows += [row.link for row in page.context["files"]]
+        rows += [row.permanent_id for row in page.context["files"]]
         url = page.context["next_url"]
     assert len(rows) == len(set(rows)) == 24
 

@@ -71,7 +71,7 @@ class TrackedUpload:
     removed: bool = False  # in the trash, so it may be purged
     urls_expired: bool = False
 
-    link: uuid.UUID = field(default_factory=uuid.uuid4)  # the ID in the URL of its page
+    permanent_id: uuid.UUID = field(default_factory=uuid.uuid4)  # the ID in the URL of its page
 
     def row(self) -> File | None:
         return File.objects.filter(pk=self.upload.id).first()
@@ -113,13 +113,13 @@ class FileStateMachine(RuleBasedStateMachine):
         row = tracked.row()
         if row is None or row.state != State.AVAILABLE or files >= QUOTA_FILES or used_bytes + size > QUOTA_BYTES:
             return multiple()
-        return self._start(tracked.person, size, replaces=tracked.link)
+        return self._start(tracked.person, size, replaces=tracked.permanent_id)
 
     def _start(self, person: int, size: int, **more: uuid.UUID) -> TrackedUpload:
         body = bytes([len(self.all) % 256]) * size
         upload = self.world.senders[person].start(body, **more)
         row = upload.row()
-        tracked = TrackedUpload(upload, person, row.key, link=row.permanent_id)
+        tracked = TrackedUpload(upload, person, row.key, permanent_id=row.permanent_id)
         self.all.append(tracked)
         return tracked
 
@@ -180,7 +180,7 @@ class FileStateMachine(RuleBasedStateMachine):
 
     @rule(tracked=tracked_uploads)
     def restore(self, tracked: TrackedUpload) -> None:
-        whole = File.objects.by_permanent_id(tracked.link).filter(state__in=STORED).exists()
+        whole = File.objects.by_permanent_id(tracked.permanent_id).filter(state__in=STORED).exists()
         self._press(tracked, "restore")
         for version in self._versions(tracked) if whole else []:
             row = version.row()
@@ -188,11 +188,11 @@ class FileStateMachine(RuleBasedStateMachine):
             version.removed = version.removed and (row is None or row.state != State.AVAILABLE)
 
     def _press(self, tracked: TrackedUpload, button: str) -> None:
-        response = self._sender(tracked).client.post(f"/files/{tracked.link}/{button}")
+        response = self._sender(tracked).client.post(f"/files/{tracked.permanent_id}/{button}")
         assert response.status_code in {302, 404, 409}
 
     def _versions(self, tracked: TrackedUpload) -> list[TrackedUpload]:
-        return [other for other in self.all if other.link == tracked.link]
+        return [other for other in self.all if other.permanent_id == tracked.permanent_id]
 
     @rule(tracked=tracked_uploads)
     def try_as_another_user(self, tracked: TrackedUpload) -> None:

@@ -239,7 +239,10 @@ function rememberScroll() {
   /** @type {Map<string, number>} */
   const positions = new Map();
   let restoring = false;
-  addEventListener("popstate", () => (restoring = true));
+  addEventListener("popstate", () => {
+    restoring = true;
+    document.getElementById("search")?.dispatchEvent(new CustomEvent("htmx:abort")); // its list is of the page before
+  });
   addEventListener("scroll", () => restoring || positions.set(location.href, scrollY), { passive: true });
   document.body.addEventListener("htmx:historyRestore", () => {
     scrollTo(0, positions.get(location.href) ?? 0);

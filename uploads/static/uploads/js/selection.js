@@ -276,7 +276,7 @@ function submitWithoutHtmx(event, submit) {
 function onKeydown(event) {
   if (event.altKey || event.defaultPrevented || document.querySelector("dialog[open]")) return;
   const target = /** @type {HTMLElement} */ (event.target);
-  if (event.ctrlKey || event.metaKey) return event.key === "a" ? selectPage(event, target) : undefined;
+  if (event.ctrlKey || event.metaKey) return event.key.toLowerCase() === "a" && !event.shiftKey ? selectPage(event, target) : undefined;
   const row = /** @type {HTMLElement|null} */ (target.closest(".file-row"));
   if (event.key === "ArrowDown" || event.key === "ArrowUp") return moveFocus(event, target, row);
   if (target.matches("input:not([type=checkbox]), select, textarea")) {
