@@ -221,7 +221,7 @@ def test_full_disk_of_storage_leaves_no_partial_object(site: Site, desk: Desk, a
     assert not [key for key, _id in bucket.multipart_uploads() if key != desk.large.key]
 
 
-def load_during(desk: Desk, break_it: Callable[[], None]) -> dict[str, Counter[int]]:
+def load_during(desk: Desk, break_it: Callable[[], object]) -> dict[str, Counter[int]]:
     """Return the responses to eight users before, during and after the outage; afterwards from five seconds on."""
     statuses: dict[str, Counter[int]] = {"away": Counter(), "back": Counter()}
     phase = ["away"]
