@@ -91,7 +91,7 @@ class Command(AmalgaCommand):
 
 def _values(restored: Restored, *, applied: bool) -> dict[str, Any]:
     counts = asdict(restored)
-    del counts["seen"]
+    del counts["checkpoint"]
     saved = restored.checkpoint
     checkpoint = {"checkpoint_event": saved.event if saved else None, "checkpoint_at": saved.at if saved else None}
     return {"applied": applied, **checkpoint, **counts}
