@@ -410,6 +410,7 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> Iterator[N
     """The test database. A connection that a thread of a test left open would keep it from being dropped."""
     yield
     with django_db_blocker.unblock():
+        connection.close()  # a test may have terminated it
         for text in close_other_connections():
             print("A test left a connection open:", " ".join(text.split())[:200], file=sys.__stderr__)
 

@@ -110,9 +110,10 @@ function openDialog(event) {
   if (target?.id === "main") dialog.close();
   if (target !== dialog) return;
   if (!dialog.open) dialog.showModal();
-  dialog.tabIndex = -1;
-  // For a field, the keyboard of a touch screen would cover half of the dialog.
-  if (matchMedia("(hover: none)").matches) dialog.focus();
+  if (matchMedia("(hover: none)").matches) {
+    dialog.tabIndex = -1;
+    dialog.focus(); // for a field, the keyboard of a touch screen would cover half of the dialog
+  }
   const field = dialog.querySelector("[autofocus], input[type=text]");
   if (field instanceof HTMLElement && !dialog.contains(document.activeElement)) field.focus();
 }
