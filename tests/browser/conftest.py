@@ -14,9 +14,11 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from tests.browser.uploader_page import UploaderPage
 from tests.conftest import serving, signed_in
-from tests.support import chromium, csp_reports
+from tests.support import chromium, csp_reports, file_rows
 from tests.support.stores import Address
+from uploads.models import State
 
+NAMES = [f"note {n}.txt" for n in range(6)]
 SMALLEST_PART = {"UPLOAD_PART_BYTES": str(5 * 1024**2)}
 
 
@@ -103,3 +105,12 @@ def uploader(
     page = sign_in(alice, small_parts_site)
     page.goto(small_parts_site)
     return UploaderPage(page, tmp_path, small_parts_site)
+
+
+@pytest.fixture
+def listed(uploader: UploaderPage, alice: User) -> Page:
+    """Alice's library with six files, sorted by name."""
+    for name in NAMES:
+        file_rows.create_row(alice, State.AVAILABLE, name=name)
+    uploader.page.goto(f"{uploader.site}/?sort=name")
+    return uploader.page

@@ -13,6 +13,7 @@ from django.contrib.auth.models import Group, User
 from django.db.models.functions import Now
 from playwright.sync_api import Page, Route, expect
 
+from tests.browser.conftest import NAMES
 from tests.browser.uploader_page import WAIT_MS, UploaderPage
 from tests.support import factories, file_rows
 from tests.support.stores import Bucket
@@ -23,7 +24,6 @@ from uploads.services import folders
 pytestmark = pytest.mark.slow
 
 WCAG = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
-NAMES = [f"note {n}.txt" for n in range(6)]
 
 
 @pytest.fixture
@@ -31,19 +31,6 @@ def logos(alice: User) -> Folder:
     folder = folders.ensure(["Brand/Logos"], by=alice)["Brand/Logos"]
     assert isinstance(folder, Folder)
     return folder
-
-
-@pytest.fixture
-def listed(uploader: UploaderPage, alice: User) -> Page:
-    """Alice's library with six files, sorted by name."""
-    for name in NAMES:
-        file_rows.create_row(alice, State.AVAILABLE, name=name)
-    uploader.page.goto(f"{uploader.site}/?sort=name")
-    return uploader.page
-
-
-def count_of(page: Page) -> Any:
-    return expect(page.locator(".bulk-count"))
 
 
 # --- layout -----------------------------------------------------------------------------------

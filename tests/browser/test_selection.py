@@ -9,22 +9,12 @@ import pytest
 from django.contrib.auth.models import User
 from playwright.sync_api import Page, Route, expect
 
+from tests.browser.conftest import NAMES
 from tests.browser.uploader_page import UploaderPage
 from tests.support import file_rows
 from uploads.models import State
 
 pytestmark = pytest.mark.slow
-
-NAMES = [f"note {n}.txt" for n in range(6)]
-
-
-@pytest.fixture
-def listed(uploader: UploaderPage, alice: User) -> Page:
-    """Alice's library with six files, sorted by name."""
-    for name in NAMES:
-        file_rows.create_row(alice, State.AVAILABLE, name=name)
-    uploader.page.goto(f"{uploader.site}/?sort=name")
-    return uploader.page
 
 
 @pytest.fixture

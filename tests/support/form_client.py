@@ -139,8 +139,8 @@ class Visitor:
             connection.request(method, path, body=body, headers=self.headers() | (headers or {}))
             response = connection.getresponse()
             for cookie in response.headers.get_all("Set-Cookie") or []:
-                name, _, attributes = cookie.partition("=")
-                self.cookies[name] = attributes.partition(";")[0]
+                name, _, value = cookie.partition("=")
+                self.cookies[name] = value.partition(";")[0]
             return response, response.read()
         finally:
             connection.close()

@@ -63,7 +63,7 @@ def test_each_row_of_the_trash_is_restored_by_its_own_button(file: File, alice: 
         assert f'formaction="{url}"' in page
         assert as_alice.post(url, {"next": "/trash/?q=a"})["Location"] == "/trash/?q=a"
     again = as_alice.post(f"/folders/{folder.pk}/restore", follow=True)  # it was restored in another tab
-    assert "“Brand” is not in the trash any more." in again.text
+    assert "“Brand” is no longer in the trash." in again.text
     assert set(File.objects.available()) == {file, inside}
     assert Folder.objects.living().get() == folder
 

@@ -64,11 +64,10 @@ class FolderQuerySet(models.QuerySet["Folder"]):
 
         The trash shows where files were, so it needs the removed folders.
         """
-        if not with_removed:
-            return self.living().visible_to(user, with_removed=True)
+        rows = self if with_removed else self.living()
         if not isinstance(user, User) or not user.has_perm("uploads.view_file"):
-            return self.none()
-        return self.all() if user.is_superuser else self.filter(~_is_closed(user, AccessLevel.VIEW))
+            return rows.none()
+        return rows.all() if user.is_superuser else rows.filter(~_is_closed(user, AccessLevel.VIEW))
 
     def writable_by(self, user: User | AnonymousUser, *, with_removed: bool = False) -> FolderQuerySet:
         """Return the folders that this user may put files into. A file that arrives in a removed one restores it."""

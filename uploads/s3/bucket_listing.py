@@ -147,11 +147,11 @@ def head(key: str, *, store: str | None = None) -> ObjectInfo | None:
 
 
 def list_multipart_uploads(
-    prefix: str = "", *, store: str | None = None, kind: ClientProfile = "batch"
+    prefix: str = "", *, store: str | None = None, profile: ClientProfile = "batch"
 ) -> Iterator[OpenMultipart]:
     """Yield every open multipart upload of a key with this prefix, also those of other clients."""
     at = store_named(store)
-    pages = client(kind, at).get_paginator("list_multipart_uploads")
+    pages = client(profile, at).get_paginator("list_multipart_uploads")
     try:
         with translate_errors("ListMultipartUploads"):
             for page in pages.paginate(Bucket=at.bucket, Prefix=prefix):

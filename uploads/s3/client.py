@@ -177,12 +177,12 @@ def session_of(store: Store) -> boto3.session.Session:
     return session(store.region, store.access_key_id, store.secret_access_key)
 
 
-def client(kind: ClientProfile = "quick", store: Store | None = None) -> S3Client:
-    """Return the client of this kind and store that all threads share (boto3 clients are thread-safe, sessions not).
+def client(profile: ClientProfile = "quick", store: Store | None = None) -> S3Client:
+    """Return the client of this profile and store that all threads share (boto3 clients are thread-safe, sessions not).
 
     Threads that need it first at the same time must not each make one.
     """
-    key = (kind, store or main_store())
+    key = (profile, store or main_store())
     if key not in _clients:
         with _clients_lock:
             if key not in _clients:
@@ -194,11 +194,11 @@ def forget_clients() -> None:
     _clients.clear()
 
 
-def _make_client(kind: ClientProfile, at: Store) -> S3Client:
+def _make_client(profile: ClientProfile, at: Store) -> S3Client:
     credentials(at)  # a client created without credentials never gets any
     options = config(at)
-    if kind != "quick":
-        seconds = BATCH_READ_SECONDS if kind == "batch" else BULK_READ_SECONDS
+    if profile != "quick":
+        seconds = BATCH_READ_SECONDS if profile == "batch" else BULK_READ_SECONDS
         options = config(at, read_seconds=seconds, attempts=BATCH_ATTEMPTS)
     s3 = session_of(at).client("s3", endpoint_url=at.endpoint, config=options)
     s3.meta.events.register("before-send.s3", _refuse_in_transaction)

@@ -129,7 +129,7 @@ def _copy_parts(
             for number, (length, end) in enumerate(zip(lengths, ends, strict=True), start=1)
         ]
         completed = complete_multipart(
-            key, multipart_id, parts, size=ends[-1], store=target.name, kind="bulk", once=once
+            key, multipart_id, parts, size=ends[-1], store=target.name, profile="bulk", once=once
         )
     except BaseException:
         abort_multipart(key, multipart_id, store=target.name)

@@ -82,7 +82,7 @@ def complete_multipart(
     *,
     size: int,
     store: str | None = None,
-    kind: ClientProfile = "quick",
+    profile: ClientProfile = "quick",
     once: bool = False,
 ) -> bool:
     """Assemble the object from its parts. Return False if the upload does not exist (any more): it was completed
@@ -102,7 +102,7 @@ def complete_multipart(
     extra |= at.if_absent("complete") if once else {}
     try:
         with translate_errors("CompleteMultipartUpload", absent=ABSENT | CHANGED):
-            client(kind, at).complete_multipart_upload(
+            client(profile, at).complete_multipart_upload(
                 Bucket=at.bucket, Key=key, UploadId=multipart_id,
                 MultipartUpload={"Parts": completed_parts}, **extra,
             )  # fmt: skip
@@ -123,5 +123,5 @@ def abort_multipart(key: str, multipart_id: str, *, store: str | None = None) ->
 
 def multipart_ids(key: str, *, store: str | None = None) -> list[str]:
     """Return every open upload of exactly this key, also those of other clients. Quick: people wait for a cancel."""
-    uploads = list_multipart_uploads(key, store=store, kind="quick")
+    uploads = list_multipart_uploads(key, store=store, profile="quick")
     return [upload.id for upload in uploads if upload.key == key]

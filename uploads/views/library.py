@@ -170,7 +170,7 @@ def browse(request: HttpRequest, scope: ListScope) -> dict[str, Any]:
         "notes": notes,
         "too_broad": too_broad,
         "page": page,
-        "page_url": _page_url(query, scope, after, start) if after else scope.url + query.to_querystring(),
+        "page_url": _page_url(query, scope, after, start),
         "next_url": _page_url(query, scope, page.next, start + len(page.files) if start else 0) if page.next else None,
         "first_url": first_url,
         "many": bool(page.next or after),
@@ -334,8 +334,11 @@ def _start(text: str) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) <= MAX_START_DIGITS else 0
 
 
-def _page_url(query: ListQuery, scope: ListScope, after: Cursor, start: int) -> str:
-    """Return the URL of the page after this cursor. `start` is the number of its first file, 0 if it is unknown."""
+def _page_url(query: ListQuery, scope: ListScope, after: Cursor | None, start: int) -> str:
+    """Return the URL of the page after this cursor, or of the first page. `start` is the number of its first file, 0 if
+    it is unknown."""
+    if after is None:
+        return scope.url + query.to_querystring()
     # A cursor is for one sort order, and the cookie may change.
     return scope.url + query.to_querystring(after=str(after), start=str(start or ""), sort=query.sort)
 
@@ -363,11 +366,9 @@ def _statistic_key(query: ListQuery, scope: ListScope) -> tuple[str, str] | None
     """Return kind and key of the statistic that counts the files of this list, or None if there is none."""
     if query.has_filters or scope.trash or (query.recursive and scope.folder):
         return None
-    return (
-        (StatisticKind.TOTAL, "")
-        if query.recursive
-        else (StatisticKind.FOLDER, str(scope.folder.pk if scope.folder else 0))
-    )
+    if query.recursive:
+        return StatisticKind.TOTAL, ""
+    return StatisticKind.FOLDER, str(scope.folder.pk if scope.folder else 0)
 
 
 def approximate(count: int) -> str:

@@ -54,7 +54,7 @@ def restore_folder(request: HttpRequest, pk: int) -> HttpResponse:
     user = request_user(request)
     folder = get_object_or_404(Folder.objects.editable_by(user), pk=pk)
     if folder.removed_at is None:
-        messages.info(request, _("“%(name)s” is not in the trash any more.") % {"name": folder.name})
+        messages.info(request, _("“%(name)s” is no longer in the trash.") % {"name": folder.name})
         return redirect_next(request, folder.get_absolute_url())
     result = actions.restore_folder(folder, by=user)
     flash_result(request, _("Restored “%(name)s”.") % {"name": folder.name}, result)

@@ -107,7 +107,7 @@ def _save_parts(key: str, pieces: Iterator[bytes], size: int, store: str, tag: s
             )
             for number, piece in enumerate(pieces, start=1)
         ]
-        s3.complete_multipart(key, upload_id, uploaded, size=size, store=store, kind="bulk")
+        s3.complete_multipart(key, upload_id, uploaded, size=size, store=store, profile="bulk")
     except BaseException:
         s3.abort_multipart(key, upload_id, store=store)
         raise

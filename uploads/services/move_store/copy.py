@@ -178,7 +178,7 @@ def _send_parts(job: CopyJob, route: Route, source: _SourceReader, lengths: list
                 )
         source.require_match()
         if not s3.complete_multipart(
-            job.key, upload_id, uploaded, size=job.size, store=route.target, kind="bulk", once=if_none_match
+            job.key, upload_id, uploaded, size=job.size, store=route.target, profile="bulk", once=if_none_match
         ):
             raise StorageUnavailable("CompleteMultipartUpload: no such upload, or the object exists")
     except BaseException:

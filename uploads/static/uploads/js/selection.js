@@ -276,10 +276,13 @@ function submitWithoutHtmx(event, submit) {
 function onKeydown(event) {
   if (event.altKey || event.defaultPrevented || document.querySelector("dialog[open]")) return;
   const target = /** @type {HTMLElement} */ (event.target);
-  if (event.ctrlKey || event.metaKey) return event.key.toLowerCase() === "a" && !event.shiftKey ? selectPage(event, target) : undefined;
+  if (event.ctrlKey || event.metaKey) {
+    if (event.key.toLowerCase() === "a" && !event.shiftKey && !isTextField(target)) selectPage(event);
+    return;
+  }
   const row = /** @type {HTMLElement|null} */ (target.closest(".file-row"));
   if (event.key === "ArrowDown" || event.key === "ArrowUp") return moveFocus(event, target, row);
-  if (target.matches("input:not([type=checkbox]), select, textarea")) {
+  if (isTextField(target)) {
     if (event.key === "Escape") clearOrLeave(event, target);
     return;
   }
@@ -313,10 +316,15 @@ function isNativeKey(key, target, row) {
   return key === "Enter" && !target.matches(".row-checkbox");
 }
 
-/** Select all rows, not all text. @param {KeyboardEvent} event @param {HTMLElement} target */
-function selectPage(event, target) {
+/** @param {HTMLElement} target */
+function isTextField(target) {
+  return target.matches("input:not([type=checkbox]), select, textarea");
+}
+
+/** Select all rows, not all text. @param {KeyboardEvent} event */
+function selectPage(event) {
   const box = document.querySelector("#bulk [data-action=select-all]");
-  if (!(box instanceof HTMLInputElement) || target.matches("input:not([type=checkbox]), select, textarea")) return;
+  if (!(box instanceof HTMLInputElement)) return;
   event.preventDefault();
   if (!box.checked) box.click();
 }
@@ -361,8 +369,8 @@ function extendSelection(row, next) {
   if (!from || !to) return;
   const first = anchor && boxes.includes(anchor) ? anchor : from;
   const distance = (/** @type {HTMLInputElement} */ box) => Math.abs(boxes.indexOf(box) - boxes.indexOf(first));
-  from.checked = to.checked = true;
-  if (distance(to) < distance(from)) from.checked = false;
+  from.checked = distance(from) < distance(to);
+  to.checked = true;
   anchor = first;
   leaveOtherPages();
   updateCount();
